@@ -1,0 +1,99 @@
+"""The one place that opens image and mask files, for training, validation and prediction alike."""
+
+import io
+import os
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from trainer import InputError
+from trainer.drawing.overlay import palette
+
+# Without a list Pillow tries some 40 decoders, Ghostscript among them, on files from strangers.
+FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP")
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp")
+MAX_PIXELS = 200_000_000
+"""Larger images are refused: a 60000x60000 header of a few bytes would ask for 10 GB."""
+
+
+def list_images(folder: Path) -> list[Path]:
+    """The image files directly in `folder`, sorted by name; suffixes in any case, hidden files left out."""
+    return sorted(
+        path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
+    )
+
+
+def read_image(path: Path, content: bytes | None = None) -> np.ndarray:
+    """Decode an image file of any Pillow mode as the camera meant it: uint8 RGB [H, W, 3], EXIF orientation applied.
+
+    16-bit and float greys are scaled to 0..255, transparency is laid over white, of several frames the first counts.
+    `content`: the bytes of the file, where they were read already. Raises InputError naming the file.
+    """
+    picture = _open(path, content)
+    try:
+        # Orientation first: converting drops the EXIF block from some modes.
+        picture = ImageOps.exif_transpose(picture)
+        return np.array(_to_rgb(picture))
+    except (OSError, ValueError, SyntaxError) as error:
+        raise InputError(f"{path}: damaged image ({error}); replace or remove it") from error
+
+
+def read_mask(path: Path, content: bytes | None = None) -> np.ndarray:
+    """Decode a mask file to its class ids, uint8 [H, W], EXIF orientation applied.
+
+    The stored indices count, whatever the mode: a palette is never turned into grey. RGB masks are taken where the
+    three channels are equal. Raises InputError naming the file.
+    """
+    picture = _open(path, content)
+    try:
+        values = np.array(ImageOps.exif_transpose(picture))
+    except (OSError, ValueError, SyntaxError) as error:
+        raise InputError(f"{path}: damaged mask ({error}); replace or remove it") from error
+    if values.ndim == 3:
+        colour = values[..., :3] if values.shape[2] >= 3 else values[..., :1]
+        if (colour != colour[..., :1]).any():
+            raise InputError(f"{path}: a colour picture, not class ids; save the mask as a palette or grey PNG")
+        values = colour[..., 0]
+    if values.dtype != bool and (values.min(initial=0) < 0 or values.max(initial=0) > 255):
+        raise InputError(f"{path}: mask values up to {values.max()}; class ids lie in 0..255")
+    return values.astype(np.uint8)
+
+
+def write_mask(path: Path, mask: np.ndarray) -> None:
+    """Write class ids, uint8 [H, W], as a palette PNG that every viewer shows in colour."""
+    picture = Image.fromarray(mask, mode=None).convert("L")
+    picture.putpalette(palette().tobytes())  # all 256 entries, or Pillow packs the indices into fewer bits
+    picture.save(path, format="PNG")
+
+
+def write_jpeg(path: Path, image: np.ndarray, quality: int = 90) -> None:
+    """Write an image, uint8 RGB [H, W, 3], as JPEG."""
+    Image.fromarray(image).save(path, format="JPEG", quality=quality)
+
+
+def _open(path: Path, content: bytes | None) -> Image.Image:
+    try:
+        picture = Image.open(io.BytesIO(content) if content is not None else path, formats=FORMATS)
+    except UnidentifiedImageError:
+        size = len(content) if content is not None else os.path.getsize(path)
+        what = "an empty file" if size == 0 else f"no readable image ({', '.join(FORMATS)})"
+        raise InputError(f"{path}: {what}; replace or remove it") from None
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise InputError(f"{path}: cannot be opened ({error}); replace or remove it") from error
+    width, height = picture.size
+    if width * height > MAX_PIXELS:
+        raise InputError(f"{path}: {width}x{height} pixels, more than {MAX_PIXELS:,}; make it smaller or remove it")
+    return picture
+
+
+def _to_rgb(picture: Image.Image) -> Image.Image:
+    if picture.mode in ("I", "F") or picture.mode.startswith("I;16"):
+        # Pillow clips these at 255 on the way to RGB, which turns most of a 16-bit photograph white.
+        grey = np.array(picture, dtype=np.float64)
+        top = 65535.0 if picture.mode != "F" or grey.max(initial=0) > 1.0 else 1.0
+        picture = Image.fromarray(np.clip(grey * (255.0 / top), 0, 255).round().astype(np.uint8))
+    if picture.has_transparency_data:
+        white = Image.new("RGBA", picture.size, "white")
+        return Image.alpha_composite(white, picture.convert("RGBA")).convert("RGB")
+    return picture.convert("RGB")
