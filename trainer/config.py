@@ -1,0 +1,328 @@
+"""Every setting of a training run, its unit, its default and its reason. The one place with defaults.
+
+Precedence: these defaults, then each `--config FILE` in turn, then `--section.key value` on the command line.
+Only light imports here: `--help` and a mistyped key must answer at once, before torch is loaded.
+"""
+
+import dataclasses
+import difflib
+import os
+import re
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, NoReturn
+
+import yaml
+from jsonargparse import ArgumentError, ArgumentParser, set_parsing_settings
+
+from trainer import IGNORE, InputError
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+MLRUNS = REPOSITORY / "mlruns"
+
+
+def _require(holds: bool, key: str, value: object, wanted: str) -> None:
+    if not holds:
+        raise InputError(f"{key}: {value!r} is not possible; give {wanted}")
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    root: list[str] | str | None = None
+    """Folder with the labelled pictures (JPEGImages/ and SegmentationClassPNG/ or SegmentationClass/), or several
+    as "[a,b]". Unset: cats that the program draws itself."""
+
+    classes: list[str] | None = None
+    """Names of the foreground classes, the one with id 1 first. Unset: class_names.txt in the data, or else the ids
+    found in the masks."""
+
+    value_map: dict[int, str] | None = None
+    """What each value in the mask files means, where it is not the class id: "{0: background, 255: cat}". The name
+    `ignore` leaves pixels out."""
+
+    val_fraction: float = 0.2
+    """Share of the samples, 0 to 0.5, that validates and never trains. Folders that have
+    ImageSets/Segmentation/train.txt and val.txt are split by those instead."""
+
+    fold: int = 0
+    """Which part of round(1 / val_fraction) parts validates, 0 the first: for k-fold cross-validation."""
+
+    image_size: int = 256
+    """Side in pixels of the square that the network sees; a multiple of 2 ** model.depth. Masks are predicted and
+    scored at the picture's own size whatever this is."""
+
+    augment: Literal["off", "light", "strong"] = "strong"
+    """Random changes to training pictures: light = flip, small shifts and colours; strong = also larger turns and
+    zooms, blur."""
+
+    drop_last: bool = False
+    """Leave out each epoch's last batch where it is short. By default it trains with the weight of its true size."""
+
+    workers: int = 2
+    """Threads per process that read pictures ahead of the training step; 0 reads them in the training thread."""
+
+    generated_images: int = 200
+    """How many cats are drawn where data.root is unset."""
+
+    def __post_init__(self) -> None:
+        _require(0 <= self.val_fraction <= 0.5, "data.val_fraction", self.val_fraction, "a share from 0 to 0.5")
+        folds = round(1 / self.val_fraction) if self.val_fraction else 1
+        _require(0 <= self.fold < folds, "data.fold", self.fold, f"0 to {folds - 1} for this data.val_fraction")
+        _require(8 <= self.image_size <= 8192, "data.image_size", self.image_size, "8 to 8192 pixels")
+        _require(self.workers >= 0, "data.workers", self.workers, "0 or more")
+        _require(self.generated_images >= 2, "data.generated_images", self.generated_images, "2 or more")
+        if self.classes is not None:
+            unique = len(set(self.classes)) == len(self.classes)
+            _require(0 < len(self.classes) < IGNORE - 1 and unique, "data.classes", self.classes, "different names")
+        for value in self.value_map or {}:
+            _require(0 <= value <= 255, "data.value_map", value, "mask values from 0 to 255")
+
+    @property
+    def roots(self) -> list[Path]:
+        """The data folders; empty where cats are to be generated."""
+        if self.root is None:
+            return []
+        return [Path(root) for root in ([self.root] if isinstance(self.root, str) else self.root)]
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    width: int = 32
+    """Channels of the UNet's first level; each level down has twice as many. Cost grows with its square."""
+
+    depth: int = 4
+    """How many times the UNet halves the picture."""
+
+    norm: Literal["batch", "group"] = "batch"
+    """Normalisation after each convolution: batch, or group (8 channels a group; independent of the batch size)."""
+
+    init: str | None = None
+    """Start from the weights of another model of the same shape and classes: a registry URI such as
+    models:/cat-unet@champion, or a model folder. Unset: random."""
+
+    def __post_init__(self) -> None:
+        _require(self.width > 0 and self.width % 8 == 0, "model.width", self.width, "a multiple of 8")
+        _require(1 <= self.depth <= 7, "model.depth", self.depth, "1 to 7")
+
+
+@dataclass(frozen=True)
+class LossConfig:
+    reduction: Literal["image", "batch"] = "image"
+    """Soft Dice per image and class, averaged (image), or of the pixels of the whole batch together (batch)."""
+
+    cross_entropy: float = 0.5
+    """Weight of the cross-entropy that is added to Dice loss; 0 for Dice alone."""
+
+    smooth: float = 1.0
+    """Pixels added to both sides of the Dice ratio, so that an empty mask has a defined loss."""
+
+    def __post_init__(self) -> None:
+        _require(self.cross_entropy >= 0, "loss.cross_entropy", self.cross_entropy, "0 or more")
+        _require(self.smooth > 0, "loss.smooth", self.smooth, "more than 0 pixels")
+
+
+@dataclass(frozen=True)
+class OptimConfig:
+    lr: float = 2e-3
+    """Peak learning rate of AdamW, reached after the warm-up, then falling to 0 along a cosine."""
+
+    warmup: float = 0.05
+    """Share of all steps over which the learning rate rises from 0, from 0 to 1."""
+
+    weight_decay: float = 0.01
+    """AdamW's weight decay, per unit of learning rate; on convolution kernels only."""
+
+    clip_norm: float = 1.0
+    """Largest norm of the gradient; longer ones are scaled down to it. 0 leaves them as they are."""
+
+    def __post_init__(self) -> None:
+        _require(0 < self.lr < 10, "optim.lr", self.lr, "more than 0, usually 0.0001 to 0.003")
+        _require(0 <= self.warmup <= 1, "optim.warmup", self.warmup, "a share from 0 to 1")
+        _require(self.weight_decay >= 0, "optim.weight_decay", self.weight_decay, "0 or more")
+        _require(self.clip_norm >= 0, "optim.clip_norm", self.clip_norm, "0 or more")
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    epochs: int = 100
+    """Times that every training picture is seen."""
+
+    batch_size: int = 8
+    """Pictures per optimizer step, over all processes and accumulation together."""
+
+    micro_batch_size: int | Literal["auto"] = "auto"
+    """Pictures that one process sends through the network at once; the rest of its share of the batch is accumulated.
+    auto: the whole share."""
+
+    seed: int = 0
+    """Of the weights, the order of the pictures and the augmentation."""
+
+    mixed_precision: Literal["auto", "no", "bf16", "fp16"] | bool = "auto"
+    """Number format inside the network. auto: bf16 where the hardware computes in it, else no (float32)."""
+
+    compile: Literal["auto", "on", "off"] | bool = "auto"
+    """torch.compile: minutes of compiling, then faster steps. auto: on a GPU, and where the run is long enough to win
+    the time back."""
+
+    eval_every: int = 1
+    """Epochs between evaluations; the untrained network and the last epoch are always evaluated."""
+
+    patience: int = 0
+    """Evaluations without a better val/miou after which training stops; 0 never."""
+
+    threads: int = 0
+    """CPU threads per process; 0 takes the cores of the machine divided by its processes."""
+
+    def __post_init__(self) -> None:
+        # A bare `no`, `off` or `on` in a YAML file is a boolean.
+        if isinstance(self.mixed_precision, bool):
+            _require(not self.mixed_precision, "train.mixed_precision", True, "auto, no, bf16 or fp16")
+            object.__setattr__(self, "mixed_precision", "no")
+        if isinstance(self.compile, bool):
+            object.__setattr__(self, "compile", "on" if self.compile else "off")
+        for key in ("epochs", "batch_size", "eval_every"):
+            _require(getattr(self, key) >= 1, f"train.{key}", getattr(self, key), "1 or more")
+        if self.micro_batch_size != "auto":
+            _require(self.micro_batch_size >= 1, "train.micro_batch_size", self.micro_batch_size, "1 or more, or auto")
+        for key in ("patience", "threads", "seed"):
+            _require(getattr(self, key) >= 0, f"train.{key}", getattr(self, key), "0 or more")
+
+
+@dataclass(frozen=True)
+class TrackingConfig:
+    enabled: bool = True
+    """Record the run in MLflow. False never loads MLflow; the model is left in the run folder only."""
+
+    experiment: str = "cats"
+    """MLflow experiment; runs in one experiment are compared with each other."""
+
+    run_name: str | None = None
+    """Name of the run in the MLflow UI. Unset: made from the data, the size and the time."""
+
+    required: bool = True
+    """Whether training refuses to start while the tracking server cannot be reached."""
+
+    watch: int = 8
+    """How many validation pictures are drawn as training goes on."""
+
+    def __post_init__(self) -> None:
+        _require(self.experiment.strip() != "", "tracking.experiment", self.experiment, "a name")
+        _require(self.watch >= 0, "tracking.watch", self.watch, "0 or more")
+
+
+@dataclass(frozen=True)
+class RegistryConfig:
+    name: str | None = "cat-unet"
+    """Registered model that the result becomes a version of; null registers nothing."""
+
+    promote: Literal["auto", "never", "force"] = "auto"
+    """Whether the new version becomes `champion`: auto, if it scores better than the present one on this run's
+    validation pictures."""
+
+    def __post_init__(self) -> None:
+        usable = self.name is None or re.fullmatch(r"[^/:]+", self.name) is not None
+        _require(usable, "registry.name", self.name, "a name without / or :")
+
+
+@dataclass(frozen=True)
+class Config:
+    data: DataConfig = field(default_factory=DataConfig)
+    """The pictures."""
+
+    model: ModelConfig = field(default_factory=ModelConfig)
+    """The network."""
+
+    loss: LossConfig = field(default_factory=LossConfig)
+    """What training makes small."""
+
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    """How the weights move."""
+
+    train: TrainConfig = field(default_factory=TrainConfig)
+    """How long, how much at once, in which precision."""
+
+    tracking: TrackingConfig = field(default_factory=TrackingConfig)
+    """MLflow."""
+
+    registry: RegistryConfig = field(default_factory=RegistryConfig)
+    """The registered model."""
+
+    def __post_init__(self) -> None:
+        multiple = 2**self.model.depth
+        size = self.data.image_size
+        near = max(multiple, round(size / multiple) * multiple)
+        _require(
+            size % multiple == 0, "data.image_size", size, f"a multiple of {multiple} (2 ** model.depth), such as {near}"
+        )
+
+
+def parse(arguments: list[str] | None = None) -> Config:
+    """Read the command line of train.py. Exits with code 2, the key and the fix where something is wrong."""
+    set_parsing_settings(docstring_parse_attribute_docstrings=True)
+    parser = _Parser(
+        prog="train.py", description="Train a UNet on labelled pictures.", exit_on_error=False, allow_abbrev=False
+    )
+    parser.add_argument("--config", action="config", help="YAML file with any of the keys below; may be repeated.")
+    parser.add_class_arguments(Config, as_group=True)
+    try:
+        namespace = parser.parse_args(arguments)
+        return _frozen(parser, namespace)
+    except (InputError, ArgumentError) as error:
+        _fail(parser, str(error))
+    except FileNotFoundError as error:
+        _fail(parser, f"{error.filename}: no such file")
+
+
+def _frozen(parser: ArgumentParser, namespace: Any) -> Config:
+    parts = parser.instantiate(namespace)
+    return Config(**{part.name: parts[part.name] for part in dataclasses.fields(Config)})
+
+
+def flatten(config: Config) -> dict[str, Any]:
+    """Dotted keys and values: {"data.root": ..., "train.epochs": ...}."""
+    sections = dataclasses.asdict(config)
+    return {f"{section}.{key}": value for section, values in sections.items() for key, value in values.items()}
+
+
+def to_yaml(config: Config) -> str:
+    """The whole resolved configuration, as a file that `--config` reads back to the same thing."""
+    return yaml.safe_dump(dataclasses.asdict(config), sort_keys=False)
+
+
+class _Parser(ArgumentParser):
+    """Errors of jsonargparse come with usage lines and nested causes; ours are one sentence."""
+
+    def error(self, message: str, exception: Exception | None = None) -> NoReturn:
+        raise InputError(message) from exception
+
+
+def _fail(parser: ArgumentParser, message: str) -> NoReturn:
+    # A wrong launch runs this in every process; one of them speaks.
+    if os.environ.get("RANK", "0") == "0":
+        print(f"train.py: {_explain(message)}", file=sys.stderr)
+    sys.exit(2)
+
+
+def _explain(message: str) -> str:
+    """One sentence out of jsonargparse's several lines: the key, what came, what is wanted."""
+    unknown = re.search(r"arguments?: --([\w.]+)|Key '([\w.]+)'|does not accept option '([\w.]+)'", message)
+    if unknown:
+        section = re.search(r"Group '([\w.]+)'", message)
+        key = next(group for group in unknown.groups() if group)
+        return _unknown(f"{section[1]}.{key}" if section and "." not in key else key)
+    wrong = re.search(r'Parser key "([\w.]+)":', message)
+    got = re.search(r"(?:Got|Given) value: (.*)", message)
+    if wrong and got:
+        types = {kind.strip("<>").removeprefix("class ").strip("'") for kind in re.findall(r"Expected a (\S+\[.*\]|<.*?>)", message)}
+        wanted = " or ".join(sorted(kind.replace("typing.Literal", "one of ").replace("NoneType", "null") for kind in types))
+        hint = "; YAML wants a space after each colon" if wrong[1] == "data.value_map" else ""
+        return f"{wrong[1]}: {got[1].strip()!r} is not possible; give {wanted or 'a value that --help allows'}{hint}"
+    return " ".join(line.strip(" -") for line in message.splitlines() if line.strip())
+
+
+def _unknown(key: str) -> str:
+    keys = list(flatten(Config()))
+    names = {name.split(".")[1]: name for name in keys} | {name: name for name in keys}
+    near = difflib.get_close_matches(key, list(names), n=1, cutoff=0.5)
+    return f"{key}: no such key; " + (f"did you mean {names[near[0]]}?" if near else "--help lists them")

@@ -1,0 +1,76 @@
+"""UNet (Ronneberger 2015, fig. 1), padded so that the output is as large as the input, with norm layers."""
+
+import torch
+from torch import Tensor, nn
+
+
+class UNet(nn.Module):
+    """Logits for every pixel.
+
+    in   float [B, 3, H, W], normalised; H and W multiples of 2 ** depth
+    out  float [B, channels, H, W]
+
+    Level d of the encoder has width * 2 ** d channels, d = 0..depth.
+    """
+
+    def __init__(self, channels: int, width: int = 32, depth: int = 4, norm: str = "batch") -> None:
+        super().__init__()
+        widths = [width * 2**level for level in range(depth + 1)]
+        self.first = double_convolution(3, widths[0], norm)
+        self.down = nn.ModuleList(
+            nn.Sequential(nn.MaxPool2d(2), double_convolution(wide, wider, norm))
+            for wide, wider in zip(widths, widths[1:], strict=False)
+        )
+        self.up = nn.ModuleList(nn.ConvTranspose2d(2 * wide, wide, 2, stride=2) for wide in reversed(widths[:-1]))
+        # Each level of the decoder reads what came up and the encoder's features of the same size.
+        self.join = nn.ModuleList(double_convolution(2 * wide, wide, norm) for wide in reversed(widths[:-1]))
+        self.last = nn.Conv2d(widths[0], channels, 1)
+        self.apply(_initialise)
+
+    def forward(self, images: Tensor) -> Tensor:
+        features = self.first(images)
+        skips = []
+        for down in self.down:
+            skips.append(features)
+            features = down(features)
+        for up, join in zip(self.up, self.join, strict=True):
+            features = join(torch.cat([skips.pop(), up(features)], dim=1))
+        return self.last(features)
+
+
+def double_convolution(channels_in: int, channels_out: int, norm: str) -> nn.Sequential:
+    """Two 3x3 convolutions, each with norm and ReLU; [B, channels_in, H, W] -> [B, channels_out, H, W]."""
+    layers: list[nn.Module] = []
+    for channels in (channels_in, channels_out):
+        # The norm that follows has a bias of its own.
+        layers += [nn.Conv2d(channels, channels_out, 3, padding=1, bias=False), _norm(norm, channels_out), nn.ReLU(True)]
+    return nn.Sequential(*layers)
+
+
+def _norm(norm: str, channels: int) -> nn.Module:
+    if norm == "batch":
+        return nn.BatchNorm2d(channels)
+    return nn.GroupNorm(channels // 8, channels)
+
+
+def _initialise(module: nn.Module) -> None:
+    if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)):
+        nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
+
+
+@torch.no_grad()
+def start_from_shares(network: UNet, shares: list[float]) -> None:
+    """Let the untrained network answer each class with its share of the pixels, instead of one half.
+
+    `shares`: K numbers, the background's first. With half of every picture called cat at the start, the first steps
+    of training do nothing but unlearn that (Lin 2017, Focal loss, section 3.3).
+    """
+    rare = 0.01  # a class nobody has seen must stay reachable
+    logs = torch.tensor([max(share, rare) for share in shares]).log()
+    network.last.weight.mul_(0.1)  # or chance outweighs the bias
+    if network.last.out_channels == 1:
+        network.last.bias.copy_(logs[1:] - logs[:1])
+    else:
+        network.last.bias.copy_(logs - logs.mean())
