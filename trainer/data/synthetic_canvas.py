@@ -97,7 +97,7 @@ class Noise:
     """The random textures of one scene: hairs, clouds and grain, drawn once and used by every paint."""
 
     def __init__(self, rng: np.random.Generator, side: int):
-        self.hair = _stretched(rng, (side // 5, side // 2), side)
+        self.hair = _stretched(rng, (side // 6, side), side)
         """float32 [side, side], streaks about as wide as a hair, standard deviation about 1."""
         self.tile = _stretched(rng, (14, 14), 512)
 
@@ -147,7 +147,7 @@ class Canvas:
         for part in parts:
             points = part.points @ matrix[:, :2].T + matrix[:, 2]
             if part.ruffle:
-                points = ruffled(points, max(part.ruffle * unit, 0.3), max(0.07 * unit, 2.0), self.rng)
+                points = ruffled(points, min(max(part.ruffle * unit, 0.3), 1.3), max(0.05 * unit, 1.8), self.rng)
             points = np.round(points, 2)  # what the Labelme file holds, so that picture and file agree
             if part.outline:
                 outlines.append(points)
@@ -161,16 +161,15 @@ class Canvas:
         if width <= 0 or height <= 0:
             return
         window = (slice(low[1], high[1]), slice(low[0], high[0]))
-        bulge = relief(points, self.light) if part.depth or part.shadow else None
+        bulge = relief(points, self.light) if (part.depth or part.shadow) and max(width, height) > 6 else None
         if part.shadow and bulge:
             self._shade(bulge, part.shadow, cover)
         stencil = Image.new("L", (width, height))
         ImageDraw.Draw(stencil).polygon([tuple(p) for p in (points - low).tolist()], fill=255)
         inside = np.asarray(stencil)
         if callable(part.paint):
-            x = (np.arange(low[0], high[0], dtype=np.float32)[None] + 0.5) / SUPERSAMPLE - 0.5
-            y = (np.arange(low[1], high[1], dtype=np.float32)[:, None] + 0.5) / SUPERSAMPLE - 0.5
-            u, v = (np.float32(row[0]) * x + np.float32(row[1]) * y + np.float32(row[2]) for row in inverse[:2])
+            x, y = ((np.arange(low[i], high[i]) + 0.5) / SUPERSAMPLE - 0.5 for i in (0, 1))
+            u, v = ((row[0] * x + row[2]).astype(np.float32) + (row[1] * y).astype(np.float32)[:, None] for row in inverse[:2])
             hairs = _Window(self.noise, window)
             colour = part.paint(u, v, hairs)
         else:

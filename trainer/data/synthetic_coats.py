@@ -49,7 +49,7 @@ class Coat:
                 x, y, rx, ry = bib
                 distance = ((u - x) / rx) ** 2 + ((v - y) / ry) ** 2 + 0.15 * clouds
                 colour = mix(colour, WHITE, (1.0 - distance) * 4)
-            return colour * (1 + 0.09 * noise.hair) + 0.012 * noise.hair
+            return colour * (1 + 0.085 * noise.hair) + 0.012 * noise.hair
 
         return fur
 
@@ -57,7 +57,8 @@ class Coat:
         if self.pattern == "tabby":
             along = np.float32(np.cos(axis)) * u + np.float32(np.sin(axis)) * v
             wave = np.sin(2 * np.pi * (self.frequency * along + 0.22 * clouds + self.phase))
-            return mix(colour, self.second, (wave * 1.6 + 0.1) * self.contrast)
+            strength = self.contrast * (0.3 if place in ("head", "ear") else 1.0)  # a face has marks of its own
+            return mix(colour, self.second, (wave * 1.6 + 0.1) * strength)
         if self.pattern == "patches":
             blotches = noise.cloud(u * 0.9 + self.phase, v * 0.9 + 3, 0.55 * self.frequency / 2)
             colour = mix(colour, self.second, (blotches - 0.35) * 8)

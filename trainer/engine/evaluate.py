@@ -1,0 +1,79 @@
+"""Validation: every sample exactly once on however many processes, scored at its mask's own size."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from trainer.config import LossConfig
+from trainer.data.cache import Cache, read_sample_mask
+from trainer.data.dataset import Sample
+from trainer.model.loss import image_losses, loss_terms
+from trainer.model.metrics import Scores, confusion_matrix, scores
+from trainer.model.segmenter import Segmenter
+
+CHUNK = 8
+"""Samples that go through the network together. Fixed: what a process computes must not depend on how many there are."""
+
+
+@dataclass(frozen=True)
+class ValidationSet:
+    """The samples that validate, and where their pixels are."""
+
+    samples: Sequence[Sample]
+    rows: Sequence[int]  # of these samples in the cache
+    cache: Cache
+    table: np.ndarray  # uint8 [256], mask values to class ids
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Scores of one model on one validation set."""
+
+    scores: Scores
+    loss: float
+    samples: int
+
+
+@torch.no_grad()
+def evaluate(
+    segmenter: Segmenter,
+    data: ValidationSet,
+    loss: LossConfig,
+    process: int = 0,
+    processes: int = 1,
+    add: Callable[[Tensor], Tensor] = lambda own: own,
+) -> Evaluation:
+    """Score `segmenter`, where it is, in float32. All `processes` must call this; all get the same result.
+
+    Chunks of samples are dealt to the processes; `add` sums a tensor over them, once for each total at the end.
+    """
+    segmenter.eval()
+    device = next(segmenter.parameters()).device
+    classes = len(segmenter.contract.class_names)
+    confusion = torch.zeros(classes, classes, dtype=torch.int64, device=device)
+    # One place per sample: adding up zeros from the other processes changes no bit.
+    losses = torch.zeros(len(data.samples), dtype=torch.float64, device=device)
+    seen = torch.zeros(len(data.samples), dtype=torch.int64, device=device)
+    starts = range(0, len(data.samples), CHUNK)
+    for start in starts[process::processes]:
+        places = range(start, min(start + CHUNK, len(data.samples)))
+        images, small_masks = data.cache.read([data.rows[place] for place in places])
+        logits = network_logits(segmenter, images.to(device))
+        terms = loss_terms(logits, small_masks.to(device))
+        losses[list(places)] = image_losses(terms, loss.smooth, loss.cross_entropy).double()
+        for row, place in enumerate(places):
+            mask = torch.from_numpy(read_sample_mask(data.samples[place], data.table)).to(device)
+            predicted = segmenter.classes(segmenter.probabilities(logits[row : row + 1], mask.shape))  # type: ignore[arg-type]
+            confusion += confusion_matrix(predicted[0], mask, classes)
+            seen[place] += 1
+    confusion, losses, seen = (add(value) for value in (confusion, losses, seen))
+    assert bool((seen == 1).all()), f"validation saw samples {seen.tolist()} times"
+    return Evaluation(scores(confusion, segmenter.contract.class_names), float(losses.mean()), len(data.samples))
+
+
+def network_logits(segmenter: Segmenter, squares: Tensor) -> Tensor:
+    """The bare network on RGB levels [B, 3, S, S] that are resized already; logits [B, C, S, S]."""
+    return segmenter.network(segmenter.normalise(squares).contiguous(memory_format=torch.channels_last))

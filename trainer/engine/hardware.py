@@ -1,0 +1,83 @@
+"""What the program runs on: processes, devices, number format, threads. Accelerate starts here."""
+
+import os
+from datetime import timedelta
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import DistributedDataParallelKwargs, GradientAccumulationPlugin, InitProcessGroupKwargs
+from torch import Tensor, nn
+
+from trainer import InputError
+
+
+def start(mixed_precision: str, threads: int, timeout_minutes: float = 30) -> Accelerator:
+    """Join the processes that the launcher started. Raises InputError where they cannot find each other."""
+    local_processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    torch.set_num_threads(threads or max(1, (os.cpu_count() or 1) // local_processes))
+    accelerated = torch.accelerator.is_available()
+    accelerator = Accelerator(
+        # Without this, processes of torchrun on a machine without a GPU each believe they are alone.
+        cpu=not accelerated,
+        mixed_precision=_precision(mixed_precision, accelerated),
+        # A plugin, because ACCELERATE_GRADIENT_ACCUMULATION_STEPS overrides the plain argument, and backward divides.
+        gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=1),
+        kwargs_handlers=[
+            # Process 0's batch norm statistics must not overwrite the others' at every step; the loop averages them.
+            DistributedDataParallelKwargs(broadcast_buffers=False, gradient_as_bucket_view=True),
+            InitProcessGroupKwargs(timeout=timedelta(minutes=timeout_minutes)),
+        ],
+    )
+    wanted = int(os.environ.get("WORLD_SIZE", "1"))
+    if wanted != accelerator.num_processes:
+        raise InputError(
+            f"{wanted} processes were started, but each is alone: the launcher's settings do not fit this machine. "
+            "Use: accelerate launch --config_file launch/multi_cpu.yaml trainer/train.py ..."
+        )
+    return accelerator
+
+
+def _precision(wanted: str, accelerated: bool) -> str:
+    """The number format to compute in; bf16 where `auto` finds hardware for it."""
+    if wanted == "fp16" and not accelerated:
+        raise InputError("train.mixed_precision: 'fp16' needs a GPU; give auto, bf16 or no")
+    if wanted != "auto":
+        return wanted
+    if accelerated:
+        return "bf16" if torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False) else "no"
+    found = torch.cpu.get_capabilities()
+    return "bf16" if found.get("amx_bf16") or found.get("avx512_bf16") else "no"
+
+
+def describe(accelerator: Accelerator) -> dict[str, str]:
+    """The hardware as the run records it."""
+    cuda = accelerator.device.type == "cuda"
+    name = torch.cuda.get_device_name(accelerator.device) if cuda else torch.cpu.get_capabilities().get("cpu_name", "")
+    return {
+        "hardware.device": str(accelerator.device.type),
+        "hardware.name": str(name),
+        "hardware.processes": str(accelerator.num_processes),
+        "hardware.threads_per_process": str(torch.get_num_threads()),
+        "hardware.distributed": accelerator.distributed_type.value,
+        "hardware.mixed_precision": accelerator.mixed_precision,
+    }
+
+
+def memory_gib(accelerator: Accelerator) -> float:
+    """Memory that this process holds now: on the GPU where there is one, else resident."""
+    if accelerator.device.type == "cuda":
+        return torch.cuda.max_memory_reserved(accelerator.device) / 2**30
+    import psutil
+
+    return psutil.Process().memory_info().rss / 2**30
+
+
+@torch.no_grad()
+def average_buffers(accelerator: Accelerator, network: nn.Module) -> None:
+    """Make the running statistics of batch norm the same on all processes: their mean. A collective."""
+    buffers: list[Tensor] = [buffer for buffer in network.buffers() if buffer.is_floating_point()]
+    if accelerator.num_processes == 1 or not buffers:
+        return
+    joined = accelerator.reduce(torch.cat([buffer.flatten() for buffer in buffers]), "mean")
+    for buffer, part in zip(buffers, joined.split([buffer.numel() for buffer in buffers]), strict=True):
+        buffer.copy_(part.view_as(buffer))

@@ -1,0 +1,320 @@
+"""The training loop: read, augment, step, evaluate, keep the best."""
+
+import dataclasses
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import nullcontext
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any, Protocol, TypeVar
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+
+from trainer.config import Config
+from trainer.data.augment import augment
+from trainer.data.cache import Cache
+from trainer.data.sampler import Sampler, micro_batches, share
+from trainer.engine.checkpoint import Checkpoint, Position
+from trainer.engine.evaluate import Evaluation, ValidationSet, evaluate, network_logits
+from trainer.engine.hardware import average_buffers
+from trainer.engine.schedule import learning_rate
+from trainer.model.loss import batch_dice, batch_dice_part, batch_sums, image_losses, loss_terms
+from trainer.model.segmenter import Segmenter
+
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+class Interrupted(Exception):
+    """A signal asked for an end; the run was stopped at a step boundary."""
+
+
+class NonFiniteLoss(ArithmeticError):
+    """The loss or its gradient became NaN or infinite; the weights were not touched by it."""
+
+
+class Watcher(Protocol):
+    """Who is told what happens. The main process has real ones, the others idle ones."""
+
+    def on_step(self, step: int, values: dict[str, float]) -> None: ...
+
+    def on_evaluation(self, position: Position, values: dict[str, float], evaluation: Evaluation) -> None: ...
+
+    def on_pictures(self, segmenter: Segmenter, step: int) -> None: ...
+
+    def save(self, checkpoint: Checkpoint) -> None: ...
+
+
+class TrainingView(nn.Module):
+    """The segmenter as training calls it: RGB levels [B, 3, S, S] to logits [B, C, S, S].
+
+    A module of its own, because Accelerate replaces `forward` of what it prepares, and evaluation wants the bare one.
+    """
+
+    def __init__(self, segmenter: Segmenter) -> None:
+        super().__init__()
+        self.segmenter = segmenter
+
+    def forward(self, squares: Tensor) -> Tensor:
+        return network_logits(self.segmenter, squares)
+
+
+@dataclass(frozen=True)
+class MicroBatch:
+    """Some of the samples of one step."""
+
+    samples: np.ndarray  # int64 [B], rows of the cache
+    weights: Tensor  # float32 [B]: 1, or 0 for a sample that only keeps an empty-handed process in step
+    images: Tensor  # uint8 [B, 3, S, S]
+    masks: Tensor  # uint8 [B, S, S]
+
+
+@dataclass(frozen=True)
+class StepBatch:
+    """This process's part of one optimizer step."""
+
+    micro: list[MicroBatch]
+    samples: int  # of the whole step, over all processes
+
+
+class Loop:
+    """Trains a segmenter. Every process makes one and calls `fit`."""
+
+    def __init__(
+        self,
+        config: Config,
+        accelerator: Accelerator,
+        segmenter: Segmenter,
+        cache: Cache,
+        train_rows: tuple[int, ...],
+        validation: ValidationSet,
+        watcher: Watcher,
+        stop_requested: Callable[[], bool],
+    ) -> None:
+        self.config, self.accelerator, self.segmenter = config, accelerator, segmenter
+        self.cache, self.train_rows, self.validation = cache, np.array(train_rows), validation
+        self.watcher, self.stop_requested = watcher, stop_requested
+        self.sampler = Sampler(len(train_rows), config.train.batch_size, config.train.seed, config.data.drop_last)
+        self.total_steps = config.train.epochs * self.sampler.steps_per_epoch
+        self.position = Position()
+        self.best: dict[str, Tensor] = {}
+        self.waited_s = self.pictures_due_s = 0.0
+        self._prepare()
+
+    def _prepare(self) -> None:
+        config, accelerator = self.config, self.accelerator
+        self.segmenter.to(accelerator.device)
+        self.segmenter.network.to(memory_format=torch.channels_last)
+        view: nn.Module = TrainingView(self.segmenter)
+        if accelerator.device.type == "cuda" and accelerator.num_processes > 1:
+            view = nn.SyncBatchNorm.convert_sync_batchnorm(view)
+        if self._compile_pays():
+            view.compile()
+        decayed = [weight for weight in self.segmenter.network.parameters() if weight.ndim > 1]
+        others = [weight for weight in self.segmenter.network.parameters() if weight.ndim <= 1]
+        groups = [{"params": decayed, "weight_decay": config.optim.weight_decay}, {"params": others, "weight_decay": 0.0}]
+        optimizer = torch.optim.AdamW(groups, lr=config.optim.lr, fused=True)
+        self.view, self.optimizer = accelerator.prepare(view, optimizer)
+
+    def _compile_pays(self) -> bool:
+        if self.config.train.compile != "auto":
+            return self.config.train.compile == "on"
+        # On a CPU the first compiled step takes minutes, on a GPU some ten seconds.
+        return self.accelerator.device.type == "cuda" and self.total_steps >= 500
+
+    # ---------------------------------------------------------------- the whole run
+
+    def fit(self) -> Position:
+        """Train to the end, to early stop, or to a signal (Interrupted). Afterwards `best` holds the best weights."""
+        if self.position.step == 0:
+            self._evaluate()
+        began = time.perf_counter()
+        for batch in self._batches():
+            waited = time.perf_counter() - began
+            values = self._train_step(batch)
+            self.position.step += 1
+            seconds = time.perf_counter() - began
+            values["train/images_per_second"] = batch.samples / seconds
+            self.waited_s += waited
+            self.position.seconds += seconds
+            self.watcher.on_step(self.position.step, values)
+            if self._evaluation_due():
+                self._evaluate()
+            if self._early_stop():
+                break
+            began = time.perf_counter()
+        self.watcher.save(self._checkpoint())
+        return self.position
+
+    def _evaluation_due(self) -> bool:
+        epoch, rest = divmod(self.position.step, self.sampler.steps_per_epoch)
+        return rest == 0 and (epoch % self.config.train.eval_every == 0 or self.position.step == self.total_steps)
+
+    def _early_stop(self) -> bool:
+        patience = self.config.train.patience
+        return patience > 0 and self.position.evaluations_without_better >= patience
+
+    # ---------------------------------------------------------------- one step
+
+    def _train_step(self, batch: StepBatch) -> dict[str, float]:
+        rate = self._set_learning_rate()
+        self.optimizer.zero_grad()
+        loss = self._backward(batch)
+        norm = self._clip_gradient()
+        loss = self._agree(loss, norm)
+        self.optimizer.step()
+        return {"train/loss": loss, "train/lr": rate, "train/grad_norm": norm}
+
+    def _set_learning_rate(self) -> float:
+        optim = self.config.optim
+        rate = learning_rate(self.position.step, self.total_steps, optim.lr, optim.warmup)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        return rate
+
+    def _backward(self, batch: StepBatch) -> Tensor:
+        """Gradients of the mean loss over the whole batch; returns this process's part of that loss, detached."""
+        self.view.train()
+        total = self._batch_total(batch) if self.config.loss.reduction == "batch" else None
+        loss = torch.zeros((), device=self.accelerator.device)
+        for number, micro in enumerate(batch.micro, start=1):
+            last = number == len(batch.micro)
+            with nullcontext() if last else self.accelerator.no_sync(self.view):
+                terms, weights = self._terms(micro)
+                part, shown = self._objective(terms, weights, batch.samples, total)
+                # Processes' gradients are averaged; the parts of a sum must be added.
+                self.accelerator.backward(part * self.accelerator.num_processes)
+            loss += shown.detach()
+        return loss
+
+    def _terms(self, micro: MicroBatch) -> tuple[Any, Tensor]:
+        device = self.accelerator.device
+        epoch = self.position.step // self.sampler.steps_per_epoch
+        images, masks = augment(
+            micro.images.to(device, non_blocking=True),
+            micro.masks.to(device, non_blocking=True),
+            self.config.data.augment,
+            self.config.train.seed,
+            epoch,
+            micro.samples,
+        )
+        return loss_terms(self.view(images), masks), micro.weights.to(device)
+
+    def _objective(self, terms: Any, weights: Tensor, samples: int, total: Tensor | None) -> tuple[Tensor, Tensor]:
+        """What to differentiate, and the part of the batch's loss that it stands for."""
+        loss = self.config.loss
+        if self.config.loss.reduction == "image":
+            part = (image_losses(terms, loss.smooth, loss.cross_entropy) * weights).sum() / samples
+            return part, part
+        entropy = loss.cross_entropy * (terms.cross_entropy * weights).sum() / samples
+        sums = batch_sums(terms, weights)
+        if total is None:  # one piece per process: its sums are known only now
+            total = self.accelerator.reduce(sums.detach(), "sum")
+        share_of_dice = batch_dice(total, loss.smooth) * weights.sum() / samples
+        return batch_dice_part(sums, total, loss.smooth) + entropy, share_of_dice + entropy
+
+    @torch.no_grad()
+    def _batch_total(self, batch: StepBatch) -> Tensor | None:
+        """Dice sums of the whole batch, [3, F], by a pass without gradients; None where one pass is enough."""
+        if len(batch.micro) == 1:
+            return None
+        buffers = [buffer.clone() for buffer in self.view.buffers()]
+        sums = [batch_sums(*self._terms(micro)) for micro in batch.micro]
+        for buffer, before in zip(self.view.buffers(), buffers, strict=True):
+            buffer.copy_(before)  # batch norm counts each picture once
+        return self.accelerator.reduce(torch.stack(sums).sum(dim=0), "sum")
+
+    def _clip_gradient(self) -> float:
+        largest = self.config.optim.clip_norm or float("inf")
+        return float(self.accelerator.clip_grad_norm_(self.view.parameters(), largest))
+
+    def _agree(self, loss: Tensor, norm: float) -> float:
+        """The batch's loss; raises on all processes together where one has a bad number or was asked to stop."""
+        scaled = self.accelerator.mixed_precision == "fp16"  # whose scaler skips steps with infinite gradients
+        finite = bool(torch.isfinite(loss)) and (scaled or np.isfinite(norm))
+        votes = torch.tensor([float(loss) if finite else 0.0, not finite, self.stop_requested()], dtype=torch.float64)
+        if self.accelerator.num_processes > 1:
+            votes = self.accelerator.reduce(votes.float().to(self.accelerator.device), "sum")
+        total, bad, stop = votes.tolist()
+        if bad:
+            raise NonFiniteLoss(f"step {self.position.step + 1}: the loss or its gradient is not a finite number")
+        if stop:
+            self.watcher.save(self._checkpoint())
+            raise Interrupted(f"stopped after step {self.position.step}")
+        return total
+
+    # ---------------------------------------------------------------- around the steps
+
+    def _batches(self) -> Iterator[StepBatch]:
+        steps = range(self.position.step, self.total_steps)
+        return read_ahead(iter(steps), self._read, self.config.data.workers)
+
+    def _read(self, step: int) -> StepBatch:
+        accelerator = self.accelerator
+        epoch, step_of_epoch = divmod(step, self.sampler.steps_per_epoch)
+        batch = self.train_rows[self.sampler.batch(epoch, step_of_epoch)]
+        mine = share(batch, accelerator.process_index, accelerator.num_processes)
+        size = self.config.train.micro_batch_size
+        weight = 1.0
+        if len(mine) == 0:
+            mine, weight = batch[:1], 0.0
+        pieces = micro_batches(mine, len(mine) if size == "auto" else int(size))
+        micro = [MicroBatch(rows, torch.full([len(rows)], weight), *self.cache.read(rows)) for rows in pieces]
+        return StepBatch(micro, len(batch))
+
+    def _evaluate(self) -> None:
+        average_buffers(self.accelerator, self.segmenter)
+        began = time.perf_counter()
+        accelerator = self.accelerator
+        result = evaluate(
+            self.segmenter,
+            self.validation,
+            self.config.loss,
+            accelerator.process_index,
+            accelerator.num_processes,
+            lambda own: accelerator.reduce(own, "sum"),
+        )
+        position, miou = self.position, result.scores.miou
+        before = position.best_miou
+        better = before is None or miou is None or miou > before
+        position.evaluations_without_better = 0 if better else position.evaluations_without_better + 1
+        if better or miou == before:  # of equals the one trained longer
+            position.best_step, position.best_miou = position.step, miou
+            self.best = {name: value.detach().cpu().clone() for name, value in self.segmenter.state_dict().items()}
+        values = {
+            "val/loss": result.loss,
+            "time/evaluation_s": time.perf_counter() - began,
+            "time/training_s": position.seconds,
+            "time/waiting_for_data_s": self.waited_s,
+        }
+        self.watcher.on_evaluation(dataclasses.replace(position), values, result)
+        self._draw(last=position.step == self.total_steps or self._early_stop())
+
+    def _draw(self, last: bool) -> None:
+        """Pictures of the watch list: at step 0, at the last evaluation, and at most every 60 s between."""
+        if self.position.step == 0 or last or time.perf_counter() >= self.pictures_due_s:
+            self.watcher.on_pictures(self.segmenter, self.position.step)
+            self.pictures_due_s = time.perf_counter() + 60
+
+    def _checkpoint(self) -> Checkpoint:
+        state = self.optimizer.state_dict()
+        return Checkpoint(self.segmenter, state, self.best, dataclasses.replace(self.position))
+
+
+def read_ahead(requests: Iterator[T], read: Callable[[T], R], workers: int) -> Iterator[R]:
+    """`map(read, requests)` in order, with up to `workers` threads reading before they are asked."""
+    if workers == 0:
+        yield from map(read, requests)
+        return
+    with ThreadPoolExecutor(workers) as pool:
+        waiting: deque[Future[R]] = deque(pool.submit(read, request) for request in islice(requests, 2 * workers))
+        while waiting:
+            result = waiting.popleft().result()
+            waiting.extend(pool.submit(read, request) for request in islice(requests, 1))
+            yield result

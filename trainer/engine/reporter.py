@@ -1,0 +1,95 @@
+"""What the main process does with the events of training: display, run, pictures, checkpoints."""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+
+from trainer.data.files import read_image
+from trainer.data.cache import read_sample_mask, shrink_image
+from trainer.drawing.display import Display
+from trainer.drawing.figures import shrink_to_panel, watch_picture
+from trainer.engine.checkpoint import Checkpoint, CheckpointFolder, Position
+from trainer.engine.evaluate import Evaluation, ValidationSet, network_logits
+from trainer.model.segmenter import Segmenter
+from trainer.tracking.names import metric_key, picture_key
+from trainer.tracking.run import Run
+
+
+class Reporter:
+    """Speaks for all processes."""
+
+    def __init__(
+        self,
+        run: Run,
+        display: Display,
+        validation: ValidationSet,
+        watched: int,
+        steps_per_epoch: int,
+        total_steps: int,
+        memory_gib: Callable[[], float],
+    ) -> None:
+        self.run, self.display, self.validation = run, display, validation
+        # Spread over the sorted names: neighbours are often the same scene.
+        self.watched = sorted({int(place) for place in np.linspace(0, len(validation.samples) - 1, watched)})
+        self.steps_per_epoch, self.total_steps, self.memory_gib = steps_per_epoch, total_steps, memory_gib
+        self.checkpoints = CheckpointFolder(run.folder / "checkpoints")
+        self.absent: list[str] = []
+
+    def on_step(self, step: int, values: dict[str, float]) -> None:
+        if self.display.progress is None:
+            self.display.start_training(self.total_steps, step - 1)
+        self.display.step(step, values, self.memory_gib)
+        self.run.metrics(values, step)
+
+    def on_evaluation(self, position: Position, values: dict[str, float], evaluation: Evaluation) -> None:
+        scores = evaluation.scores
+        values |= {f"val/iou/{metric_key(name)}": value for name, value in scores.iou.items()}
+        if scores.miou is not None and scores.mean_dice is not None:
+            values |= {"val/miou": scores.miou, "val/dice": scores.mean_dice}
+        if scores.absent != self.absent:
+            self.absent = scores.absent
+            self.display.say(f"no pixel of {', '.join(scores.absent)} in the validation masks: not in the means", "yellow")
+        self.run.metrics(values, position.step)
+        epoch = position.step / self.steps_per_epoch
+        self.display.evaluation(position.step, epoch, values, scores.iou, best=position.best_step == position.step)
+
+    @torch.no_grad()
+    def on_pictures(self, segmenter: Segmenter, step: int) -> None:
+        segmenter.eval()
+        for place in self.watched:
+            sample = self.validation.samples[place]
+            picture = watch_panel(segmenter, read_image(sample.image), read_sample_mask(sample, self.validation.table))
+            self.run.picture(f"watch/{picture_key(sample.name)}", picture, step)
+
+    def save(self, checkpoint: Checkpoint) -> None:
+        self.checkpoints.save(checkpoint.segmenter, checkpoint.optimizer, checkpoint.best, checkpoint.position)
+        position = checkpoint.position
+        self.run.status("running", step=position.step, epoch=position.step / self.steps_per_epoch)
+
+
+class IdleReporter:
+    """Stands in for the reporter where another process speaks."""
+
+    def on_step(self, step: int, values: dict[str, float]) -> None:
+        """Nothing to say."""
+
+    def on_evaluation(self, position: Position, values: dict[str, float], evaluation: Evaluation) -> None:
+        """Nothing to say."""
+
+    def on_pictures(self, segmenter: Segmenter, step: int) -> None:
+        """Nothing to draw."""
+
+    def save(self, checkpoint: Checkpoint) -> None:
+        """Nothing to keep."""
+
+
+def watch_panel(segmenter: Segmenter, image: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """The watch-list picture of one sample: `image` uint8 [H, W, 3], `mask` uint8 [H, W]."""
+    height, width = shrink_to_panel(mask.shape)  # type: ignore[arg-type]
+    device = next(segmenter.parameters()).device
+    square = torch.from_numpy(shrink_image(image, segmenter.contract.image_size)).permute(2, 0, 1)[None]
+    probabilities = segmenter.probabilities(network_logits(segmenter, square.to(device)), (height, width))
+    predicted = segmenter.classes(probabilities)[0].cpu().numpy()
+    rows, columns = (((np.arange(new) + 0.5) * old / new).astype(int) for new, old in zip((height, width), mask.shape, strict=True))
+    return watch_picture(image[rows[:, None], columns], mask[rows[:, None], columns], predicted)

@@ -1,0 +1,180 @@
+"""One training run: its folder, its journal, and the thread that sends the journal to MLflow."""
+
+import json
+import os
+import secrets
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image
+
+from trainer.config import REPOSITORY
+from trainer.tracking.journal import Journal, write_json
+from trainer.tracking.names import picture_names
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+SEND_SECONDS = 2.0
+LONGEST_PAUSE_SECONDS = 60.0
+PACKAGES = ("torch", "accelerate", "mlflow", "numpy", "pillow", "kornia")
+
+
+class Run:
+    """What a run tells. Nothing here raises because of the tracking server, and nothing waits for it.
+
+    `client` None: the server could not be reached, or tracking is off; the journal is written all the same.
+    """
+
+    def __init__(self, folder: Path, client: "MlflowClient | None", tracked: bool) -> None:
+        self.folder, self.client, self.tracked = folder, client, tracked
+        self.uid = self.info()["uid"]
+        self.journal = Journal(folder / "journal.jsonl")
+        self.stopping = threading.Event()
+        self.sending = threading.Lock()
+        self.last_error = ""
+        self.thread = threading.Thread(target=self._send_regularly, name="sender", daemon=True)
+        if tracked:
+            self.thread.start()
+
+    def info(self) -> dict[str, Any]:
+        """What run.json holds: uid, experiment, run_name, and run_id once the server has given one."""
+        content: dict[str, Any] = json.loads((self.folder / "run.json").read_text())
+        return content
+
+    def metrics(self, values: Mapping[str, float], step: int) -> None:
+        self.journal.metrics(values, step)
+
+    def params(self, values: Mapping[str, Any]) -> None:
+        self.journal.append(params={key: str(value) for key, value in values.items()})
+
+    def tags(self, values: Mapping[str, Any]) -> None:
+        self.journal.append(tags={key: str(value) for key, value in values.items()})
+
+    def artifact(self, path: Path, to: str = "") -> None:
+        """A file of the run folder, sent into the folder `to` of the run's artifacts."""
+        self.journal.append(artifact=str(path.relative_to(self.folder)), to=to)
+
+    def dataset(self, name: str, digest: str, context: str, profile: Mapping[str, Any]) -> None:
+        """The data of `context` (training or validation), so that runs on other data can be told apart."""
+        entity = {
+            "name": name,
+            "digest": digest[:36],
+            "source_type": "local",
+            "source": json.dumps({"uri": name}),
+            "profile": json.dumps(profile),
+        }
+        self.journal.append(dataset=entity, context=context)
+
+    def picture(self, key: str, image: np.ndarray, step: int) -> None:
+        """A picture, uint8 RGB [H, W, 3], that the UI shows by step."""
+        folder = self.folder / "pictures"
+        folder.mkdir(exist_ok=True)
+        full, small = (folder / name for name in picture_names(key, step, time.time_ns() // 1_000_000, self.uid))
+        picture = Image.fromarray(image)
+        picture.save(full)
+        picture.thumbnail((256, 256))
+        picture.save(small)
+        for path in (full, small):
+            self.artifact(path, "images")
+        self.tags({"mlflow.loggedImages": True})
+
+    def status(self, state: str, **details: Any) -> None:
+        """Write status.json: what anyone who asks how the run is should read."""
+        content = {"state": state, "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "run_folder": str(self.folder)}
+        write_json(self.folder / "status.json", content | details)
+
+    def register(self, name: str, tags: Mapping[str, str]) -> None:
+        """Have the model in the run folder become a version of the registered model `name`."""
+        self.journal.append(model=name, model_tags=dict(tags))
+
+    def end(self, status: str) -> None:
+        """The run is over: FINISHED, FAILED or KILLED."""
+        self.journal.append(status=status)
+
+    def flush(self, seconds: float) -> bool:
+        """Send what is left, for at most `seconds`. True where the server has everything."""
+        if not self.tracked:
+            return True
+        done = threading.Event()
+
+        def send() -> None:
+            if self._send():
+                done.set()
+
+        # A thread of its own: a call that hangs in the network must not hold the exit.
+        threading.Thread(target=send, daemon=True).start()
+        return done.wait(seconds)
+
+    def close(self) -> None:
+        self.stopping.set()
+        self.journal.close()
+
+    def _send_regularly(self) -> None:
+        pause = SEND_SECONDS
+        while not self.stopping.wait(pause):
+            pause = SEND_SECONDS if self._send() else min(2 * pause, LONGEST_PAUSE_SECONDS)
+
+    def _send(self) -> bool:
+        from trainer.tracking.server import connect, sync
+
+        with self.sending:
+            try:
+                self.client = self.client or connect()
+                sync(self.client, self.folder)
+            except Exception as error:  # whatever MLflow and the network come up with; the journal keeps the records
+                self.last_error = f"{type(error).__name__}: {error}"
+                return False
+            return True
+
+
+def new_run_folder(work: Path, experiment: str, run_name: str) -> Path:
+    """Make `mlruns/work/<uid>/`. The uid is ours, so that a run is the same one whether or not a server knows it."""
+    uid = f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}"
+    folder = work / uid
+    (folder / "checkpoints").mkdir(parents=True)
+    info = {"uid": uid, "experiment": experiment, "run_name": run_name, "time": time.time_ns() // 1_000_000}
+    write_json(folder / "run.json", info | {"tags": source_tags()})
+    (folder / "journal.jsonl").touch()
+    return folder
+
+
+def source_tags() -> dict[str, str]:
+    """Who runs what: the program, the commit, and whether files differ from it."""
+    tags = {
+        "mlflow.source.name": "trainer/train.py",
+        "mlflow.source.type": "LOCAL",
+        "mlflow.user": os.environ.get("USER") or os.environ.get("LOGNAME") or "unknown",
+    }
+    commit = git("rev-parse", "HEAD")
+    if commit:
+        tags |= {"mlflow.source.git.commit": commit, "git.dirty": str(bool(git("status", "--porcelain"))).lower()}
+    return tags
+
+
+def git(*arguments: str) -> str:
+    """What git says of this repository; empty where there is no git or no repository."""
+    try:
+        return subprocess.run(
+            ["git", *arguments], cwd=REPOSITORY, capture_output=True, text=True, check=True, timeout=10
+        ).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return ""
+
+
+def versions() -> dict[str, str]:
+    """The versions of Python and of the packages that results depend on."""
+    found = {"versions.python": sys.version.split()[0]}
+    for name in PACKAGES:
+        try:
+            found[f"versions.{name}"] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found

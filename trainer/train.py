@@ -1,0 +1,273 @@
+"""Train a UNet on labelled pictures, record the run in MLflow, register the model.
+
+    accelerate launch trainer/train.py --config configs/cats.yaml --data.root DIR [--key value ...]
+"""
+
+import dataclasses
+import os
+import signal
+import sys
+import time
+import traceback
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from trainer import InputError
+from trainer.config import MLRUNS, REPOSITORY, Config, flatten, parse, to_yaml
+from trainer.drawing.display import Display
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+    from trainer.data.cache import Dataset
+    from trainer.engine.loop import Loop
+    from trainer.model.segmenter import Contract, Segmenter
+    from trainer.tracking.run import Run
+
+EXIT_INPUT, EXIT_STOPPED = 2, 143
+FLUSH_SECONDS = 120.0
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Returns the exit code: 0 done, 1 failed while working, 2 wrong usage, config or data, 143 stopped by a signal."""
+    config = parse(arguments)
+    # The one question of who speaks; everything below gets real or idle listeners.
+    speaks = os.environ.get("RANK", "0") == "0"
+    display = Display(quiet=not speaks)
+    try:
+        return train(config, display, speaks)
+    except InputError as error:
+        display.close()
+        if speaks:
+            print(f"train.py: {error}", file=sys.stderr)
+        return EXIT_INPUT
+
+
+def train(config: Config, display: Display, speaks: bool) -> int:
+    display.settings(flatten(config), flatten(Config()))
+
+    # ---------------------------------------------------------------- data: what can be checked without torch
+    from trainer.data.dataset import plan
+
+    sources = plan(config.data, MLRUNS / "cache", display.counting)
+
+    # ---------------------------------------------------------------- processes and pixels
+    from trainer.data.cache import open_dataset
+    from trainer.engine import hardware
+
+    client = connect(config, display) if speaks and config.tracking.enabled else None
+    accelerator = hardware.start(config.train.mixed_precision, config.train.threads)
+    dataset = open_dataset(sources, config.data.image_size, MLRUNS / "cache", display.counting)
+    for warning in dataset.warnings:
+        display.say(f"warning: {warning}", "yellow")
+    display.say(
+        f"{len(dataset.split.train)} pictures train, {len(dataset.split.val)} validate; "
+        f"classes: {', '.join(dataset.names[1:])}; dataset {dataset.digest}"
+    )
+
+    # ---------------------------------------------------------------- model
+    segmenter = make_segmenter(config, dataset)
+    machine = hardware.describe(accelerator)
+    display.say("  ".join(f"{key.removeprefix('hardware.')} {value}" for key, value in machine.items() if value))
+
+    # ---------------------------------------------------------------- fit
+    from trainer.engine.evaluate import ValidationSet
+    from trainer.engine.loop import Interrupted, Loop
+    from trainer.engine.reporter import IdleReporter, Reporter
+
+    validation = ValidationSet(dataset.samples(dataset.split.val), dataset.split.val, dataset.cache, sources.table)
+    run = start_run(config, dataset, machine, client) if speaks else None
+    stop = catch_signals()
+    loop = Loop(config, accelerator, segmenter, dataset.cache, dataset.split.train, validation, lambda: bool(stop))
+    loop.watcher = (
+        Reporter(run, display, validation, config.tracking.watch, loop.sampler.steps_per_epoch, loop.total_steps,
+                 lambda: hardware.memory_gib(accelerator))
+        if run else IdleReporter()
+    )  # fmt: skip
+    try:
+        loop.fit()
+        display.close()
+        if run:
+            finish(config, run, loop, validation, display)
+    except Interrupted as error:
+        return end(run, display, "KILLED", "preempted", EXIT_STOPPED, reason=str(error))
+    except (Exception, KeyboardInterrupt) as error:
+        display.close()
+        end(run, display, "FAILED", "failed", 1, reason=f"{type(error).__name__}: {error}", exception=traceback.format_exc())
+        raise
+    finally:
+        accelerator.end_training()
+    return 0
+
+
+def connect(config: Config, display: Display) -> "MlflowClient | None":
+    """The tracking store; None where it is away and the run may do without."""
+    from trainer.tracking import server
+
+    try:
+        return server.connect()
+    except InputError as error:
+        if config.tracking.required:
+            raise
+        display.say(f"warning: {error}. Training goes on; the run is sent when the server is back", "yellow")
+        return None
+
+
+def make_segmenter(config: Config, dataset: "Dataset") -> "Segmenter":
+    """A new model for these classes, or one that starts from the weights of model.init."""
+    import torch
+
+    from trainer.drawing.overlay import palette
+    from trainer.model.segmenter import Contract, Segmenter
+    from trainer.model.unet import start_from_shares
+    from trainer.tracking.run import git
+
+    torch.manual_seed(config.train.seed)
+    contract = Contract(
+        class_names=dataset.names,
+        colours=tuple((int(r), int(g), int(b)) for r, g, b in palette()[: len(dataset.names)]),
+        image_size=config.data.image_size,
+        width=config.model.width,
+        depth=config.model.depth,
+        norm=config.model.norm,
+        dataset_digest=dataset.digest,
+        commit=git("rev-parse", "HEAD"),
+    )
+    segmenter = Segmenter(contract)
+    if config.model.init is None:
+        start_from_shares(segmenter.network, dataset.shares())
+        return segmenter
+    from trainer.tracking.open import open_model
+
+    other = open_model(config.model.init).segmenter
+    for name in ("class_names", "width", "depth", "norm"):
+        theirs, ours = getattr(other.contract, name), getattr(contract, name)
+        if theirs != ours:
+            raise InputError(f"model.init: {config.model.init} has {name} {theirs}, this run {ours}; make them the same")
+    segmenter.load_state_dict(other.state_dict())
+    return segmenter
+
+
+def start_run(config: Config, dataset: "Dataset", machine: dict[str, str], client: "MlflowClient | None") -> "Run":
+    """Make the run folder and tell the journal all that is known before the first step."""
+    from trainer.tracking.run import Run, new_run_folder, versions
+
+    name = config.tracking.run_name or f"{dataset.title}-{config.data.image_size}px-{time.strftime('%m%d-%H%M')}"
+    folder = new_run_folder(MLRUNS / "work", config.tracking.experiment, name)
+    (folder / "config.yaml").write_text(to_yaml(config))
+    dataset.write_split(folder / "split.json")
+    run = Run(folder, client, config.tracking.enabled)
+    run.params(flatten(config) | machine | versions() | {"data.digest": dataset.digest})
+    run.params({"data.class_names": ", ".join(dataset.names[1:]), "data.train_samples": len(dataset.split.train)})
+    for context, rows in (("training", dataset.split.train), ("validation", dataset.split.val)):
+        run.dataset(dataset.title, dataset.digest, context, {"samples": len(rows)})
+    for file in ("config.yaml", "split.json"):
+        run.artifact(folder / file)
+    run.status("running", step=0, epoch=0)
+    return run
+
+
+def catch_signals() -> list[int]:
+    """The signals received so far. The first is only noted, for the next step boundary; the second ends at once."""
+    received: list[int] = []
+
+    def note(number: int, _frame: Any) -> None:
+        if received:
+            os._exit(128 + number)
+        received.append(number)
+
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
+        signal.signal(number, note)
+    return received
+
+
+def finish(config: Config, run: "Run", loop: "Loop", validation: Any, display: Display) -> None:
+    """Save the best weights as the run's model, have them registered, decide about the champion, say where to look."""
+    from trainer.model.segmenter import save_segmenter
+
+    position, segmenter = loop.position, loop.segmenter
+    segmenter.load_state_dict(loop.best)
+    segmenter.to("cpu")
+    loop.watcher.on_pictures(segmenter, position.best_step)
+    model = run.folder / "model"
+    save_segmenter(segmenter, model)
+    run.metrics({"best/miou": position.best_miou or 0.0, "best/step": position.best_step or 0}, position.step)
+    display.say(f"best: step {position.best_step}, val/miou {position.best_miou or 0:.4f}", "bold")
+    if config.tracking.enabled:
+        from trainer.tracking.registry import export
+
+        export(segmenter, model)
+        if config.registry.name:
+            contract = segmenter.contract
+            tags = {"commit": contract.commit, "dataset_digest": contract.dataset_digest}
+            run.register(config.registry.name, tags | {"val/miou": f"{position.best_miou}"})
+        sent = run.flush(FLUSH_SECONDS)
+        if sent and config.registry.name:
+            promote(config, run, validation, display)
+    end(run, display, "FINISHED", "finished", 0, step=position.step, best_miou=position.best_miou)
+
+
+def promote(config: Config, run: "Run", validation: Any, display: Display) -> None:
+    """Score the new version and the present champion on this run's validation set; the better one is champion."""
+    import json
+
+    from trainer.engine.evaluate import evaluate
+    from trainer.model.segmenter import load_segmenter
+    from trainer.tracking import registry
+    from trainer.tracking.open import open_version
+    from trainer.tracking.server import connect as server_connect
+
+    client = run.client or server_connect()
+    name, version = config.registry.name, json.loads((run.folder / "version.json").read_text())["version"]
+    assert name is not None
+    new = load_segmenter(run.folder / "model")
+    ours = evaluate(new, validation, config.loss).scores.miou
+    present = registry.champion(client, name)
+    evidence: dict[str, Any] = {"promotion.candidate_miou": ours, "promotion.dataset_digest": new.contract.dataset_digest}
+    verdict, better = "the first version", True
+    if present is not None:
+        try:
+            other = open_version(present)
+            if other.contract.class_names != new.contract.class_names:
+                raise InputError(f"its classes are {', '.join(other.contract.class_names[1:])}")
+            theirs = evaluate(other, validation, config.loss).scores.miou
+            better = (ours or 0.0) > (theirs or 0.0)
+            evidence |= {"promotion.champion_version": present.version, "promotion.champion_miou": theirs}
+            verdict = f"val/miou {ours:.4f} against {theirs:.4f} of version {present.version}, the champion so far"
+        except InputError as error:
+            verdict, better = f"version {present.version}, the champion, cannot be compared: {error}", False
+    promoted = {"auto": better, "never": False, "force": True}[config.registry.promote]
+    if promoted:
+        registry.promote(client, name, version)
+    registry.note(client, name, version, evidence | {"promotion.promoted": promoted, "promotion.reason": verdict})
+    display.say(f"registered models:/{name}/{version}: {verdict}")
+    address = f"models:/{name}@champion" if promoted else f"models:/{name}/{version}"
+    display.say(f"{'now the champion' if promoted else 'not promoted'}; use it with\n"
+                f"  python trainer/predict.py --model {address} --input PICTURES --output OUT")  # fmt: skip
+
+
+def end(run: "Run | None", display: Display, status: str, state: str, code: int, **details: Any) -> int:
+    """Close the run truthfully, within a bounded time, and say where to look. Returns `code`."""
+    display.close()
+    if run is None:
+        return code
+    run.end(status)
+    run.status(state, exit_code=code, **details)
+    sent = run.flush(FLUSH_SECONDS)
+    run.close()
+    if code:
+        display.say(f"{state}: {details.get('reason', '')}", "red")
+    display.say(f"run folder: {run.folder}")
+    if not run.tracked:
+        return code
+    from trainer.tracking.server import look_command, unsent
+
+    if not sent:
+        display.say(f"{unsent(run.folder)} records are not sent yet ({run.last_error or 'no answer in time'}); they are kept", "yellow")
+    info = run.info()
+    display.say(f"look at run {info['run_name']} in experiment {info['experiment']}:  {look_command()}", "bold")
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())
