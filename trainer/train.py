@@ -3,7 +3,7 @@
     accelerate launch trainer/train.py --config configs/cats.yaml --data.root DIR [--key value ...]
 """
 
-import dataclasses
+import functools
 import os
 import signal
 import sys
@@ -72,20 +72,19 @@ def train(config: Config, display: Display, speaks: bool) -> int:
 
     # ---------------------------------------------------------------- fit
     from trainer.engine.evaluate import ValidationSet
-    from trainer.engine.loop import Interrupted, Loop
-    from trainer.engine.reporter import IdleReporter, Reporter
+    from trainer.engine.loop import IdleWatcher, Interrupted, Loop
+    from trainer.engine.reporter import Reporter
 
     validation = ValidationSet(dataset.samples(dataset.split.val), dataset.split.val, dataset.cache, sources.table)
     run = start_run(config, dataset, machine, client) if speaks else None
     stop = catch_signals()
     loop = Loop(config, accelerator, segmenter, dataset.cache, dataset.split.train, validation, lambda: bool(stop))
-    loop.watcher = (
-        Reporter(run, display, validation, config.tracking.watch, loop.sampler.steps_per_epoch, loop.total_steps,
-                 lambda: hardware.memory_gib(accelerator))
-        if run else IdleReporter()
-    )  # fmt: skip
     try:
-        loop.fit()
+        if run:
+            memory = functools.partial(hardware.memory_gib, accelerator)
+            loop.fit(Reporter(run, display, validation, config.tracking.watch, loop.sampler, loop.total_steps, memory))
+        else:
+            loop.fit(IdleWatcher())
         display.close()
         if run:
             finish(config, run, loop, validation, display)

@@ -7,7 +7,7 @@ from them by Labelme's own rule, so that the mask PNG and the Labelme JSON of a 
     synthetic_files.py    the files of one scene, and the workers that write them
     synthetic_scene.py    one scene: who is in it and where
     synthetic_shapes.py   the polygons of a scene, and their mask
-    synthetic_animals.py  animals in their poses; _heads.py their heads, _coats.py their fur
+    synthetic_animals.py  animals; _poses.py bodies, _heads.py and _faces.py heads, _coats.py fur
     synthetic_things.py   things that lie around; _places.py rooms, gardens and textures behind it all
     synthetic_canvas.py   curves, noise, shaded paint; _light.py shadows and the camera
 """

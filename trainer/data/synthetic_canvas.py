@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike
 from PIL import Image, ImageDraw, ImageFilter
 
 SUPERSAMPLE = 2
@@ -36,18 +37,24 @@ class Part:
     """How far hairs stand out of the edge, in object units."""
 
 
+def mark(points: Points, paint: Paint, depth: float = 0.0, shadow: float = 0.0, opacity: float = 1.0) -> Part:
+    """A part that lies on the silhouette and adds nothing to it: an eye, a stripe, a label."""
+    return Part(points, paint, outline=False, depth=depth, shadow=shadow, opacity=opacity)
+
+
 # Curves
 
 
-def smooth(points: Sequence[Sequence[float]], steps: int = 6, closed: bool = True) -> Points:
+def smooth(points: ArrayLike, steps: int = 6, closed: bool = True) -> Points:
     """A Catmull-Rom curve through `points`, with `steps` vertices for each of them."""
     knots = np.asarray(points, dtype=np.float64)
     if not closed:
         knots = np.concatenate([2 * knots[:1] - knots[1:2], knots, 2 * knots[-1:] - knots[-2:-1]])
     before, start, end, after = (np.roll(knots, shift, axis=0)[:, None] for shift in (1, 0, -1, -2))
     t = np.linspace(0, 1, steps, endpoint=False)[None, :, None]
-    curve = start + 0.5 * t * (end - before + t * (2 * before - 5 * start + 4 * end - after
-                                                   + t * (3 * (start - end) + after - before)))  # fmt: skip
+    curve = start + 0.5 * t * (
+        end - before + t * (2 * before - 5 * start + 4 * end - after + t * (3 * (start - end) + after - before))
+    )
     if closed:
         return curve.reshape(-1, 2)
     return np.concatenate([curve[1:-2].reshape(-1, 2), knots[-2:-1]])
@@ -56,10 +63,10 @@ def smooth(points: Sequence[Sequence[float]], steps: int = 6, closed: bool = Tru
 def ellipse(x: float, y: float, rx: float, ry: float, angle: float = 0.0, steps: int = 36) -> Points:
     """An ellipse around (x, y) with radii rx and ry, turned by `angle` radians."""
     t = np.linspace(0, 2 * np.pi, steps, endpoint=False)
-    return turned(np.stack([rx * np.cos(t), ry * np.sin(t)], axis=1), angle) + (x, y)
+    return turned(np.stack([rx * np.cos(t), ry * np.sin(t)], axis=1), angle) + np.array([x, y])
 
 
-def tube(centre: Sequence[Sequence[float]], widths: Sequence[float], steps: int = 6) -> Points:
+def tube(centre: ArrayLike, widths: Sequence[float], steps: int = 6) -> Points:
     """A limb: the smooth curve through `centre` [N, 2], thickened to the radii `widths` [N], with round ends."""
     line = smooth(centre, steps, closed=False)
     radius = np.interp(np.linspace(0, 1, len(line)), np.linspace(0, 1, len(widths)), widths)[:, None]
@@ -99,7 +106,8 @@ class Noise:
     def __init__(self, rng: np.random.Generator, side: int):
         self.hair = _stretched(rng, (side // 6, side), side)
         """float32 [side, side], streaks about as wide as a hair, standard deviation about 1."""
-        self.tile = _stretched(rng, (14, 14), 512)
+        self.tile = _stretched(rng, (28, 28), 512)
+        """float32 [512, 512], smooth blotches; seamless, so that it may be repeated."""
 
     def cloud(self, u: np.ndarray, v: np.ndarray, frequency: float = 1.0) -> np.ndarray:
         """Smooth noise at object coordinates, mean 0, standard deviation about 1, blotches about 1/frequency wide."""
@@ -108,10 +116,11 @@ class Noise:
 
 
 def _stretched(rng: np.random.Generator, shape: tuple[int, int], side: int) -> np.ndarray:
-    values = rng.standard_normal(shape, dtype=np.float32)
-    # Mirrored both ways, so that wrapping around at the tile's edge shows no seam.
-    values = np.block([[values, values[:, ::-1]], [values[::-1], values[::-1, ::-1]]]) if shape[0] < 20 else values
-    large = np.asarray(Image.fromarray(values).resize((side, side), Image.Resampling.BICUBIC))
+    """Noise of `shape` enlarged to [side, side], without a seam where it is repeated; standard deviation 1."""
+    edge = 4  # more than the reach of the bicubic filter
+    values = np.pad(rng.standard_normal(shape, dtype=np.float32), edge, mode="wrap")
+    box = (edge, edge, edge + shape[1], edge + shape[0])
+    large = np.asarray(Image.fromarray(values).resize((side, side), Image.Resampling.BICUBIC, box=box))
     return large / large.std()
 
 
@@ -169,7 +178,9 @@ class Canvas:
         inside = np.asarray(stencil)
         if callable(part.paint):
             x, y = ((np.arange(low[i], high[i]) + 0.5) / SUPERSAMPLE - 0.5 for i in (0, 1))
-            u, v = ((row[0] * x + row[2]).astype(np.float32) + (row[1] * y).astype(np.float32)[:, None] for row in inverse[:2])
+            # Sums of a row and a column: the large arrays come into being in single precision.
+            columns, rows = np.outer(inverse[:2, 0], x), np.outer(inverse[:2, 1], y) + inverse[:2, 2:]
+            u, v = columns[:, None, :].astype(np.float32) + rows[:, :, None].astype(np.float32)
             hairs = _Window(self.noise, window)
             colour = part.paint(u, v, hairs)
         else:

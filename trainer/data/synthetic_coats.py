@@ -34,7 +34,8 @@ class Coat:
     phase: float = 0.0
 
     def paint(self, place: str, axis: float = 0.0, bib: tuple[float, float, float, float] | None = None) -> Paint:
-        """The fur of one part. `place`: body, head, ear, leg, paw, tail; stripes lie across the direction `axis` (radians).
+        """The fur of one part. `place`: body, head, ear, leg, paw, tail; `axis`: the direction across
+        the stripes, in radians.
 
         `bib` (x, y, rx, ry): the ellipse that is white where the coat has a white bib.
         """
@@ -53,7 +54,16 @@ class Coat:
 
         return fur
 
-    def _pattern(self, colour, place, axis, u, v, noise, clouds):  # type: ignore[no-untyped-def]
+    def _pattern(
+        self,
+        colour: np.ndarray,
+        place: str,
+        axis: float,
+        u: np.ndarray,
+        v: np.ndarray,
+        noise: Noise,
+        clouds: np.ndarray,
+    ) -> np.ndarray:
         if self.pattern == "tabby":
             along = np.float32(np.cos(axis)) * u + np.float32(np.sin(axis)) * v
             wave = np.sin(2 * np.pi * (self.frequency * along + 0.22 * clouds + self.phase))
@@ -74,15 +84,29 @@ class Coat:
 def cat_coat(rng: np.random.Generator) -> Coat:
     """A coat that cats have: half of them tabby, the rest solid, black and white, calico, tortoiseshell or pointed."""
     phase, frequency = float(rng.uniform(0, 6)), float(rng.uniform(1.2, 2.2))
-    kind = rng.choice(["tabby", "solid", "bicolour", "calico", "tortoiseshell", "points"], p=[0.4, 0.22, 0.16, 0.08, 0.06, 0.08])
+    kind = rng.choice(
+        ["tabby", "solid", "bicolour", "calico", "tortoiseshell", "points"], p=[0.4, 0.22, 0.16, 0.08, 0.06, 0.08]
+    )
     places = np.array(["bib", "muzzle", "paw", "tip"])
     some = frozenset(str(p) for p in places[rng.random(4) < 0.45])
     if kind == "tabby":
-        pairs = [((0.62, 0.53, 0.43), (0.20, 0.16, 0.13)), (GINGER, (0.56, 0.28, 0.10)), ((0.60, 0.60, 0.60), (0.22, 0.22, 0.24)),
-                 (CREAM, (0.70, 0.50, 0.30)), (BROWN, (0.14, 0.10, 0.08))]  # fmt: skip
+        pairs = [
+            ((0.62, 0.53, 0.43), (0.20, 0.16, 0.13)),
+            (GINGER, (0.56, 0.28, 0.10)),
+            ((0.60, 0.60, 0.60), (0.22, 0.22, 0.24)),
+            (CREAM, (0.70, 0.50, 0.30)),
+            (BROWN, (0.14, 0.10, 0.08)),
+        ]
         base, second = pairs[rng.integers(len(pairs))]
-        return Coat(_varied(base, rng), second, "tabby", white=some, frequency=frequency,
-                    contrast=float(rng.uniform(0.45, 0.9)), phase=phase)  # fmt: skip
+        return Coat(
+            _varied(base, rng),
+            second,
+            "tabby",
+            white=some,
+            frequency=frequency,
+            contrast=float(rng.uniform(0.45, 0.9)),
+            phase=phase,
+        )
     if kind == "bicolour":
         base = [BLACK, BLACK, GREY, GINGER][rng.integers(4)]
         return Coat(_varied(base, rng), base, "solid", white=frozenset(["bib", "muzzle", "paw"]), phase=phase)
@@ -102,8 +126,14 @@ def other_coat(rng: np.random.Generator) -> Coat:
     some = frozenset(str(p) for p in np.array(["bib", "muzzle", "paw", "tip"])[rng.random(4) < 0.5])
     phase = float(rng.uniform(0, 6))
     if rng.random() < 0.35:
-        return Coat(_varied(WHITE, rng), base if base != WHITE else BROWN, "patches", third=base if base != WHITE else BLACK,
-                    frequency=float(rng.uniform(1, 2)), phase=phase)  # fmt: skip
+        return Coat(
+            _varied(WHITE, rng),
+            base if base != WHITE else BROWN,
+            "patches",
+            third=base if base != WHITE else BLACK,
+            frequency=float(rng.uniform(1, 2)),
+            phase=phase,
+        )
     return Coat(_varied(base, rng), base, "solid", white=some, phase=phase)
 
 

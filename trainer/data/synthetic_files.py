@@ -1,7 +1,7 @@
 """Writing generated scenes to files, on all cores.
 
-`python -m trainer.data.synthetic_files JOB` is one worker: it writes the scenes of JOB (JSON of `Job`) and prints a line
-after each. Workers are programs of their own because a fork would copy the caller's threads' locks, and because
+`python -m trainer.data.synthetic_files JOB` is one worker: it writes the scenes of JOB (JSON of `Job`) and prints
+a line after each. Workers are programs of their own because a fork would copy the caller's threads' locks, and because
 multiprocessing's spawn would run the caller's main module again.
 """
 
@@ -52,7 +52,12 @@ def run(job: Job) -> Iterator[int]:
 
 def _run_workers(jobs: list[Job]) -> Iterator[int]:
     paths = [str(Path(trainer.__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(paths),
+        "OMP_NUM_THREADS": "1",
+        "OPENBLAS_NUM_THREADS": "1",
+    }
     events: queue.Queue[bool] = queue.Queue()
     workers: list[subprocess.Popen[str]] = []
     try:
@@ -100,7 +105,7 @@ def write_scene(job: Job, index: int) -> None:
 
 def _annotation(scene: Scene, image_path: str) -> dict[str, object]:
     """The content of a Labelme 5 file."""
-    shapes = [
+    shapes: list[dict[str, object]] = [
         {
             "label": shape.label,
             "points": [list(point) for point in shape.points],

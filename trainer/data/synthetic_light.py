@@ -1,4 +1,4 @@
-"""Light and camera of the generated scenes: the shadow an object throws, and the photograph that is taken in the end."""
+"""Light and camera of the generated scenes: the shadow an object throws, and the photograph taken in the end."""
 
 from collections.abc import Sequence
 

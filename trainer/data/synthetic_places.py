@@ -1,9 +1,10 @@
 """Backgrounds of the generated scenes: rooms, gardens, and plain textures. All clutter in them counts as background."""
 
 import numpy as np
+from numpy.typing import ArrayLike
 from PIL import Image, ImageFilter
 
-from trainer.data.synthetic_canvas import Canvas, Noise, Part, ellipse, mix, smooth, tube
+from trainer.data.synthetic_canvas import Canvas, Noise, Paint, Part, ellipse, mix, smooth, tube
 from trainer.data.synthetic_coats import cat_coat
 from trainer.data.synthetic_things import LEAVES, any_colour, cloth
 
@@ -21,7 +22,9 @@ def draw_place(canvas: Canvas, rng: np.random.Generator) -> float:
     return horizon
 
 
-def _paint(canvas: Canvas, points: list[tuple[float, float]], paint, depth: float = 0.0, cell: float = 0.1, ruffle: float = 0.0) -> None:  # type: ignore[no-untyped-def]
+def _paint(
+    canvas: Canvas, points: ArrayLike, paint: Paint, depth: float = 0.0, cell: float = 0.1, ruffle: float = 0.0
+) -> None:
     """Fill a polygon given in shares of the frame; its paint sees units of `cell` frames."""
     frame = canvas.side / 2
     part = Part(np.asarray(points) / cell, paint, depth=depth, ruffle=ruffle)
@@ -34,7 +37,12 @@ def _rectangle(x0: float, y0: float, x1: float, y1: float) -> list[tuple[float, 
 
 def _room(canvas: Canvas, rng: np.random.Generator, horizon: float) -> None:
     cell = float(rng.uniform(0.06, 0.16))
-    _paint(canvas, _rectangle(-0.1, -0.1, 1.1, horizon), cloth(rng) if rng.random() < 0.6 else _plaster(any_colour(rng)), cell=cell)
+    _paint(
+        canvas,
+        _rectangle(-0.1, -0.1, 1.1, horizon),
+        cloth(rng) if rng.random() < 0.6 else _plaster(any_colour(rng)),
+        cell=cell,
+    )
     furniture = [_window, _shelf, _pictures, _bunting, _curtain]
     for index in rng.permutation(len(furniture))[: rng.integers(1, 4)]:
         furniture[index](canvas, rng, horizon)
@@ -44,19 +52,21 @@ def _room(canvas: Canvas, rng: np.random.Generator, horizon: float) -> None:
     if rng.random() < 0.4:
         paint = cat_coat(rng).paint("body", rng.uniform(0, 3)) if rng.random() < 0.5 else cloth(rng)
         middle, deep = rng.uniform(0.2, 0.8), rng.uniform(0.06, 0.15)
-        _paint(canvas, [tuple(p) for p in ellipse(middle, (1 + horizon) / 2, 0.45, deep)], paint, depth=0.2, ruffle=0.05)
+        _paint(canvas, ellipse(middle, (1 + horizon) / 2, 0.45, deep), paint, depth=0.2, ruffle=0.05)
     if rng.random() < 0.45:
         _sofa(canvas, rng, horizon)
 
 
-def _plaster(colour: tuple[float, float, float]):  # type: ignore[no-untyped-def]
+def _plaster(colour: tuple[float, float, float]) -> Paint:
     def paint(u: np.ndarray, v: np.ndarray, noise: Noise) -> np.ndarray:
-        return np.asarray(colour, dtype=np.float32)[:, None, None] * (1 + 0.06 * noise.cloud(u, v, 0.3) + 0.03 * noise.hair)
+        return np.asarray(colour, dtype=np.float32)[:, None, None] * (
+            1 + 0.06 * noise.cloud(u, v, 0.3) + 0.03 * noise.hair
+        )
 
     return paint
 
 
-def _floor(rng: np.random.Generator):  # type: ignore[no-untyped-def]
+def _floor(rng: np.random.Generator) -> Paint:
     """Planks, tiles, or carpet."""
     colour = np.array((0.60, 0.44, 0.28)) * rng.uniform(0.6, 1.4) if rng.random() < 0.5 else np.array(any_colour(rng))
     kind = rng.integers(3)
@@ -81,7 +91,9 @@ def _window(canvas: Canvas, rng: np.random.Generator, horizon: float) -> None:
     top, bottom = 0.05, horizon * rng.uniform(0.6, 0.9)
     _paint(canvas, _rectangle(x - 0.02, top - 0.02, x + wide + 0.02, bottom + 0.02), (0.92, 0.90, 0.86), depth=0.2)
     _paint(canvas, _rectangle(x, top, x + wide, bottom), _plaster((0.75, 0.86, 0.95)), cell=0.1)
-    _paint(canvas, _rectangle(x, (top + bottom) / 2 + 0.1, x + wide, bottom), _foliage(LEAVES[rng.integers(4)]), cell=0.05)
+    _paint(
+        canvas, _rectangle(x, (top + bottom) / 2 + 0.1, x + wide, bottom), _foliage(LEAVES[rng.integers(4)]), cell=0.05
+    )
     _paint(canvas, _rectangle(x + wide / 2 - 0.01, top, x + wide / 2 + 0.01, bottom), (0.92, 0.90, 0.86))
 
 
@@ -126,17 +138,19 @@ def _bunting(canvas: Canvas, rng: np.random.Generator, horizon: float) -> None:
 def _sofa(canvas: Canvas, rng: np.random.Generator, horizon: float) -> None:
     paint, x, wide = cloth(rng), rng.uniform(-0.3, 0.5), rng.uniform(0.5, 0.9)
     top, low = horizon - rng.uniform(0.1, 0.3), horizon + rng.uniform(0.05, 0.2)
-    back = smooth([(x, low), (x, top + 0.05), (x + 0.06, top), (x + wide - 0.06, top), (x + wide, top + 0.05), (x + wide, low)], 5)
-    _paint(canvas, [tuple(p) for p in back], paint, depth=0.7)
+    back = smooth(
+        [(x, low), (x, top + 0.05), (x + 0.06, top), (x + wide - 0.06, top), (x + wide, top + 0.05), (x + wide, low)], 5
+    )
+    _paint(canvas, back, paint, depth=0.7)
     seat = smooth([(x + 0.05, low), (x + 0.05, low - 0.08), (x + wide - 0.05, low - 0.08), (x + wide - 0.05, low)], 5)
-    _paint(canvas, [tuple(p) for p in seat], paint, depth=0.9)
+    _paint(canvas, seat, paint, depth=0.9)
     for side in (x - 0.05, x + wide - 0.06):
-        _paint(canvas, [tuple(p) for p in ellipse(side + 0.05, low - 0.05, 0.07, 0.12)], paint, depth=0.9)
+        _paint(canvas, ellipse(side + 0.05, low - 0.05, 0.07, 0.12), paint, depth=0.9)
 
 
-def _foliage(colour: tuple[float, float, float]):  # type: ignore[no-untyped-def]
+def _foliage(colour: tuple[float, float, float]) -> Paint:
     def paint(u: np.ndarray, v: np.ndarray, noise: Noise) -> np.ndarray:
-        shade = 0.9 + 0.25 * noise.cloud(u, v, 1.5) + 0.2 * noise.cloud(v, u, 0.5) + 0.1 * noise.hair
+        shade = 0.95 + 0.14 * noise.cloud(u, v, 1.2) + 0.14 * noise.cloud(v, u, 0.31) + 0.09 * noise.hair
         return np.asarray(colour, dtype=np.float32)[:, None, None] * shade
 
     return paint
@@ -157,17 +171,25 @@ def _garden(canvas: Canvas, rng: np.random.Generator, horizon: float) -> None:
     if rng.random() < 0.5:
         colour, wide, tall = any_colour(rng), rng.uniform(0.04, 0.09), rng.uniform(0.12, 0.3)
         for x in np.arange(-0.05, 1.05, wide * rng.uniform(1.1, 1.6)):
-            slat = [(x, horizon - tall), (x + wide / 2, horizon - tall - wide / 2), (x + wide, horizon - tall), (x + wide, horizon + 0.05), (x, horizon + 0.05)]
+            slat = [
+                (x, horizon - tall),
+                (x + wide / 2, horizon - tall - wide / 2),
+                (x + wide, horizon - tall),
+                (x + wide, horizon + 0.05),
+                (x, horizon + 0.05),
+            ]
             _paint(canvas, slat, colour, depth=0.4)
-    lawn = LEAVES[rng.integers(4)] if rng.random() < 0.7 else tuple(np.array((0.55, 0.45, 0.33)) * rng.uniform(0.7, 1.2))
+    lawn = (
+        LEAVES[rng.integers(4)] if rng.random() < 0.7 else tuple(np.array((0.55, 0.45, 0.33)) * rng.uniform(0.7, 1.2))
+    )
     _paint(canvas, _rectangle(-0.1, horizon, 1.1, 1.1), _foliage(lawn), cell=0.05)
     for _ in range(int(rng.integers(30, 70))):
         x, y = rng.uniform(0, 1), rng.uniform(horizon, 1.05)
         tall, lean = rng.uniform(0.02, 0.07), rng.normal(0, 0.02)
         blade = np.array([(x - 0.006, y), (x + 0.006, y), (x + lean, y - tall)])
-        _paint(canvas, [tuple(p) for p in blade], tuple(np.array(lawn) * rng.uniform(0.6, 1.5)))
+        _paint(canvas, blade, tuple(np.array(lawn) * rng.uniform(0.6, 1.5)))
         if rng.random() < 0.12:
-            _paint(canvas, [tuple(p) for p in ellipse(x + lean, y - tall, 0.015, 0.013, steps=10)], any_colour(rng))
+            _paint(canvas, ellipse(x + lean, y - tall, 0.015, 0.013, steps=10), any_colour(rng))
 
 
 def _texture(canvas: Canvas, rng: np.random.Generator, horizon: float) -> None:
@@ -175,8 +197,9 @@ def _texture(canvas: Canvas, rng: np.random.Generator, horizon: float) -> None:
     _paint(canvas, _rectangle(-0.1, -0.1, 1.1, 1.1), cloth(rng), cell=float(rng.uniform(0.06, 0.25)))
     for _ in range(int(rng.integers(2, 7))):
         x, y = rng.uniform(0, 1, 2)
-        blob = smooth(ellipse(x, y, *rng.uniform(0.08, 0.35, 2), rng.uniform(0, 3), steps=7) + rng.normal(0, 0.03, (7, 2)))
-        _paint(canvas, [tuple(p) for p in blob], cloth(rng), depth=float(rng.uniform(0, 0.8)), cell=float(rng.uniform(0.05, 0.2)))
+        wide, high = rng.uniform(0.08, 0.35, 2)
+        blob = smooth(ellipse(x, y, wide, high, rng.uniform(0, 3), steps=7) + rng.normal(0, 0.03, (7, 2)))
+        _paint(canvas, blob, cloth(rng), depth=float(rng.uniform(0, 0.8)), cell=float(rng.uniform(0.05, 0.2)))
     for _ in range(int(rng.integers(0, 5))):
         line = rng.uniform(-0.1, 1.1, (3, 2))
         _paint(canvas, [tuple(p) for p in tube(line, [0.01, 0.03, 0.01])], any_colour(rng), depth=0.3)
@@ -185,5 +208,7 @@ def _texture(canvas: Canvas, rng: np.random.Generator, horizon: float) -> None:
 def _blur(canvas: Canvas, radius: float) -> None:
     picture = Image.fromarray((canvas.pixels.clip(0, 1) * 255).astype(np.uint8).transpose(1, 2, 0))
     # At a quarter of the pixels: nobody sees the difference in something out of focus.
-    small = picture.reduce(2).filter(ImageFilter.GaussianBlur(radius / 2)).resize(picture.size, Image.Resampling.BILINEAR)
+    small = (
+        picture.reduce(2).filter(ImageFilter.GaussianBlur(radius / 2)).resize(picture.size, Image.Resampling.BILINEAR)
+    )
     canvas.pixels[:] = np.asarray(small, dtype=np.float32).transpose(2, 0, 1) / 255

@@ -90,15 +90,16 @@ def compose(rng: np.random.Generator, size: int, labelled: Sequence[str], horizo
     subjects = _subjects(rng, labelled)
     others = [kind for kind in MAKERS if kind not in labelled]
     weights = np.array([2.0 if kind in ANIMALS or kind == "cushion" else 1.0 for kind in others])
-    crowd = rng.choice(others, size=int(rng.integers(1, 5)), p=weights / weights.sum()) if others else []
+    count = int(rng.integers(1, 5)) if others else 0
+    crowd = [str(kind) for kind in rng.choice(others, count, p=weights / weights.sum())] if count else []
     placed = [_place(kind, rng, size, horizon, large=True) for kind in subjects]
     # What is not in front on purpose stays behind, or a large dog would hide the cat.
     limit = min((item.ground / size for item in placed), default=2.0) - 0.01
     for kind in crowd:
         if subjects and rng.random() < 0.4:
-            placed.append(_in_front(str(kind), placed[rng.integers(len(subjects))], rng, size))
+            placed.append(_in_front(kind, placed[rng.integers(len(subjects))], rng, size))
         else:
-            placed.append(_place(str(kind), rng, size, horizon, large=rng.random() < 0.4, limit=limit))
+            placed.append(_place(kind, rng, size, horizon, large=rng.random() < 0.4, limit=limit))
     return sorted(placed, key=lambda item: item.ground)
 
 
@@ -126,6 +127,8 @@ def _place(kind: str, rng: np.random.Generator, size: int, horizon: float, large
         span = rng.uniform(0.3, 0.6) if large else rng.uniform(0.15, 0.45)
         ground = rng.uniform(max(horizon, 0.5), 1.1)
     scale = span * size / float(np.sqrt(wide * tall))
+    if rng.random() < 0.9:
+        ground = max(ground, tall * scale / size - 0.08)  # the face in the picture rather than the feet
     ground = min(ground, limit - rng.uniform(0, 0.1)) if limit < 2 else ground
     centre = (rng.uniform(0.18, 0.82) * size, ground * size - 0.5 * tall * scale)
     return Placed(kind, parts, _matrix(rng, (low + high) / 2, centre, scale))

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from trainer.data.synthetic_canvas import Noise, Paint, Part, Points, ellipse, mix, smooth, tube, turned
+from trainer.data.synthetic_canvas import Noise, Paint, Part, Points, ellipse, mark, mix, smooth, tube, turned
 from trainer.data.synthetic_coats import BROWN, cat_coat
 
 LEAVES = ((0.20, 0.42, 0.16), (0.32, 0.52, 0.20), (0.14, 0.32, 0.18), (0.45, 0.55, 0.22))
@@ -48,13 +48,13 @@ def ball(rng: np.random.Generator) -> list[Part]:
     parts = [Part(ellipse(0, 0, 1, 1), any_colour(rng) if rng.random() < 0.6 else cloth(rng), depth=0.9)]
     kind, colour = rng.integers(3), any_colour(rng)
     if kind == 1:
-        parts.append(Part(turned(ellipse(0, 0, 0.97, rng.uniform(0.15, 0.4)), rng.uniform(0, 3)), colour, outline=False, depth=0.6))
+        parts.append(mark(turned(ellipse(0, 0, 0.97, rng.uniform(0.15, 0.4)), rng.uniform(0, 3)), colour, depth=0.6))
     if kind == 2:
         for _ in range(9):
             bend, angle = rng.uniform(-0.8, 0.8), rng.uniform(0, np.pi)
             arc = turned(np.array([(-0.85, bend * 0.4), (0, bend), (0.85, bend * 0.4)]), angle) * 0.95
-            parts.append(Part(tube(arc, [0.03, 0.04, 0.03], 5), colour, outline=False, depth=0, opacity=0.6))
-    parts.append(Part(ellipse(-0.3, -0.4, 0.18, 0.12, -0.6), (1, 1, 1), outline=False, depth=0, opacity=0.25))
+            parts.append(mark(tube(arc, [0.03, 0.04, 0.03], 5), colour, opacity=0.6))
+    parts.append(mark(ellipse(-0.3, -0.4, 0.18, 0.12, -0.6), (1, 1, 1), opacity=0.25))
     return parts
 
 
@@ -78,7 +78,13 @@ def plant(rng: np.random.Generator) -> list[Part]:
 
 def vase(rng: np.random.Generator) -> list[Part]:
     """A vase on a turned profile, sometimes with flowers."""
-    widths = [rng.uniform(0.3, 0.6), rng.uniform(0.25, 0.5), rng.uniform(0.6, 1.1), rng.uniform(0.6, 1.1), rng.uniform(0.35, 0.6)]
+    widths = [
+        rng.uniform(0.3, 0.6),
+        rng.uniform(0.25, 0.5),
+        rng.uniform(0.6, 1.1),
+        rng.uniform(0.6, 1.1),
+        rng.uniform(0.35, 0.6),
+    ]
     levels = [-1.6, -1.2, -0.3, 0.6, 1.4]
     half = smooth(list(zip(widths, levels, strict=True)), 6, closed=False)
     parts = []
@@ -94,22 +100,43 @@ def vase(rng: np.random.Generator) -> list[Part]:
 def cushion(rng: np.random.Generator) -> list[Part]:
     """A cushion, its corners sticking out like ears; often in a cat's colours and stripes."""
     wide, high, sag = rng.uniform(1.2, 2.0), rng.uniform(0.9, 1.4), rng.uniform(0.08, 0.25)
-    corners = [(-wide, -high), (0, -high + sag), (wide, -high), (wide - sag, 0), (wide, high), (0, high - sag), (-wide, high), (-wide + sag, 0)]
+    corners = [
+        (-wide, -high),
+        (0, -high + sag),
+        (wide, -high),
+        (wide - sag, 0),
+        (wide, high),
+        (0, high - sag),
+        (-wide, high),
+        (-wide + sag, 0),
+    ]
     paint = cat_coat(rng).paint("body", rng.uniform(0, 3)) if rng.random() < 0.4 else cloth(rng)
     return [Part(turned(smooth(corners, 5), rng.uniform(-0.5, 0.5)), paint, depth=0.8)]
 
 
 def box(rng: np.random.Generator) -> list[Part]:
     """A cardboard or wooden box with its lid flaps or a label."""
-    wide, high, colour = rng.uniform(1.0, 2.0), rng.uniform(0.8, 1.4), (np.array((0.72, 0.56, 0.38)) if rng.random() < 0.6 else np.array(any_colour(rng)))
+    wide, high, colour = (
+        rng.uniform(1.0, 2.0),
+        rng.uniform(0.8, 1.4),
+        (np.array((0.72, 0.56, 0.38)) if rng.random() < 0.6 else np.array(any_colour(rng))),
+    )
     skew = rng.uniform(0.3, 0.7)
     parts = [
         Part(np.array([(-wide, -high), (wide, -high), (wide, high), (-wide, high)]), tuple(colour), depth=0.25),
-        Part(np.array([(-wide, -high), (-wide + skew, -high - 0.45), (wide + skew, -high - 0.45), (wide, -high)]), tuple(colour * 1.15), depth=0.1),
-        Part(np.array([(wide, -high), (wide + skew, -high - 0.45), (wide + skew, high - 0.45), (wide, high)]), tuple(colour * 0.7), depth=0.2),
+        Part(
+            np.array([(-wide, -high), (-wide + skew, -high - 0.45), (wide + skew, -high - 0.45), (wide, -high)]),
+            tuple(colour * 1.15),
+            depth=0.1,
+        ),
+        Part(
+            np.array([(wide, -high), (wide + skew, -high - 0.45), (wide + skew, high - 0.45), (wide, high)]),
+            tuple(colour * 0.7),
+            depth=0.2,
+        ),
     ]
     x, y = rng.uniform(-0.5, 0.3), rng.uniform(-0.5, 0.3)
-    parts.append(Part(np.array([(x, y), (x + 0.7, y), (x + 0.7, y + 0.4), (x, y + 0.4)]), any_colour(rng), outline=False, depth=0.1))
+    parts.append(mark(np.array([(x, y), (x + 0.7, y), (x + 0.7, y + 0.4), (x, y + 0.4)]), any_colour(rng), depth=0.1))
     return parts
 
 
@@ -159,6 +186,8 @@ def bars(rng: np.random.Generator) -> list[Part]:
     colour, pointed, parts = (any_colour(rng) if rng.random() < 0.6 else BROWN), rng.random() < 0.5, []
     wide = rng.uniform(0.08, 0.16)
     for x in np.arange(int(rng.integers(2, 5))) * rng.uniform(0.9, 1.5):
-        top: Points = np.array([(x - wide, -2.0), (x, -2.3 if pointed else -2.0), (x + wide, -2.0), (x + wide, 2.0), (x - wide, 2.0)])
+        top: Points = np.array(
+            [(x - wide, -2.0), (x, -2.3 if pointed else -2.0), (x + wide, -2.0), (x + wide, 2.0), (x - wide, 2.0)]
+        )
         parts.append(Part(top, colour, depth=0.5))
     return parts

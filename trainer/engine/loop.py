@@ -2,13 +2,10 @@
 
 import dataclasses
 import time
-from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass
-from itertools import islice
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -22,13 +19,10 @@ from trainer.data.sampler import Sampler, micro_batches, share
 from trainer.engine.checkpoint import Checkpoint, Position
 from trainer.engine.evaluate import Evaluation, ValidationSet, evaluate, network_logits
 from trainer.engine.hardware import average_buffers
+from trainer.engine.readahead import read_ahead
 from trainer.engine.schedule import learning_rate
 from trainer.model.loss import batch_dice, batch_dice_part, batch_sums, image_losses, loss_terms
 from trainer.model.segmenter import Segmenter
-
-
-T = TypeVar("T")
-R = TypeVar("R")
 
 
 class Interrupted(Exception):
@@ -49,6 +43,22 @@ class Watcher(Protocol):
     def on_pictures(self, segmenter: Segmenter, step: int) -> None: ...
 
     def save(self, checkpoint: Checkpoint) -> None: ...
+
+
+class IdleWatcher:
+    """For the processes that compute while another one speaks."""
+
+    def on_step(self, step: int, values: dict[str, float]) -> None:
+        """Nothing to say."""
+
+    def on_evaluation(self, position: Position, values: dict[str, float], evaluation: Evaluation) -> None:
+        """Nothing to say."""
+
+    def on_pictures(self, segmenter: Segmenter, step: int) -> None:
+        """Nothing to draw."""
+
+    def save(self, checkpoint: Checkpoint) -> None:
+        """Nothing to keep."""
 
 
 class TrainingView(nn.Module):
@@ -94,12 +104,12 @@ class Loop:
         cache: Cache,
         train_rows: tuple[int, ...],
         validation: ValidationSet,
-        watcher: Watcher,
         stop_requested: Callable[[], bool],
     ) -> None:
         self.config, self.accelerator, self.segmenter = config, accelerator, segmenter
         self.cache, self.train_rows, self.validation = cache, np.array(train_rows), validation
-        self.watcher, self.stop_requested = watcher, stop_requested
+        self.stop_requested = stop_requested
+        self.watcher: Watcher = IdleWatcher()
         self.sampler = Sampler(len(train_rows), config.train.batch_size, config.train.seed, config.data.drop_last)
         self.total_steps = config.train.epochs * self.sampler.steps_per_epoch
         self.position = Position()
@@ -130,8 +140,9 @@ class Loop:
 
     # ---------------------------------------------------------------- the whole run
 
-    def fit(self) -> Position:
+    def fit(self, watcher: Watcher) -> Position:
         """Train to the end, to early stop, or to a signal (Interrupted). Afterwards `best` holds the best weights."""
+        self.watcher = watcher
         if self.position.step == 0:
             self._evaluate()
         began = time.perf_counter()
@@ -286,7 +297,7 @@ class Loop:
         position.evaluations_without_better = 0 if better else position.evaluations_without_better + 1
         if better or miou == before:  # of equals the one trained longer
             position.best_step, position.best_miou = position.step, miou
-            self.best = {name: value.detach().cpu().clone() for name, value in self.segmenter.state_dict().items()}
+            self.best = {name: value.detach().to("cpu", memory_format=torch.contiguous_format, copy=True) for name, value in self.segmenter.state_dict().items()}
         values = {
             "val/loss": result.loss,
             "time/evaluation_s": time.perf_counter() - began,
@@ -305,16 +316,3 @@ class Loop:
     def _checkpoint(self) -> Checkpoint:
         state = self.optimizer.state_dict()
         return Checkpoint(self.segmenter, state, self.best, dataclasses.replace(self.position))
-
-
-def read_ahead(requests: Iterator[T], read: Callable[[T], R], workers: int) -> Iterator[R]:
-    """`map(read, requests)` in order, with up to `workers` threads reading before they are asked."""
-    if workers == 0:
-        yield from map(read, requests)
-        return
-    with ThreadPoolExecutor(workers) as pool:
-        waiting: deque[Future[R]] = deque(pool.submit(read, request) for request in islice(requests, 2 * workers))
-        while waiting:
-            result = waiting.popleft().result()
-            waiting.extend(pool.submit(read, request) for request in islice(requests, 1))
-            yield result

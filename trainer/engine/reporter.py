@@ -7,6 +7,7 @@ import torch
 
 from trainer.data.files import read_image
 from trainer.data.cache import read_sample_mask, shrink_image
+from trainer.data.sampler import Sampler
 from trainer.drawing.display import Display
 from trainer.drawing.figures import shrink_to_panel, watch_picture
 from trainer.engine.checkpoint import Checkpoint, CheckpointFolder, Position
@@ -25,14 +26,14 @@ class Reporter:
         display: Display,
         validation: ValidationSet,
         watched: int,
-        steps_per_epoch: int,
+        sampler: Sampler,
         total_steps: int,
         memory_gib: Callable[[], float],
     ) -> None:
         self.run, self.display, self.validation = run, display, validation
         # Spread over the sorted names: neighbours are often the same scene.
         self.watched = sorted({int(place) for place in np.linspace(0, len(validation.samples) - 1, watched)})
-        self.steps_per_epoch, self.total_steps, self.memory_gib = steps_per_epoch, total_steps, memory_gib
+        self.steps_per_epoch, self.total_steps, self.memory_gib = sampler.steps_per_epoch, total_steps, memory_gib
         self.checkpoints = CheckpointFolder(run.folder / "checkpoints")
         self.absent: list[str] = []
 
@@ -66,22 +67,6 @@ class Reporter:
         self.checkpoints.save(checkpoint.segmenter, checkpoint.optimizer, checkpoint.best, checkpoint.position)
         position = checkpoint.position
         self.run.status("running", step=position.step, epoch=position.step / self.steps_per_epoch)
-
-
-class IdleReporter:
-    """Stands in for the reporter where another process speaks."""
-
-    def on_step(self, step: int, values: dict[str, float]) -> None:
-        """Nothing to say."""
-
-    def on_evaluation(self, position: Position, values: dict[str, float], evaluation: Evaluation) -> None:
-        """Nothing to say."""
-
-    def on_pictures(self, segmenter: Segmenter, step: int) -> None:
-        """Nothing to draw."""
-
-    def save(self, checkpoint: Checkpoint) -> None:
-        """Nothing to keep."""
 
 
 def watch_panel(segmenter: Segmenter, image: np.ndarray, mask: np.ndarray) -> np.ndarray:
