@@ -15,6 +15,7 @@ from them by Labelme's own rule, so that the mask PNG and the Labelme JSON of a 
 import os
 import shutil
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from pathlib import Path
 
 from trainer import InputError
@@ -71,6 +72,10 @@ def _write(
 ) -> None:
     """Write all scenes into a hidden folder beside `folder`, then rename it: it is complete or not there."""
     check_request(labelled, size)
+    if len(indices) < 1 or indices.start < 0 or seed < 0:
+        raise InputError(
+            f"scenes {indices.start} to {indices.stop - 1} of seed {seed}: take a count above 0, no negative number"
+        )
     folder = folder.absolute()
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise InputError(f"{folder}: already there; name another folder or remove it")
@@ -82,10 +87,11 @@ def _write(
         listing = "class_names.txt" if layout == "voc" else "labels.txt"
         names = [BACKGROUND, *labelled] if layout == "voc" else ["__ignore__", BACKGROUND, *labelled]
         (partial / listing).write_text("\n".join(names) + "\n", encoding="utf-8")
-        job = Job(layout, str(partial), list(indices), size, seed, list(labelled))
-        for done in run(job):
-            if progress is not None:
-                progress(done)
+        job = Job(layout, str(partial), (indices.start, indices.stop, 1), size, seed, list(labelled))
+        with closing(run(job)) as steps:
+            for done in steps:
+                if progress is not None:
+                    progress(done)
         os.replace(partial, folder)
     finally:
         shutil.rmtree(partial, ignore_errors=True)

@@ -43,7 +43,7 @@ def cat_portrait(rng: np.random.Generator) -> list[Part]:
 def dog(rng: np.random.Generator) -> list[Part]:
     """A dog, sitting, standing or lying: longer and stouter legs than a cat, a shorter tail."""
     beast = Beast(
-        other_coat(rng),
+        other_coat(rng, "curls"),
         dog_head,
         rng.uniform(1.0, 1.15),
         rng.uniform(1.1, 1.3),
@@ -56,7 +56,7 @@ def dog(rng: np.random.Generator) -> list[Part]:
 
 def rabbit(rng: np.random.Generator) -> list[Part]:
     """A rabbit crouching, seen from the side, or sitting up."""
-    coat = other_coat(rng)
+    coat = other_coat(rng, "plush")
     if rng.random() < 0.4:
         return sit_front(Beast(coat, rabbit_head, 1.05, 0.9, 1.0, tail=0), rng)
     parts = [Part(ellipse(1.95, 0.75, 0.42, 0.38), WHITE, ruffle=0.06)]
@@ -71,7 +71,7 @@ def rabbit(rng: np.random.Generator) -> list[Part]:
 
 def bear(rng: np.random.Generator) -> list[Part]:
     """A teddy bear sitting, legs apart, soles towards the viewer."""
-    coat = Coat((0.62, 0.43, 0.25), (0.5, 0.3, 0.2)) if rng.random() < 0.5 else other_coat(rng)
+    coat = Coat((0.62, 0.43, 0.25), (0.5, 0.3, 0.2), nap="plush") if rng.random() < 0.5 else other_coat(rng, "plush")
     parts = [Part(ellipse(0, 0.6, 1.15, 1.35), coat.paint("body"), ruffle=FUR)]
     parts.append(mark(ellipse(0, 0.75, 0.72, 0.9), (0.85, 0.73, 0.57), depth=0.5, opacity=0.8))
     for side in (-1, 1):

@@ -104,7 +104,7 @@ class Noise:
     """The random textures of one scene: hairs, clouds and grain, drawn once and used by every paint."""
 
     def __init__(self, rng: np.random.Generator, side: int):
-        self.hair = _stretched(rng, (side // 6, side), side)
+        self.hair = _stretched(rng, (side // 12, side // 3), side)
         """float32 [side, side], streaks about as wide as a hair, standard deviation about 1."""
         self.tile = _stretched(rng, (28, 28), 512)
         """float32 [512, 512], smooth blotches; seamless, so that it may be repeated."""

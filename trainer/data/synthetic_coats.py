@@ -32,6 +32,8 @@ class Coat:
     """Stripes or blotches per object unit."""
     contrast: float = 0.8
     phase: float = 0.0
+    nap: str = "hair"
+    """hair: strands, what cats have; curls: woolly; plush: short and even."""
 
     def paint(self, place: str, axis: float = 0.0, bib: tuple[float, float, float, float] | None = None) -> Paint:
         """The fur of one part. `place`: body, head, ear, leg, paw, tail; `axis`: the direction across
@@ -50,7 +52,9 @@ class Coat:
                 x, y, rx, ry = bib
                 distance = ((u - x) / rx) ** 2 + ((v - y) / ry) ** 2 + 0.15 * clouds
                 colour = mix(colour, WHITE, (1.0 - distance) * 4)
-            return colour * (1 + 0.085 * noise.hair) + 0.012 * noise.hair
+            if self.nap == "hair":
+                return colour * (1 + 0.09 * noise.hair) + 0.022 * noise.hair
+            return colour * (1 + (0.09 if self.nap == "curls" else 0.03) * noise.cloud(u, v, 5.0))
 
         return fur
 
@@ -120,8 +124,8 @@ def cat_coat(rng: np.random.Generator) -> Coat:
     return Coat(_varied(base, rng), base, "solid", white=some if base != WHITE else frozenset(), phase=phase)
 
 
-def other_coat(rng: np.random.Generator) -> Coat:
-    """A coat for dogs and rabbits: the cats' colours, plain or in patches."""
+def other_coat(rng: np.random.Generator, nap: str) -> Coat:
+    """A coat for dogs, rabbits and bears: the cats' colours, plain or in patches, without their stripes."""
     base = [BLACK, WHITE, GREY, GINGER, CREAM, BROWN, SAND, DARK_BROWN][rng.integers(8)]
     some = frozenset(str(p) for p in np.array(["bib", "muzzle", "paw", "tip"])[rng.random(4) < 0.5])
     phase = float(rng.uniform(0, 6))
@@ -133,8 +137,9 @@ def other_coat(rng: np.random.Generator) -> Coat:
             third=base if base != WHITE else BLACK,
             frequency=float(rng.uniform(1, 2)),
             phase=phase,
+            nap=nap,
         )
-    return Coat(_varied(base, rng), base, "solid", white=some, phase=phase)
+    return Coat(_varied(base, rng), base, "solid", white=some, phase=phase, nap=nap)
 
 
 def _varied(colour: tuple[float, float, float], rng: np.random.Generator) -> tuple[float, float, float]:

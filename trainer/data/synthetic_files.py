@@ -11,7 +11,7 @@ import queue
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -31,26 +31,28 @@ class Job:
     layout: str
     """voc or labelme."""
     folder: str
-    indices: list[int]
+    indices: tuple[int, int, int]
+    """Start, stop and step of the scenes' numbers."""
     size: int
     seed: int
     labelled: list[str]
 
 
-def run(job: Job) -> Iterator[int]:
+def run(job: Job) -> Generator[int, None, None]:
     """Write the scenes of `job`, on as many cores as pay; yields the number done after each."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    count = min(cores, len(job.indices) // WORTH_A_WORKER)
+    indices = range(*job.indices)
+    count = min(cores, len(indices) // WORTH_A_WORKER)
     if count < 2:
-        for done, index in enumerate(job.indices, start=1):
+        for done, index in enumerate(indices, start=1):
             write_scene(job, index)
             yield done
     else:
-        # Dealt out like cards: neighbours take equally long on average.
-        yield from _run_workers([replace(job, indices=job.indices[part::count]) for part in range(count)])
+        hands = [indices[part::count] for part in range(count)]
+        yield from _run_workers([replace(job, indices=(hand.start, hand.stop, hand.step)) for hand in hands])
 
 
-def _run_workers(jobs: list[Job]) -> Iterator[int]:
+def _run_workers(jobs: list[Job]) -> Generator[int, None, None]:
     paths = [str(Path(trainer.__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = {
         **os.environ,
@@ -124,6 +126,6 @@ def _annotation(scene: Scene, image_path: str) -> dict[str, object]:
 
 if __name__ == "__main__":
     mine = Job(**json.loads(sys.argv[1]))
-    for each in mine.indices:
+    for each in range(*mine.indices):
         write_scene(mine, each)
         print(each, flush=True)

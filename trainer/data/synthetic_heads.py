@@ -170,8 +170,9 @@ def rabbit_head(coat: Coat, look: Look, rng: np.random.Generator) -> list[Part]:
     parts = []
     for side in (-1, 1):
         lean, length = side * rng.uniform(0.05, 0.45), rng.uniform(1.1, 1.5)
-        ear = turned(ellipse(0, -length, 0.3, length), lean) + (side * 0.36, -0.45)
-        inner = turned(ellipse(0, -length, 0.16, length * 0.8), lean) + (side * 0.36, -0.45)
+        root = np.array([side * 0.36, -0.45])
+        ear = turned(ellipse(0, -length, 0.3, length), lean) + root
+        inner = turned(ellipse(0, -length, 0.16, length * 0.8), lean) + root
         parts.append(Part(look.put(ear), coat.paint("ear"), ruffle=0.02))
         parts.append(mark(look.put(inner), PINK, depth=0.5, opacity=0.75))
     skull = [(0, -0.85), (0.5, -0.68), (0.74, -0.1), (0.76, 0.4), (0.45, 0.78), (0, 0.86)]

@@ -38,16 +38,16 @@ def photograph(picture: np.ndarray, rng: np.random.Generator, light: np.ndarray)
     """Light and camera: float [3, H, W] in [0, 1] to uint8 [H, W, 3] with cast, gamma, vignette, blur and noise."""
     _, height, width = picture.shape
     y, x = np.linspace(-1, 1, height, dtype=np.float32)[:, None], np.linspace(-1, 1, width, dtype=np.float32)[None]
-    cast = rng.normal(1.0, 0.07, 3).clip(0.8, 1.2)
+    cast = rng.normal(1.0, 0.05, 3).clip(0.85, 1.15)
     gain = rng.uniform(0.85, 1.25) * (1 + rng.uniform(0, 0.3) * (light[0] * x + light[1] * y))
     gain *= 1 - rng.uniform(0, 0.35) * (x * x + y * y) / 2
     if rng.random() < 0.2:
         # Light through a window: a bright slanted band.
         gain *= 1 + 0.35 * (np.abs(x + rng.uniform(-0.5, 0.5) * y - rng.uniform(-0.6, 0.6)) < rng.uniform(0.15, 0.4))
-    lit = (picture * gain * cast[:, None, None].astype(np.float32)).clip(0, 1) ** np.float32(rng.uniform(0.75, 1.35))
-    lit = (lit - 0.5) * np.float32(rng.uniform(0.75, 1.15)) + 0.5
-    lit += rng.standard_normal(lit.shape, dtype=np.float32) * np.float32(rng.uniform(0.003, 0.03))
+    lit = (picture * gain * cast[:, None, None].astype(np.float32)).clip(0, 1) ** np.float32(rng.uniform(0.8, 1.2))
+    lit = (lit - 0.5) * np.float32(rng.uniform(0.8, 1.1)) + 0.5
+    lit += rng.standard_normal(lit.shape, dtype=np.float32) * np.float32(rng.uniform(0.003, 0.02))
     result = Image.fromarray((lit.clip(0, 1) * 255).round().astype(np.uint8).transpose(1, 2, 0))
-    if rng.random() < 0.4:
+    if rng.random() < 0.25:
         result = result.filter(ImageFilter.GaussianBlur(float(rng.uniform(0.3, 0.9)) * height / 256))
     return np.array(result)

@@ -5,8 +5,7 @@ from numpy.typing import ArrayLike
 from PIL import Image, ImageFilter
 
 from trainer.data.synthetic_canvas import Canvas, Noise, Paint, Part, ellipse, mix, smooth, tube
-from trainer.data.synthetic_coats import cat_coat
-from trainer.data.synthetic_things import LEAVES, any_colour, cloth
+from trainer.data.synthetic_things import LEAVES, any_colour, cloth, like_a_cat
 
 UNIT = np.array([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
 
@@ -16,7 +15,7 @@ def draw_place(canvas: Canvas, rng: np.random.Generator) -> float:
     horizon = float(rng.uniform(0.35, 0.75))
     kind = rng.choice(["room", "garden", "texture"], p=[0.55, 0.28, 0.17])
     {"room": _room, "garden": _garden, "texture": _texture}[str(kind)](canvas, rng, horizon)
-    blur = rng.choice([0, 1.2, 2.5, 4.5], p=[0.35, 0.25, 0.25, 0.15]) * canvas.side / 512
+    blur = rng.choice([0, 1.2, 2.5, 4.5], p=[0.25, 0.25, 0.3, 0.2]) * canvas.side / 512
     if blur:
         _blur(canvas, float(blur))
     return horizon
@@ -50,7 +49,7 @@ def _room(canvas: Canvas, rng: np.random.Generator, horizon: float) -> None:
     if rng.random() < 0.6:
         _paint(canvas, _rectangle(-0.1, horizon - 0.03, 1.1, horizon), any_colour(rng), depth=0.2)
     if rng.random() < 0.4:
-        paint = cat_coat(rng).paint("body", rng.uniform(0, 3)) if rng.random() < 0.5 else cloth(rng)
+        paint = like_a_cat(rng).paint("body", rng.uniform(0, 3)) if rng.random() < 0.3 else cloth(rng)
         middle, deep = rng.uniform(0.2, 0.8), rng.uniform(0.06, 0.15)
         _paint(canvas, ellipse(middle, (1 + horizon) / 2, 0.45, deep), paint, depth=0.2, ruffle=0.05)
     if rng.random() < 0.45:
@@ -59,9 +58,7 @@ def _room(canvas: Canvas, rng: np.random.Generator, horizon: float) -> None:
 
 def _plaster(colour: tuple[float, float, float]) -> Paint:
     def paint(u: np.ndarray, v: np.ndarray, noise: Noise) -> np.ndarray:
-        return np.asarray(colour, dtype=np.float32)[:, None, None] * (
-            1 + 0.06 * noise.cloud(u, v, 0.3) + 0.03 * noise.hair
-        )
+        return np.asarray(colour, dtype=np.float32)[:, None, None] * (1 + 0.06 * noise.cloud(u, v, 0.3))
 
     return paint
 
@@ -81,7 +78,7 @@ def _floor(rng: np.random.Generator) -> Paint:
         if kind == 1:
             chess = (np.floor(u) + np.floor(v)) % 2
             return plain * (1 - 0.35 * chess) * (1 + 0.04 * noise.cloud(u, v, 0.7))
-        return plain * (1 + 0.14 * noise.hair + 0.12 * noise.cloud(u, v, 0.6))
+        return plain * (1 + 0.08 * noise.cloud(u, v, 4.0) + 0.12 * noise.cloud(u, v, 0.6))
 
     return paint
 
@@ -150,7 +147,7 @@ def _sofa(canvas: Canvas, rng: np.random.Generator, horizon: float) -> None:
 
 def _foliage(colour: tuple[float, float, float]) -> Paint:
     def paint(u: np.ndarray, v: np.ndarray, noise: Noise) -> np.ndarray:
-        shade = 0.95 + 0.14 * noise.cloud(u, v, 1.2) + 0.14 * noise.cloud(v, u, 0.31) + 0.09 * noise.hair
+        shade = 0.95 + 0.14 * noise.cloud(u, v, 1.2) + 0.14 * noise.cloud(v, u, 0.31)
         return np.asarray(colour, dtype=np.float32)[:, None, None] * shade
 
     return paint

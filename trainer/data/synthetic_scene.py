@@ -89,8 +89,8 @@ def compose(rng: np.random.Generator, size: int, labelled: Sequence[str], horizo
     """Choose the objects of a scene and place them, back to front. 5 % of scenes hold no labelled object on purpose."""
     subjects = _subjects(rng, labelled)
     others = [kind for kind in MAKERS if kind not in labelled]
-    weights = np.array([2.0 if kind in ANIMALS or kind == "cushion" else 1.0 for kind in others])
-    count = int(rng.integers(1, 5)) if others else 0
+    weights = np.array([1.2 if kind in ANIMALS or kind == "cushion" else 1.0 for kind in others])
+    count = int(rng.integers(1, 4)) if others else 0
     crowd = [str(kind) for kind in rng.choice(others, count, p=weights / weights.sum())] if count else []
     placed = [_place(kind, rng, size, horizon, large=True) for kind in subjects]
     # What is not in front on purpose stays behind, or a large dog would hide the cat.
@@ -99,7 +99,7 @@ def compose(rng: np.random.Generator, size: int, labelled: Sequence[str], horizo
         if subjects and rng.random() < 0.4:
             placed.append(_in_front(kind, placed[rng.integers(len(subjects))], rng, size))
         else:
-            placed.append(_place(kind, rng, size, horizon, large=rng.random() < 0.4, limit=limit))
+            placed.append(_place(kind, rng, size, horizon, large=rng.random() < 0.25, limit=limit))
     return sorted(placed, key=lambda item: item.ground)
 
 
@@ -121,7 +121,7 @@ def _place(kind: str, rng: np.random.Generator, size: int, horizon: float, large
     if portrait:
         span, ground = rng.uniform(0.75, 1.35), rng.uniform(1.15, 1.5)
     elif kind in ANIMALS:
-        span = rng.uniform(0.42, 0.98) if large else rng.uniform(0.25, 0.55)
+        span = rng.uniform(0.5, 1.0) if large else rng.uniform(0.25, 0.55)
         ground = rng.uniform(max(horizon + 0.05, 0.62), 1.12)
     else:
         span = rng.uniform(0.3, 0.6) if large else rng.uniform(0.15, 0.45)

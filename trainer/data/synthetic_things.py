@@ -1,20 +1,27 @@
 """Things that lie around in the generated scenes. Many share colour, pattern or shape with the animals."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from trainer.data.synthetic_canvas import Noise, Paint, Part, Points, ellipse, mark, mix, smooth, tube, turned
-from trainer.data.synthetic_coats import BROWN, cat_coat
+from trainer.data.synthetic_coats import BROWN, Coat, cat_coat
 
 LEAVES = ((0.20, 0.42, 0.16), (0.32, 0.52, 0.20), (0.14, 0.32, 0.18), (0.45, 0.55, 0.22))
 POTS = ((0.70, 0.38, 0.24), (0.85, 0.83, 0.78), (0.25, 0.28, 0.32), (0.35, 0.50, 0.60))
 
 
 def any_colour(rng: np.random.Generator) -> tuple[float, float, float]:
-    """A muted or a bright colour; a third of them are the colours of fur."""
-    if rng.random() < 0.33:
+    """A muted or a bright colour; some are the colours of fur."""
+    if rng.random() < 0.15:
         return cat_coat(rng).base
     red, green, blue = (rng.uniform(0.15, 0.9) * (1 - 0.6 * rng.random(3))).clip(0.06, 0.95)
     return float(red), float(green), float(blue)
+
+
+def like_a_cat(rng: np.random.Generator) -> Coat:
+    """A cat's colours and stripes on something that has no strands of hair."""
+    return replace(cat_coat(rng), nap="plush")
 
 
 def cloth(rng: np.random.Generator) -> Paint:
@@ -23,7 +30,7 @@ def cloth(rng: np.random.Generator) -> Paint:
     kind = rng.choice(["plain", "stripes", "checks", "dots", "tabby", "blotches", "fur"])
     frequency, angle = rng.uniform(0.8, 3.0), rng.uniform(0, np.pi)
     if kind == "fur":
-        return cat_coat(rng).paint("body", angle)
+        return like_a_cat(rng).paint("body", angle)
 
     def paint(u: np.ndarray, v: np.ndarray, noise: Noise) -> np.ndarray:
         along = (u * np.float32(np.cos(angle)) + v * np.float32(np.sin(angle))) * np.float32(2 * np.pi * frequency)
@@ -38,7 +45,7 @@ def cloth(rng: np.random.Generator) -> Paint:
             "blotches": lambda: 6 * (clouds - 0.3),
         }[str(kind)]()
         plain = np.broadcast_to(np.asarray(first, dtype=np.float32)[:, None, None], (3, *share.shape))
-        return mix(plain, second, share) * (1 + 0.04 * noise.hair)
+        return mix(plain, second, share)
 
     return paint
 
@@ -110,7 +117,7 @@ def cushion(rng: np.random.Generator) -> list[Part]:
         (-wide, high),
         (-wide + sag, 0),
     ]
-    paint = cat_coat(rng).paint("body", rng.uniform(0, 3)) if rng.random() < 0.4 else cloth(rng)
+    paint = like_a_cat(rng).paint("body", rng.uniform(0, 3)) if rng.random() < 0.3 else cloth(rng)
     return [Part(turned(smooth(corners, 5), rng.uniform(-0.5, 0.5)), paint, depth=0.8)]
 
 
@@ -147,7 +154,7 @@ def basket(rng: np.random.Generator) -> list[Part]:
     def weave(u: np.ndarray, v: np.ndarray, noise: Noise) -> np.ndarray:
         rows = np.sin(12 * v + 3.14 * (np.sin(9 * u) > 0))
         plain = np.broadcast_to(tone.astype(np.float32)[:, None, None], (3, *rows.shape))
-        return mix(plain, tuple(tone * 0.45), rows) * (1 + 0.06 * noise.hair)
+        return mix(plain, tuple(tone * 0.45), rows)
 
     side = smooth([(-1.7, -0.6), (0, -0.45), (1.7, -0.6), (1.45, 0.8), (0, 0.95), (-1.45, 0.8)])
     return [Part(ellipse(0, -0.6, 1.75, 0.4), tuple(tone * 0.4), depth=0.3), Part(side, weave, depth=0.7)]
@@ -166,7 +173,7 @@ def lamp(rng: np.random.Generator) -> list[Part]:
 def rug(rng: np.random.Generator) -> list[Part]:
     """A fur rug on the floor, of the same fur as the cats."""
     edge = ellipse(0, 0, 2.6, rng.uniform(0.5, 0.9), steps=60) * rng.uniform(0.9, 1.1, (60, 1))
-    return [Part(smooth(edge, 2), cat_coat(rng).paint("body", rng.uniform(0, 3)), depth=0.25, ruffle=0.06)]
+    return [Part(smooth(edge, 2), like_a_cat(rng).paint("body", rng.uniform(0, 3)), depth=0.25, ruffle=0.06)]
 
 
 def shrub(rng: np.random.Generator) -> list[Part]:
