@@ -253,7 +253,10 @@ class Config:
         size = self.data.image_size
         near = max(multiple, round(size / multiple) * multiple)
         _require(
-            size % multiple == 0, "data.image_size", size, f"a multiple of {multiple} (2 ** model.depth), such as {near}"
+            size % multiple == 0,
+            "data.image_size",
+            size,
+            f"a multiple of {multiple} (2 ** model.depth), such as {near}",
         )
 
 
@@ -314,8 +317,13 @@ def _explain(message: str) -> str:
     wrong = re.search(r'Parser key "([\w.]+)":', message)
     got = re.search(r"(?:Got|Given) value: (.*)", message)
     if wrong and got:
-        types = {kind.strip("<>").removeprefix("class ").strip("'") for kind in re.findall(r"Expected a (\S+\[.*\]|<.*?>)", message)}
-        wanted = " or ".join(sorted(kind.replace("typing.Literal", "one of ").replace("NoneType", "null") for kind in types))
+        types = {
+            kind.strip("<>").removeprefix("class ").strip("'")
+            for kind in re.findall(r"Expected a (\S+\[.*\]|<.*?>)", message)
+        }
+        wanted = " or ".join(
+            sorted(kind.replace("typing.Literal", "one of ").replace("NoneType", "null") for kind in types)
+        )
         hint = "; YAML wants a space after each colon" if wrong[1] == "data.value_map" else ""
         return f"{wrong[1]}: {got[1].strip()!r} is not possible; give {wanted or 'a value that --help allows'}{hint}"
     return " ".join(line.strip(" -") for line in message.splitlines() if line.strip())

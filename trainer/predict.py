@@ -1,6 +1,6 @@
 """Draw the outlines on new pictures with a registered model.
 
-    python trainer/predict.py --model models:/cat-unet@champion --input PATH [PATH ...] --output DIR
+python trainer/predict.py --model models:/cat-unet@champion --input PATH [PATH ...] --output DIR
 """
 
 import argparse
@@ -19,7 +19,6 @@ from trainer import InputError
 if TYPE_CHECKING:
     import numpy as np
 
-    from trainer.drawing.display import Display
     from trainer.model.segmenter import Segmenter
 
 EXIT_INPUT, EXIT_SOME_FAILED = 2, 3
@@ -29,9 +28,15 @@ READERS = WRITERS = 2
 def main(arguments: list[str] | None = None) -> int:
     """Returns the exit code: 0 done, 2 wrong usage or model, 3 some pictures failed and the rest are done."""
     parser = argparse.ArgumentParser(prog="predict.py", description="Outline the known classes in pictures.")
-    parser.add_argument("--model", required=True, help="models:/name@alias, models:/name/3, runs:/..., or a model folder")
-    parser.add_argument("--input", required=True, nargs="+", type=Path, metavar="PATH", help="pictures, or folders of them")
-    parser.add_argument("--output", required=True, type=Path, metavar="DIR", help="where masks/, overlays/ and report.* go")
+    parser.add_argument(
+        "--model", required=True, help="models:/name@alias, models:/name/3, runs:/..., or a model folder"
+    )
+    parser.add_argument(
+        "--input", required=True, nargs="+", type=Path, metavar="PATH", help="pictures, or folders of them"
+    )
+    parser.add_argument(
+        "--output", required=True, type=Path, metavar="DIR", help="where masks/, overlays/ and report.* go"
+    )
     parser.add_argument("--batch_size", type=int, default=8, help="pictures that go through the network together (8)")
     options = parser.parse_args(arguments)
     try:
@@ -61,8 +66,14 @@ def find_pictures(inputs: list[Path], output: Path) -> list[Picture]:
         if given.is_dir():
             folders = sorted(folder for folder in [given, *given.rglob("*")] if folder.is_dir())
             results = [output.resolve() / part for part in ("masks", "overlays")]
-            folders = [folder for folder in folders if not any(folder.resolve().is_relative_to(part) for part in results)]
-            found = [Picture(path, path.relative_to(given).with_suffix("")) for folder in folders for path in list_images(folder)]
+            folders = [
+                folder for folder in folders if not any(folder.resolve().is_relative_to(part) for part in results)
+            ]
+            found = [
+                Picture(path, path.relative_to(given).with_suffix(""))
+                for folder in folders
+                for path in list_images(folder)
+            ]
         elif given.exists():
             found = [Picture(given, Path(given.stem))]
         else:
@@ -92,7 +103,7 @@ def predict(uri: str, pictures: list[Picture], output: Path, batch_size: int) ->
     model = open_model(uri)
     contract = model.segmenter.contract
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    model.segmenter.to(device).network.to(memory_format=torch.channels_last)
+    model.segmenter.to(device)
     display.say("  ".join(f"{key} {value}" for key, value in model.origin.items() if value))
     for part in ("masks", "overlays"):
         (output / part).mkdir(parents=True, exist_ok=True)
@@ -118,7 +129,9 @@ def predict(uri: str, pictures: list[Picture], output: Path, batch_size: int) ->
     failed = [row for row in rows if "error" in row]
     for row in failed[:20]:
         print(f"predict.py: {row['error']}", file=sys.stderr)
-    display.say(f"{len(rows) - len(failed)} pictures done, {len(failed)} failed; see {output / 'overlays'} and report.csv")
+    display.say(
+        f"{len(rows) - len(failed)} pictures done, {len(failed)} failed; see {output / 'overlays'} and report.csv"
+    )
     return EXIT_SOME_FAILED if failed else 0
 
 

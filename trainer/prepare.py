@@ -1,6 +1,6 @@
 """Make a data folder.
 
-    python trainer/prepare.py synthetic OUT --count 200
+python trainer/prepare.py synthetic OUT --count 200
 """
 
 import argparse
@@ -19,7 +19,9 @@ def main(arguments: list[str] | None = None) -> int:
     synthetic.add_argument("--count", type=int, default=200, help="pictures (200)")
     synthetic.add_argument("--size", type=int, default=256, help="side in pixels (256)")
     synthetic.add_argument("--seed", type=int, default=0, help="another seed draws other scenes (0)")
-    synthetic.add_argument("--classes", nargs="+", default=["cat"], help="what is labelled; the rest is background (cat)")
+    synthetic.add_argument(
+        "--classes", nargs="+", default=["cat"], help="what is labelled; the rest is background (cat)"
+    )
     synthetic.add_argument("--labelme", action="store_true", help="write Labelme JSON instead of masks")
     options = parser.parse_args(arguments)
     try:

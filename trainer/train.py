@@ -1,6 +1,6 @@
 """Train a UNet on labelled pictures, record the run in MLflow, register the model.
 
-    accelerate launch trainer/train.py --config configs/cats.yaml --data.root DIR [--key value ...]
+accelerate launch trainer/train.py --config configs/cats.yaml --data.root DIR [--key value ...]
 """
 
 import functools
@@ -9,11 +9,10 @@ import signal
 import sys
 import time
 import traceback
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trainer import InputError
-from trainer.config import MLRUNS, REPOSITORY, Config, flatten, parse, to_yaml
+from trainer.config import MLRUNS, Config, flatten, parse, to_yaml
 from trainer.drawing.display import Display
 
 if TYPE_CHECKING:
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
 
     from trainer.data.cache import Dataset
     from trainer.engine.loop import Loop
-    from trainer.model.segmenter import Contract, Segmenter
+    from trainer.model.segmenter import Segmenter
     from trainer.tracking.run import Run
 
 EXIT_INPUT, EXIT_STOPPED = 2, 143
@@ -92,7 +91,15 @@ def train(config: Config, display: Display, speaks: bool) -> int:
         return end(run, display, "KILLED", "preempted", EXIT_STOPPED, reason=str(error))
     except (Exception, KeyboardInterrupt) as error:
         display.close()
-        end(run, display, "FAILED", "failed", 1, reason=f"{type(error).__name__}: {error}", exception=traceback.format_exc())
+        end(
+            run,
+            display,
+            "FAILED",
+            "failed",
+            1,
+            reason=f"{type(error).__name__}: {error}",
+            exception=traceback.format_exc(),
+        )
         raise
     finally:
         accelerator.end_training()
@@ -142,7 +149,9 @@ def make_segmenter(config: Config, dataset: "Dataset") -> "Segmenter":
     for name in ("class_names", "width", "depth", "norm"):
         theirs, ours = getattr(other.contract, name), getattr(contract, name)
         if theirs != ours:
-            raise InputError(f"model.init: {config.model.init} has {name} {theirs}, this run {ours}; make them the same")
+            raise InputError(
+                f"model.init: {config.model.init} has {name} {theirs}, this run {ours}; make them the same"
+            )
     segmenter.load_state_dict(other.state_dict())
     return segmenter
 
@@ -187,7 +196,7 @@ def finish(config: Config, run: "Run", loop: "Loop", validation: Any, display: D
     position, segmenter = loop.position, loop.segmenter
     segmenter.load_state_dict(loop.best)
     segmenter.to("cpu")
-    loop.watcher.on_pictures(segmenter, position.best_step)
+    loop.watcher.on_pictures(segmenter, position.best_step or 0)
     model = run.folder / "model"
     save_segmenter(segmenter, model)
     run.metrics({"best/miou": position.best_miou or 0.0, "best/step": position.best_step or 0}, position.step)
@@ -222,7 +231,10 @@ def promote(config: Config, run: "Run", validation: Any, display: Display) -> No
     new = load_segmenter(run.folder / "model")
     ours = evaluate(new, validation, config.loss).scores.miou
     present = registry.champion(client, name)
-    evidence: dict[str, Any] = {"promotion.candidate_miou": ours, "promotion.dataset_digest": new.contract.dataset_digest}
+    evidence: dict[str, Any] = {
+        "promotion.candidate_miou": ours,
+        "promotion.dataset_digest": new.contract.dataset_digest,
+    }
     verdict, better = "the first version", True
     if present is not None:
         try:
@@ -262,7 +274,10 @@ def end(run: "Run | None", display: Display, status: str, state: str, code: int,
     from trainer.tracking.server import look_command, unsent
 
     if not sent:
-        display.say(f"{unsent(run.folder)} records are not sent yet ({run.last_error or 'no answer in time'}); they are kept", "yellow")
+        display.say(
+            f"{unsent(run.folder)} records are not sent yet ({run.last_error or 'no answer in time'}); they are kept",
+            "yellow",
+        )
     info = run.info()
     display.say(f"look at run {info['run_name']} in experiment {info['experiment']}:  {look_command()}", "bold")
     return code

@@ -74,7 +74,7 @@ def draw(strength: Strength, seed: int, epoch: int, sample: int) -> Draw:
 
 
 def augment(
-    images: Tensor, masks: Tensor, preset: str, seed: int, epoch: int, samples: Sequence[int]
+    images: Tensor, masks: Tensor, preset: str, seed: int, epoch: int, samples: Sequence[int] | np.ndarray
 ) -> tuple[Tensor, Tensor]:
     """Change a batch: images uint8 [B, 3, S, S] -> float32 RGB levels [B, 3, S, S]; masks stay uint8 [B, S, S].
 

@@ -42,7 +42,7 @@ class Cache:
     counts: np.ndarray
     """int64 [N, 256]: pixels of each class id at the mask's own size."""
 
-    def read(self, indices: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:
+    def read(self, indices: Sequence[int] | np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
         """Images uint8 [B, 3, S, S] (channels last in memory) and masks uint8 [B, S, S]."""
         rows = list(indices)
         return torch.from_numpy(self.images[rows]).permute(0, 3, 1, 2), torch.from_numpy(self.masks[rows])
@@ -61,8 +61,8 @@ def open_cache(samples: Sequence[Sample], size: int, table: np.ndarray, folder: 
         if not (folder / key).is_dir():
             _build(folder / key, samples, digests, size, table, progress)
     counts = np.array(json.loads((folder / key / "index.json").read_text())["counts"], dtype=np.int64)
-    arrays = (np.load(folder / key / f"{name}.npy", mmap_mode="r") for name in ("images", "masks"))
-    return Cache(*arrays, digests=tuple(digests), counts=counts)
+    images, masks = (np.load(folder / key / f"{name}.npy", mmap_mode="r") for name in ("images", "masks"))
+    return Cache(images, masks, tuple(digests), counts)
 
 
 def read_sample_mask(sample: Sample, table: np.ndarray) -> np.ndarray:

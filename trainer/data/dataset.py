@@ -117,18 +117,22 @@ def split_samples(samples: Sequence[Sample], roots: Sequence[Path], val_fraction
     validates. A sample's rank does not depend on the machine, the order of files or the seed.
     """
     listed = {root / "JPEGImages": _listed(root) for root in roots}
-    train, val, free = [], [], []
+    train: list[int] = []
+    val: list[int] = []
+    free: list[int] = []
     for index, sample in enumerate(samples):
         part = listed[sample.image.parent].get(sample.image.stem)
         (free if part is None else train if part == "train" else val).append(index)
     free.sort(key=lambda index: hashlib.sha256(samples[index].name.encode()).digest())
-    parts = np.array_split(np.array(free, dtype=int), round(1 / val_fraction))
+    parts = np.array_split(np.array(free, dtype=np.int64), round(1 / val_fraction))
     for number, members in enumerate(parts):
         (val if number == fold else train).extend(int(index) for index in members)
     if not train:
         raise InputError(f"data: {len(samples)} labelled pictures leave none for training; label at least 2")
     if not val:
-        raise InputError(f"data: {len(samples)} labelled pictures leave none for validation; label more, or lower data.fold")
+        raise InputError(
+            f"data: {len(samples)} labelled pictures leave none for validation; label more, or lower data.fold"
+        )
     return Split(tuple(sorted(train)), tuple(sorted(val)))
 
 
@@ -150,7 +154,9 @@ def named_classes(roots: Sequence[Path], configured: Sequence[str] | None) -> tu
     return next(iter(found), None)
 
 
-def value_table(value_map: dict[int, str] | None, names: tuple[str, ...] | None) -> tuple[np.ndarray, tuple[str, ...] | None]:
+def value_table(
+    value_map: dict[int, str] | None, names: tuple[str, ...] | None
+) -> tuple[np.ndarray, tuple[str, ...] | None]:
     """What each mask value becomes, uint8 [256], and the class names, extended by those that the map brings.
 
     Values that the map leaves out become 254, which no class can have, so that the check reports them.
@@ -208,7 +214,9 @@ def check_values(
             f"they are. Repair the masks, or add\n  {_suggest(counts, None)}"
         )
     made = (BACKGROUND, *(f"class_{value}" for value in found[1:]))
-    return made, [f"the classes have no names; called {', '.join(made[1:])}. Name them with --data.classes or class_names.txt"]
+    return made, [
+        f"the classes have no names; called {', '.join(made[1:])}. Name them with --data.classes or class_names.txt"
+    ]
 
 
 def _looks_scaled(counts: np.ndarray) -> bool:

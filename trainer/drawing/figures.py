@@ -23,7 +23,9 @@ def watch_picture(image: np.ndarray, mask: np.ndarray, predicted: np.ndarray) ->
         image,
         draw_overlay(image, np.where(mask == IGNORE, 0, mask), alpha=0.6),
         draw_overlay(image, predicted, alpha=0.6),
-        draw_overlay(grey, error_map(mask, predicted), [(0, 0, 0), RIGHT, WRONG, MISSED, CONFUSED, (128, 128, 128)], 0.7),
+        draw_overlay(
+            grey, error_map(mask, predicted), [(0, 0, 0), RIGHT, WRONG, MISSED, CONFUSED, (128, 128, 128)], 0.7
+        ),
     ]
     squares = [_square(panel) for panel in panels]
     return np.concatenate([np.concatenate(squares[:2], axis=1), np.concatenate(squares[2:], axis=1)], axis=0)

@@ -15,7 +15,7 @@ from trainer.model.metrics import Scores, confusion_matrix, scores
 from trainer.model.segmenter import Segmenter
 
 CHUNK = 8
-"""Samples that go through the network together. Fixed: what a process computes must not depend on how many there are."""
+"""Samples that go through the network together; fixed, so that the arithmetic is the same on any number of processes."""
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from trainer import InputError
 
 
-def start(mixed_precision: str, threads: int, timeout_minutes: float = 30) -> Accelerator:
+def start(mixed_precision: object, threads: int, timeout_minutes: float = 30) -> Accelerator:
     """Join the processes that the launcher started. Raises InputError where they cannot find each other."""
     local_processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     torch.set_num_threads(threads or max(1, (os.cpu_count() or 1) // local_processes))
@@ -37,12 +37,12 @@ def start(mixed_precision: str, threads: int, timeout_minutes: float = 30) -> Ac
     return accelerator
 
 
-def _precision(wanted: str, accelerated: bool) -> str:
+def _precision(wanted: object, accelerated: bool) -> str:
     """The number format to compute in; bf16 where `auto` finds hardware for it."""
     if wanted == "fp16" and not accelerated:
         raise InputError("train.mixed_precision: 'fp16' needs a GPU; give auto, bf16 or no")
     if wanted != "auto":
-        return wanted
+        return str(wanted)
     if accelerated:
         return "bf16" if torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False) else "no"
     found = torch.cpu.get_capabilities()

@@ -120,7 +120,6 @@ class Loop:
     def _prepare(self) -> None:
         config, accelerator = self.config, self.accelerator
         self.segmenter.to(accelerator.device)
-        self.segmenter.network.to(memory_format=torch.channels_last)
         view: nn.Module = TrainingView(self.segmenter)
         if accelerator.device.type == "cuda" and accelerator.num_processes > 1:
             view = nn.SyncBatchNorm.convert_sync_batchnorm(view)
@@ -128,7 +127,10 @@ class Loop:
             view.compile()
         decayed = [weight for weight in self.segmenter.network.parameters() if weight.ndim > 1]
         others = [weight for weight in self.segmenter.network.parameters() if weight.ndim <= 1]
-        groups = [{"params": decayed, "weight_decay": config.optim.weight_decay}, {"params": others, "weight_decay": 0.0}]
+        groups = [
+            {"params": decayed, "weight_decay": config.optim.weight_decay},
+            {"params": others, "weight_decay": 0.0},
+        ]
         optimizer = torch.optim.AdamW(groups, lr=config.optim.lr, fused=True)
         self.view, self.optimizer = accelerator.prepare(view, optimizer)
 
@@ -176,9 +178,9 @@ class Loop:
     def _train_step(self, batch: StepBatch) -> dict[str, float]:
         rate = self._set_learning_rate()
         self.optimizer.zero_grad()
-        loss = self._backward(batch)
+        own = self._backward(batch)
         norm = self._clip_gradient()
-        loss = self._agree(loss, norm)
+        loss = self._agree(own, norm)
         self.optimizer.step()
         return {"train/loss": loss, "train/lr": rate, "train/grad_norm": norm}
 
@@ -297,7 +299,10 @@ class Loop:
         position.evaluations_without_better = 0 if better else position.evaluations_without_better + 1
         if better or miou == before:  # of equals the one trained longer
             position.best_step, position.best_miou = position.step, miou
-            self.best = {name: value.detach().to("cpu", memory_format=torch.contiguous_format, copy=True) for name, value in self.segmenter.state_dict().items()}
+            self.best = {
+                name: value.detach().to("cpu", memory_format=torch.contiguous_format, copy=True)
+                for name, value in self.segmenter.state_dict().items()
+            }
         values = {
             "val/loss": result.loss,
             "time/evaluation_s": time.perf_counter() - began,

@@ -5,8 +5,8 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from trainer.data.files import read_image
 from trainer.data.cache import read_sample_mask, shrink_image
+from trainer.data.files import read_image
 from trainer.data.sampler import Sampler
 from trainer.drawing.display import Display
 from trainer.drawing.figures import shrink_to_panel, watch_picture
@@ -50,7 +50,9 @@ class Reporter:
             values |= {"val/miou": scores.miou, "val/dice": scores.mean_dice}
         if scores.absent != self.absent:
             self.absent = scores.absent
-            self.display.say(f"no pixel of {', '.join(scores.absent)} in the validation masks: not in the means", "yellow")
+            self.display.say(
+                f"no pixel of {', '.join(scores.absent)} in the validation masks: not in the means", "yellow"
+            )
         self.run.metrics(values, position.step)
         epoch = position.step / self.steps_per_epoch
         self.display.evaluation(position.step, epoch, values, scores.iou, best=position.best_step == position.step)
@@ -71,10 +73,12 @@ class Reporter:
 
 def watch_panel(segmenter: Segmenter, image: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """The watch-list picture of one sample: `image` uint8 [H, W, 3], `mask` uint8 [H, W]."""
-    height, width = shrink_to_panel(mask.shape)  # type: ignore[arg-type]
+    height, width = shrink_to_panel(mask.shape)
     device = next(segmenter.parameters()).device
     square = torch.from_numpy(shrink_image(image, segmenter.contract.image_size)).permute(2, 0, 1)[None]
     probabilities = segmenter.probabilities(network_logits(segmenter, square.to(device)), (height, width))
     predicted = segmenter.classes(probabilities)[0].cpu().numpy()
-    rows, columns = (((np.arange(new) + 0.5) * old / new).astype(int) for new, old in zip((height, width), mask.shape, strict=True))
+    rows, columns = (
+        ((np.arange(new) + 0.5) * old / new).astype(int) for new, old in zip((height, width), mask.shape, strict=True)
+    )
     return watch_picture(image[rows[:, None], columns], mask[rows[:, None], columns], predicted)

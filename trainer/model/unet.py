@@ -1,5 +1,7 @@
 """UNet (Ronneberger 2015, fig. 1), padded so that the output is as large as the input, with norm layers."""
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor, nn
 
@@ -18,8 +20,7 @@ class UNet(nn.Module):
         widths = [width * 2**level for level in range(depth + 1)]
         self.first = double_convolution(3, widths[0], norm)
         self.down = nn.ModuleList(
-            nn.Sequential(nn.MaxPool2d(2), double_convolution(wide, wider, norm))
-            for wide, wider in zip(widths, widths[1:], strict=False)
+            nn.Sequential(nn.MaxPool2d(2), double_convolution(wide, wider, norm)) for wide, wider in pairwise(widths)
         )
         self.up = nn.ModuleList(nn.ConvTranspose2d(2 * wide, wide, 2, stride=2) for wide in reversed(widths[:-1]))
         # Each level of the decoder reads what came up and the encoder's features of the same size.
@@ -43,7 +44,11 @@ def double_convolution(channels_in: int, channels_out: int, norm: str) -> nn.Seq
     layers: list[nn.Module] = []
     for channels in (channels_in, channels_out):
         # The norm that follows has a bias of its own.
-        layers += [nn.Conv2d(channels, channels_out, 3, padding=1, bias=False), _norm(norm, channels_out), nn.ReLU(True)]
+        layers += [
+            nn.Conv2d(channels, channels_out, 3, padding=1, bias=False),
+            _norm(norm, channels_out),
+            nn.ReLU(True),
+        ]
     return nn.Sequential(*layers)
 
 
@@ -69,6 +74,7 @@ def start_from_shares(network: UNet, shares: list[float]) -> None:
     """
     rare = 0.01  # a class nobody has seen must stay reachable
     logs = torch.tensor([max(share, rare) for share in shares]).log()
+    assert network.last.bias is not None
     network.last.weight.mul_(0.1)  # or chance outweighs the bias
     if network.last.out_channels == 1:
         network.last.bias.copy_(logs[1:] - logs[:1])

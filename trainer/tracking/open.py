@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from trainer import InputError
-from trainer.model.segmenter import CONTRACT_FILE, Segmenter, load_segmenter
+from trainer.model.segmenter import Segmenter, load_segmenter
 
 
 @dataclass(frozen=True)
