@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal, NoReturn
 
 import yaml
-from jsonargparse import ArgumentError, ArgumentParser, set_parsing_settings
+from jsonargparse import ArgumentError, ArgumentParser, Namespace, set_parsing_settings
 
 from trainer import IGNORE, InputError
 
@@ -72,6 +72,9 @@ class DataConfig:
         _require(8 <= self.image_size <= 8192, "data.image_size", self.image_size, "8 to 8192 pixels")
         _require(self.workers >= 0, "data.workers", self.workers, "0 or more")
         _require(self.generated_images >= 2, "data.generated_images", self.generated_images, "2 or more")
+        roots = [self.root] if isinstance(self.root, str) else self.root
+        named = roots is None or (len(roots) > 0 and "" not in roots)
+        _require(named, "data.root", self.root, "a folder, or leave it out")
         if self.classes is not None:
             unique = len(set(self.classes)) == len(self.classes)
             _require(0 < len(self.classes) < IGNORE - 1 and unique, "data.classes", self.classes, "different names")
@@ -273,11 +276,14 @@ def parse(arguments: list[str] | None = None) -> Config:
         return _frozen(parser, namespace)
     except (InputError, ArgumentError) as error:
         _fail(parser, str(error))
-    except FileNotFoundError as error:
-        _fail(parser, f"{error.filename}: no such file")
+    except UnicodeDecodeError:
+        _fail(parser, "--config: not a text file in UTF-8")
 
 
 def _frozen(parser: ArgumentParser, namespace: Any) -> Config:
+    for part in dataclasses.fields(Config):
+        if not isinstance(namespace.get(part.name), Namespace):
+            raise InputError(f"{part.name}: {namespace.get(part.name)!r} is not possible; give keys with values")
     parts = parser.instantiate(namespace)
     return Config(**{part.name: parts[part.name] for part in dataclasses.fields(Config)})
 
@@ -309,11 +315,13 @@ def _fail(parser: ArgumentParser, message: str) -> NoReturn:
 
 def _explain(message: str) -> str:
     """One sentence out of jsonargparse's several lines: the key, what came, what is wanted."""
-    unknown = re.search(r"arguments?: --([\w.]+)|Key '([\w.]+)'|does not accept option '([\w.]+)'", message)
+    unknown = re.search(r"arguments?: --([\w.]+)|Key '([\w.]+)'|(?:does not accept o|O)ption '([\w.]+)'", message)
     if unknown:
         section = re.search(r"Group '([\w.]+)'", message)
         key = next(group for group in unknown.groups() if group)
         return _unknown(f"{section[1]}.{key}" if section and "." not in key else key)
+    if message.startswith("Unexpected config"):
+        return "--config: a file without settings; write sections with keys and values, such as train: {epochs: 10}"
     wrong = re.search(r'Parser key "([\w.]+)":', message)
     got = re.search(r"(?:Got|Given) value: (.*)", message)
     if wrong and got:

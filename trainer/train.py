@@ -5,6 +5,7 @@ accelerate launch trainer/train.py --config configs/cats.yaml --data.root DIR [-
 
 import functools
 import os
+import shutil
 import signal
 import sys
 import time
@@ -16,8 +17,6 @@ from trainer.config import MLRUNS, Config, flatten, parse, to_yaml
 from trainer.drawing.display import Display
 
 if TYPE_CHECKING:
-    from mlflow import MlflowClient
-
     from trainer.data.cache import Dataset
     from trainer.engine.loop import Loop
     from trainer.model.segmenter import Segmenter
@@ -48,13 +47,13 @@ def train(config: Config, display: Display, speaks: bool) -> int:
     # ---------------------------------------------------------------- data: what can be checked without torch
     from trainer.data.dataset import plan
 
+    tracked = speaks and reachable(config, display)
     sources = plan(config.data, MLRUNS / "cache", display.counting)
 
     # ---------------------------------------------------------------- processes and pixels
     from trainer.data.cache import open_dataset
     from trainer.engine import hardware
 
-    client = connect(config, display) if speaks and config.tracking.enabled else None
     accelerator = hardware.start(config.train.mixed_precision, config.train.threads)
     dataset = open_dataset(sources, config.data.image_size, MLRUNS / "cache", display.counting)
     for warning in dataset.warnings:
@@ -75,7 +74,7 @@ def train(config: Config, display: Display, speaks: bool) -> int:
     from trainer.engine.reporter import Reporter
 
     validation = ValidationSet(dataset.samples(dataset.split.val), dataset.split.val, dataset.cache, sources.table)
-    run = start_run(config, dataset, machine, client) if speaks else None
+    run = start_run(config, dataset, machine, tracked) if speaks else None
     stop = catch_signals()
     loop = Loop(config, accelerator, segmenter, dataset.cache, dataset.split.train, validation, lambda: bool(stop))
     try:
@@ -106,17 +105,20 @@ def train(config: Config, display: Display, speaks: bool) -> int:
     return 0
 
 
-def connect(config: Config, display: Display) -> "MlflowClient | None":
-    """The tracking store; None where it is away and the run may do without."""
-    from trainer.tracking import server
+def reachable(config: Config, display: Display) -> bool:
+    """Whether the tracking store answers. Raises InputError where it does not and the run may not do without."""
+    from trainer.tracking.address import probe
 
+    if not config.tracking.enabled:
+        return False
     try:
-        return server.connect()
+        probe()
     except InputError as error:
         if config.tracking.required:
             raise
         display.say(f"warning: {error}. Training goes on; the run is sent when the server is back", "yellow")
-        return None
+        return False
+    return True
 
 
 def make_segmenter(config: Config, dataset: "Dataset") -> "Segmenter":
@@ -156,14 +158,22 @@ def make_segmenter(config: Config, dataset: "Dataset") -> "Segmenter":
     return segmenter
 
 
-def start_run(config: Config, dataset: "Dataset", machine: dict[str, str], client: "MlflowClient | None") -> "Run":
+def start_run(config: Config, dataset: "Dataset", machine: dict[str, str], reachable: bool) -> "Run":
     """Make the run folder and tell the journal all that is known before the first step."""
     from trainer.tracking.run import Run, new_run_folder, versions
 
+    if reachable:
+        from trainer.tracking.server import open_run
+
     name = config.tracking.run_name or f"{dataset.title}-{config.data.image_size}px-{time.strftime('%m%d-%H%M')}"
-    folder = new_run_folder(MLRUNS / "work", config.tracking.experiment, name)
+    folder = new_run_folder(MLRUNS / "work", config.tracking.experiment, name, config.tracking.enabled)
     (folder / "config.yaml").write_text(to_yaml(config))
     dataset.write_split(folder / "split.json")
+    try:
+        client = open_run(folder) if reachable else None
+    except InputError:
+        shutil.rmtree(folder)
+        raise
     run = Run(folder, client, config.tracking.enabled)
     run.params(flatten(config) | machine | versions() | {"data.digest": dataset.digest})
     run.params({"data.class_names": ", ".join(dataset.names[1:]), "data.train_samples": len(dataset.split.train)})
@@ -199,7 +209,7 @@ def finish(config: Config, run: "Run", loop: "Loop", validation: Any, display: D
     loop.watcher.on_pictures(segmenter, position.best_step or 0)
     model = run.folder / "model"
     save_segmenter(segmenter, model)
-    run.metrics({"best/miou": position.best_miou or 0.0, "best/step": position.best_step or 0}, position.step)
+    run.tags({"best.miou": position.best_miou, "best.step": position.best_step})
     display.say(f"best: step {position.best_step}, val/miou {position.best_miou or 0:.4f}", "bold")
     if config.tracking.enabled:
         from trainer.tracking.registry import export
@@ -271,13 +281,13 @@ def end(run: "Run | None", display: Display, status: str, state: str, code: int,
     display.say(f"run folder: {run.folder}")
     if not run.tracked:
         return code
-    from trainer.tracking.server import look_command, unsent
+    from trainer.tracking.address import look_command
+    from trainer.tracking.server import unsent
 
     if not sent:
-        display.say(
-            f"{unsent(run.folder)} records are not sent yet ({run.last_error or 'no answer in time'}); they are kept",
-            "yellow",
-        )
+        reason = run.last_error or "no answer in time"
+        display.say(f"{unsent(run.folder)} records are not sent yet ({reason}). Send them later with", "yellow")
+        display.say(f"  python trainer/sync.py {run.folder}", "yellow")
     info = run.info()
     display.say(f"look at run {info['run_name']} in experiment {info['experiment']}:  {look_command()}", "bold")
     return code

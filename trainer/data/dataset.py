@@ -103,11 +103,20 @@ def _listed(root: Path) -> dict[str, str]:
     folder = root / "ImageSets" / "Segmentation"
     if not ((folder / "train.txt").is_file() and (folder / "val.txt").is_file()):
         return {}
-    lists = {part: (folder / f"{part}.txt").read_text().split() for part in ("train", "val")}
+    lists = {part: _lines(folder / f"{part}.txt") for part in ("train", "val")}
     both = sorted(set(lists["train"]) & set(lists["val"]))
     if both:
         raise InputError(f"{folder}: {', '.join(both[:5])} in both train.txt and val.txt; keep each in one")
     return {stem: part for part, stems in lists.items() for stem in stems}
+
+
+def _lines(file: Path) -> list[str]:
+    """The lines of a text file that hold something, without the space around it."""
+    try:
+        text = file.read_text(encoding="utf-8-sig")  # Windows puts a mark in front
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{file}: cannot be read as UTF-8 text ({error}); save it as such") from error
+    return [line.strip() for line in text.splitlines() if line.strip()]
 
 
 def split_samples(samples: Sequence[Sample], roots: Sequence[Path], val_fraction: float, fold: int) -> Split:
@@ -124,14 +133,17 @@ def split_samples(samples: Sequence[Sample], roots: Sequence[Path], val_fraction
         part = listed[sample.image.parent].get(sample.image.stem)
         (free if part is None else train if part == "train" else val).append(index)
     free.sort(key=lambda index: hashlib.sha256(samples[index].name.encode()).digest())
-    parts = np.array_split(np.array(free, dtype=np.int64), round(1 / val_fraction))
+    parts = np.array_split(np.array(free, dtype=np.int64), round(1 / val_fraction)) if val_fraction else []
+    if not val_fraction:
+        train += free
     for number, members in enumerate(parts):
         (val if number == fold else train).extend(int(index) for index in members)
     if not train:
         raise InputError(f"data: {len(samples)} labelled pictures leave none for training; label at least 2")
     if not val:
         raise InputError(
-            f"data: {len(samples)} labelled pictures leave none for validation; label more, or lower data.fold"
+            f"data: {len(samples)} labelled pictures leave none for validation; "
+            "label more, lower data.fold, or raise data.val_fraction"
         )
     return Split(tuple(sorted(train)), tuple(sorted(val)))
 
@@ -139,14 +151,16 @@ def split_samples(samples: Sequence[Sample], roots: Sequence[Path], val_fraction
 def named_classes(roots: Sequence[Path], configured: Sequence[str] | None) -> tuple[str, ...] | None:
     """Names of all K classes, the background's first, from data.classes or class_names.txt; None where neither is."""
     if configured is not None:
-        return (BACKGROUND, *configured)
+        names = [name for name in configured if name not in (BACKGROUND, "background")]
+        if not names or "ignore" in names:
+            raise InputError(f"data.classes: {list(configured)} is not possible; name the foreground classes")
+        return (BACKGROUND, *names)
     found: dict[tuple[str, ...], Path] = {}
     for root in roots:
         file = root / "class_names.txt"
         if file.is_file():
-            lines = [line.strip() for line in file.read_text().splitlines() if line.strip()]
-            names = [name for name in lines if name not in (BACKGROUND, "background", "__ignore__")]
-            if len(set(names)) < len(names) or not names:
+            names = [name for name in _lines(file) if name not in (BACKGROUND, "background", "__ignore__")]
+            if len(set(names)) < len(names) or not 0 < len(names) < UNMAPPED:
                 raise InputError(f"{file}: needs different class names, one a line")
             found[(BACKGROUND, *names)] = file
     if len(found) > 1:
@@ -165,6 +179,8 @@ def value_table(
         return np.arange(256, dtype=np.uint8), names
     foreground = [name for name in value_map.values() if name not in (BACKGROUND, "background", "ignore")]
     known = names or (BACKGROUND, *dict.fromkeys(foreground))
+    if len(known) < 2:
+        raise InputError("data.value_map: no value stands for a class; name at least one")
     strange = sorted(set(foreground) - set(known))
     if strange:
         raise InputError(f"data.value_map: {', '.join(strange)} is no class; the classes are {', '.join(known[1:])}")

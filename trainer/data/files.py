@@ -2,10 +2,11 @@
 
 import io
 import os
+import struct
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
 
 from trainer import InputError
 from trainer.drawing.overlay import palette
@@ -15,6 +16,20 @@ FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP")
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp")
 MAX_PIXELS = 200_000_000
 """Larger images are refused: a 60000x60000 header of a few bytes would ask for 10 GB."""
+
+DAMAGE = (OSError, ValueError, SyntaxError, struct.error)
+"""What Pillow raises while it decodes a broken file."""
+
+UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""EXIF orientation -> the change that undoes it."""
 
 
 def list_images(folder: Path) -> list[Path]:
@@ -33,9 +48,8 @@ def read_image(path: Path, content: bytes | None = None) -> np.ndarray:
     picture = _open(path, content)
     try:
         # Orientation first: converting drops the EXIF block from some modes.
-        picture = ImageOps.exif_transpose(picture)
-        return np.array(_to_rgb(picture))
-    except (OSError, ValueError, SyntaxError) as error:
+        return np.array(_to_rgb(_upright(picture)))
+    except DAMAGE as error:
         raise InputError(f"{path}: damaged image ({error}); replace or remove it") from error
 
 
@@ -46,18 +60,21 @@ def read_mask(path: Path, content: bytes | None = None) -> np.ndarray:
     three channels are equal. Raises InputError naming the file.
     """
     picture = _open(path, content)
+    spread = _spread(picture)
     try:
-        values = np.array(ImageOps.exif_transpose(picture))
-    except (OSError, ValueError, SyntaxError) as error:
+        values = np.array(_upright(picture))
+    except DAMAGE as error:
         raise InputError(f"{path}: damaged mask ({error}); replace or remove it") from error
     if values.ndim == 3:
         colour = values[..., :3] if values.shape[2] >= 3 else values[..., :1]
         if (colour != colour[..., :1]).any():
             raise InputError(f"{path}: a colour picture, not class ids; save the mask as a palette or grey PNG")
         values = colour[..., 0]
-    if values.dtype != bool and (values.min(initial=0) < 0 or values.max(initial=0) > 255):
-        raise InputError(f"{path}: mask values up to {values.max()}; class ids lie in 0..255")
-    return values.astype(np.uint8)
+    with np.errstate(invalid="ignore"):  # NaN
+        ids = values.astype(np.uint8)
+    if (ids != values).any():
+        raise InputError(f"{path}: mask values from {values.min()} to {values.max()}; class ids are whole, 0 to 255")
+    return ids // spread
 
 
 def write_mask(path: Path, mask: np.ndarray) -> None:
@@ -79,12 +96,27 @@ def _open(path: Path, content: bytes | None) -> Image.Image:
         size = len(content) if content is not None else os.path.getsize(path)
         what = "an empty file" if size == 0 else f"no readable image ({', '.join(FORMATS)})"
         raise InputError(f"{path}: {what}; replace or remove it") from None
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+    except (*DAMAGE, Image.DecompressionBombError) as error:
         raise InputError(f"{path}: cannot be opened ({error}); replace or remove it") from error
     width, height = picture.size
     if width * height > MAX_PIXELS:
         raise InputError(f"{path}: {width}x{height} pixels, more than {MAX_PIXELS:,}; make it smaller or remove it")
     return picture
+
+
+def _upright(picture: Image.Image) -> Image.Image:
+    """Turned as its EXIF says. `ImageOps.exif_transpose` also rewrites the EXIF, and fails where that is broken."""
+    picture.load()
+    change = UPRIGHT.get(picture.getexif().get(ExifTags.Base.Orientation, 1))
+    return picture if change is None else picture.transpose(change)
+
+
+def _spread(picture: Image.Image) -> int:
+    """By what Pillow multiplies the stored values while it decodes: greys of 2 and 4 bits are spread over 0..255."""
+    tiles = getattr(picture, "tile", None)
+    arguments = tiles[0][3] if tiles else ""
+    raw = arguments[0] if isinstance(arguments, tuple) else arguments
+    return {"L;2": 85, "L;4": 17}.get(str(raw)[:3], 1)
 
 
 def _to_rgb(picture: Image.Image) -> Image.Image:

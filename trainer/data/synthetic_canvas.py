@@ -206,8 +206,12 @@ class Canvas:
 
     def picture(self) -> np.ndarray:
         """The finished picture, float32 [3, size, size] in [0, 1]."""
-        planes = self.pixels.reshape(3, self.side // SUPERSAMPLE, SUPERSAMPLE, self.side // SUPERSAMPLE, SUPERSAMPLE)
-        return planes.mean(axis=(2, 4)).clip(0, 1)
+        # Sums of strided views: several times as fast as a mean over axes of length 2.
+        total = np.zeros((3, self.side // SUPERSAMPLE, self.side // SUPERSAMPLE), dtype=np.float32)
+        for y in range(SUPERSAMPLE):
+            for x in range(SUPERSAMPLE):
+                total += self.pixels[:, y::SUPERSAMPLE, x::SUPERSAMPLE]
+        return (total / np.float32(SUPERSAMPLE**2)).clip(0, 1)
 
 
 class _Window(Noise):

@@ -53,7 +53,7 @@ class Coat:
                 distance = ((u - x) / rx) ** 2 + ((v - y) / ry) ** 2 + 0.15 * clouds
                 colour = mix(colour, WHITE, (1.0 - distance) * 4)
             if self.nap == "hair":
-                return colour * (1 + 0.09 * noise.hair) + 0.022 * noise.hair
+                return colour * (1 + 0.10 * noise.hair) + 0.025 * noise.hair
             return colour * (1 + (0.09 if self.nap == "curls" else 0.03) * noise.cloud(u, v, 5.0))
 
         return fur

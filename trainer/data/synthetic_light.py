@@ -39,7 +39,7 @@ def photograph(picture: np.ndarray, rng: np.random.Generator, light: np.ndarray)
     _, height, width = picture.shape
     y, x = np.linspace(-1, 1, height, dtype=np.float32)[:, None], np.linspace(-1, 1, width, dtype=np.float32)[None]
     cast = rng.normal(1.0, 0.05, 3).clip(0.85, 1.15)
-    gain = rng.uniform(0.85, 1.25) * (1 + rng.uniform(0, 0.3) * (light[0] * x + light[1] * y))
+    gain = rng.uniform(0.82, 1.12) * (1 + rng.uniform(0, 0.3) * (light[0] * x + light[1] * y))
     gain *= 1 - rng.uniform(0, 0.35) * (x * x + y * y) / 2
     if rng.random() < 0.2:
         # Light through a window: a bright slanted band.

@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from PIL import Image, ImageFilter
 
-from trainer.data.synthetic_canvas import Canvas, Noise, Paint, Part, ellipse, mix, smooth, tube
+from trainer.data.synthetic_canvas import SUPERSAMPLE, Canvas, Noise, Paint, Part, ellipse, mix, smooth, tube
 from trainer.data.synthetic_things import LEAVES, any_colour, cloth, like_a_cat
 
 UNIT = np.array([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
@@ -203,9 +203,8 @@ def _texture(canvas: Canvas, rng: np.random.Generator, horizon: float) -> None:
 
 
 def _blur(canvas: Canvas, radius: float) -> None:
-    picture = Image.fromarray((canvas.pixels.clip(0, 1) * 255).astype(np.uint8).transpose(1, 2, 0))
-    # At a quarter of the pixels: nobody sees the difference in something out of focus.
-    small = (
-        picture.reduce(2).filter(ImageFilter.GaussianBlur(radius / 2)).resize(picture.size, Image.Resampling.BILINEAR)
-    )
-    canvas.pixels[:] = np.asarray(small, dtype=np.float32).transpose(2, 0, 1) / 255
+    # At the finished size: nobody sees the difference in something out of focus.
+    small = Image.fromarray((canvas.picture() * 255).astype(np.uint8).transpose(1, 2, 0))
+    soft = small.filter(ImageFilter.GaussianBlur(radius / SUPERSAMPLE))
+    large = soft.resize((canvas.side, canvas.side), Image.Resampling.BILINEAR)
+    np.multiply(np.asarray(large).transpose(2, 0, 1), np.float32(1 / 255), out=canvas.pixels)

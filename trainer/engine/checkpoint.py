@@ -58,7 +58,8 @@ class CheckpointFolder:
         """
         target = self.folder / f"step-{position.step}"
         partial = self.folder / f".step-{position.step}.partial"
-        shutil.rmtree(partial, ignore_errors=True)
+        for leftover in self.folder.glob(".step-*.partial"):  # of a process that was killed while it saved
+            shutil.rmtree(leftover, ignore_errors=True)
         save_segmenter(segmenter, partial)
         tensors, rest = _split_optimizer(optimizer)
         save_file(tensors, partial / OPTIMIZER)
@@ -107,18 +108,28 @@ def load_checkpoint(folder: Path) -> Checkpoint:
 
 
 def _split_optimizer(state: dict[str, Any]) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Tensors by name, and the rest as JSON."""
-    tensors = {}
+    """Tensors by name, and the rest as JSON.
+
+    The order of the numbers in memory is kept beside them: fused AdamW on a CPU walks weights and state side by side
+    in memory, and computes nonsense, silently, where one is channels last and the other is not.
+    """
+    tensors, channels_last = {}, []
     for index, values in state["state"].items():
         for name, value in values.items():
-            tensors[f"{index}.{name}"] = torch.as_tensor(value).detach().cpu().contiguous()
-    return tensors, {"param_groups": state["param_groups"]}
+            tensor = torch.as_tensor(value).detach().cpu()
+            if not tensor.is_contiguous():
+                assert tensor.is_contiguous(memory_format=torch.channels_last)
+                channels_last.append(f"{index}.{name}")
+            tensors[f"{index}.{name}"] = tensor.contiguous()
+    return tensors, {"param_groups": state["param_groups"], "channels_last": channels_last}
 
 
 def _join_optimizer(tensors: dict[str, Tensor], rest: dict[str, Any]) -> dict[str, Any]:
     state: dict[int, dict[str, Tensor]] = {}
     for key, value in tensors.items():
         index, name = key.split(".", 1)
+        if key in rest["channels_last"]:
+            value = value.contiguous(memory_format=torch.channels_last)
         state.setdefault(int(index), {})[name] = value
     return {"state": state, "param_groups": rest["param_groups"]}
 

@@ -15,7 +15,7 @@ from trainer.model.metrics import Scores, confusion_matrix, scores
 from trainer.model.segmenter import Segmenter
 
 CHUNK = 8
-"""Samples that go through the network together; fixed, so that the arithmetic is the same on any number of processes."""
+"""Samples that go through the network together; fixed, so that any number of processes does the same arithmetic."""
 
 
 @dataclass(frozen=True)

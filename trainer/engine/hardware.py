@@ -1,6 +1,7 @@
 """What the program runs on: processes, devices, number format, threads. Accelerate starts here."""
 
 import os
+import warnings
 from datetime import timedelta
 
 import torch
@@ -15,6 +16,8 @@ def start(mixed_precision: object, threads: int, timeout_minutes: float = 30) ->
     """Join the processes that the launcher started. Raises InputError where they cannot find each other."""
     local_processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     torch.set_num_threads(threads or max(1, (os.cpu_count() or 1) // local_processes))
+    # Its successor in torch is not yet an option of Accelerate.
+    warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated", FutureWarning)
     accelerated = torch.accelerator.is_available()
     accelerator = Accelerator(
         # Without this, processes of torchrun on a machine without a GPU each believe they are alone.

@@ -135,12 +135,18 @@ class Run:
             return True
 
 
-def new_run_folder(work: Path, experiment: str, run_name: str) -> Path:
+def new_run_folder(work: Path, experiment: str, run_name: str, tracked: bool) -> Path:
     """Make `mlruns/work/<uid>/`. The uid is ours, so that a run is the same one whether or not a server knows it."""
     uid = f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}"
     folder = work / uid
     (folder / "checkpoints").mkdir(parents=True)
-    info = {"uid": uid, "experiment": experiment, "run_name": run_name, "time": time.time_ns() // 1_000_000}
+    info = {
+        "uid": uid,
+        "experiment": experiment,
+        "run_name": run_name,
+        "time": time.time_ns() // 1_000_000,
+        "tracked": tracked,
+    }
     write_json(folder / "run.json", info | {"tags": source_tags()})
     (folder / "journal.jsonl").touch()
     return folder

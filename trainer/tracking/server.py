@@ -3,16 +3,14 @@
 import json
 import logging
 import os
-import urllib.error
-import urllib.request
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
 
 from filelock import FileLock
 
 from trainer import InputError
 from trainer.config import MLRUNS
+from trainer.tracking.address import probe, public, tracking_uri
 from trainer.tracking.journal import read_records, write_json
 
 # Read by MLflow at each call: without these a dead server holds a call for minutes. A user's own values win.
@@ -32,52 +30,16 @@ from mlflow.entities import DatasetInput, InputTag, Metric, Param, RunTag  # noq
 from mlflow.exceptions import MlflowException  # noqa: E402
 
 UID_TAG = "trainer.uid"
-PROBE_SECONDS = 5.0
 BATCH = 500  # records in one request
 
 for _name in ("alembic", "mlflow", "sqlalchemy"):
     logging.getLogger(_name).setLevel(logging.ERROR)
 
 
-def tracking_uri() -> str:
-    """The store in use: MLFLOW_TRACKING_URI, or sqlite in mlruns/."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{MLRUNS / 'mlflow.db'}"
-
-
-def public(uri: str) -> str:
-    """The URI without the user and password that it may hold."""
-    parts = urlsplit(uri)
-    if not parts.netloc or "@" not in parts.netloc:
-        return uri
-    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
-
-
-def probe(uri: str) -> None:
-    """Raise InputError at once where no server answers, instead of after MLflow's minutes of retries."""
-    if uri.startswith(("http://", "https://")):
-        parts = urlsplit(uri)
-        # urllib takes no user and password in an address; the health check needs none.
-        bare = urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path.rstrip("/") + "/health", "", ""))
-        try:
-            urllib.request.urlopen(bare, timeout=PROBE_SECONDS).close()
-        except urllib.error.HTTPError:
-            return  # something answers; what it wants, the first real call will say
-        except (OSError, ValueError) as error:
-            raise InputError(
-                f"tracking server {public(uri)}: no answer ({getattr(error, 'reason', error)}). Start it, set "
-                "MLFLOW_TRACKING_URI to another one, or train on with --tracking.required false"
-            ) from error
-    elif not uri.startswith(("sqlite:", "postgresql", "mysql", "mssql", "databricks")):
-        raise InputError(
-            f"MLFLOW_TRACKING_URI: {public(uri)!r} is a file store, which MLflow no longer reads; "
-            "unset it, or give http://... or sqlite:///..."
-        )
-
-
 def connect() -> MlflowClient:
     """A client of the store in use. The first open of a new sqlite store is left to one process at a time."""
+    probe()
     uri = tracking_uri()
-    probe(uri)
     os.environ["MLFLOW_TRACKING_URI"] = uri  # for what MLflow resolves by itself, models:/ addresses among them
     if not uri.startswith("sqlite:///"):
         return MlflowClient(uri)
@@ -89,10 +51,14 @@ def connect() -> MlflowClient:
     return client
 
 
-def look_command() -> str:
-    """What to open or type to see the runs."""
-    uri = tracking_uri()
-    return public(uri) if uri.startswith("http") else "bash launch/ui.sh"
+def open_run(folder: Path) -> MlflowClient:
+    """Connect and make the MLflow run of a new run folder. Raises InputError where the store refuses."""
+    try:
+        client = connect()
+        ensure_run(client, folder)
+    except MlflowException as error:
+        raise InputError(f"tracking store {public(tracking_uri())}: {error}") from error
+    return client
 
 
 def ensure_run(client: MlflowClient, folder: Path) -> str:

@@ -1,0 +1,78 @@
+"""Fixtures for all tests: folders of labelled pictures, made on the fly."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from trainer.data.files import write_mask
+from trainer.model.segmenter import Contract, Segmenter
+
+VocMaker = Callable[..., Path]
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _one_thread() -> None:
+    """Small tensors are slower on more, and the number of threads changes float bits."""
+    torch.set_num_threads(1)
+
+
+def smooth_picture(height: int, width: int, seed: int = 0) -> np.ndarray:
+    """A soft colourful picture, uint8 [H, W, 3]: JPEG and resizing keep it, noise they would not."""
+    random = np.random.default_rng(seed)
+    rows, columns = np.mgrid[0:1:height * 1j, 0:1:width * 1j]
+    waves = [np.sin(rows * random.uniform(1, 4) + columns * random.uniform(1, 4) + random.uniform(0, 6)) for _ in "RGB"]
+    return ((np.stack(waves, axis=2) + 1) * 127.5).round().astype(np.uint8)
+
+
+def box_mask(height: int, width: int, seed: int = 0, classes: int = 2) -> np.ndarray:
+    """A box of each foreground class on background, uint8 [H, W]."""
+    random = np.random.default_rng(seed)
+    mask = np.zeros((height, width), dtype=np.uint8)
+    for number in range(1, classes):
+        top, left = random.integers(0, height // 2), random.integers(0, width // 2)
+        mask[top : top + height // 3 + 1, left : left + width // 3 + 1] = number
+    return mask
+
+
+@pytest.fixture
+def make_voc(tmp_path: Path) -> VocMaker:
+    """Makes a folder with JPEGImages/ and SegmentationClassPNG/ of the pictures named, each of its own odd size."""
+
+    def make(*stems: str, folder: str = "voc", masks: str = "SegmentationClassPNG", classes: int = 2) -> Path:
+        root = tmp_path / folder
+        for part in ("JPEGImages", masks):
+            (root / part).mkdir(parents=True, exist_ok=True)
+        for number, stem in enumerate(stems):
+            height, width = 31 + 2 * (number % 5), 43 + 3 * (number % 4)
+            Image.fromarray(smooth_picture(height, width, number)).save(root / "JPEGImages" / f"{stem}.jpg", quality=95)
+            write_mask(root / masks / f"{stem}.png", box_mask(height, width, number, classes))
+        return root
+
+    return make
+
+
+@pytest.fixture
+def make_segmenter() -> Callable[..., Segmenter]:
+    """Makes a small segmenter with random weights and batch norm statistics that are not those of the start."""
+
+    def make(foreground: int = 1, seed: int = 0, **changes: object) -> Segmenter:
+        names = ("_background_", *(f"class {number}" for number in range(1, foreground + 1)))
+        colours = tuple((number, 2 * number, 3 * number) for number in range(len(names)))
+        facts: dict[str, object] = {"image_size": 32, "width": 8, "depth": 2}
+        torch.manual_seed(seed)
+        segmenter = Segmenter(Contract(names, colours, **(facts | changes)))  # type: ignore[arg-type]
+        segmenter.train()
+        with torch.no_grad():
+            segmenter(torch.randint(0, 256, (2, 32, 32, 3), dtype=torch.uint8))
+        return segmenter.eval()
+
+    return make
+
+
+def count_nothing(_what: str, _total: int) -> Callable[[], None]:
+    """A `Progress` that shows nothing."""
+    return lambda: None

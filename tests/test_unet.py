@@ -1,0 +1,116 @@
+"""The network: its shape and size, that everything in it trains, and how it starts."""
+
+import pytest
+import torch
+from torch import nn
+
+from trainer.model.unet import UNet, start_from_shares
+
+
+@pytest.mark.parametrize("channels", [1, 4])
+@pytest.mark.parametrize("norm", ["batch", "group"])
+@pytest.mark.parametrize(("depth", "size"), [(1, (6, 10)), (2, (8, 12)), (4, (32, 16))])
+def test_output_is_as_large_as_the_input(channels: int, norm: str, depth: int, size: tuple[int, int]) -> None:
+    network = UNet(channels, width=8, depth=depth, norm=norm)
+    assert network(torch.randn(2, 3, *size)).shape == (2, channels, *size)
+
+
+def test_parameter_count() -> None:
+    # The tutorial's network: 7.76 million at width 32, depth 4.
+    def count(width: int, depth: int, channels: int) -> int:
+        """By hand: 3x3 convolutions with norm, 2x2 up-convolutions with bias, a last 1x1 with bias."""
+
+        def double(wide_in: int, wide_out: int) -> int:
+            return 9 * wide_out * (wide_in + wide_out) + 4 * wide_out
+
+        wide = [width * 2**level for level in range(depth + 1)]
+        pairs = list(zip(wide, wide[1:], strict=False))
+        down = double(3, width) + sum(double(*pair) for pair in pairs)
+        up = sum(4 * above * below + above + double(2 * above, above) for above, below in pairs)
+        return down + up + channels * (width + 1)
+
+    found = sum(weight.numel() for weight in UNet(1, width=32, depth=4).parameters())
+    assert found == count(32, 4, 1)
+    assert round(found / 1e6, 2) == 7.76
+    assert sum(weight.numel() for weight in UNet(5, width=8, depth=2, norm="group").parameters()) == count(8, 2, 5)
+
+
+@pytest.mark.parametrize("norm", ["batch", "group"])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_one_step_changes_every_parameter(norm: str, channels: int) -> None:
+    torch.manual_seed(0)
+    network = UNet(channels, width=8, depth=3, norm=norm)
+    before = {name: weight.detach().clone() for name, weight in network.named_parameters()}
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
+    # Against a target: the plain sum of what a norm layer gives has no gradient for the layers before it.
+    (network(torch.randn(2, 3, 16, 24)) - torch.randn(2, channels, 16, 24)).square().mean().backward()
+    optimizer.step()
+    same = [name for name, weight in network.named_parameters() if torch.equal(weight, before[name])]
+    assert same == []
+    assert all(torch.isfinite(weight).all() for weight in network.parameters())
+
+
+def test_batch_norm_learns_statistics_and_uses_them() -> None:
+    torch.manual_seed(0)
+    network = UNet(1, width=8, depth=2)
+    images = torch.randn(4, 3, 16, 16) + 3
+    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
+    assert len(norms) == 10  # two in each of five levels, down and up
+    trained = network.train()(images)
+    assert all(norm.running_mean.abs().sum() > 0 for norm in norms)
+    evaluated = network.eval()(images)
+    assert not torch.allclose(trained, evaluated, atol=1e-2)
+    alone = network(images[:1])
+    torch.testing.assert_close(alone, evaluated[:1], rtol=1e-4, atol=1e-5)
+    assert all(name in network.state_dict() for name in ("first.1.running_mean", "first.1.running_var"))
+
+
+def test_group_norm_does_not_depend_on_the_batch() -> None:
+    torch.manual_seed(0)
+    network = UNet(1, width=16, depth=2, norm="group").train()
+    images = torch.randn(4, 3, 16, 16)
+    torch.testing.assert_close(network(images)[:1], network(images[:1]), rtol=1e-4, atol=1e-5)
+    norms = [module for module in network.modules() if isinstance(module, nn.GroupNorm)]
+    assert len(norms) == 10
+    assert all(norm.num_channels == 8 * norm.num_groups for norm in norms)
+    assert not any(isinstance(module, nn.BatchNorm2d) for module in network.modules())
+
+
+def test_skips_carry_the_fine_detail() -> None:
+    """A change of one pixel changes the output there, which what went through the bottom alone could not place."""
+    torch.manual_seed(0)
+    network = UNet(1, width=8, depth=3).eval()
+    images = torch.zeros(1, 3, 32, 32)
+    dotted = images.clone()
+    dotted[0, :, 13, 18] = 1
+    change = (network(dotted) - network(images)).abs()[0, 0]
+    assert divmod(int(change.argmax()), 32) in {(row, column) for row in range(11, 16) for column in range(16, 21)}
+
+
+@pytest.mark.parametrize(
+    "shares", [[0.9, 0.1], [0.5, 0.5], [0.3, 0.7], [0.8, 0.15, 0.05], [0.2, 0.3, 0.4, 0.1]], ids=str
+)
+def test_untrained_network_answers_with_the_shares(shares: list[float]) -> None:
+    found = []
+    for seed in range(5):
+        torch.manual_seed(seed)
+        network = UNet(1 if len(shares) == 2 else len(shares), width=16, depth=2).train()
+        start_from_shares(network, shares)
+        with torch.no_grad():
+            logits = network(torch.randn(4, 3, 32, 32))
+        probabilities = logits.sigmoid() if len(shares) == 2 else logits.softmax(dim=1)[:, 1:]
+        found.append(probabilities.mean(dim=(0, 2, 3)))
+    assert torch.stack(found).mean(dim=0).tolist() == pytest.approx(shares[1:], rel=0.2, abs=0.01)
+
+
+def test_class_without_pixels_stays_reachable() -> None:
+    network = UNet(3, width=8, depth=1)
+    start_from_shares(network, [1.0, 0.0, 0.0])
+    bias = network.last.bias
+    assert bias is not None
+    assert torch.isfinite(bias).all()
+    assert bias.softmax(dim=0).tolist() == pytest.approx([1 / 1.02, 0.01 / 1.02, 0.01 / 1.02], rel=1e-3)
+    single = UNet(1, width=8, depth=1)
+    start_from_shares(single, [1.0, 0.0])
+    assert single.last.bias is not None
+    assert single.last.bias.item() == pytest.approx(-4.605, abs=0.01)

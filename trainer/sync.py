@@ -1,0 +1,67 @@
+"""Make the MLflow server equal to run folders: send what a run recorded while the server was away.
+
+python trainer/sync.py [RUN_FOLDER ...]
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from trainer import InputError
+from trainer.config import MLRUNS
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Returns the exit code: 0 everything is sent, 1 a folder could not be sent whole, 2 wrong usage or no server."""
+    parser = argparse.ArgumentParser(prog="sync.py", description="Send recorded runs to MLflow. Safe to repeat.")
+    parser.add_argument("folder", nargs="*", type=Path, help="run folders; without any, all below mlruns/work/")
+    options = parser.parse_args(arguments)
+    try:
+        return sync_all(options.folder)
+    except InputError as error:
+        print(f"sync.py: {error}", file=sys.stderr)
+        return 2
+
+
+def sync_all(folders: list[Path]) -> int:
+    from trainer.tracking.address import look_command, probe
+
+    for folder in folders:
+        if not (folder / "journal.jsonl").is_file():
+            raise InputError(f"{folder}: no run folder (journal.jsonl is missing)")
+    # A run with tracking off is sent only when somebody names it.
+    folders = folders or [
+        folder for folder in run_folders() if json.loads((folder / "run.json").read_text())["tracked"]
+    ]
+    if not folders:
+        raise InputError(f"{MLRUNS / 'work'}: no tracked runs there")
+    probe()
+
+    from trainer.tracking.server import connect, sync, unsent
+
+    client = connect()
+    failed = 0
+    for folder in folders:
+        waiting = unsent(folder)
+        if not waiting:
+            continue
+        try:
+            sync(client, folder)
+            print(f"{folder}: {waiting} records sent")
+            if (folder / "version.json").exists():
+                made = json.loads((folder / "version.json").read_text())
+                print(f"  its model is models:/{made['name']}/{made['version']}; it was not compared with the champion")
+        except Exception as error:  # the next folder may be luckier
+            failed += 1
+            print(f"sync.py: {folder}: {unsent(folder)} records still unsent ({error})", file=sys.stderr)
+    print(f"look at the runs:  {look_command()}")
+    return 1 if failed else 0
+
+
+def run_folders() -> list[Path]:
+    return sorted(path.parent for path in (MLRUNS / "work").glob("*/journal.jsonl"))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
