@@ -1,8 +1,6 @@
 """The one place that opens image and mask files, for training, validation and prediction alike."""
 
 import io
-import os
-import struct
 from pathlib import Path
 
 import numpy as np
@@ -16,9 +14,6 @@ FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP")
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp")
 MAX_PIXELS = 200_000_000
 """Larger images are refused: a 60000x60000 header of a few bytes would ask for 10 GB."""
-
-DAMAGE = (OSError, ValueError, SyntaxError, struct.error)
-"""What Pillow raises while it decodes a broken file."""
 
 UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -49,7 +44,7 @@ def read_image(path: Path, content: bytes | None = None) -> np.ndarray:
     try:
         # Orientation first: converting drops the EXIF block from some modes.
         return np.array(_to_rgb(_upright(picture)))
-    except DAMAGE as error:
+    except Exception as error:  # Pillow raises whatever it stumbles over in a broken file
         raise InputError(f"{path}: damaged image ({error}); replace or remove it") from error
 
 
@@ -63,7 +58,7 @@ def read_mask(path: Path, content: bytes | None = None) -> np.ndarray:
     spread = _spread(picture)
     try:
         values = np.array(_upright(picture))
-    except DAMAGE as error:
+    except Exception as error:
         raise InputError(f"{path}: damaged mask ({error}); replace or remove it") from error
     if values.ndim == 3:
         colour = values[..., :3] if values.shape[2] >= 3 else values[..., :1]
@@ -91,12 +86,14 @@ def write_jpeg(path: Path, image: np.ndarray, quality: int = 90) -> None:
 
 def _open(path: Path, content: bytes | None) -> Image.Image:
     try:
-        picture = Image.open(io.BytesIO(content) if content is not None else path, formats=FORMATS)
+        # Bytes, never a path: Pillow 13 maps plain TIFF files into memory by their path, and those that EXIF turns by a
+        # quarter come out as garbage.
+        content = path.read_bytes() if content is None else content
+        picture = Image.open(io.BytesIO(content), formats=FORMATS)
     except UnidentifiedImageError:
-        size = len(content) if content is not None else os.path.getsize(path)
-        what = "an empty file" if size == 0 else f"no readable image ({', '.join(FORMATS)})"
+        what = f"no readable image ({', '.join(FORMATS)})" if content else "an empty file"
         raise InputError(f"{path}: {what}; replace or remove it") from None
-    except (*DAMAGE, Image.DecompressionBombError) as error:
+    except Exception as error:
         raise InputError(f"{path}: cannot be opened ({error}); replace or remove it") from error
     width, height = picture.size
     if width * height > MAX_PIXELS:

@@ -103,15 +103,12 @@ class Run:
         """Send what is left, for at most `seconds`. True where the server has everything."""
         if not self.tracked:
             return True
-        done = threading.Event()
-
-        def send() -> None:
-            if self._send():
-                done.set()
-
+        sent: list[bool] = []
         # A thread of its own: a call that hangs in the network must not hold the exit.
-        threading.Thread(target=send, daemon=True).start()
-        return done.wait(seconds)
+        last_try = threading.Thread(target=lambda: sent.append(self._send()), daemon=True)
+        last_try.start()
+        last_try.join(seconds)
+        return sent == [True]
 
     def close(self) -> None:
         self.stopping.set()

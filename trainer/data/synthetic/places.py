@@ -4,8 +4,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 from PIL import Image, ImageFilter
 
-from trainer.data.synthetic_canvas import SUPERSAMPLE, Canvas, Noise, Paint, Part, ellipse, mix, smooth, tube
-from trainer.data.synthetic_things import LEAVES, any_colour, cloth, like_a_cat
+from trainer.data.synthetic.canvas import SUPERSAMPLE, Canvas, Noise, Paint, Part, ellipse, mix, smooth, tube
+from trainer.data.synthetic.things import LEAVES, any_colour, cloth, like_a_cat
 
 UNIT = np.array([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
 

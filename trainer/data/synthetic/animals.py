@@ -2,11 +2,11 @@
 
 import numpy as np
 
-from trainer.data.synthetic_canvas import Part, ellipse, mark, smooth, tube
-from trainer.data.synthetic_coats import WHITE, Coat, cat_coat, other_coat
-from trainer.data.synthetic_faces import Look
-from trainer.data.synthetic_heads import bear_head, cat_head, dog_head, rabbit_head
-from trainer.data.synthetic_poses import (
+from trainer.data.synthetic.canvas import Part, ellipse, mark, smooth, tube
+from trainer.data.synthetic.coats import WHITE, Coat, cat_coat, other_coat
+from trainer.data.synthetic.faces import Look
+from trainer.data.synthetic.heads import bear_head, cat_head, dog_head, rabbit_head
+from trainer.data.synthetic.poses import (
     FUR,
     Beast,
     Pose,

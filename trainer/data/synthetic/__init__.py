@@ -3,13 +3,12 @@
 A scene is a pure function of (seed, index). Its picture and its mask come from the same polygons, and the mask is drawn
 from them by Labelme's own rule, so that the mask PNG and the Labelme JSON of a scene are the same thing.
 
-    synthetic.py          the data set, as a folder of images and masks or of Labelme files
-    synthetic_files.py    the files of one scene, and the workers that write them
-    synthetic_scene.py    one scene: who is in it and where
-    synthetic_shapes.py   the polygons of a scene, and their mask
-    synthetic_animals.py  animals; _poses.py bodies, _heads.py and _faces.py heads, _coats.py fur
-    synthetic_things.py   things that lie around; _places.py rooms, gardens and textures behind it all
-    synthetic_canvas.py   curves, noise, shaded paint; _light.py shadows and the camera
+    files.py    the files of one scene, and the workers that write them (__main__.py is one)
+    scene.py    one scene: who is in it and where
+    shapes.py   the polygons of a scene, and their mask
+    animals.py  animals; poses.py bodies, heads.py and faces.py heads, coats.py fur
+    things.py   things that lie around; places.py rooms, gardens and textures behind it all
+    canvas.py   curves, noise, shaded paint; light.py shadows and the camera
 """
 
 import os
@@ -19,9 +18,9 @@ from contextlib import closing
 from pathlib import Path
 
 from trainer import InputError
-from trainer.data.synthetic_files import Job, run
-from trainer.data.synthetic_scene import KINDS, check_request, draw_scene
-from trainer.data.synthetic_shapes import BACKGROUND, Scene, Shape, rasterise
+from trainer.data.synthetic.files import Job, run
+from trainer.data.synthetic.scene import KINDS, check_request, draw_scene
+from trainer.data.synthetic.shapes import BACKGROUND, Scene, Shape, rasterise
 
 __all__ = ["BACKGROUND", "KINDS", "Scene", "Shape", "draw_scene", "rasterise", "write_labelme", "write_voc"]
 

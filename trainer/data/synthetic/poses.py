@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from trainer.data.synthetic_canvas import Part, ellipse, mark, smooth, tube
-from trainer.data.synthetic_coats import WHITE, Coat
-from trainer.data.synthetic_faces import Look
+from trainer.data.synthetic.canvas import Part, ellipse, mark, smooth, tube
+from trainer.data.synthetic.coats import WHITE, Coat
+from trainer.data.synthetic.faces import Look
 
 FUR = 0.035
 """How far hairs stand out of a body's edge."""

@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from trainer.data.synthetic_canvas import Noise, Paint, Part, Points, ellipse, mark, mix, smooth, tube, turned
-from trainer.data.synthetic_coats import BROWN, Coat, cat_coat
+from trainer.data.synthetic.canvas import Noise, Paint, Part, Points, ellipse, mark, mix, smooth, tube, turned
+from trainer.data.synthetic.coats import BROWN, Coat, cat_coat
 
 LEAVES = ((0.20, 0.42, 0.16), (0.32, 0.52, 0.20), (0.14, 0.32, 0.18), (0.45, 0.55, 0.22))
 POTS = ((0.70, 0.38, 0.24), (0.85, 0.83, 0.78), (0.25, 0.28, 0.32), (0.35, 0.50, 0.60))

@@ -1,6 +1,6 @@
 """Writing generated scenes to files, on all cores.
 
-`python -m trainer.data.synthetic_files JOB` is one worker: it writes the scenes of JOB (JSON of `Job`) and prints
+`python -m trainer.data.synthetic.files JOB` is one worker: it writes the scenes of JOB (JSON of `Job`) and prints
 a line after each. Workers are programs of their own because a fork would copy the caller's threads' locks, and because
 multiprocessing's spawn would run the caller's main module again.
 """
@@ -17,8 +17,8 @@ from pathlib import Path
 
 import trainer
 from trainer.data.files import write_jpeg, write_mask
-from trainer.data.synthetic_scene import draw_scene
-from trainer.data.synthetic_shapes import BACKGROUND, Scene, rasterise
+from trainer.data.synthetic.scene import draw_scene
+from trainer.data.synthetic.shapes import BACKGROUND, Scene, rasterise
 
 WORTH_A_WORKER = 20
 """Scenes that take longer to draw than one more Python takes to start."""
@@ -64,7 +64,7 @@ def _run_workers(jobs: list[Job]) -> Generator[int, None, None]:
     workers: list[subprocess.Popen[str]] = []
     try:
         for job in jobs:
-            command = [sys.executable, "-m", "trainer.data.synthetic_files", json.dumps(asdict(job))]
+            command = [sys.executable, "-m", "trainer.data.synthetic", json.dumps(asdict(job))]
             workers.append(subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment))
             threading.Thread(target=_listen, args=(workers[-1], events), daemon=True).start()
         running, done = len(workers), 0
@@ -122,10 +122,3 @@ def _annotation(scene: Scene, image_path: str) -> dict[str, object]:
     height, width = scene.image.shape[:2]
     size = {"imageHeight": height, "imageWidth": width}
     return {"version": "5.5.0", "flags": {}, "shapes": shapes, "imagePath": image_path, "imageData": None, **size}
-
-
-if __name__ == "__main__":
-    mine = Job(**json.loads(sys.argv[1]))
-    for each in range(*mine.indices):
-        write_scene(mine, each)
-        print(each, flush=True)

@@ -6,12 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from trainer import InputError
-from trainer.data import synthetic_animals as animals
-from trainer.data import synthetic_things as things
-from trainer.data.synthetic_canvas import Canvas, Part, Points
-from trainer.data.synthetic_light import cast_shadow, photograph
-from trainer.data.synthetic_places import draw_place
-from trainer.data.synthetic_shapes import BACKGROUND, Scene, Shape, cut_to_frame, without_hidden
+from trainer.data.synthetic import animals, things
+from trainer.data.synthetic.canvas import Canvas, Part, Points
+from trainer.data.synthetic.light import cast_shadow, photograph
+from trainer.data.synthetic.places import draw_place
+from trainer.data.synthetic.shapes import BACKGROUND, Scene, Shape, cut_to_frame, without_hidden
 
 MAKERS: dict[str, Callable[[np.random.Generator], list[Part]]] = {
     "cat": animals.cat,

@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from trainer.data.synthetic_canvas import Part, ellipse, mark, smooth, tube, turned
-from trainer.data.synthetic_coats import BLACK, PINK, WHITE, Coat
-from trainer.data.synthetic_faces import DARK, Look, mirrored, muzzle, round_eyes
+from trainer.data.synthetic.canvas import Part, ellipse, mark, smooth, tube, turned
+from trainer.data.synthetic.coats import BLACK, PINK, WHITE, Coat
+from trainer.data.synthetic.faces import DARK, Look, mirrored, muzzle, round_eyes
 
 IRISES = ((0.55, 0.68, 0.25), (0.85, 0.72, 0.22), (0.80, 0.48, 0.12), (0.42, 0.66, 0.80), (0.38, 0.58, 0.35))
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageDraw
 
-from trainer.data.synthetic_canvas import Points
+from trainer.data.synthetic.canvas import Points
 
 BACKGROUND = "_background_"
 

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from trainer.data.synthetic_canvas import Part, Points, ellipse, mark, smooth, tube, turned
-from trainer.data.synthetic_coats import WHITE, Coat
+from trainer.data.synthetic.canvas import Part, Points, ellipse, mark, smooth, tube, turned
+from trainer.data.synthetic.coats import WHITE, Coat
 
 DARK = (0.05, 0.04, 0.04)
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
-from trainer.data.synthetic_canvas import SUPERSAMPLE, Canvas, Points
+from trainer.data.synthetic.canvas import SUPERSAMPLE, Canvas, Points
 
 
 def cast_shadow(canvas: Canvas, outlines: Sequence[Points], strength: float) -> None:

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from trainer.data.synthetic_canvas import Noise, Paint, mix
+from trainer.data.synthetic.canvas import Noise, Paint, mix
 
 WHITE = (0.93, 0.91, 0.88)
 BLACK = (0.10, 0.09, 0.09)

@@ -1,0 +1,78 @@
+"""The order of samples: all of them once an epoch, the same whoever asks and whenever."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from trainer.data.sampler import Sampler, micro_batches, share
+
+COUNT, SIZE = st.integers(1, 200), st.integers(1, 40)
+
+
+def epoch_of(sampler: Sampler, epoch: int) -> list[list[int]]:
+    return [sampler.batch(epoch, step).tolist() for step in range(sampler.steps_per_epoch)]
+
+
+@settings(max_examples=50, deadline=None)
+@given(samples=COUNT, batch_size=SIZE, seed=st.integers(0, 2**31), epoch=st.integers(0, 1000))
+def test_every_epoch_has_each_sample_once(samples: int, batch_size: int, seed: int, epoch: int) -> None:
+    batches = epoch_of(Sampler(samples, batch_size, seed), epoch)
+    assert sorted(index for batch in batches for index in batch) == list(range(samples))
+    assert all(len(batch) == batch_size for batch in batches[:-1])
+    assert 1 <= len(batches[-1]) <= batch_size
+
+
+@settings(max_examples=50, deadline=None)
+@given(samples=COUNT, batch_size=SIZE, seed=st.integers(0, 99), epoch=st.integers(0, 99))
+def test_drop_last(samples: int, batch_size: int, seed: int, epoch: int) -> None:
+    whole, dropped = (epoch_of(Sampler(samples, batch_size, seed, drop_last=last), epoch) for last in (False, True))
+    if samples < batch_size:
+        assert dropped == whole  # or there would be nothing to train with
+    else:
+        assert dropped == [batch for batch in whole if len(batch) == batch_size]
+
+
+def test_order_is_shuffled_and_depends_on_seed_and_epoch_only() -> None:
+    order = epoch_of(Sampler(50, 8, seed=1), 0)
+    assert [index for batch in order for index in batch] != list(range(50))
+    assert epoch_of(Sampler(50, 8, seed=1), 0) == order
+    assert epoch_of(Sampler(50, 8, seed=1), 1) != order
+    assert epoch_of(Sampler(50, 8, seed=2), 0) != order
+    assert epoch_of(Sampler(50, 8, seed=2), 0) != epoch_of(Sampler(50, 8, seed=1), 1)
+    # Another batch size cuts the same order elsewhere.
+    assert sum(epoch_of(Sampler(50, 7, seed=1), 0), []) == sum(order, [])
+
+
+@settings(max_examples=25, deadline=None)
+@given(calls=st.lists(st.tuples(st.integers(0, 5), st.integers(0, 6)), max_size=12))
+def test_a_step_does_not_depend_on_earlier_calls(calls: list[tuple[int, int]]) -> None:
+    sampler = Sampler(50, 8, seed=3)
+    np.random.seed(0)  # noqa: NPY002  # the global generator is no part of it either
+    for epoch, step in calls:
+        sampler.batch(epoch, step)
+        np.random.random()  # noqa: NPY002
+    for epoch, step in [*calls, (2, 3)]:
+        assert np.array_equal(sampler.batch(epoch, step), Sampler(50, 8, seed=3).batch(epoch, step))
+
+
+@given(batch=st.lists(st.integers(0, 99), max_size=40), processes=st.integers(1, 5))
+def test_shares_partition_the_batch(batch: list[int], processes: int) -> None:
+    shares = [share(batch, process, processes).tolist() for process in range(processes)]
+    assert sum(shares, []) == batch
+    sizes = [len(mine) for mine in shares]
+    assert max(sizes) - min(sizes) <= 1
+
+
+@given(count=st.integers(0, 40), size=st.integers(1, 50))
+def test_micro_batches_partition_the_share(count: int, size: int) -> None:
+    pieces = micro_batches(np.arange(count), size)
+    assert np.concatenate(pieces).tolist() == list(range(count))
+    assert all(len(piece) == size for piece in pieces[:-1])
+    assert len(pieces[-1]) <= size
+    assert len(pieces) == max(1, -(-count // size))  # an empty-handed process has one empty piece
+
+
+@pytest.mark.parametrize(("samples", "size", "drop", "steps"), [(10, 4, False, 3), (10, 4, True, 2), (8, 4, False, 2), (3, 4, True, 1)])
+def test_steps_per_epoch(samples: int, size: int, drop: bool, steps: int) -> None:
+    assert Sampler(samples, size, 0, drop).steps_per_epoch == steps
