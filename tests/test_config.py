@@ -128,7 +128,9 @@ def test_only_one_process_complains(capsys: pytest.CaptureFixture[str], monkeypa
     assert capsys.readouterr().err == ""
 
 
-@pytest.mark.parametrize("arguments", [["--train.see", "3"], ["--conf", "x.yaml"], ["--train.epoch", "3"], ["--data.im=64"]])
+@pytest.mark.parametrize(
+    "arguments", [["--train.see", "3"], ["--conf", "x.yaml"], ["--train.epoch", "3"], ["--data.im=64"]]
+)
 def test_no_abbreviations(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert "no such key" in complaint(capsys, *arguments)
 

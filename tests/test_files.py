@@ -290,7 +290,7 @@ def test_broken_file_is_named(name: str, tmp_path: Path) -> None:
         with pytest.raises(InputError, match=str(file)):
             read(file, file.read_bytes())
     if name == "empty.png":
-        with pytest.raises(InputError, match="empty"):
+        with pytest.raises(InputError, match="an empty file"):
             read_image(file)
 
 

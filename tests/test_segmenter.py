@@ -34,7 +34,13 @@ def pictures(height: int, width: int, count: int = 2) -> torch.Tensor:
 @pytest.mark.parametrize("norm", ["batch", "group"])
 def test_saved_model_gives_the_same_bits(foreground: int, norm: str, tmp_path: Path, make_segmenter: Maker) -> None:
     segmenter = make_segmenter(
-        foreground, norm=norm, threshold=0.25, mean=(1.0, 2.0, 3.0), std=(50.0, 60.5, 70.0), dataset_digest="d", commit="c"
+        foreground,
+        norm=norm,
+        threshold=0.25,
+        mean=(1.0, 2.0, 3.0),
+        std=(50.0, 60.5, 70.0),
+        dataset_digest="d",
+        commit="c",
     )
     save_segmenter(segmenter, tmp_path / "model")
     loaded = load_segmenter(tmp_path / "model")
@@ -117,7 +123,9 @@ def test_one_changed_bit_in_the_weights_is_refused(tmp_path: Path, make_segmente
     ],
     ids=str,
 )
-def test_contract_that_does_not_fit_is_refused(change: dict[str, object], tmp_path: Path, make_segmenter: Maker) -> None:
+def test_contract_that_does_not_fit_is_refused(
+    change: dict[str, object], tmp_path: Path, make_segmenter: Maker
+) -> None:
     save_segmenter(make_segmenter(), tmp_path)
     content = json.loads((tmp_path / CONTRACT_FILE).read_text())
     (tmp_path / CONTRACT_FILE).write_text(json.dumps(content | change))

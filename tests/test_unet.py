@@ -1,5 +1,7 @@
 """The network: its shape and size, that everything in it trains, and how it starts."""
 
+import itertools
+
 import pytest
 import torch
 from torch import nn
@@ -24,7 +26,7 @@ def test_parameter_count() -> None:
             return 9 * wide_out * (wide_in + wide_out) + 4 * wide_out
 
         wide = [width * 2**level for level in range(depth + 1)]
-        pairs = list(zip(wide, wide[1:], strict=False))
+        pairs = list(itertools.pairwise(wide))
         down = double(3, width) + sum(double(*pair) for pair in pairs)
         up = sum(4 * above * below + above + double(2 * above, above) for above, below in pairs)
         return down + up + channels * (width + 1)

@@ -242,10 +242,11 @@ def _looks_scaled(counts: np.ndarray) -> bool:
 
 
 def _suggest(counts: np.ndarray, names: tuple[str, ...] | None) -> str:
-    """The option to paste: each value found with a class, the unknown ones with a placeholder."""
+    """The option to paste: each value found with a class, the unknown ones with a class left over or a placeholder."""
     found = [int(value) for value in np.flatnonzero(counts.sum(axis=0))]
     scaled = _looks_scaled(counts)
-    free = list(names[1:]) if names else []
+    free = [name for number, name in enumerate(names) if number and number not in found] if names else []
+    made = (f"class_{number}" for number in range(1, 256))
     parts = []
     for value in found:
         if value == 0:
@@ -255,7 +256,7 @@ def _suggest(counts: np.ndarray, names: tuple[str, ...] | None) -> str:
         elif names and value < len(names):
             parts.append(f"{value}: {names[value]}")
         else:
-            parts.append(f"{value}: {free.pop(0) if scaled and free else 'ignore' if names else f'class_{len(parts)}'}")
+            parts.append(f"{value}: {free.pop(0) if free else 'ignore' if names else next(made)}")
     return f'--data.value_map "{{{", ".join(parts)}}}"'
 
 

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from trainer import InputError
-from trainer.model.segmenter import Segmenter, load_segmenter, save_segmenter
+from trainer.model.segmenter import CONTRACT_FILE, WEIGHTS_FILE, Segmenter, load_segmenter, save_segmenter
 
 KEPT = 2
 BEST, OPTIMIZER, POSITION, MANIFEST = "best.safetensors", "optimizer.safetensors", "position.json", "manifest.json"
@@ -91,8 +91,8 @@ def load_checkpoint(folder: Path) -> Checkpoint:
     """Read a checkpoint. Raises InputError naming the file that is missing or changed."""
     try:
         manifest = json.loads((folder / MANIFEST).read_text())
-        for name, digest in manifest.items():
-            if _sha256(folder / name) != digest:
+        for name in (CONTRACT_FILE, WEIGHTS_FILE, BEST, OPTIMIZER, POSITION):
+            if _sha256(folder / name) != manifest[name]:
                 raise InputError(f"{folder / name}: changed since it was saved; resume from another checkpoint")
         content = json.loads((folder / POSITION).read_text())
         return Checkpoint(

@@ -1,0 +1,130 @@
+"""The journal: what was written is read, a torn line is not, a step is told once."""
+
+import json
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from trainer.tracking.journal import Journal, read_records, write_json
+
+
+def records(path: Path, offset: int = 0) -> list[dict[str, object]]:
+    return [record for _, record in read_records(path, offset)]
+
+
+def test_records_come_back_with_their_time(tmp_path: Path) -> None:
+    before = time.time_ns() // 1_000_000
+    journal = Journal(tmp_path / "journal.jsonl")
+    journal.append(params={"optim.lr": "0.1", "class": "Kätzchen\n"})
+    journal.metrics({"train/loss": 0.1 + 0.2, "val/miou": float("nan")}, 1)
+    found = records(tmp_path / "journal.jsonl")  # while it is open
+    journal.close()
+    assert [sorted(record) for record in found] == [["params", "time"], ["metrics", "step", "time"]]
+    assert found[0]["params"] == {"optim.lr": "0.1", "class": "Kätzchen\n"}
+    assert found[1]["metrics"]["train/loss"] == 0.1 + 0.2  # type: ignore[index]
+    assert found[1]["metrics"]["val/miou"] != found[1]["metrics"]["val/miou"]  # type: ignore[index]
+    assert all(before <= record["time"] <= time.time_ns() // 1_000_000 for record in found)  # type: ignore[operator]
+
+
+def test_offsets(tmp_path: Path) -> None:
+    path = tmp_path / "journal.jsonl"
+    journal = Journal(path)
+    for number in range(5):
+        journal.append(tags={"number": f"ä{number}"})
+    entries = list(read_records(path, 0))
+    assert entries[-1][0] == path.stat().st_size
+    for place, (offset, _) in enumerate(entries):
+        assert records(path, offset) == [record for _, record in entries[place + 1 :]]
+        assert [end for end, _ in read_records(path, offset)] == [end for end, _ in entries[place + 1 :]]
+    journal.append(tags={"number": "5"})
+    assert len(records(path, entries[-1][0])) == 1
+    journal.close()
+
+
+@pytest.mark.parametrize("kept", [1, 10, -1])
+def test_torn_last_line_is_dropped(kept: int, tmp_path: Path) -> None:
+    path = tmp_path / "journal.jsonl"
+    journal = Journal(path)
+    journal.metrics({"loss": 1.0}, 1)
+    journal.metrics({"loss": 2.0}, 2)
+    journal.close()
+    first, second = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(first + second[:kept])
+    assert [record["step"] for record in records(path)] == [1]  # a reader sees whole lines only
+
+    journal = Journal(path)
+    assert path.read_bytes() == first
+    journal.metrics({"loss": 2.5}, 2)
+    journal.close()
+    assert [record["metrics"] for record in records(path)] == [{"loss": 1.0}, {"loss": 2.5}]
+
+
+def test_steps_told_before_are_not_told_again(tmp_path: Path) -> None:
+    path = tmp_path / "journal.jsonl"
+    journal = Journal(path)
+    for step in (1, 2, 3):
+        journal.metrics({"train/loss": float(step)}, step)
+    journal.metrics({"val/miou": 0.5}, 2)
+    journal.close()
+    journal = Journal(path)  # a start that continues from a checkpoint at step 1
+    for step in (2, 3, 4):
+        journal.metrics({"train/loss": -1.0, "val/miou": -1.0}, step)
+    journal.metrics({"train/loss": -2.0}, 4)
+    journal.close()
+    points = [
+        (key, record["step"], value) for record in records(path) for key, value in record.get("metrics", {}).items()
+    ]  # type: ignore[attr-defined]
+    assert points == [
+        ("train/loss", 1, 1.0), ("train/loss", 2, 2.0), ("train/loss", 3, 3.0), ("val/miou", 2, 0.5),
+        ("val/miou", 3, -1.0), ("train/loss", 4, -1.0), ("val/miou", 4, -1.0),
+    ]  # fmt: skip
+
+
+def test_step_zero_counts(tmp_path: Path) -> None:
+    path = tmp_path / "journal.jsonl"
+    journal = Journal(path)
+    journal.metrics({"val/loss": 1.0}, 0)
+    journal.metrics({"val/loss": 2.0}, 0)
+    journal.metrics({}, 1)
+    journal.close()
+    assert [record["metrics"] for record in records(path)] == [{"val/loss": 1.0}]
+
+
+def test_records_of_several_threads_stay_whole(tmp_path: Path) -> None:
+    path = tmp_path / "journal.jsonl"
+    journal = Journal(path)
+
+    def write(name: str) -> None:
+        for number in range(50):
+            journal.append(tags={name: "x" * 300, "number": str(number)})
+
+    threads = [threading.Thread(target=write, args=(name,)) for name in "abcd"]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    journal.close()
+    assert len(records(path)) == 200
+
+
+def test_empty_journal(tmp_path: Path) -> None:
+    path = tmp_path / "journal.jsonl"
+    path.touch()
+    Journal(path).close()
+    assert records(path) == []
+    assert path.read_bytes() == b""
+
+
+def test_write_json_replaces_as_a_whole(tmp_path: Path) -> None:
+    path = tmp_path / "status.json"
+    write_json(path, {"state": "running", "step": 1})
+    with path.open() as before:
+        write_json(path, {"state": "done"})
+        assert json.load(before) == {"state": "running", "step": 1}  # who reads meanwhile has the old file
+    assert json.loads(path.read_text()) == {"state": "done"}
+    with pytest.raises(TypeError):
+        write_json(path, {"state": object()})
+    assert json.loads(path.read_text()) == {"state": "done"}
+    assert [file.name for file in tmp_path.iterdir()] == ["status.json"]

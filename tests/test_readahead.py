@@ -1,0 +1,51 @@
+"""Reading ahead: `map`, in order, a little before it is asked."""
+
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from trainer.engine.readahead import read_ahead
+
+
+@pytest.mark.parametrize("workers", [0, 1, 3])
+@pytest.mark.parametrize("count", [0, 1, 5, 40])
+def test_same_as_map(workers: int, count: int) -> None:
+    assert list(read_ahead(iter(range(count)), lambda number: number**2, workers)) == [
+        number**2 for number in range(count)
+    ]
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_reads_only_a_few_ahead(workers: int) -> None:
+    """What is read waits in memory."""
+    asked: list[int] = []
+
+    def requests() -> Iterator[int]:
+        for number in range(100):
+            asked.append(number)
+            yield number
+
+    results = read_ahead(requests(), lambda number: number, workers)
+    for taken in range(10):
+        next(results)
+        assert taken + 1 <= len(asked) <= taken + 1 + 2 * workers
+    results.close()  # type: ignore[attr-defined]
+
+
+def test_threads_read_at_the_same_time() -> None:
+    meeting = threading.Barrier(2, timeout=20)
+    assert len(list(read_ahead(iter(range(4)), lambda _: meeting.wait(), 2))) == 4
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_error_comes_in_its_turn(workers: int) -> None:
+    def read(number: int) -> int:
+        if number == 3:
+            raise ValueError("number 3")
+        return number
+
+    results = read_ahead(iter(range(9)), read, workers)
+    assert [next(results) for _ in range(3)] == [0, 1, 2]
+    with pytest.raises(ValueError, match="number 3"):
+        next(results)
