@@ -1,8 +1,7 @@
-"""Which pictures there are, who validates, and what the values in the masks mean."""
+"""Which pictures there are, and who validates."""
 
 import random
 import re
-import shlex
 import shutil
 from pathlib import Path
 
@@ -11,22 +10,17 @@ import pytest
 from PIL import Image
 
 from tests.conftest import VocMaker, count_nothing
-from trainer import IGNORE, InputError
-from trainer.config import DataConfig, parse
+from trainer import InputError
+from trainer.config import DataConfig
 from trainer.data.cache import open_dataset
 from trainer.data.dataset import (
-    BACKGROUND,
-    UNMAPPED,
     Sample,
     Split,
-    check_values,
     dataset_digest,
     find_samples,
-    named_classes,
     plan,
     raise_all,
     split_samples,
-    value_table,
 )
 from trainer.data.files import write_mask
 
@@ -225,204 +219,27 @@ def test_too_few_pictures() -> None:
     assert split_samples(made_up(2), [Path("root")], 0.2, 0).train != ()
 
 
-# ------------------------------------------------------------------------------------------------ class names
-
-
-def test_class_names_file(make_voc: VocMaker) -> None:
-    root = make_voc("a")
-    assert named_classes([root], None) is None
-    file = root / "class_names.txt"
-    for text in (
-        "cat\ndog\n",
-        "_background_\ncat\n dog \n\n",
-        "__ignore__\n_background_\ncat\ndog",
-        "\ufeffcat\r\ndog\r\n",
-    ):
-        file.write_bytes(text.encode())
-        assert named_classes([root], None) == (BACKGROUND, "cat", "dog"), text
-    assert named_classes([root], ["bird"]) == (BACKGROUND, "bird")
-    for content in (
-        b"cat\ncat\n",
-        b"\n",
-        b"_background_\n",
-        "Kätzchen".encode("latin-1"),
-        b"\n".join(b"%d" % n for n in range(254)),
-    ):
-        file.write_bytes(content)
-        with refusal(str(file)):
-            named_classes([root], None)
-
-
-def test_class_names_of_several_roots(make_voc: VocMaker) -> None:
-    roots = [make_voc("a", folder="one"), make_voc("a", folder="two"), make_voc("a", folder="silent")]
-    (roots[0] / "class_names.txt").write_text("cat\ndog\n")
-    (roots[1] / "class_names.txt").write_text("_background_\ncat\ndog\n")
-    assert named_classes(roots, None) == (BACKGROUND, "cat", "dog")
-    (roots[1] / "class_names.txt").write_text("dog\ncat\n")
-    with refusal("one", "two", "different classes"):
-        named_classes(roots, None)
-
-
-def test_configured_classes_with_their_background() -> None:
-    assert named_classes([], ["_background_", "cat"]) == (BACKGROUND, "cat")
-    assert named_classes([], ["background", "cat", "dog"]) == (BACKGROUND, "cat", "dog")
-    for wrong in (["background"], ["cat", "ignore"]):
-        with refusal("data.classes"):
-            named_classes([], wrong)
-
-
-# ------------------------------------------------------------------------------------------------ values
-
-
-def test_value_table_without_a_map() -> None:
-    table, names = value_table(None, None)
-    assert table.tolist() == list(range(256))
-    assert names is None
-    assert value_table({}, (BACKGROUND, "cat"))[1] == (BACKGROUND, "cat")
-
-
-def test_value_table_brings_names() -> None:
-    table, names = value_table({0: "background", 38: "cat", 75: "dog", 90: "cat", 7: "ignore"}, None)
-    assert names == (BACKGROUND, "cat", "dog")
-    expected = {0: 0, 38: 1, 75: 2, 90: 1, 7: IGNORE}
-    assert table.dtype == np.uint8
-    assert all(table[value] == expected.get(value, UNMAPPED) for value in range(256))
-
-
-def test_value_table_with_names() -> None:
-    table, names = value_table({255: "cat", 0: "_background_", 3: "dog"}, (BACKGROUND, "dog", "cat"))
-    assert names == (BACKGROUND, "dog", "cat")
-    assert (table[255], table[0], table[3], table[1]) == (2, 0, 1, UNMAPPED)
-    with refusal("data.value_map", "bird is no class", "dog, cat"):
-        value_table({1: "bird"}, (BACKGROUND, "dog", "cat"))
-    with refusal("data.value_map", "at least one"):
-        value_table({0: "background", 255: "ignore"}, None)
-
-
-def check(
-    pixels: list[dict[int, int]], names: tuple[str, ...] | None, mapped: bool = False
-) -> tuple[tuple[str, ...], list[str]]:
-    """`check_values` for masks that hold so many pixels of these values."""
-    counts = np.zeros((len(pixels), 256), dtype=np.int64)
-    for row, values in enumerate(pixels):
-        for value, count in values.items():
-            counts[row, value] = count
-    samples = [Sample(f"s{row}", Path(f"s{row}.jpg"), Path(f"masks/s{row}.png")) for row in range(len(pixels))]
-    return check_values(samples, counts, names, mapped)
-
-
-CAT = (BACKGROUND, "cat")
-
-
-def test_values_that_fit() -> None:
-    assert check([{0: 5, 1: 5}], CAT) == (CAT, [])
-    assert check([{0: 5}, {1: 2, 255: 3}], CAT) == (CAT, [])
-    assert check([{1: 5}], (*CAT, "dog")) == ((*CAT, "dog"), [])
-    assert check([{0: 5, 255: 2}], CAT, mapped=True) == (CAT, [])
-
-
-def test_unnamed_classes_get_names_and_a_warning() -> None:
-    names, warnings = check([{0: 5, 2: 1}, {0: 3, 1: 2, 255: 9}], None)
-    assert names == (BACKGROUND, "class_1", "class_2")
-    assert len(warnings) == 1
-    assert "class_1, class_2" in warnings[0]
-    assert "data.classes" in warnings[0]
-
-
-def test_nothing_labelled() -> None:
-    for pixels in ([{0: 5}], [{255: 5}]):
-        with refusal("no mask has a labelled pixel"):
-            check(pixels, None)
-
-
-def test_value_that_the_map_leaves_out() -> None:
-    with refusal("masks/s1.png (3 pixels)", "data.value_map"):
-        check([{0: 5, 1: 1}, {0: 1, UNMAPPED: 3}], CAT, mapped=True)
-
-
-MISFITS = {
-    # pixels of each mask, class names, parts of the message, the line to add
-    "7 among 0 and 1": (
-        [{0: 9, 1: 4}, {0: 9, 7: 3}, {7: 5}], CAT,
-        ["masks/s1.png (3 pixels) and 1 more", "7 is no class", "0 _background_, 1 cat"],
-        '--data.value_map "{0: background, 1: cat, 7: ignore}"',
-    ),
-    "0 and 255": (
-        [{0: 9, 255: 4}], None, ["masks/s0.png (4 pixels)", "255"], '--data.value_map "{0: background, 255: class_1}"',
-    ),
-    "0 and 255, named": ([{0: 9, 255: 4}], CAT, ["masks/s0.png"], '--data.value_map "{0: background, 255: cat}"'),
-    "gap": (
-        [{0: 9, 1: 4}, {0: 1, 4: 1, 255: 2}], None, ["masks/s1.png (1 pixels)", "0, 1, 4"],
-        '--data.value_map "{0: background, 1: class_1, 4: class_2, 255: ignore}"',
-    ),
-    "no background": ([{1: 9, 2: 4}], None, ["1, 2"], '--data.value_map "{1: class_1, 2: class_2}"'),
-    "palette as grey": (
-        [{0: 9, 38: 4, 75: 1}], CAT, ["38, 75 is no class"], '--data.value_map "{0: background, 38: cat, 75: ignore}"',
-    ),
-    "one class known": (
-        [{0: 9, 2: 4, 75: 1}], (*CAT, "dog"), ["75 is no class"], '--data.value_map "{0: background, 2: dog, 75: cat}"',
-    ),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("case", list(MISFITS))
-def test_values_that_do_not_fit_come_with_the_line_to_add(case: str) -> None:
-    pixels, names, parts, line = MISFITS[case]
-    with pytest.raises(InputError) as error:
-        check(pixels, names)
-    message = str(error.value)
-    for part in [*parts, line]:
-        assert part in message
-    assert line == re.findall(r"--data.value_map .*", message)[0]
-
-
-@pytest.mark.parametrize("values", [[0, 1, 7], [0, 255], [0, 38, 75], [0, 1, 4, 255]], ids=str)
-@pytest.mark.parametrize("classes", [None, ["cat"]], ids=str)
-def test_the_line_to_add_works(
-    values: list[int], classes: list[str] | None, make_voc: VocMaker, tmp_path: Path
-) -> None:
-    """Paste what the message says behind the command, as a shell reads it, and the data pass."""
-    root = make_voc(*STEMS)
-    for number, file in enumerate(sorted((root / "SegmentationClassPNG").iterdir())):
-        with Image.open(file) as picture:
-            mask = np.full(picture.size[::-1], values[0], dtype=np.uint8)
-        mask[:5, :5] = values[number % len(values)]
-        write_mask(file, mask)
-    arguments = ["--data.root", str(root)]
-    if classes:
-        arguments += ["--data.classes", f"[{', '.join(classes)}]"]
-
-    def names_after(extra: list[str]) -> tuple[str, ...]:
-        sources = plan(parse(arguments + extra).data, tmp_path / "cache", count_nothing)
-        return open_dataset(sources, 32, tmp_path / "cache", count_nothing).names
-
-    with pytest.raises(InputError) as error:
-        names_after([])
-    line = re.findall(r"--data.value_map .*", str(error.value))[0]
-    names = names_after(shlex.split(line))
-    assert names[0] == BACKGROUND
-    assert len(names) >= 2
-
-
 # ------------------------------------------------------------------------------------------------ digest and plan
 
 
 def test_digest() -> None:
     files, split, names = ["aa", "bb", "cc", "dd"], Split((0, 1, 2), (3,)), ("_background_", "cat")
-    digest = dataset_digest(files, split, names)
+    table = np.arange(256, dtype=np.uint8)
+    digest = dataset_digest(files, split, names, table)
     assert re.fullmatch("[0-9a-f]{32}", digest)
     assert (
-        dataset_digest(["bb", "aa", "dd", "cc"], Split((0, 1, 3), (2,)), names) == digest
+        dataset_digest(["bb", "aa", "dd", "cc"], Split((0, 1, 3), (2,)), names, table) == digest
     )  # the same files, other names
     changed = {
-        dataset_digest(["aa", "bb", "cc", "de"], split, names),
-        dataset_digest(["aa", "bb", "cd", "dd"], split, names),
-        dataset_digest(files, Split((0, 1), (2, 3)), names),
-        dataset_digest(files, Split((0, 1, 3), (2,)), names),
-        dataset_digest(files, split, ("_background_", "dog")),
-        dataset_digest([*files, "aa"], Split((0, 1, 2, 4), (3,)), names),
+        dataset_digest(["aa", "bb", "cc", "de"], split, names, table),
+        dataset_digest(["aa", "bb", "cd", "dd"], split, names, table),
+        dataset_digest(files, Split((0, 1), (2, 3)), names, table),
+        dataset_digest(files, Split((0, 1, 3), (2,)), names, table),
+        dataset_digest(files, split, ("_background_", "dog"), table),
+        dataset_digest(files, split, names, table[::-1]),
+        dataset_digest([*files, "aa"], Split((0, 1, 2, 4), (3,)), names, table),
     }
-    assert len(changed | {digest}) == 7
+    assert len(changed | {digest}) == 8
 
 
 def test_digest_of_a_folder(make_voc: VocMaker, tmp_path: Path) -> None:
@@ -449,7 +266,7 @@ def test_plan(make_voc: VocMaker, tmp_path: Path) -> None:
     (roots[0] / "class_names.txt").write_text("cat\n")
     sources = plan(DataConfig(root=[str(root) for root in roots]), tmp_path, count_nothing)
     assert sources.title == "one+two"
-    assert sources.names == CAT
+    assert sources.names == ("_background_", "cat")
     assert len(sources.samples) == 11
     assert not sources.mapped
     mapped = plan(DataConfig(root=str(roots[0]), value_map={0: "background", 1: "cat"}), tmp_path, count_nothing)

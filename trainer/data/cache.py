@@ -19,7 +19,8 @@ import torch
 from filelock import FileLock
 
 from trainer import InputError
-from trainer.data.dataset import Progress, Sample, Sources, Split, check_values, dataset_digest, raise_all
+from trainer.data.classes import check_values
+from trainer.data.dataset import Progress, Sample, Sources, Split, dataset_digest, raise_all
 from trainer.data.files import read_image, read_mask
 from trainer.model.segmenter import resize_images
 
@@ -172,5 +173,7 @@ class Dataset:
 def open_dataset(sources: Sources, size: int, folder: Path, progress: Progress) -> Dataset:
     """Decode and check what `plan` found. Raises one InputError with all unreadable files and impossible values."""
     cache = open_cache(sources.samples, size, sources.table, folder, progress)
-    names, warnings = check_values(sources.samples, cache.counts, sources.names, sources.mapped)
-    return Dataset(sources, cache, names, dataset_digest(cache.digests, sources.split, names), warnings)
+    names, warnings = check_values(
+        [sample.mask for sample in sources.samples], cache.counts, sources.names, sources.mapped
+    )
+    return Dataset(sources, cache, names, dataset_digest(cache.digests, sources.split, names, sources.table), warnings)

@@ -1,23 +1,23 @@
-"""Which pictures there are, which mask belongs to which, what the mask values mean, and who validates."""
+"""Which pictures there are, which mask belongs to which, and who validates."""
 
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from filelock import FileLock
 
-from trainer import IGNORE, InputError
+from trainer import InputError
 from trainer.config import DataConfig
-from trainer.data.files import list_images
+from trainer.data.classes import named_classes, value_table
+from trainer.data.files import list_images, read_lines
 from trainer.data.synthetic import write_voc
 
 Progress = Callable[[str, int], Callable[[], None]]
 """Told what is done and how often; gives a function to call each time one is finished."""
 
 MASK_FOLDERS = ("SegmentationClassPNG", "SegmentationClass")
-BACKGROUND = "_background_"
 SHOWN = 20  # problems listed in full; the rest is counted
 
 
@@ -103,20 +103,11 @@ def _listed(root: Path) -> dict[str, str]:
     folder = root / "ImageSets" / "Segmentation"
     if not ((folder / "train.txt").is_file() and (folder / "val.txt").is_file()):
         return {}
-    lists = {part: _lines(folder / f"{part}.txt") for part in ("train", "val")}
+    lists = {part: read_lines(folder / f"{part}.txt") for part in ("train", "val")}
     both = sorted(set(lists["train"]) & set(lists["val"]))
     if both:
         raise InputError(f"{folder}: {', '.join(both[:5])} in both train.txt and val.txt; keep each in one")
     return {stem: part for part, stems in lists.items() for stem in stems}
-
-
-def _lines(file: Path) -> list[str]:
-    """The lines of a text file that hold something, without the space around it."""
-    try:
-        text = file.read_text(encoding="utf-8-sig")  # Windows puts a mark in front
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{file}: cannot be read as UTF-8 text ({error}); save it as such") from error
-    return [line.strip() for line in text.splitlines() if line.strip()]
 
 
 def split_samples(samples: Sequence[Sample], roots: Sequence[Path], val_fraction: float, fold: int) -> Split:
@@ -148,131 +139,6 @@ def split_samples(samples: Sequence[Sample], roots: Sequence[Path], val_fraction
     return Split(tuple(sorted(train)), tuple(sorted(val)))
 
 
-def named_classes(roots: Sequence[Path], configured: Sequence[str] | None) -> tuple[str, ...] | None:
-    """Names of all K classes, the background's first, from data.classes or class_names.txt; None where neither is."""
-    if configured is not None:
-        names = [name for name in configured if name not in (BACKGROUND, "background")]
-        if not names or "ignore" in names:
-            raise InputError(f"data.classes: {list(configured)} is not possible; name the foreground classes")
-        return (BACKGROUND, *names)
-    found: dict[tuple[str, ...], Path] = {}
-    for root in roots:
-        file = root / "class_names.txt"
-        if file.is_file():
-            names = [name for name in _lines(file) if name not in (BACKGROUND, "background", "__ignore__")]
-            if len(set(names)) < len(names) or not 0 < len(names) < UNMAPPED:
-                raise InputError(f"{file}: needs different class names, one a line")
-            found[(BACKGROUND, *names)] = file
-    if len(found) > 1:
-        raise InputError(f"{' and '.join(map(str, found.values()))}: different classes; make them the same")
-    return next(iter(found), None)
-
-
-def value_table(
-    value_map: dict[int, str] | None, names: tuple[str, ...] | None
-) -> tuple[np.ndarray, tuple[str, ...] | None]:
-    """What each mask value becomes, uint8 [256], and the class names, extended by those that the map brings.
-
-    Values that the map leaves out become 254, which no class can have, so that the check reports them.
-    """
-    if not value_map:
-        return np.arange(256, dtype=np.uint8), names
-    foreground = [name for name in value_map.values() if name not in (BACKGROUND, "background", "ignore")]
-    known = names or (BACKGROUND, *dict.fromkeys(foreground))
-    if len(known) < 2:
-        raise InputError("data.value_map: no value stands for a class; name at least one")
-    strange = sorted(set(foreground) - set(known))
-    if strange:
-        raise InputError(f"data.value_map: {', '.join(strange)} is no class; the classes are {', '.join(known[1:])}")
-    ids = {name: number for number, name in enumerate(known)} | {"background": 0, "ignore": IGNORE}
-    table = np.full(256, UNMAPPED, dtype=np.uint8)
-    for value, name in value_map.items():
-        table[value] = ids[name]
-    return table, known
-
-
-UNMAPPED = 254
-
-
-def check_values(
-    samples: Sequence[Sample], counts: np.ndarray, names: tuple[str, ...] | None, mapped: bool
-) -> tuple[tuple[str, ...], list[str]]:
-    """The class names that the masks agree with, and warnings.
-
-    `counts` int64 [samples, 256]: pixels of each mask value; `mapped`: whether data.value_map was applied. Raises
-    InputError with the files, the values and the line to write where a value is no class.
-    """
-    found = [int(value) for value in np.flatnonzero(counts.sum(axis=0)) if value != IGNORE]
-    if mapped and UNMAPPED in found:
-        strange = _holders(samples, counts, [UNMAPPED])
-        raise InputError(f"{strange}: values that data.value_map does not name; add them to it")
-    if names is not None:
-        strange_values = [value for value in found if value >= len(names)]
-        if strange_values or (_looks_scaled(counts) and not mapped):
-            values = strange_values or [IGNORE]
-            raise InputError(
-                f"{_holders(samples, counts, values)}: {_list(values)} is no class; the classes are "
-                f"{', '.join(f'{number} {name}' for number, name in enumerate(names))}. "
-                f"If the masks mean something else, add\n  {_suggest(counts, names)}"
-            )
-        return names, []
-    if found == [0] or not found:
-        if _looks_scaled(counts):
-            raise InputError(
-                f"{_holders(samples, counts, [IGNORE])}: masks of 0 and 255 only. 255 means ignore here; if it is "
-                f"your class, add\n  {_suggest(counts, None)}"
-            )
-        raise InputError("data: no mask has a labelled pixel; label something in the pictures")
-    if found != list(range(len(found))):
-        gap = [value for value in found if value >= len(found)]
-        raise InputError(
-            f"{_holders(samples, counts, gap)}: mask values {_list(found)} leave gaps, so they cannot be class ids as "
-            f"they are. Repair the masks, or add\n  {_suggest(counts, None)}"
-        )
-    made = (BACKGROUND, *(f"class_{value}" for value in found[1:]))
-    return made, [
-        f"the classes have no names; called {', '.join(made[1:])}. Name them with --data.classes or class_names.txt"
-    ]
-
-
-def _looks_scaled(counts: np.ndarray) -> bool:
-    """Whether the masks hold 0 and 255 and nothing else, as drawing programs and other tools write them."""
-    total = counts.sum(axis=0)
-    return bool(total[IGNORE] and total[0] and total[1:IGNORE].sum() == 0)
-
-
-def _suggest(counts: np.ndarray, names: tuple[str, ...] | None) -> str:
-    """The option to paste: each value found with a class, the unknown ones with a class left over or a placeholder."""
-    found = [int(value) for value in np.flatnonzero(counts.sum(axis=0))]
-    scaled = _looks_scaled(counts)
-    free = [name for number, name in enumerate(names) if number and number not in found] if names else []
-    made = (f"class_{number}" for number in range(1, 256))
-    parts = []
-    for value in found:
-        if value == 0:
-            parts.append("0: background")
-        elif value == IGNORE and not scaled:
-            parts.append("255: ignore")
-        elif names and value < len(names):
-            parts.append(f"{value}: {names[value]}")
-        else:
-            parts.append(f"{value}: {free.pop(0) if free else 'ignore' if names else next(made)}")
-    return f'--data.value_map "{{{", ".join(parts)}}}"'
-
-
-def _holders(samples: Sequence[Sample], counts: np.ndarray, values: Iterable[int]) -> str:
-    """The masks that hold any of `values`: the first one by its path, the others counted."""
-    pixels = counts[:, list(values)].sum(axis=1)
-    holders = np.flatnonzero(pixels)
-    first = samples[holders[0]].mask
-    others = f" and {len(holders) - 1} more" if len(holders) > 1 else ""
-    return f"{first} ({pixels[holders[0]]} pixels){others}"
-
-
-def _list(values: Iterable[int]) -> str:
-    return ", ".join(map(str, values))
-
-
 def generated_cats(count: int, cache: Path, progress: Progress) -> Path:
     """The folder of `count` generated scenes with cats, drawn now where it is not there yet."""
     folder = cache / f"generated-cats-{count}"
@@ -284,10 +150,10 @@ def generated_cats(count: int, cache: Path, progress: Progress) -> Path:
     return folder
 
 
-def dataset_digest(digests: Sequence[str], split: Split, names: Sequence[str]) -> str:
-    """32 hexadecimal digits that stand for the contents: files, classes and split, not file names or folders."""
+def dataset_digest(digests: Sequence[str], split: Split, names: Sequence[str], table: np.ndarray) -> str:
+    """32 hexadecimal digits that stand for the contents: files, classes, value map and split, not names of files."""
     parts = [sorted(digests[index] for index in indices) for indices in (split.train, split.val)]
-    return hashlib.sha256(repr((parts, list(names))).encode()).hexdigest()[:32]
+    return hashlib.sha256(repr((parts, list(names), table.tolist())).encode()).hexdigest()[:32]
 
 
 def raise_all(problems: Sequence[str]) -> None:

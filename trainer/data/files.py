@@ -12,6 +12,7 @@ from trainer.drawing.overlay import palette
 # Without a list Pillow tries some 40 decoders, Ghostscript among them, on files from strangers.
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP")
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp")
+Image.MAX_IMAGE_PIXELS = None  # Pillow warns at 89 million pixels and raises at 179; ours is below
 MAX_PIXELS = 200_000_000
 """Larger images are refused: a 60000x60000 header of a few bytes would ask for 10 GB."""
 
@@ -120,9 +121,20 @@ def _to_rgb(picture: Image.Image) -> Image.Image:
     if picture.mode in ("I", "F") or picture.mode.startswith("I;16"):
         # Pillow clips these at 255 on the way to RGB, which turns most of a 16-bit photograph white.
         grey = np.array(picture, dtype=np.float64)
-        top = 65535.0 if picture.mode != "F" or grey.max(initial=0) > 1.0 else 1.0
+        brightest = grey.max(initial=0)
+        # Floats come in either of three scales; whole numbers of these modes are 16-bit.
+        top = 65535.0 if picture.mode != "F" or brightest > 255 else 255.0 if brightest > 1 else 1.0
         picture = Image.fromarray(np.clip(grey * (255.0 / top), 0, 255).round().astype(np.uint8))
     if picture.has_transparency_data:
         white = Image.new("RGBA", picture.size, "white")
         return Image.alpha_composite(white, picture.convert("RGBA")).convert("RGB")
     return picture.convert("RGB")
+
+
+def read_lines(file: Path) -> list[str]:
+    """The lines of a text file that hold something, without the space around it."""
+    try:
+        text = file.read_text(encoding="utf-8-sig")  # Windows puts a mark in front
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{file}: cannot be read as UTF-8 text ({error}); save it as such") from error
+    return [line.strip() for line in text.splitlines() if line.strip()]
