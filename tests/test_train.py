@@ -188,6 +188,32 @@ def test_a_failure_in_the_middle_is_told_truthfully(data: Path, tmp_path: Path) 
     assert "NonFiniteLoss" in status["exception"]
 
 
+def test_starting_from_a_registered_model_and_stopping_early(trained: Program, data: Path) -> None:
+    """The first evaluation is the other model's last; a learning rate that changes nothing never gets better."""
+    version = client(trained).get_model_version_by_alias("cat-unet", "champion")
+    start = ["--model.init", "models:/cat-unet@champion", "--tracking.enabled", "false"]
+    result = trained.train(
+        "--data.root",
+        str(data),
+        *start,
+        "--optim.lr",
+        "1e-9",
+        "--train.patience",
+        "2",
+        "--model.norm",
+        "batch",
+        *FLOAT32,
+    )
+    assert result.returncode == 0, result.stderr
+    table = result.stdout[result.stdout.index("val mIoU") :].splitlines()[1:]
+    rows = [line.split() for line in table if line.split()[:1] and line.split()[0].isdecimal()]
+    assert float(rows[0][4]) == pytest.approx(float(version.tags["val/miou"]), abs=1e-4)
+    assert int(rows[-1][0]) < 100 * 2  # of 100 epochs
+    refused = trained.train("--data.root", str(data), *start, "--model.width", "16")
+    assert refused.returncode == 2
+    assert "model.init" in refused.stderr
+
+
 BAD = {
     "missing": ("no such folder", lambda root: None),
     "empty": ("no images", lambda root: [path.unlink() for path in (root / "JPEGImages").iterdir()]),

@@ -39,6 +39,9 @@ def main(arguments: list[str] | None = None) -> int:
         if speaks:
             print(f"train.py: {error}", file=sys.stderr)
         return EXIT_INPUT
+    except KeyboardInterrupt:  # before the first step; later ones are taken at step boundaries
+        display.close()
+        return EXIT_STOPPED
 
 
 def train(config: Config, display: Display, speaks: bool) -> int:
@@ -76,8 +79,8 @@ def train(config: Config, display: Display, speaks: bool) -> int:
     validation = ValidationSet(dataset.samples(dataset.split.val), dataset.split.val, dataset.cache, sources.table)
     run = start_run(config, dataset, machine, tracked) if speaks else None
     stop = catch_signals()
-    loop = Loop(config, accelerator, segmenter, dataset.cache, dataset.split.train, validation, lambda: bool(stop))
     try:
+        loop = Loop(config, accelerator, segmenter, dataset.cache, dataset.split.train, validation, lambda: bool(stop))
         if run:
             memory = functools.partial(hardware.memory_gib, accelerator)
             loop.fit(Reporter(run, display, validation, config.tracking.watch, loop.sampler, loop.total_steps, memory))
@@ -201,7 +204,7 @@ def catch_signals() -> list[int]:
 
 def finish(config: Config, run: "Run", loop: "Loop", validation: Any, display: Display) -> None:
     """Save the best weights as the run's model, have them registered, decide about the champion, say where to look."""
-    from trainer.model.segmenter import save_segmenter
+    from trainer.model.segmenter import load_segmenter, save_segmenter
 
     position, segmenter = loop.position, loop.segmenter
     segmenter.load_state_dict(loop.best)
@@ -214,14 +217,17 @@ def finish(config: Config, run: "Run", loop: "Loop", validation: Any, display: D
     if config.tracking.enabled:
         from trainer.tracking.registry import export
 
-        export(segmenter, model)
+        export(load_segmenter(model), model)
         if config.registry.name:
             contract = segmenter.contract
             tags = {"commit": contract.commit, "dataset_digest": contract.dataset_digest}
             run.register(config.registry.name, tags | {"val/miou": f"{position.best_miou}"})
         sent = run.flush(FLUSH_SECONDS)
         if sent and config.registry.name:
-            promote(config, run, validation, display)
+            try:
+                promote(config, run, validation, display)
+            except Exception as error:  # a registry that fails now takes nothing from a finished training
+                display.say(f"the new version of {config.registry.name} was not compared: {error}", "yellow")
     end(run, display, "FINISHED", "finished", 0, step=position.step, best_miou=position.best_miou)
 
 

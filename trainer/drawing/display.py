@@ -16,6 +16,7 @@ class Display:
         self.console = Console(quiet=quiet, stderr=False, highlight=False)
         self.progress: Progress | None = None
         self.header_shown = False
+        self.bars: list[Progress] = []
 
     def say(self, text: str, style: str = "") -> None:
         """A line of text, taken literally; it never breaks a path in two."""
@@ -40,6 +41,7 @@ class Display:
         )  # fmt: skip
         task = bar.add_task(what, total=total)
         bar.start()
+        self.bars.append(bar)
         done = [0]
 
         def advance() -> None:
@@ -86,6 +88,9 @@ class Display:
         self.losses = [0.0, 0.0]
 
     def close(self) -> None:
+        """Leave the terminal as it was; what is said from now on stands below."""
+        for bar in self.bars:
+            bar.stop()
         if self.progress is not None:
             self.progress.stop()
             self.progress = None

@@ -1,6 +1,7 @@
 """The training loop: read, augment, step, evaluate, keep the best."""
 
 import dataclasses
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
@@ -110,6 +111,7 @@ class Loop:
         self.cache, self.train_rows, self.validation = cache, np.array(train_rows), validation
         self.stop_requested = stop_requested
         self.watcher: Watcher = IdleWatcher()
+        self.stopping = False
         self.sampler = Sampler(len(train_rows), config.train.batch_size, config.train.seed, config.data.drop_last)
         self.total_steps = config.train.epochs * self.sampler.steps_per_epoch
         self.position = Position()
@@ -137,8 +139,8 @@ class Loop:
     def _compile_pays(self) -> bool:
         if self.config.train.compile != "auto":
             return self.config.train.compile == "on"
-        # On a CPU the first compiled step takes minutes, on a GPU some ten seconds.
-        return self.accelerator.device.type == "cuda" and self.total_steps >= 500
+        # On a CPU the first compiled step takes minutes, on a GPU some ten seconds. Both need a compiler.
+        return self.accelerator.device.type == "cuda" and self.total_steps >= 500 and shutil.which("gcc") is not None
 
     # ---------------------------------------------------------------- the whole run
 
@@ -159,6 +161,9 @@ class Loop:
             self.watcher.on_step(self.position.step, values)
             if self._evaluation_due():
                 self._evaluate()
+            if self.stopping:
+                self.watcher.save(self._checkpoint())
+                raise Interrupted(f"stopped after step {self.position.step}")
             if self._early_stop():
                 break
             began = time.perf_counter()
@@ -248,7 +253,7 @@ class Loop:
         return float(self.accelerator.clip_grad_norm_(self.view.parameters(), largest))
 
     def _agree(self, loss: Tensor, norm: float) -> float:
-        """The batch's loss; raises on all processes together where one has a bad number or was asked to stop."""
+        """The batch's loss. All processes together raise where one has a bad number, and note where one is to stop."""
         scaled = self.accelerator.mixed_precision == "fp16"  # whose scaler skips steps with infinite gradients
         finite = bool(torch.isfinite(loss)) and (scaled or np.isfinite(norm))
         votes = torch.tensor([float(loss) if finite else 0.0, not finite, self.stop_requested()], dtype=torch.float64)
@@ -257,9 +262,7 @@ class Loop:
         total, bad, stop = votes.tolist()
         if bad:
             raise NonFiniteLoss(f"step {self.position.step + 1}: the loss or its gradient is not a finite number")
-        if stop:
-            self.watcher.save(self._checkpoint())
-            raise Interrupted(f"stopped after step {self.position.step}")
+        self.stopping = stop > 0  # after this step, whose forward pass has moved the statistics of batch norm
         return total
 
     # ---------------------------------------------------------------- around the steps

@@ -36,6 +36,7 @@ class Reporter:
         self.steps_per_epoch, self.total_steps, self.memory_gib = sampler.steps_per_epoch, total_steps, memory_gib
         self.checkpoints = CheckpointFolder(run.folder / "checkpoints")
         self.absent: list[str] = []
+        self.drawn: set[int] = set()
 
     def on_step(self, step: int, values: dict[str, float]) -> None:
         if self.display.progress is None:
@@ -59,6 +60,9 @@ class Reporter:
 
     @torch.no_grad()
     def on_pictures(self, segmenter: Segmenter, step: int) -> None:
+        if step in self.drawn:
+            return
+        self.drawn.add(step)
         segmenter.eval()
         for place in self.watched:
             sample = self.validation.samples[place]
