@@ -1,9 +1,11 @@
 """Make a data folder.
 
+python trainer/prepare.py labelme ANNOTATED OUT --labels labels.txt
 python trainer/prepare.py synthetic OUT --count 200
 """
 
 import argparse
+import shlex
 import sys
 from pathlib import Path
 
@@ -13,7 +15,13 @@ from trainer import InputError
 def main(arguments: list[str] | None = None) -> int:
     """Returns the exit code: 0 done, 2 wrong usage or data."""
     parser = argparse.ArgumentParser(prog="prepare.py", description="Make a data folder.")
-    commands = parser.add_subparsers(dest="command", required=True)
+    commands = parser.add_subparsers(required=True, metavar="labelme | synthetic")
+    labelme = commands.add_parser("labelme", help="turn Labelme's JSON files into masks")
+    labelme.add_argument("annotated", type=Path, help="folder with the images and the JSON files")
+    labelme.add_argument("out", type=Path, help="folder to make")
+    labelme.add_argument("--labels", type=Path, required=True, help="text file with the labels, one a line")
+    labelme.add_argument("--val_fraction", type=float, help="also fix who validates: this share, above 0, up to 0.5")
+    labelme.set_defaults(command=convert)
     synthetic = commands.add_parser("synthetic", help="draw scenes with cats and their exact masks")
     synthetic.add_argument("out", type=Path, help="folder to make")
     synthetic.add_argument("--count", type=int, default=200, help="pictures (200)")
@@ -23,12 +31,33 @@ def main(arguments: list[str] | None = None) -> int:
         "--classes", nargs="+", default=["cat"], help="what is labelled; the rest is background (cat)"
     )
     synthetic.add_argument("--labelme", action="store_true", help="write Labelme JSON instead of masks")
+    synthetic.set_defaults(command=draw)
     options = parser.parse_args(arguments)
     try:
-        return draw(options)
+        code: int = options.command(options)
+        return code
     except InputError as error:
         print(f"prepare.py: {error}", file=sys.stderr)
         return 2
+
+
+def convert(options: argparse.Namespace) -> int:
+    from trainer.data.voc import convert_labelme
+    from trainer.drawing.display import Display
+
+    if options.val_fraction is not None and not 0 < options.val_fraction <= 0.5:
+        raise InputError(f"--val_fraction: {options.val_fraction} is not possible; give a share above 0, up to 0.5")
+    display = Display()
+    done = convert_labelme(options.annotated, options.out, options.labels, options.val_fraction, display.counting)
+    found = [f"{name} in {pictures}" for name, pictures in done.holders.items() if pictures]
+    display.say(f"{done.pictures} pictures with masks in {options.out}: {', '.join(found) or 'all background'}")
+    if done.unlabelled:
+        display.say(f"{done.unlabelled} images have no JSON file yet; they were left out")
+    if done.shared:
+        display.say(f"warning: more than one JSON file for {', '.join(done.shared)}; the same picture may train and "
+                    "validate", "yellow")  # fmt: skip
+    display.say(f"train with\n  accelerate launch trainer/train.py --data.root {shlex.quote(str(options.out))}")
+    return 0
 
 
 def draw(options: argparse.Namespace) -> int:

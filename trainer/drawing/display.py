@@ -37,7 +37,7 @@ class Display:
         """Show that `what` is being done `total` times; the function returned counts one."""
         bar = Progress(
             TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed:.0f}/{task.total:.0f}"),
-            TimeRemainingColumn(), console=self.console, transient=True,
+            TimeRemainingColumn(), console=self.console, transient=True, disable=not self.console.is_terminal,
         )  # fmt: skip
         task = bar.add_task(what, total=total)
         bar.start()
@@ -56,7 +56,7 @@ class Display:
         self.progress = Progress(
             TextColumn("training"), BarColumn(), TextColumn("{task.completed:.0f}/{task.total:.0f} steps"),
             TextColumn("{task.fields[figures]}"), TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(),
-            console=self.console, transient=True,
+            console=self.console, transient=True, disable=not self.console.is_terminal,
         )  # fmt: skip
         self.task = self.progress.add_task("training", total=total_steps, completed=step, figures="")
         self.progress.start()
