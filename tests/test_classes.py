@@ -112,7 +112,11 @@ CAT = (BACKGROUND, "cat")
 def test_values_that_fit() -> None:
     assert check([{0: 5, 1: 5}], CAT) == (CAT, [])
     assert check([{0: 5}, {1: 2, 255: 3}], CAT) == (CAT, [])
-    assert check([{1: 5}], (*CAT, "dog")) == ((*CAT, "dog"), [])
+    names, warnings = check([{1: 5}], (*CAT, "dog"))
+    assert names == (*CAT, "dog")
+    assert [("dog" in warning, "cat" in warning) for warning in warnings] == [(True, False)]
+    with refusal("no mask has a pixel", "cat"):
+        check([{0: 5}, {0: 9}], CAT)
     assert check([{0: 5, 255: 2}], CAT, mapped=True) == (CAT, [])
 
 

@@ -117,3 +117,11 @@ def test_no_pictures(program: Program, model: Path, tmp_path: Path) -> None:
     result = predict(program, model, tmp_path / "out", tmp_path / "nothing")
     assert result.returncode == 2
     assert "no pictures" in result.stderr
+
+
+def test_an_output_that_cannot_be(program: Program, model: Path, pictures: Path, tmp_path: Path) -> None:
+    (tmp_path / "taken").write_text("a file")
+    result = predict(program, model, tmp_path / "taken", pictures)
+    assert result.returncode == 2
+    assert "taken" in result.stderr
+    assert "Traceback" not in result.stderr

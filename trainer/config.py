@@ -10,6 +10,7 @@ import os
 import re
 import sys
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal, NoReturn
 
@@ -57,7 +58,8 @@ class DataConfig:
     zooms, blur."""
 
     drop_last: bool = False
-    """Leave out each epoch's last batch where it is short. By default it trains with the weight of its true size."""
+    """Leave out each epoch's last batch where it is short and not the only one. By default it trains with the weight
+    of its true size."""
 
     workers: int = 2
     """Threads per process that read pictures ahead of the training step; 0 reads them in the training thread."""
@@ -275,7 +277,9 @@ def parse(arguments: list[str] | None = None) -> Config:
         namespace = parser.parse_args(arguments)
         return _frozen(parser, namespace)
     except (InputError, ArgumentError) as error:
-        _fail(parser, str(error))
+        given = sys.argv[1:] if arguments is None else arguments
+        files = [value for option, value in pairwise(given) if option == "--config"]
+        _fail(parser, str(error).replace('"<unicode string>"', " or ".join(files)))
     except UnicodeDecodeError:
         _fail(parser, "--config: not a text file in UTF-8")
 
@@ -332,7 +336,11 @@ def _explain(message: str) -> str:
         wanted = " or ".join(
             sorted(kind.replace("typing.Literal", "one of ").replace("NoneType", "null") for kind in types)
         )
-        hint = "; YAML wants a space after each colon" if wrong[1] == "data.value_map" else ""
+        hints = {
+            "data.value_map": "; YAML wants a space after each colon",
+            "data.classes": f", such as [{got[1].strip()}]",
+        }
+        hint = hints.get(wrong[1], "")
         return f"{wrong[1]}: {got[1].strip()!r} is not possible; give {wanted or 'a value that --help allows'}{hint}"
     return " ".join(line.strip(" -") for line in message.splitlines() if line.strip())
 

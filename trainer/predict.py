@@ -43,10 +43,21 @@ def main(arguments: list[str] | None = None) -> int:
         if options.batch_size < 1:
             raise InputError(f"--batch_size: {options.batch_size} is not possible; give 1 or more")
         pictures = find_pictures(options.input, options.output)
+        make_output(options.output)
         return predict(options.model, pictures, options.output, options.batch_size)
     except InputError as error:
         print(f"predict.py: {error}", file=sys.stderr)
         return EXIT_INPUT
+
+
+def make_output(output: Path) -> None:
+    """Make the folders of the results. Raises InputError where that is not possible, before any work."""
+    try:
+        for part in ("masks", "overlays"):
+            (output / part).mkdir(parents=True, exist_ok=True)
+        (output / "report.csv").touch()
+    except OSError as error:
+        raise InputError(f"--output {output}: cannot be written ({error.strerror}); give another folder") from error
 
 
 @dataclass(frozen=True)
@@ -105,8 +116,6 @@ def predict(uri: str, pictures: list[Picture], output: Path, batch_size: int) ->
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model.segmenter.to(device)
     display.say("  ".join(f"{key} {value}" for key, value in model.origin.items() if value))
-    for part in ("masks", "overlays"):
-        (output / part).mkdir(parents=True, exist_ok=True)
 
     # ---------------------------------------------------------------- read, predict and write at the same time
     advance = display.counting("predicting", len(pictures))

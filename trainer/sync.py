@@ -7,6 +7,9 @@ import argparse
 import json
 import sys
 from pathlib import Path
+from typing import Any
+
+import yaml
 
 from trainer import InputError
 from trainer.config import MLRUNS
@@ -51,12 +54,27 @@ def sync_all(folders: list[Path]) -> int:
             print(f"{folder}: {waiting} records sent")
             if (folder / "version.json").exists():
                 made = json.loads((folder / "version.json").read_text())
-                print(f"  its model is models:/{made['name']}/{made['version']}; it was not compared with the champion")
+                print(
+                    f"  its model is models:/{made['name']}/{made['version']}; {_first_champion(client, folder, made)}"
+                )
         except Exception as error:  # the next folder may be luckier
             failed += 1
             print(f"sync.py: {folder}: {unsent(folder)} records still unsent ({error})", file=sys.stderr)
     print(f"look at the runs:  {look_command()}")
     return 1 if failed else 0
+
+
+def _first_champion(client: Any, folder: Path, made: dict[str, str]) -> str:
+    """Make a version the champion where there is none. Comparing two takes the pictures, so it is left to training."""
+    from trainer.tracking import registry
+
+    promote = yaml.safe_load((folder / "config.yaml").read_text())["registry"]["promote"]
+    if registry.champion(client, made["name"]) is not None:
+        return "it was not compared with the champion"
+    if promote == "never":
+        return "registry.promote is never, so there is no champion"
+    registry.promote(client, made["name"], made["version"])
+    return f"it is the first, so models:/{made['name']}@champion"
 
 
 def run_folders() -> list[Path]:

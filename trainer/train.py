@@ -5,6 +5,7 @@ accelerate launch trainer/train.py --config configs/cats.yaml --data.root DIR [-
 
 import functools
 import os
+import shlex
 import shutil
 import signal
 import sys
@@ -87,6 +88,12 @@ def train(config: Config, display: Display, speaks: bool) -> int:
         else:
             loop.fit(IdleWatcher())
         display.close()
+        if loop.position.step < loop.total_steps:
+            epoch = loop.position.step // loop.sampler.steps_per_epoch
+            display.say(
+                f"stopped early, after epoch {epoch} of {config.train.epochs}: no better val/miou in "
+                f"{config.train.patience} evaluations (train.patience)"
+            )
         if run:
             finish(config, run, loop, validation, display)
     except Interrupted as error:
@@ -118,8 +125,8 @@ def reachable(config: Config, display: Display) -> bool:
         probe()
     except InputError as error:
         if config.tracking.required:
-            raise
-        display.say(f"warning: {error}. Training goes on; the run is sent when the server is back", "yellow")
+            raise InputError(f"{error}. Or train on without it: --tracking.required false") from error
+        display.say(f"warning: {error}. Training goes on; the run is kept, and sent when the store answers", "yellow")
         return False
     return True
 
@@ -260,7 +267,7 @@ def promote(config: Config, run: "Run", validation: Any, display: Display) -> No
             theirs = evaluate(other, validation, config.loss).scores.miou
             better = (ours or 0.0) > (theirs or 0.0)
             evidence |= {"promotion.champion_version": present.version, "promotion.champion_miou": theirs}
-            verdict = f"val/miou {ours:.4f} against {theirs:.4f} of version {present.version}, the champion so far"
+            verdict = f"val/miou {ours or 0:.4f} against {theirs or 0:.4f} of the champion, version {present.version}"
         except InputError as error:
             verdict, better = f"version {present.version}, the champion, cannot be compared: {error}", False
     promoted = {"auto": better, "never": False, "force": True}[config.registry.promote]
@@ -270,7 +277,7 @@ def promote(config: Config, run: "Run", validation: Any, display: Display) -> No
     display.say(f"registered models:/{name}/{version}: {verdict}")
     address = f"models:/{name}@champion" if promoted else f"models:/{name}/{version}"
     display.say(f"{'now the champion' if promoted else 'not promoted'}; use it with\n"
-                f"  python trainer/predict.py --model {address} --input PICTURES --output OUT")  # fmt: skip
+                f"  python trainer/predict.py --model {shlex.quote(address)} --input PICTURES --output OUT")  # fmt: skip
 
 
 def end(run: "Run | None", display: Display, status: str, state: str, code: int, **details: Any) -> int:

@@ -77,7 +77,10 @@ def check_values(
                 f"{', '.join(f'{number} {name}' for number, name in enumerate(names))}. "
                 f"If the masks mean something else, add\n  {_suggest(counts, names)}"
             )
-        return names, []
+        missing = [name for number, name in enumerate(names) if number and number not in found]
+        if len(missing) == len(names) - 1:
+            raise InputError(f"data: no mask has a pixel of {', '.join(missing)}; label something in the pictures")
+        return names, [f"no mask has a pixel of {', '.join(missing)}; nothing can be learnt of it"] if missing else []
     if found == [0] or not found:
         if _looks_scaled(counts):
             raise InputError(

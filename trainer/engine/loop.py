@@ -299,7 +299,8 @@ class Loop:
         position, miou = self.position, result.scores.miou
         before = position.best_miou
         better = before is None or miou is None or miou > before
-        position.evaluations_without_better = 0 if better else position.evaluations_without_better + 1
+        # While nothing is found at all, patience has not begun: 0 after 0 is a start, not a standstill.
+        position.evaluations_without_better = 0 if better or not before else position.evaluations_without_better + 1
         if better or miou == before:  # of equals the one trained longer
             position.best_step, position.best_miou = position.step, miou
             self.best = {

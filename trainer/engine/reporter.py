@@ -56,7 +56,13 @@ class Reporter:
             )
         self.run.metrics(values, position.step)
         epoch = position.step / self.steps_per_epoch
-        self.display.evaluation(position.step, epoch, values, scores.iou, best=position.best_step == position.step)
+        self.display.evaluation(
+            position.step,
+            epoch,
+            values,
+            scores.iou,
+            best=position.best_step == position.step and position.evaluations_without_better == 0,
+        )
 
     @torch.no_grad()
     def on_pictures(self, segmenter: Segmenter, step: int) -> None:

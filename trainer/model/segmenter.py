@@ -116,7 +116,8 @@ def load_segmenter(folder: Path) -> Segmenter:
     for name in (CONTRACT_FILE, WEIGHTS_FILE):
         path = folder / name
         if path.is_symlink() or not path.is_file():
-            raise InputError(f"{folder}: no model of this program there ({name} is missing)")
+            inside = f"; there is one in {folder / 'model'}" if (folder / "model" / CONTRACT_FILE).is_file() else ""
+            raise InputError(f"{folder}: no model of this program there ({name} is missing){inside}")
     try:
         content = json.loads((folder / CONTRACT_FILE).read_text())
         digest = content.pop("weights_sha256")

@@ -37,13 +37,13 @@ def probe() -> None:
             return  # something answers; what it wants, the first real call will say
         except (OSError, ValueError) as error:
             raise InputError(
-                f"tracking server {public(uri)}: no answer ({getattr(error, 'reason', error)}). Start it, set "
-                "MLFLOW_TRACKING_URI to another one, or train on with --tracking.required false"
+                f"tracking server {public(uri)}: no answer ({getattr(error, 'reason', error)}). Start it, or set "
+                "MLFLOW_TRACKING_URI to another one"
             ) from error
     elif not uri.startswith(("sqlite:", "postgresql", "mysql", "mssql", "databricks")):
         raise InputError(
-            f"MLFLOW_TRACKING_URI: {public(uri)!r} is a file store, which MLflow no longer reads; "
-            "unset it, or give http://... or sqlite:///..."
+            f"MLFLOW_TRACKING_URI: {public(uri)!r} is neither a server nor a database (MLflow no longer reads file "
+            "stores); unset it, or give http://... or sqlite:///..."
         )
 
 
