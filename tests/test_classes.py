@@ -117,7 +117,7 @@ def test_values_that_fit() -> None:
     assert [("dog" in warning, "cat" in warning) for warning in warnings] == [(True, False)]
     with refusal("no mask has a pixel", "cat"):
         check([{0: 5}, {0: 9}], CAT)
-    assert check([{0: 5, 255: 2}], CAT, mapped=True) == (CAT, [])
+    assert check([{0: 5, 255: 2}, {1: 3}], CAT, mapped=True) == (CAT, [])
 
 
 def test_unnamed_classes_get_names_and_a_warning() -> None:

@@ -276,8 +276,8 @@ def promote(config: Config, run: "Run", validation: Any, display: Display) -> No
     registry.note(client, name, version, evidence | {"promotion.promoted": promoted, "promotion.reason": verdict})
     display.say(f"registered models:/{name}/{version}: {verdict}")
     address = f"models:/{name}@champion" if promoted else f"models:/{name}/{version}"
-    display.say(f"{'now the champion' if promoted else 'not promoted'}; use it with\n"
-                f"  python trainer/predict.py --model {shlex.quote(address)} --input PICTURES --output OUT")  # fmt: skip
+    display.say("now the champion; use it with" if promoted else "not promoted; use it with")
+    display.say(f"  python trainer/predict.py --model {shlex.quote(address)} --input PICTURES --output OUT")
 
 
 def end(run: "Run | None", display: Display, status: str, state: str, code: int, **details: Any) -> int:
