@@ -34,7 +34,7 @@ def open_model(uri: str) -> OpenModel:
 
     if uri.startswith("runs:"):
         with tempfile.TemporaryDirectory() as scratch:
-            return OpenModel(load_segmenter(registry.fetch_run(uri, Path(scratch))), {"uri": uri})
+            return OpenModel(load_segmenter(registry.fetch(uri, Path(scratch))), {"uri": uri})
     version = registry.resolve(client, uri)
     origin = {"uri": uri, "name": version.name, "version": str(version.version), "run_id": version.run_id or ""}
     if "@" in uri:
@@ -47,4 +47,4 @@ def open_version(version: "registry.ModelVersion") -> Segmenter:  # type: ignore
     from trainer.tracking import registry
 
     with tempfile.TemporaryDirectory() as scratch:
-        return load_segmenter(registry.fetch(version, Path(scratch)))
+        return load_segmenter(registry.fetch(f"models:/{version.name}/{version.version}", Path(scratch)))

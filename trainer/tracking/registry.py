@@ -129,17 +129,8 @@ def _catalogue(client: MlflowClient) -> str:
     return "\n".join(lines) or "  none yet; training registers one"
 
 
-def fetch(version: ModelVersion, target: Path) -> Path:
-    """Download the two files that predict reads, of one version, into `target`."""
-    return _download(f"models:/{version.name}/{version.version}", target)
-
-
-def fetch_run(uri: str, target: Path) -> Path:
-    """Download the same two files from runs:/<run id>/<path>."""
-    return _download(uri, target)
-
-
-def _download(uri: str, target: Path) -> Path:
+def fetch(uri: str, target: Path) -> Path:
+    """Download the two files that predict reads, of models:/name/3 or runs:/<run id>/<path>, into `target`."""
     from mlflow.artifacts import download_artifacts
 
     target.mkdir(parents=True, exist_ok=True)
