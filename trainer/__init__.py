@@ -9,8 +9,13 @@ Shapes, wherever they appear in this package:
     logits  float [B, C, H, W], before sigmoid or softmax; C = 1 for one foreground class, else C = K
 """
 
+import os
+import re
+
 IGNORE = 255
 """The mask value of pixels that nobody can or wants to label: outside the loss, outside every metric."""
+
+SECRET_VARIABLES = ("MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN")
 
 
 class InputError(ValueError):
@@ -18,3 +23,21 @@ class InputError(ValueError):
 
     The entry points print the text without a traceback and exit with code 2.
     """
+
+    def __init__(self, text: str) -> None:
+        super().__init__(public(text))
+
+
+def public(text: str) -> str:
+    """The text without passwords and tokens: for whatever is shown, kept or sent.
+
+    Left out are the `user:password@` of addresses, their `token=` and the like, and the values of SECRET_VARIABLES.
+    """
+    # One slash too: that is what is left of an address that was taken for a path.
+    text = re.sub(r"\b([a-zA-Z][\w+.-]*:/{1,3})[^/\s'\"]*@", r"\1", text)
+    text = re.sub(r"(?i)\b((?:\w*token|password|secret|sig|signature)=)[^&\s'\"]+", r"\1***", text)
+    for name in SECRET_VARIABLES:
+        secret = os.environ.get(name, "")
+        if len(secret) >= 6:  # a shorter one would take half of the text with it, and no server should accept it
+            text = text.replace(secret, "***")
+    return text

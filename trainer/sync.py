@@ -11,14 +11,17 @@ from typing import Any
 
 import yaml
 
-from trainer import InputError
+from trainer import InputError, public
 from trainer.config import MLRUNS
+
+HELP = """Run folders, wherever they lie now. Each is compared with the store in use, and sent whole where that does not
+know it. Without any: those below mlruns/work/ of which something was never sent."""
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Returns the exit code: 0 everything is sent, 1 a folder could not be sent whole, 2 wrong usage or no server."""
     parser = argparse.ArgumentParser(prog="sync.py", description="Send recorded runs to MLflow. Safe to repeat.")
-    parser.add_argument("folder", nargs="*", type=Path, help="run folders; without any, all below mlruns/work/")
+    parser.add_argument("folder", nargs="*", type=Path, help=HELP)
     options = parser.parse_args(arguments)
     try:
         return sync_all(options.folder)
@@ -33,35 +36,40 @@ def sync_all(folders: list[Path]) -> int:
     for folder in folders:
         if not (folder / "journal.jsonl").is_file():
             raise InputError(f"{folder}: no run folder (journal.jsonl is missing)")
-    # A run with tracking off is sent only when somebody names it.
-    folders = folders or [
-        folder for folder in run_folders() if json.loads((folder / "run.json").read_text())["tracked"]
-    ]
-    if not folders:
-        raise InputError(f"{MLRUNS / 'work'}: no tracked runs there")
     probe()
 
-    from trainer.tracking.server import connect, sync, unsent
+    from trainer.tracking.server import unsent
 
-    client = connect()
+    if not folders:
+        # A run with tracking off is sent only when somebody names it.
+        tracked = [folder for folder in run_folders() if json.loads((folder / "run.json").read_text())["tracked"]]
+        if not tracked:
+            raise InputError(f"{MLRUNS / 'work'}: no tracked runs there")
+        folders = [folder for folder in tracked if unsent(folder)]
     failed = 0
     for folder in folders:
-        waiting = unsent(folder)
-        if not waiting:
-            continue
         try:
-            sync(client, folder)
-            print(f"{folder}: {waiting} records sent")
-            if (folder / "version.json").exists():
-                made = json.loads((folder / "version.json").read_text())
-                print(
-                    f"  its model is models:/{made['name']}/{made['version']}; {_first_champion(client, folder, made)}"
-                )
+            send(folder)
         except Exception as error:  # the next folder may be luckier
             failed += 1
-            print(f"sync.py: {folder}: {unsent(folder)} records still unsent ({error})", file=sys.stderr)
+            print(f"sync.py: {folder}: {unsent(folder)} records still unsent ({public(f'{error}')})", file=sys.stderr)
     print(f"look at the runs:  {look_command()}")
     return 1 if failed else 0
+
+
+def send(folder: Path) -> None:
+    """Send what the store does not have of one run folder, and say so."""
+    from trainer.tracking.server import attach, sync, unsent
+
+    client = attach(folder)
+    waiting = unsent(folder)
+    if not waiting:
+        return
+    sync(client, folder)
+    print(f"{folder}: {waiting} records sent")
+    if (folder / "version.json").exists():
+        made = json.loads((folder / "version.json").read_text())
+        print(f"  its model is models:/{made['name']}/{made['version']}; {_first_champion(client, folder, made)}")
 
 
 def _first_champion(client: Any, folder: Path, made: dict[str, str]) -> str:

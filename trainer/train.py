@@ -78,7 +78,7 @@ def train(config: Config, display: Display, speaks: bool) -> int:
     from trainer.engine.reporter import Reporter
 
     validation = ValidationSet(dataset.samples(dataset.split.val), dataset.split.val, dataset.cache, sources.table)
-    run = start_run(config, dataset, machine, tracked) if speaks else None
+    run = start_run(config, dataset, machine, tracked, display) if speaks else None
     stop = catch_signals()
     try:
         loop = Loop(config, accelerator, segmenter, dataset.cache, dataset.split.train, validation, lambda: bool(stop))
@@ -168,7 +168,7 @@ def make_segmenter(config: Config, dataset: "Dataset") -> "Segmenter":
     return segmenter
 
 
-def start_run(config: Config, dataset: "Dataset", machine: dict[str, str], reachable: bool) -> "Run":
+def start_run(config: Config, dataset: "Dataset", machine: dict[str, str], reachable: bool, display: Display) -> "Run":
     """Make the run folder and tell the journal all that is known before the first step."""
     from trainer.tracking.run import Run, new_run_folder, versions
 
@@ -181,9 +181,12 @@ def start_run(config: Config, dataset: "Dataset", machine: dict[str, str], reach
     dataset.write_split(folder / "split.json")
     try:
         client = open_run(folder) if reachable else None
-    except InputError:
-        shutil.rmtree(folder)
-        raise
+    except InputError as error:
+        if config.tracking.required:
+            shutil.rmtree(folder)
+            raise
+        display.say(f"warning: {error}. Training goes on; sync.py sends the run later", "yellow")
+        client = None
     run = Run(folder, client, config.tracking.enabled)
     run.params(flatten(config) | machine | versions() | {"data.digest": dataset.digest})
     run.params({"data.class_names": ", ".join(dataset.names[1:]), "data.train_samples": len(dataset.split.train)})

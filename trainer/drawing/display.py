@@ -8,6 +8,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
+from trainer import public
+
 
 class Display:
     """Speaks to the person in front of the terminal; a quiet one for the other processes says nothing."""
@@ -20,7 +22,7 @@ class Display:
 
     def say(self, text: str, style: str = "") -> None:
         """A line of text, taken literally; it never breaks a path in two."""
-        self.console.print(text, style=style, markup=False, soft_wrap=True)
+        self.console.print(public(text), style=style, markup=False, soft_wrap=True)
 
     def settings(self, values: Mapping[str, Any], defaults: Mapping[str, Any]) -> None:
         """The resolved configuration as a table; what differs from the defaults is marked."""
@@ -29,7 +31,7 @@ class Display:
         table.add_column("value", overflow="fold")
         for key, value in values.items():
             changed = value != defaults[key]
-            table.add_row(key, f"{value}" + ("  *" if changed else ""), style="bold" if changed else "dim")
+            table.add_row(key, public(f"{value}") + ("  *" if changed else ""), style="bold" if changed else "dim")
         self.console.print(table)
         self.say("* differs from the default", "dim")
 

@@ -1,14 +1,18 @@
 """Where runs are tracked, and whether anybody answers there; without loading MLflow."""
 
 import os
+import sqlite3
 import urllib.error
 import urllib.request
+from contextlib import closing
+from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
-from trainer import InputError
+from trainer import InputError, public
 from trainer.config import MLRUNS
 
 PROBE_SECONDS = 5.0
+LOCKED_SECONDS = 45.0  # how long another program may hold the database's lock before that is an error
 
 
 def tracking_uri() -> str:
@@ -16,35 +20,77 @@ def tracking_uri() -> str:
     return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{MLRUNS / 'mlflow.db'}"
 
 
-def public(uri: str) -> str:
-    """The URI without the user and password that it may hold."""
-    parts = urlsplit(uri)
-    if not parts.netloc or "@" not in parts.netloc:
-        return uri
-    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+def sqlite_file() -> Path | None:
+    """The database file, where the store in use is one."""
+    scheme, separator, path = tracking_uri().partition(":///")
+    return Path(path.partition("?")[0]) if separator and scheme.partition("+")[0] == "sqlite" and path else None
 
 
 def probe() -> None:
-    """Raise InputError at once where no server answers, instead of after MLflow's minutes of retries."""
+    """Raise InputError at once where no store answers, instead of after MLflow's minutes of retries."""
     uri = tracking_uri()
     if uri.startswith(("http://", "https://")):
-        parts = urlsplit(uri)
-        # urllib takes no user and password in an address; the health check needs none.
-        bare = urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path.rstrip("/") + "/health", "", ""))
-        try:
-            urllib.request.urlopen(bare, timeout=PROBE_SECONDS).close()
-        except urllib.error.HTTPError:
-            return  # something answers; what it wants, the first real call will say
-        except (OSError, ValueError) as error:
-            raise InputError(
-                f"tracking server {public(uri)}: no answer ({getattr(error, 'reason', error)}). Start it, or set "
-                "MLFLOW_TRACKING_URI to another one"
-            ) from error
-    elif not uri.startswith(("sqlite:", "postgresql", "mysql", "mssql", "databricks")):
+        _probe_server(uri)
+    elif file := sqlite_file():
+        _probe_file(file)
+    elif not uri.startswith(("postgresql", "mysql", "mssql", "databricks")):
+        raise InputError(_refusal(uri))
+
+
+def _probe_server(uri: str) -> None:
+    parts = urlsplit(uri)
+    # urllib takes no user and password in an address; the health check needs none.
+    bare = urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path.rstrip("/") + "/health", "", ""))
+    try:
+        urllib.request.urlopen(bare, timeout=PROBE_SECONDS).close()
+    except urllib.error.HTTPError:
+        return  # something answers; what it wants, the first real call will say
+    except (OSError, ValueError) as error:
         raise InputError(
-            f"MLFLOW_TRACKING_URI: {public(uri)!r} is neither a server nor a database (MLflow no longer reads file "
-            "stores); unset it, or give http://... or sqlite:///..."
+            f"tracking server {public(uri)}: no answer ({getattr(error, 'reason', error)}). Start it, or set "
+            "MLFLOW_TRACKING_URI to another one"
+        ) from error
+
+
+def _probe_file(file: Path) -> None:
+    """That the database can be opened and written to. MLflow tries a file that cannot be opened for minutes."""
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with closing(sqlite3.connect(file, timeout=LOCKED_SECONDS)) as database:
+            database.execute("BEGIN IMMEDIATE")
+            database.rollback()
+    except (OSError, sqlite3.Error) as error:
+        locked = "locked" in str(error)
+        fix = "end the program that locks it" if locked else "mend that, or set MLFLOW_TRACKING_URI to another store"
+        raise InputError(f"tracking database {file}: {error}; {fix}") from error
+
+
+def _refusal(uri: str) -> str:
+    folder = Path(uri.removeprefix("file://"))
+    if uri.startswith("sqlite:"):
+        return f"MLFLOW_TRACKING_URI: {uri!r} names no file, so nothing would be kept; give sqlite:///FILE"
+    if any(folder.glob("*/meta.yaml")):
+        return (
+            f"MLFLOW_TRACKING_URI: {uri!r} is a file store of an older MLflow, which this one does not write to. Unset "
+            "it for the default store, or take the old runs along: "
+            f"mlflow migrate-filestore --source {folder} --target sqlite:///mlflow.db and "
+            "MLFLOW_TRACKING_URI=sqlite:///mlflow.db"
         )
+    return (
+        f"MLFLOW_TRACKING_URI: {uri!r} is neither a server nor a database; unset it, or give http://... or "
+        "sqlite:///..."
+    )
+
+
+def answers() -> bool:
+    """Whether the server lives. A database in a file always does, even while its lock keeps us waiting."""
+    uri = tracking_uri()
+    try:
+        if uri.startswith(("http://", "https://")):
+            _probe_server(uri)
+    except InputError:
+        return False
+    return True
 
 
 def look_command() -> str:

@@ -61,9 +61,8 @@ def register(client: MlflowClient, folder: Path, run_id: str, name: str, tags: M
     done: dict[str, Any] = json.loads(record.read_text()) if record.exists() else {}
     if "version" in done:
         return
-    info = json.loads((folder / "run.json").read_text())
     if "model_id" not in done:
-        done["model_id"] = client.create_logged_model(info["experiment_id"], name, source_run_id=run_id).model_id
+        done["model_id"] = _logged_model(client, folder, run_id, name)
         write_json(record, done)
     if not done.get("uploaded"):
         client.log_model_artifacts(done["model_id"], str(folder / "model"))
@@ -74,11 +73,20 @@ def register(client: MlflowClient, folder: Path, run_id: str, name: str, tags: M
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
-    versions = client.search_model_versions(f"name = '{name}' and run_id = '{run_id}'")
+    # A version of an earlier request, whose answer was lost, or a new one.
+    versions = [one for one in client.search_model_versions(f"run_id = '{run_id}'") if one.name == name]
     version = versions[0] if versions else client.create_model_version(
         name, f"models:/{done['model_id']}", run_id, dict(tags) | {"run_id": run_id}, model_id=done["model_id"]
     )  # fmt: skip
     write_json(record, done | {"name": name, "version": str(version.version)})
+
+
+def _logged_model(client: MlflowClient, folder: Path, run_id: str, name: str) -> str:
+    """The id of the run's model in MLflow, made unless an earlier request, whose answer was lost, made it."""
+    experiment_id = json.loads((folder / "run.json").read_text())["experiment_id"]
+    found = client.search_logged_models([experiment_id], f"source_run_id = '{run_id}'", max_results=1)
+    model = found[0] if found else client.create_logged_model(experiment_id, name, source_run_id=run_id)
+    return str(model.model_id)
 
 
 def champion(client: MlflowClient, name: str) -> ModelVersion | None:

@@ -5,7 +5,6 @@ import os
 import secrets
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Mapping
 from importlib import metadata
@@ -15,34 +14,39 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
+from trainer import public
 from trainer.config import REPOSITORY
 from trainer.tracking.journal import Journal, write_json
 from trainer.tracking.names import picture_names
+from trainer.tracking.sender import Sender
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-SEND_SECONDS = 2.0
-LONGEST_PAUSE_SECONDS = 60.0
 PACKAGES = ("torch", "accelerate", "mlflow", "numpy", "pillow", "kornia")
 
 
 class Run:
-    """What a run tells. Nothing here raises because of the tracking server, and nothing waits for it.
+    """What a run tells. Nothing here raises because of the tracking server, and nothing but `flush` waits for it.
 
     `client` None: the server could not be reached, or tracking is off; the journal is written all the same.
     """
 
     def __init__(self, folder: Path, client: "MlflowClient | None", tracked: bool) -> None:
-        self.folder, self.client, self.tracked = folder, client, tracked
+        self.folder, self.tracked = folder, tracked
         self.uid = self.info()["uid"]
         self.journal = Journal(folder / "journal.jsonl")
-        self.stopping = threading.Event()
-        self.sending = threading.Lock()
-        self.last_error = ""
-        self.thread = threading.Thread(target=self._send_regularly, name="sender", daemon=True)
-        if tracked:
-            self.thread.start()
+        self.sender = Sender(folder, self.journal, client) if tracked else None
+
+    @property
+    def client(self) -> "MlflowClient | None":
+        """The client of a store that answered when it was last asked."""
+        return self.sender and self.sender.client
+
+    @property
+    def last_error(self) -> str:
+        """Why the store could not be told everything; empty where it could."""
+        return self.sender.error if self.sender else ""
 
     def info(self) -> dict[str, Any]:
         """What run.json holds: uid, experiment, run_name, and run_id once the server has given one."""
@@ -53,10 +57,10 @@ class Run:
         self.journal.metrics(values, step)
 
     def params(self, values: Mapping[str, Any]) -> None:
-        self.journal.append(params={key: str(value) for key, value in values.items()})
+        self.journal.params({key: public(str(value)) for key, value in values.items()})
 
     def tags(self, values: Mapping[str, Any]) -> None:
-        self.journal.append(tags={key: str(value) for key, value in values.items()})
+        self.journal.append(tags={key: public(str(value)) for key, value in values.items()})
 
     def artifact(self, path: Path, to: str = "") -> None:
         """A file of the run folder, sent into the folder `to` of the run's artifacts."""
@@ -64,6 +68,7 @@ class Run:
 
     def dataset(self, name: str, digest: str, context: str, profile: Mapping[str, Any]) -> None:
         """The data of `context` (training or validation), so that runs on other data can be told apart."""
+        name = public(name)
         entity = {
             "name": name,
             "digest": digest[:36],
@@ -77,7 +82,7 @@ class Run:
         """A picture, uint8 RGB [H, W, 3], that the UI shows by step."""
         folder = self.folder / "pictures"
         folder.mkdir(exist_ok=True)
-        full, small = (folder / name for name in picture_names(key, step, time.time_ns() // 1_000_000, self.uid))
+        full, small = (folder / name for name in picture_names(key, step, self.info()["time"], self.uid))
         picture = Image.fromarray(image)
         picture.save(full)
         picture.thumbnail((256, 256))
@@ -89,7 +94,8 @@ class Run:
     def status(self, state: str, **details: Any) -> None:
         """Write status.json: what anyone who asks how the run is should read."""
         content = {"state": state, "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "run_folder": str(self.folder)}
-        write_json(self.folder / "status.json", content | details)
+        shown = {key: public(value) if isinstance(value, str) else value for key, value in details.items()}
+        write_json(self.folder / "status.json", content | shown)
 
     def register(self, name: str, tags: Mapping[str, str]) -> None:
         """Have the model in the run folder become a version of the registered model `name`."""
@@ -101,35 +107,12 @@ class Run:
 
     def flush(self, seconds: float) -> bool:
         """Send what is left, for at most `seconds`. True where the server has everything."""
-        if not self.tracked:
-            return True
-        sent: list[bool] = []
-        # A thread of its own: a call that hangs in the network must not hold the exit.
-        last_try = threading.Thread(target=lambda: sent.append(self._send()), daemon=True)
-        last_try.start()
-        last_try.join(seconds)
-        return sent == [True]
+        return self.sender.flush(seconds) if self.sender else True
 
     def close(self) -> None:
-        self.stopping.set()
+        if self.sender:
+            self.sender.stop()
         self.journal.close()
-
-    def _send_regularly(self) -> None:
-        pause = SEND_SECONDS
-        while not self.stopping.wait(pause):
-            pause = SEND_SECONDS if self._send() else min(2 * pause, LONGEST_PAUSE_SECONDS)
-
-    def _send(self) -> bool:
-        from trainer.tracking.server import connect, sync
-
-        with self.sending:
-            try:
-                self.client = self.client or connect()
-                sync(self.client, self.folder)
-            except Exception as error:  # whatever MLflow and the network come up with; the journal keeps the records
-                self.last_error = f"{type(error).__name__}: {error}"
-                return False
-            return True
 
 
 def new_run_folder(work: Path, experiment: str, run_name: str, tracked: bool) -> Path:

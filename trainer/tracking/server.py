@@ -3,21 +3,24 @@
 import json
 import logging
 import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from trainer import InputError
 from trainer.config import MLRUNS
-from trainer.tracking.address import probe, public, tracking_uri
+from trainer.tracking.address import probe, sqlite_file, tracking_uri
 from trainer.tracking.journal import read_records, write_json
 
 # Read by MLflow at each call: without these a dead server holds a call for minutes. A user's own values win.
+# No retries: the sender repeats by itself, and looks first whether the lost request had been heard.
 for _name, _value in {
     "MLFLOW_DISABLE_TELEMETRY": "true",
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
-    "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
     "MLFLOW_SKIP_PIP_REQUIREMENTS_CHECK": "true",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
@@ -30,10 +33,12 @@ from mlflow.entities import DatasetInput, InputTag, Metric, Param, RunTag  # noq
 from mlflow.exceptions import MlflowException  # noqa: E402
 
 UID_TAG = "trainer.uid"
-BATCH = 500  # records in one request
+BATCH = 500  # records read at once
+LOCK_SECONDS = 10.0
 
+# Also of errors: they reach the caller, who knows what to do about them.
 for _name in ("alembic", "mlflow", "sqlalchemy"):
-    logging.getLogger(_name).setLevel(logging.ERROR)
+    logging.getLogger(_name).setLevel(logging.CRITICAL)
 
 
 def connect() -> MlflowClient:
@@ -41,10 +46,9 @@ def connect() -> MlflowClient:
     probe()
     uri = tracking_uri()
     os.environ["MLFLOW_TRACKING_URI"] = uri  # for what MLflow resolves by itself, models:/ addresses among them
-    if not uri.startswith("sqlite:///"):
+    file = sqlite_file()
+    if file is None:
         return MlflowClient(uri)
-    file = Path(uri.removeprefix("sqlite:///"))
-    file.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{file}.lock"):
         client = MlflowClient(uri)
         client.search_experiments(max_results=1)
@@ -54,39 +58,84 @@ def connect() -> MlflowClient:
 def open_run(folder: Path) -> MlflowClient:
     """Connect and make the MLflow run of a new run folder. Raises InputError where the store refuses."""
     try:
-        client = connect()
-        ensure_run(client, folder)
-    except MlflowException as error:
-        raise InputError(f"tracking store {public(tracking_uri())}: {error}") from error
+        return attach(folder)
+    except InputError:
+        raise
+    except Exception as error:  # of MLflow, the database driver, the network
+        raise InputError(f"tracking store {tracking_uri()}: {error}") from error
+
+
+def attach(folder: Path) -> MlflowClient:
+    """Connect to the store and find the MLflow run of a run folder there, or make it.
+
+    run.json keeps the run's id. A store that does not know that run is another one than before, or a new one in its
+    place: it gets everything from the beginning.
+    """
+    client = connect()
+    with sending(folder):
+        file = folder / "run.json"
+        info = json.loads(file.read_text())
+        if info.get("run_id") and _knows(client, info["run_id"]):
+            return client
+        experiment_id = _experiment(client, info["experiment"])
+        run_id = _find_or_create(client, experiment_id, info)
+        for name in ("sent.json", "version.json"):
+            (folder / name).unlink(missing_ok=True)
+        write_json(file, info | {"run_id": run_id, "experiment_id": experiment_id})
     return client
 
 
-def ensure_run(client: MlflowClient, folder: Path) -> str:
-    """The MLflow run of a run folder, made where there is none yet. Its id is kept in run.json."""
-    file = folder / "run.json"
-    info = json.loads(file.read_text())
-    if info.get("run_id"):
-        return str(info["run_id"])
-    experiment_id = _experiment(client, info["experiment"])
-    # An earlier request may have made the run and lost the answer.
-    found = client.search_runs([experiment_id], f"tags.`{UID_TAG}` = '{info['uid']}'", max_results=1)
-    tags = {UID_TAG: info["uid"]} | info["tags"]
-    run = found[0] if found else client.create_run(experiment_id, info["time"], tags, info["run_name"])
-    write_json(file, info | {"run_id": run.info.run_id, "experiment_id": experiment_id})
+@contextmanager
+def sending(folder: Path) -> Iterator[None]:
+    """For the one process that sends a run folder at the moment: the training itself, or sync.py."""
+    lock = FileLock(folder / ".sending.lock")
+    try:
+        lock.acquire(timeout=LOCK_SECONDS)
+    except Timeout:
+        raise InputError(f"{folder}: another process is sending it; try again when that has ended") from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _knows(client: MlflowClient, run_id: str) -> bool:
+    try:
+        run = client.get_run(run_id)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        return False
+    if run.info.lifecycle_stage == "deleted":
+        raise InputError(f"run {run_id} was deleted in MLflow; restore it there to go on sending")
+    return True
+
+
+def _find_or_create(client: MlflowClient, experiment_id: str, info: Mapping[str, Any]) -> str:
+    uid = info["uid"]
+
+    def same() -> list[str]:
+        return [run.info.run_id for run in client.search_runs([experiment_id], f"tags.`{UID_TAG}` = '{uid}'")]
+
+    if found := same():  # an earlier request made the run and its answer was lost
+        return str(found[0])
+    run = client.create_run(experiment_id, info["time"], {UID_TAG: uid} | info["tags"], info["run_name"])
+    for ghost in set(same()) - {run.info.run_id}:  # made meanwhile by such a request
+        client.delete_run(ghost)
     return str(run.info.run_id)
 
 
 def _experiment(client: MlflowClient, name: str) -> str:
-    local = tracking_uri().startswith("sqlite:///")
-    with FileLock(MLRUNS / "mlflow.db.lock"):
-        found = client.get_experiment_by_name(name)
-        if found is None:
-            # Fixed for good when an experiment is made; MLflow's own choice follows the working directory.
-            location = (MLRUNS / "artifacts").as_uri() if local else None
-            try:
-                return str(client.create_experiment(name, artifact_location=location))
-            except MlflowException:
-                found = client.get_experiment_by_name(name)  # another machine was faster
+    found = client.get_experiment_by_name(name)
+    if found is None:
+        # Fixed for good when an experiment is made; MLflow's own choice follows the working directory.
+        location = (MLRUNS / "artifacts").as_uri() if sqlite_file() else None
+        try:
+            return str(client.create_experiment(name, artifact_location=location))
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
+            found = client.get_experiment_by_name(name)  # somebody else was faster
     if found is None:
         raise InputError(f"tracking.experiment: {name!r} can be neither found nor made; give another name")
     if found.lifecycle_stage == "deleted":
@@ -95,57 +144,75 @@ def _experiment(client: MlflowClient, name: str) -> str:
 
 
 def sync(client: MlflowClient, folder: Path) -> None:
-    """Send what the run folder holds and the server has not. Calling it again adds nothing.
+    """Send what the run folder holds and the store, which `attach` found, has not. Calling it again adds nothing.
 
     Raises what MLflow or the network raises; all that was sent until then stays sent.
     """
-    run_id = ensure_run(client, folder)
-    cursor = folder / "sent.json"
-    offset = json.loads(cursor.read_text())["bytes"] if cursor.exists() else 0
-    batch: list[tuple[int, dict[str, Any]]] = []
-    for entry in read_records(folder / "journal.jsonl", offset):
-        batch.append(entry)
-        if len(batch) == BATCH:
-            _send(client, run_id, folder, batch)
-            batch = []
-    if batch:
-        _send(client, run_id, folder, batch)
+    with sending(folder):
+        run_id = json.loads((folder / "run.json").read_text())["run_id"]
+        records = read_records(folder / "journal.jsonl", _cursor(folder))
+        while batch := list(islice(records, BATCH)):
+            _send_numbers(client, run_id, [record for _, record in batch])
+            for offset, record in batch:
+                if _send_files(client, run_id, folder, record):
+                    _advance(folder, offset)
+            _advance(folder, batch[-1][0])
 
 
 def unsent(folder: Path) -> int:
     """How many records the server does not have yet."""
-    cursor = folder / "sent.json"
-    offset = json.loads(cursor.read_text())["bytes"] if cursor.exists() else 0
-    return sum(1 for _ in read_records(folder / "journal.jsonl", offset))
+    return sum(1 for _ in read_records(folder / "journal.jsonl", _cursor(folder)))
 
 
-def _send(client: MlflowClient, run_id: str, folder: Path, batch: list[tuple[int, dict[str, Any]]]) -> None:
-    """Points, params and tags go together; whatever else a record asks for follows in the journal's order."""
-    records = [record for _, record in batch]
+def _cursor(folder: Path) -> int:
+    """Up to which byte the store has the journal. Where the note of it is missing or torn, all is sent again."""
+    try:
+        return int(json.loads((folder / "sent.json").read_text())["bytes"])
+    except (FileNotFoundError, ValueError):
+        return 0
+
+
+def _advance(folder: Path, offset: int) -> None:
+    write_json(folder / "sent.json", {"bytes": offset})
+
+
+def _send_numbers(client: MlflowClient, run_id: str, records: list[dict[str, Any]]) -> None:
+    """Points, params, tags, and how the run stands: small, and never held up by a file."""
     metrics = [
         Metric(key, value, record["time"], record["step"])
         for record in records
         for key, value in record.get("metrics", {}).items()
     ]
-    params = [Param(key, str(value)[:6000]) for record in records for key, value in record.get("params", {}).items()]
-    tags = [RunTag(key, str(value)[:8000]) for record in records for key, value in record.get("tags", {}).items()]
+    params = [Param(key, value[:6000]) for key, value in _merged(records, "params").items()]
+    tags = [RunTag(key, value[:8000]) for key, value in _merged(records, "tags").items()]
     for start in range(0, len(metrics), 1000):
         client.log_batch(run_id, metrics[start : start + 1000])
     for start in range(0, max(len(params), len(tags)), 100):
         client.log_batch(run_id, params=params[start : start + 100], tags=tags[start : start + 100])
-    for offset, record in batch:
-        if "artifact" in record:
-            client.log_artifact(run_id, str(folder / record["artifact"]), record["to"] or None)
-        if "dataset" in record:
-            entity = DatasetEntity(**record["dataset"])
-            client.log_inputs(run_id, [DatasetInput(entity, [InputTag("mlflow.data.context", record["context"])])])
-        if "model" in record:
-            from trainer.tracking.registry import register
+    ends = [record for record in records if "status" in record]
+    if ends and ends[-1]["status"] == "RUNNING":
+        client.update_run(run_id, status="RUNNING")
+    elif ends:
+        client.set_terminated(run_id, ends[-1]["status"], ends[-1]["time"])
 
-            register(client, folder, run_id, record["model"], record["model_tags"])
-        if "status" in record:
-            if record["status"] == "RUNNING":
-                client.update_run(run_id, status="RUNNING")
-            else:
-                client.set_terminated(run_id, record["status"], record["time"])
-        write_json(folder / "sent.json", {"bytes": offset})
+
+def _merged(records: list[dict[str, Any]], kind: str) -> dict[str, str]:
+    return {key: value for record in records for key, value in record.get(kind, {}).items()}
+
+
+def _send_files(client: MlflowClient, run_id: str, folder: Path, record: dict[str, Any]) -> bool:
+    """What one record asks for beside numbers. True where there was such a thing."""
+    if "artifact" in record:
+        path = folder / record["artifact"]
+        if path.exists():  # somebody may have made room; the rest is sent all the same
+            client.log_artifact(run_id, str(path), record["to"] or None)
+    elif "dataset" in record:
+        entity = DatasetEntity(**record["dataset"])
+        client.log_inputs(run_id, [DatasetInput(entity, [InputTag("mlflow.data.context", record["context"])])])
+    elif "model" in record:
+        from trainer.tracking.registry import register
+
+        register(client, folder, run_id, record["model"], record["model_tags"])
+    else:
+        return False
+    return True
