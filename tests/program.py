@@ -128,6 +128,16 @@ def histories(store: Path) -> dict[tuple[str, str], list[tuple[int, int, float]]
     return {key: sorted(points) for key, points in found.items()}
 
 
+def journal_points(folder: Path) -> dict[str, list[tuple[int, int, float]]]:
+    """Metric key -> sorted (step, timestamp, value), as the run folder has them."""
+    found: dict[str, list[tuple[int, int, float]]] = {}
+    for line in (folder / "journal.jsonl").read_text().splitlines():
+        record = json.loads(line)
+        for key, value in record.get("metrics", {}).items():
+            found.setdefault(key, []).append((record["step"], record["time"], value))
+    return {key: sorted(points) for key, points in found.items()}
+
+
 class Server:
     """A real MLflow server on loopback, with a sqlite store."""
 
@@ -167,3 +177,22 @@ class Server:
         if self.process is not None:
             kill_group(self.process)
             self.process = None
+
+    def freeze(self) -> None:
+        """Stop it without ending it: the kernel still takes connections, and nobody answers them."""
+        assert self.process is not None
+        os.killpg(self.process.pid, signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        assert self.process is not None
+        os.killpg(self.process.pid, signal.SIGCONT)
+
+    @property
+    def store(self) -> Path:
+        return self.folder / "server.db"
+
+    def received(self) -> int:
+        """How many requests so far wanted to change something, by the server's own log."""
+        changing = ("POST", "PUT", "PATCH", "DELETE")
+        lines = (self.folder / "server.log").read_text().splitlines()
+        return sum(any(f'"{verb} ' in line for verb in changing) and "/search" not in line for line in lines)

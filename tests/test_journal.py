@@ -1,6 +1,9 @@
 """The journal: what was written is read, a torn line is not, a step is told once."""
 
 import json
+import shutil
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -107,6 +110,47 @@ def test_records_of_several_threads_stay_whole(tmp_path: Path) -> None:
         thread.join()
     journal.close()
     assert len(records(path)) == 200
+
+
+def test_params_told_before_stay_as_they_are(tmp_path: Path) -> None:
+    path = tmp_path / "journal.jsonl"
+    journal = Journal(path)
+    journal.params({"optim.lr": "0.1", "hardware.device": "cpu"})
+    journal.close()
+    journal = Journal(path)
+    journal.params({"optim.lr": "0.1", "hardware.device": "cuda", "hardware.gpus": "1"})
+    journal.params({"optim.lr": "0.1"})
+    journal.close()
+    assert [record["params"] for record in records(path)] == [
+        {"optim.lr": "0.1", "hardware.device": "cpu"},
+        {"hardware.gpus": "1"},
+    ]
+
+
+APPEND_AND_WAIT = """
+import sys, time
+from pathlib import Path
+from trainer.tracking import journal
+journal.FSYNC_SECONDS = 0.5
+one = journal.Journal(Path(sys.argv[1]))
+for text in ("first", "second"):
+    one.append(tags={"said": text})
+    time.sleep(1.5)
+one.append(tags={"said": "third"})
+one.close()
+"""
+
+
+@pytest.mark.skipif(shutil.which("strace") is None, reason="needs strace to see what the disk is told")
+def test_the_disk_has_it_at_an_interval_and_at_the_end(tmp_path: Path) -> None:
+    trace, path = tmp_path / "trace", tmp_path / "journal.jsonl"
+    command = ["strace", "-f", "-y", "-e", "trace=write,fsync", "-o", str(trace), sys.executable, "-c", APPEND_AND_WAIT]
+    subprocess.run([*command, str(path)], check=True, timeout=120)
+    calls = [line.split(maxsplit=1)[1] for line in trace.read_text().splitlines() if "journal.jsonl" in line]
+    # Once after each record, nothing while there is nothing new; not in the thread that appends.
+    assert [call.partition("(")[0] for call in calls] == ["write", "fsync"] * 3
+    threads = [line.split()[0] for line in trace.read_text().splitlines() if "journal.jsonl" in line]
+    assert threads[0] == threads[2] == threads[4] != threads[1]
 
 
 def test_empty_journal(tmp_path: Path) -> None:

@@ -33,8 +33,8 @@ def public(text: str) -> str:
 
     Left out are the `user:password@` of addresses, their `token=` and the like, and the values of SECRET_VARIABLES.
     """
-    # One slash too: that is what is left of an address that was taken for a path.
-    text = re.sub(r"\b([a-zA-Z][\w+.-]*:/{1,3})[^/\s'\"]*@", r"\1", text)
+    # One slash too: that is what is left of an address that was taken for a path. models:/name@alias is none.
+    text = re.sub(r"\b(?!models:)([a-zA-Z][\w+.-]*:/{1,3})[^/\s'\"]*@", r"\1", text)
     text = re.sub(r"(?i)\b((?:\w*token|password|secret|sig|signature)=)[^&\s'\"]+", r"\1***", text)
     for name in SECRET_VARIABLES:
         secret = os.environ.get(name, "")

@@ -70,7 +70,8 @@ class Run:
         """The data of `context` (training or validation), so that runs on other data can be told apart."""
         name = public(name)
         entity = {
-            "name": name,
+            # MLflow holds a dataset to be the same one, and drops the second context, where name and digest agree.
+            "name": f"{name} ({context})",
             "digest": digest[:36],
             "source_type": "local",
             "source": json.dumps({"uri": name}),

@@ -26,6 +26,7 @@ for _name, _value in {
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
 }.items():
     os.environ.setdefault(_name, _value)
+os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"  # with the password that is in it
 
 from mlflow import MlflowClient  # noqa: E402
 from mlflow.entities import Dataset as DatasetEntity  # noqa: E402
