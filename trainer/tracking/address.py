@@ -30,19 +30,19 @@ def probe() -> None:
     """Raise InputError at once where no store answers, instead of after MLflow's minutes of retries."""
     uri = tracking_uri()
     if uri.startswith(("http://", "https://")):
-        _probe_server(uri)
+        _probe_server(uri, PROBE_SECONDS)
     elif file := sqlite_file():
         _probe_file(file)
     elif not uri.startswith(("postgresql", "mysql", "mssql", "databricks")):
         raise InputError(_refusal(uri))
 
 
-def _probe_server(uri: str) -> None:
+def _probe_server(uri: str, seconds: float) -> None:
     parts = urlsplit(uri)
     # urllib takes no user and password in an address; the health check needs none.
     bare = urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path.rstrip("/") + "/health", "", ""))
     try:
-        urllib.request.urlopen(bare, timeout=PROBE_SECONDS).close()
+        urllib.request.urlopen(bare, timeout=seconds).close()
     except urllib.error.HTTPError:
         return  # something answers; what it wants, the first real call will say
     except (OSError, ValueError) as error:
@@ -82,12 +82,12 @@ def _refusal(uri: str) -> str:
     )
 
 
-def answers() -> bool:
-    """Whether the server lives. A database in a file always does, even while its lock keeps us waiting."""
+def answers(seconds: float) -> bool:
+    """Whether the server answers within `seconds`. A database in a file counts as one that does, locked or not."""
     uri = tracking_uri()
     try:
         if uri.startswith(("http://", "https://")):
-            _probe_server(uri)
+            _probe_server(uri, seconds)
     except InputError:
         return False
     return True

@@ -15,9 +15,11 @@ if TYPE_CHECKING:
 
 SEND_SECONDS = 2.0
 LONGEST_PAUSE_SECONDS = 60.0
-LISTEN_SECONDS = 2.0
-DEAD_AFTER = 2  # probes without an answer
-TRIES_AT_THE_END = 3
+# At the end of training: how a server that is slow is told from one that is dead.
+LISTEN_SECONDS = 1.0
+ANSWER_SECONDS = 3.0
+DEAD_AFTER = 2  # questions without an answer
+TRIES = 3
 
 
 class Sender:
@@ -42,13 +44,13 @@ class Sender:
         deadline = time.monotonic() + seconds
         # One that was failing is asked once whether it is back. One that answered may have a moment of weakness.
         patience = 1 if self.error else DEAD_AFTER
-        for number in range(TRIES_AT_THE_END):
+        for number in range(TRIES):
             time.sleep(number)  # what failed just now is not mended at once
             tried = threading.Event()
             self.asked.put(tried)
             silent = 0
             while not tried.wait(min(LISTEN_SECONDS, max(0.0, deadline - time.monotonic()))):
-                silent = 0 if answers() else silent + 1
+                silent = 0 if answers(ANSWER_SECONDS) else silent + 1
                 if silent >= patience or time.monotonic() >= deadline:
                     self.error = self.error or "no answer in time"
                     return False
