@@ -38,7 +38,7 @@ def sync_all(folders: list[Path]) -> int:
             raise InputError(f"{folder}: no run folder (journal.jsonl is missing)")
     probe()
 
-    from trainer.tracking.server import unsent
+    from trainer.tracking.journal import unsent
 
     if not folders:
         # A run with tracking off is sent only when somebody names it.
@@ -59,7 +59,8 @@ def sync_all(folders: list[Path]) -> int:
 
 def send(folder: Path) -> None:
     """Send what the store does not have of one run folder, and say so."""
-    from trainer.tracking.server import attach, sync, unsent
+    from trainer.tracking.journal import unsent
+    from trainer.tracking.server import attach, sync
 
     client = attach(folder)
     waiting = unsent(folder)

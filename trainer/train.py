@@ -298,7 +298,7 @@ def end(run: "Run | None", display: Display, status: str, state: str, code: int,
     if not run.tracked:
         return code
     from trainer.tracking.address import look_command
-    from trainer.tracking.server import unsent
+    from trainer.tracking.journal import unsent
 
     if not sent:
         reason = run.last_error or "no answer in time"

@@ -96,6 +96,24 @@ def read_records(path: Path, offset: int) -> Iterator[tuple[int, dict[str, Any]]
             yield offset, json.loads(line)
 
 
+def sent_bytes(folder: Path) -> int:
+    """Up to where the server has the journal of a run folder. Where the note of it is missing or torn, all is unsent.
+
+    Sending again adds nothing.
+    """
+    try:
+        return int(json.loads((folder / "sent.json").read_text())["bytes"])
+    except (FileNotFoundError, ValueError):
+        return 0
+
+
+def unsent(folder: Path) -> int:
+    """How many records of a run folder the server does not have yet."""
+    with (folder / "journal.jsonl").open("rb") as file:
+        file.seek(sent_bytes(folder))
+        return sum(block.count(b"\n") for block in iter(lambda: file.read(1 << 20), b""))
+
+
 def write_json(path: Path, content: Any) -> None:
     """Write so that readers, also after a power cut, see the old file or the new one, never a part."""
     partial = path.with_name(f".{path.name}.partial")

@@ -14,7 +14,7 @@ from filelock import FileLock, Timeout
 from trainer import InputError
 from trainer.config import MLRUNS
 from trainer.tracking.address import probe, sqlite_file, tracking_uri
-from trainer.tracking.journal import read_records, write_json
+from trainer.tracking.journal import read_records, sent_bytes, write_json
 
 # Read by MLflow at each call: without these a dead server holds a call for minutes. A user's own values win.
 # No retries: the sender repeats by itself, and looks first whether the lost request had been heard.
@@ -151,26 +151,13 @@ def sync(client: MlflowClient, folder: Path) -> None:
     """
     with sending(folder):
         run_id = json.loads((folder / "run.json").read_text())["run_id"]
-        records = read_records(folder / "journal.jsonl", _cursor(folder))
+        records = read_records(folder / "journal.jsonl", sent_bytes(folder))
         while batch := list(islice(records, BATCH)):
             _send_numbers(client, run_id, [record for _, record in batch])
             for offset, record in batch:
                 if _send_files(client, run_id, folder, record):
                     _advance(folder, offset)
             _advance(folder, batch[-1][0])
-
-
-def unsent(folder: Path) -> int:
-    """How many records the server does not have yet."""
-    return sum(1 for _ in read_records(folder / "journal.jsonl", _cursor(folder)))
-
-
-def _cursor(folder: Path) -> int:
-    """Up to which byte the store has the journal. Where the note of it is missing or torn, all is sent again."""
-    try:
-        return int(json.loads((folder / "sent.json").read_text())["bytes"])
-    except (FileNotFoundError, ValueError):
-        return 0
 
 
 def _advance(folder: Path, offset: int) -> None:
