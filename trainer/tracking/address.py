@@ -2,6 +2,7 @@
 
 import os
 import sqlite3
+import ssl
 import urllib.error
 import urllib.request
 from contextlib import closing
@@ -46,6 +47,8 @@ def _probe_server(uri: str, seconds: float) -> None:
     except urllib.error.HTTPError:
         return  # something answers; what it wants, the first real call will say
     except (OSError, ValueError) as error:
+        if isinstance(getattr(error, "reason", None), ssl.SSLError):
+            return  # so does this one; whether to trust its certificate is for MLflow's own settings to say
         raise InputError(
             f"tracking server {public(uri)}: no answer ({getattr(error, 'reason', error)}). Start it, or set "
             "MLFLOW_TRACKING_URI to another one"

@@ -61,6 +61,8 @@ def register(client: MlflowClient, folder: Path, run_id: str, name: str, tags: M
     done: dict[str, Any] = json.loads(record.read_text()) if record.exists() else {}
     if "version" in done:
         return
+    if not (folder / "model" / WEIGHTS_FILE).exists():  # MLflow would register an empty one
+        raise InputError(f"{folder / 'model'}: the run's model is not there, so it cannot be registered")
     if "model_id" not in done:
         done["model_id"] = _logged_model(client, folder, run_id, name)
         write_json(record, done)
