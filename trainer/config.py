@@ -31,16 +31,18 @@ def _require(holds: bool, key: str, value: object, wanted: str) -> None:
 @dataclass(frozen=True)
 class DataConfig:
     root: list[str] | str | None = None
-    """Folder with the labelled pictures (JPEGImages/ and SegmentationClassPNG/ or SegmentationClass/), or several
-    as "[a,b]". Unset: cats that the program draws itself."""
+    """Folder with the labelled pictures, or several as "[a,b]". Unset: cats that the program draws itself."""
 
     classes: list[str] | None = None
     """Names of the foreground classes, the one with id 1 first. Unset: class_names.txt in the data, or else the ids
     found in the masks."""
 
-    value_map: dict[int, str] | None = None
-    """What each value in the mask files means, where it is not the class id: "{0: background, 255: cat}". The name
-    `ignore` leaves pixels out."""
+    layout: Literal["auto", "voc", "labelme"] = "auto"
+    """How the folder is laid out; auto finds out."""
+
+    value_map: dict[int | str, str] | None = None
+    """What each value in the mask files means, where it is not the class id: "{0: background, 255: cat}". Ranges
+    ('128-255') and colours ('#ff0000') are values too. The name `ignore` leaves pixels out."""
 
     val_fraction: float = 0.2
     """Share of the samples, 0 to 0.5, that validates and never trains. Folders that have
@@ -80,8 +82,6 @@ class DataConfig:
         if self.classes is not None:
             unique = len(set(self.classes)) == len(self.classes)
             _require(0 < len(self.classes) < IGNORE - 1 and unique, "data.classes", self.classes, "different names")
-        for value in self.value_map or {}:
-            _require(0 <= value <= 255, "data.value_map", value, "mask values from 0 to 255")
 
     @property
     def roots(self) -> list[Path]:

@@ -77,11 +77,13 @@ def train(config: Config, display: Display, speaks: bool) -> int:
     from trainer.engine.loop import IdleWatcher, Interrupted, Loop
     from trainer.engine.reporter import Reporter
 
-    validation = ValidationSet(dataset.samples(dataset.split.val), dataset.split.val, dataset.cache, sources.table)
+    validation = ValidationSet(dataset.samples(dataset.split.val), dataset.split.val, dataset.squares, sources.values)
     run = start_run(config, dataset, machine, tracked) if speaks else None
     stop = catch_signals()
     try:
-        loop = Loop(config, accelerator, segmenter, dataset.cache, dataset.split.train, validation, lambda: bool(stop))
+        loop = Loop(
+            config, accelerator, segmenter, dataset.squares, dataset.split.train, validation, lambda: bool(stop)
+        )
         if run:
             memory = functools.partial(hardware.memory_gib, accelerator)
             loop.fit(Reporter(run, display, validation, config.tracking.watch, loop.sampler, loop.total_steps, memory))

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from trainer.config import Config
 from trainer.data.augment import augment
-from trainer.data.cache import Cache
+from trainer.data.cache import Squares
 from trainer.data.sampler import Sampler, micro_batches, share
 from trainer.engine.checkpoint import Checkpoint, Position
 from trainer.engine.evaluate import Evaluation, ValidationSet, evaluate, network_logits
@@ -102,13 +102,13 @@ class Loop:
         config: Config,
         accelerator: Accelerator,
         segmenter: Segmenter,
-        cache: Cache,
+        squares: Squares,
         train_rows: tuple[int, ...],
         validation: ValidationSet,
         stop_requested: Callable[[], bool],
     ) -> None:
         self.config, self.accelerator, self.segmenter = config, accelerator, segmenter
-        self.cache, self.train_rows, self.validation = cache, np.array(train_rows), validation
+        self.squares, self.train_rows, self.validation = squares, np.array(train_rows), validation
         self.stop_requested = stop_requested
         self.watcher: Watcher = IdleWatcher()
         self.stopping = False
@@ -281,7 +281,7 @@ class Loop:
         if len(mine) == 0:
             mine, weight = batch[:1], 0.0
         pieces = micro_batches(mine, len(mine) if size == "auto" else int(size))
-        micro = [MicroBatch(rows, torch.full([len(rows)], weight), *self.cache.read(rows)) for rows in pieces]
+        micro = [MicroBatch(rows, torch.full([len(rows)], weight), *self.squares.read(rows)) for rows in pieces]
         return StepBatch(micro, len(batch))
 
     def _evaluate(self) -> None:

@@ -5,8 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from trainer.data.cache import read_sample_mask, shrink_image
-from trainer.data.files import read_image
+from trainer.data.cache import shrink_image
 from trainer.data.sampler import Sampler
 from trainer.drawing.display import Display
 from trainer.drawing.figures import shrink_to_panel, watch_picture
@@ -72,7 +71,7 @@ class Reporter:
         segmenter.eval()
         for place in self.watched:
             sample = self.validation.samples[place]
-            picture = watch_panel(segmenter, read_image(sample.image), read_sample_mask(sample, self.validation.table))
+            picture = watch_panel(segmenter, sample.read_image(), sample.read_mask(self.validation.values))
             self.run.picture(f"watch/{picture_key(sample.name)}", picture, step)
 
     def save(self, checkpoint: Checkpoint) -> None:
