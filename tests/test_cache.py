@@ -11,7 +11,7 @@ from PIL import Image
 from tests.conftest import SAME, VocMaker, count_nothing, sources_of
 from trainer import InputError
 from trainer.config import DataConfig
-from trainer.data.cache import Cache, open_dataset, open_squares, shrink_mask
+from trainer.data.cache import Cache, Uncached, open_dataset, open_squares, shrink_mask
 from trainer.data.dataset import find_samples, plan
 from trainer.data.files import read_image, read_mask, write_mask
 from trainer.data.sample import Sample
@@ -193,3 +193,35 @@ def test_shares_leave_ignored_pixels_out(make_voc: VocMaker, tmp_path: Path) -> 
         write_mask(file, mask)
     sources = plan(DataConfig(root=str(root), classes=["cat"]), tmp_path / "cache", count_nothing)
     assert open_dataset(sources, 16, tmp_path / "cache", count_nothing).shares() == [0.75, 0.25]
+
+
+# ------------------------------------------------------------------------------------------------ too little disk
+
+
+def test_without_disk_the_files_are_read_each_time(
+    make_voc: VocMaker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    samples = find_samples([make_voc("a", "b", "c", classes=3)]).samples
+    cached = opened(samples, tmp_path / "cache")
+    monkeypatch.setattr("trainer.data.cache.RESERVE_BYTES", 1 << 62)
+    squares, warnings = open_squares(sources_of(samples), 32, tmp_path / "full", count_nothing)
+    assert isinstance(squares, Uncached)
+    assert str(tmp_path / "full") in warnings[0]
+    for mine, theirs in zip(squares.read([2, 0]), cached.read([2, 0]), strict=True):
+        assert torch.equal(mine, theirs)
+        assert mine.stride() == theirs.stride()
+    assert np.array_equal(squares.facts, cached.facts)
+    again, warnings = open_squares(sources_of(samples), 32, tmp_path / "full", count_nothing)
+    assert isinstance(again, Uncached)
+    assert len(warnings) == 1
+
+
+def test_problems_of_folders_and_files_in_one_list(make_voc: VocMaker, tmp_path: Path) -> None:
+    root = make_voc("a", "b", "c")
+    (root / "SegmentationClassPNG" / "a.png").unlink()
+    (root / "JPEGImages" / "b.jpg").write_bytes(b"broken")
+    sources = plan(DataConfig(root=str(root)), tmp_path / "cache", count_nothing)
+    with pytest.raises(InputError) as error:
+        open_dataset(sources, 32, tmp_path / "cache", count_nothing)
+    lines = str(error.value).splitlines()
+    assert ["a.jpg" in lines[0], "b.jpg" in lines[1], len(lines)] == [True, True, 2]

@@ -59,6 +59,10 @@ class DataConfig:
     """Random changes to training pictures: light = flip, small shifts and colours; strong = also larger turns and
     zooms, blur."""
 
+    sampling: Literal["even", "foreground"] = "even"
+    """even: each training picture once an epoch. foreground: as many pictures an epoch, but those that hold a rare
+    class, or anything at all where most are empty, more often than the others."""
+
     drop_last: bool = False
     """Leave out each epoch's last batch where it is short and not the only one. By default it trains with the weight
     of its true size."""
@@ -119,11 +123,18 @@ class LossConfig:
     cross_entropy: float = 0.5
     """Weight of the cross-entropy that is added to Dice loss; 0 for Dice alone."""
 
+    class_weights: list[float] | Literal["auto"] | None = None
+    """Weights of the classes in the cross-entropy, the background's first. auto: 1 / sqrt(share of the pixels). Unset:
+    all alike. Dice counts each class alike anyway."""
+
     smooth: float = 1.0
     """Pixels added to both sides of the Dice ratio, so that an empty mask has a defined loss."""
 
     def __post_init__(self) -> None:
         _require(self.cross_entropy >= 0, "loss.cross_entropy", self.cross_entropy, "0 or more")
+        weights = self.class_weights if isinstance(self.class_weights, list) else [1.0]
+        usable = min(weights, default=0) >= 0 and max(weights, default=0) > 0
+        _require(usable, "loss.class_weights", self.class_weights, "a weight of 0 or more for each class, or auto")
         _require(self.smooth > 0, "loss.smooth", self.smooth, "more than 0 pixels")
 
 

@@ -62,7 +62,7 @@ def evaluate(
         places = range(start, min(start + CHUNK, len(data.samples)))
         images, small_masks = data.squares.read([data.rows[place] for place in places])
         logits = network_logits(segmenter, images.to(device))
-        terms = loss_terms(logits, small_masks.to(device))
+        terms = loss_terms(logits, small_masks.to(device), class_weights(loss, device))
         losses[list(places)] = image_losses(terms, loss.smooth, loss.cross_entropy).double()
         for row, place in enumerate(places):
             mask = torch.from_numpy(data.samples[place].read_mask(data.values)).to(device)
@@ -72,6 +72,12 @@ def evaluate(
     confusion, losses, seen = (add(value) for value in (confusion, losses, seen))
     assert bool((seen == 1).all()), f"validation saw samples {seen.tolist()} times"
     return Evaluation(scores(confusion, segmenter.contract.class_names), float(losses.mean()), len(data.samples))
+
+
+def class_weights(loss: LossConfig, device: torch.device) -> Tensor | None:
+    """The weights of the classes as float32 [K], None where all are alike."""
+    assert loss.class_weights != "auto"  # the numbers stand there once the data are known
+    return torch.tensor(loss.class_weights, device=device) if loss.class_weights else None
 
 
 def network_logits(segmenter: Segmenter, squares: Tensor) -> Tensor:
