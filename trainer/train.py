@@ -3,6 +3,7 @@
 accelerate launch trainer/train.py --config configs/cats.yaml --data.root DIR [--key value ...]
 """
 
+import dataclasses
 import functools
 import os
 import shlex
@@ -57,6 +58,7 @@ def train(config: Config, display: Display, speaks: bool) -> int:
     # ---------------------------------------------------------------- processes and pixels
     from trainer.data.cache import open_dataset
     from trainer.engine import hardware
+    from trainer.model.loss import settled
 
     accelerator = hardware.start(config.train.mixed_precision, config.train.threads)
     dataset = open_dataset(sources, config.data.image_size, MLRUNS / "cache", display.counting)
@@ -68,6 +70,7 @@ def train(config: Config, display: Display, speaks: bool) -> int:
     )
 
     # ---------------------------------------------------------------- model
+    config = dataclasses.replace(config, loss=settled(config.loss, dataset.pixels().tolist()))
     segmenter = make_segmenter(config, dataset)
     machine = hardware.describe(accelerator)
     display.say("  ".join(f"{key.removeprefix('hardware.')} {value}" for key, value in machine.items() if value))
@@ -77,11 +80,13 @@ def train(config: Config, display: Display, speaks: bool) -> int:
     from trainer.engine.loop import IdleWatcher, Interrupted, Loop
     from trainer.engine.reporter import Reporter
 
-    validation = ValidationSet(dataset.samples(dataset.split.val), dataset.split.val, dataset.cache, sources.table)
+    validation = ValidationSet(dataset.samples(dataset.split.val), dataset.split.val, dataset.squares, sources.values)
     run = start_run(config, dataset, machine, tracked, display) if speaks else None
     stop = catch_signals()
     try:
-        loop = Loop(config, accelerator, segmenter, dataset.cache, dataset.split.train, validation, lambda: bool(stop))
+        loop = Loop(
+            config, accelerator, segmenter, dataset.squares, dataset.split.train, validation, lambda: bool(stop)
+        )
         if run:
             memory = functools.partial(hardware.memory_gib, accelerator)
             loop.fit(Reporter(run, display, validation, config.tracking.watch, loop.sampler, loop.total_steps, memory))
@@ -170,6 +175,7 @@ def make_segmenter(config: Config, dataset: "Dataset") -> "Segmenter":
 
 def start_run(config: Config, dataset: "Dataset", machine: dict[str, str], reachable: bool, display: Display) -> "Run":
     """Make the run folder and tell the journal all that is known before the first step."""
+    from trainer.engine.reporter import training_pictures
     from trainer.tracking.run import Run, new_run_folder, versions
 
     if reachable:
@@ -194,6 +200,7 @@ def start_run(config: Config, dataset: "Dataset", machine: dict[str, str], reach
         run.dataset(dataset.title, dataset.digest, context, {"samples": len(rows)})
     for file in ("config.yaml", "split.json"):
         run.artifact(folder / file)
+    run.picture("augmented", training_pictures(dataset.squares, dataset.split.train, config), 0)
     run.status("running", step=0, epoch=0)
     return run
 

@@ -1,15 +1,16 @@
 """What the main process does with the events of training: display, run, pictures, checkpoints."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
 
-from trainer.data.cache import read_sample_mask, shrink_image
-from trainer.data.files import read_image
+from trainer.config import Config
+from trainer.data.augment import augment
+from trainer.data.cache import Squares, shrink_image
 from trainer.data.sampler import Sampler
 from trainer.drawing.display import Display
-from trainer.drawing.figures import shrink_to_panel, watch_picture
+from trainer.drawing.figures import contact_sheet, shrink_to_panel, watch_picture
 from trainer.engine.checkpoint import Checkpoint, CheckpointFolder, Position
 from trainer.engine.evaluate import Evaluation, ValidationSet, network_logits
 from trainer.model.segmenter import Segmenter
@@ -72,13 +73,34 @@ class Reporter:
         segmenter.eval()
         for place in self.watched:
             sample = self.validation.samples[place]
-            picture = watch_panel(segmenter, read_image(sample.image), read_sample_mask(sample, self.validation.table))
+            picture = watch_panel(segmenter, sample.read_image(), sample.read_mask(self.validation.values))
             self.run.picture(f"watch/{picture_key(sample.name)}", picture, step)
 
     def save(self, checkpoint: Checkpoint) -> None:
         self.checkpoints.save(checkpoint.segmenter, checkpoint.optimizer, checkpoint.best, checkpoint.position)
         position = checkpoint.position
         self.run.status("running", step=position.step, epoch=position.step / self.steps_per_epoch)
+
+
+def training_pictures(squares: Squares, rows: Sequence[int], config: Config) -> np.ndarray:
+    """What the network sees, with its masks, uint8 RGB: a row for each of a few pictures, plain and in four epochs.
+
+    `rows` of `squares` train.
+    """
+    chosen = sorted({rows[int(place)] for place in np.linspace(0, len(rows) - 1, 5)})
+    images, masks = squares.read(chosen)
+    columns = [(images.float(), masks)]
+    if config.data.augment != "off":
+        columns += [augment(images, masks, config.data.augment, config.train.seed, epoch, chosen) for epoch in range(4)]
+    return contact_sheet(
+        [
+            [
+                (image.permute(1, 2, 0).round().to(torch.uint8).numpy(), mask.numpy())
+                for image, mask in zip(*column, strict=True)
+            ]
+            for column in columns
+        ]
+    )
 
 
 def watch_panel(segmenter: Segmenter, image: np.ndarray, mask: np.ndarray) -> np.ndarray:
