@@ -29,7 +29,8 @@ RUN = ["--train.epochs", str(STEPS // 2), "--train.eval_every", "40", "--train.t
 RUN += ["--train.mixed_precision", "no", "--tracking.watch", "2"]
 TIMED = ("time/", "train/images_per_second")
 USER, PASSWORD, TOKEN = "someone-of-ours", "pa55word-of-ours", "t0ken-of-ours"
-ENDS_WITHIN_S = 120  # generous: a busy machine is slow, a training that waits for a server is far slower
+ENDS_WITHIN_S = 180  # generous: a busy machine is slow, a training that waits for a server is far slower
+pytestmark = pytest.mark.timeout(900)
 
 
 @pytest.fixture(scope="module")
