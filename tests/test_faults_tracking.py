@@ -236,6 +236,22 @@ def send_from_elsewhere(program: Program, folder: Path, server: Server, tmp_path
     return moved
 
 
+def test_down_from_start_to_end(
+    server: Server, data: Path, golden: dict[str, Any], tmp_path: Path, fault_trial: Any
+) -> None:
+    program = Program(tmp_path / "program")
+    with fault_trial(12, "server down, not required: trained, sent later"):
+        nowhere = "http://127.0.0.1:9"
+        training = Training(program, data, "--tracking.required", "false", MLFLOW_TRACKING_URI=nowhere)
+        said = training.end()
+        (folder,) = program.run_folders()
+        assert f"python trainer/sync.py {folder}" in said
+        assert untimed(journal_points(folder)) == golden
+        sent = program.python("sync", MLFLOW_TRACKING_URI=server.uri)
+        assert sent.returncode == 0, sent.stderr
+        check_complete(server.store, folder)
+
+
 OPEN_AND_SEND = """
 import sys, time
 from pathlib import Path
