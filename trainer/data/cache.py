@@ -13,8 +13,8 @@ import json
 import os
 import shutil
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Protocol
 
@@ -23,15 +23,16 @@ import torch
 from filelock import FileLock
 
 from trainer import InputError
+from trainer.data.check import Report, all_errors, check_samples
 from trainer.data.classes import check_values
 from trainer.data.dataset import Sources, Split, dataset_digest, raise_all
-from trainer.data.examine import FACTS, Findings, Progress, digest, examine_all
+from trainer.data.examine import FACTS, Progress, digest, examine_all, on_all_cores
+from trainer.data.finding import WARNING, Finding
 from trainer.data.sample import Sample
-from trainer.data.suggest import suggest_colours
 from trainer.data.values import ValueMap
 from trainer.model.segmenter import resize_images
 
-FORMAT = 2  # raise it when the same files give other arrays
+FORMAT = 3  # raise it when the same files give other arrays
 RESERVE_BYTES = 1_000_000_000
 """What a cache must leave free on its disk: checkpoints go there too."""
 
@@ -143,8 +144,7 @@ def _hash(samples: Sequence[Sample], progress: Progress) -> list[str]:
         finally:
             advance()
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        return list(pool.map(one, samples))
+    return on_all_cores(one, samples)
 
 
 def _build(target: Path, sources: Sources, size: int, progress: Progress) -> None:
@@ -156,7 +156,7 @@ def _build(target: Path, sources: Sources, size: int, progress: Progress) -> Non
         facts = np.lib.format.open_memmap(partial / "facts.npy", "w+", FACTS, (count,))
         free = shutil.disk_usage(partial).free
         if sources.problems or free - count * size * size * 4 < RESERVE_BYTES:
-            findings = examine_all(sources.samples, sources.values, facts, progress)
+            faults = examine_all(sources.samples, sources.values, facts, progress)
         else:
             images = np.lib.format.open_memmap(partial / "images.npy", "w+", np.uint8, (count, size, size, 3))
             masks = np.lib.format.open_memmap(partial / "masks.npy", "w+", np.uint8, (count, size, size))
@@ -164,26 +164,15 @@ def _build(target: Path, sources: Sources, size: int, progress: Progress) -> Non
             def keep(index: int, image: np.ndarray, mask: np.ndarray) -> None:
                 images[index], masks[index] = shrink_image(image, size), shrink_mask(mask, size)
 
-            findings = examine_all(sources.samples, sources.values, facts, progress, keep)
+            faults = examine_all(sources.samples, sources.values, facts, progress, keep)
             images.flush()
             masks.flush()
-        raise_all([*sources.problems, *all_problems(findings, sources.names)])
+        if sources.problems or faults.problems or faults.coloured:
+            raise_all([error.text for error in all_errors(sources, faults, facts)])
         facts.flush()
         partial.rename(target)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-
-
-def all_problems(findings: Findings, names: tuple[str, ...] | None) -> list[str]:
-    """What could not be read, a line each; unknown colours of all masks together, with the option to paste."""
-    if not findings.coloured:
-        return findings.problems
-    others = f" and {len(findings.coloured) - 1} more" if len(findings.coloured) > 1 else ""
-    return [
-        *findings.problems,
-        f"{findings.coloured[0]}{others}: colour pictures, not class ids. Save them as palette or grey PNGs, or say "
-        f"what the colours mean\n  {suggest_colours(findings.colours, names)}",
-    ]
 
 
 def shrink_image(image: np.ndarray, size: int) -> np.ndarray:
@@ -204,11 +193,15 @@ class Dataset:
 
     sources: Sources
     squares: Squares
+    size: int
+    """Side of the squares in pixels."""
+
     names: tuple[str, ...]
     """K class names, the background's first."""
 
     digest: str
-    warnings: list[str]
+    warnings: list[Finding]
+    """What was noticed while the data was opened."""
 
     @property
     def title(self) -> str:
@@ -232,6 +225,12 @@ class Dataset:
         pixels = self.pixels()
         return [float(count) for count in pixels / max(1, pixels.sum())]
 
+    @cached_property
+    def report(self) -> Report:
+        """What the data is, and what in it may be wrong."""
+        report = check_samples(self.sources, self.squares.facts, self.names, self.size)
+        return Report(report.summary, [*self.warnings, *report.findings])
+
     def write_split(self, path: Path) -> None:
         """Who trained and who validated, by name."""
         parts = {part: [one.name for one in self.samples(getattr(self.split, part))] for part in ("train", "val")}
@@ -244,4 +243,5 @@ def open_dataset(sources: Sources, size: int, folder: Path, progress: Progress) 
     names, more = check_values(sources.samples, squares.facts, sources.names, sources.values)
     digests = [digest.decode() for digest in squares.facts["digest"]]
     identity = dataset_digest(digests, sources.split, names, sources.values)
-    return Dataset(sources, squares, names, identity, [*sources.notes, *warnings, *more])
+    notes = [Finding(WARNING, "note", note) for note in (*sources.notes, *warnings, *more)]
+    return Dataset(sources, squares, size, names, identity, notes)
