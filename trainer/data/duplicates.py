@@ -1,14 +1,16 @@
 """The same picture more than once: alike to the last pixel, or saved again with another size, quality or brightness."""
 
+import itertools
 from collections.abc import Iterator
 
 import numpy as np
 
 APART = 12, 6, 3, 1
 """Bits of 64 in which the difference hashes of near-duplicates may differ: flat parts of a picture flip them. The later
-ones are for sets of one scene, where more than MOST_CANDIDATES of all pairs would have to be compared."""
+ones are for large sets of one scene, where otherwise more than MOST_COMPARED pairs would have to be compared."""
 
-MOST_CANDIDATES = 0.02
+MOST_COMPARED = 10_000_000
+"""Pairs whose thumbnails are compared: about a minute."""
 
 LEAST_CORRELATION = 0.985
 MOST_RESIDUAL = 8.0
@@ -35,16 +37,22 @@ def near_pairs(first: np.ndarray, second: np.ndarray) -> Iterator[tuple[int, int
     """
     hashes = [difference_hash(thumbnails) for thumbnails in (first, second)]
     rows, columns = TILE
-    for row in range(0, len(first), rows):
-        here = hashes[0][row : row + rows, None]
-        for column in range(0, len(second), columns):
-            apart = np.bitwise_count(here ^ hashes[1][None, column : column + columns])
-            most = next((most for most in APART if (apart <= most).mean() < MOST_CANDIDATES), APART[-1])
-            left, right = np.divmod(np.flatnonzero(apart <= most), apart.shape[1])  # np.nonzero is slow
-            for start in range(0, len(left), columns):  # sets of one scene have many candidates
-                chosen = left[start : start + columns] + row, right[start : start + columns] + column
-                alike = same_picture(first[chosen[0]], second[chosen[1]])
-                yield from zip(chosen[0][alike].tolist(), chosen[1][alike].tolist(), strict=True)
+    tiles = list(itertools.product(range(0, len(first), rows), range(0, len(second), columns)))
+    for row, column in tiles:
+        apart = np.bitwise_count(hashes[0][row : row + rows, None] ^ hashes[1][None, column : column + columns])
+        left, right = _closest(apart, MOST_COMPARED // len(tiles) + 1)
+        for start in range(0, len(left), columns):
+            chosen = left[start : start + columns] + row, right[start : start + columns] + column
+            alike = same_picture(first[chosen[0]], second[chosen[1]])
+            yield from zip(chosen[0][alike].tolist(), chosen[1][alike].tolist(), strict=True)
+
+
+def _closest(apart: np.ndarray, most: int) -> tuple[np.ndarray, np.ndarray]:
+    """Rows and columns of at most `most` pairs whose hashes, `apart` [R, C] bits, are near each other."""
+    limit = next((bits for bits in APART if np.count_nonzero(apart <= bits) <= most), APART[-1])
+    chosen = np.flatnonzero(apart <= limit)  # np.nonzero is slow
+    chosen = chosen[:: -(-len(chosen) // most) or 1]
+    return chosen // apart.shape[1], chosen % apart.shape[1]
 
 
 def difference_hash(thumbnails: np.ndarray) -> np.ndarray:
