@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from PIL import ExifTags, Image, ImageEnhance
 
-from tests.conftest import box_mask, count_nothing, smooth_picture
+from tests.conftest import box_mask, count_nothing
 from trainer.config import DataConfig
 from trainer.data.check import Report, check_folders
 from trainer.data.dataset import plan
@@ -37,8 +37,7 @@ class Folder:
         for part in ("JPEGImages", "SegmentationClassPNG"):
             (self.root / part).mkdir(parents=True)
         for number in range(COUNT):
-            image = Image.fromarray(smooth_picture(HEIGHT, WIDTH, seed=100 + number))
-            image.save(self.root / "JPEGImages" / f"p{number:02}.jpg", quality=95)
+            picture(HEIGHT, WIDTH, seed=number).save(self.root / "JPEGImages" / f"p{number:02}.jpg", quality=95)
             write_mask(self.mask(f"p{number:02}"), box_mask(HEIGHT, WIDTH, number, len(self.classes) + 1))
         self.name_classes(*self.classes)
         sources = plan(DataConfig(root=str(self.root)), self.root, count_nothing)
@@ -75,6 +74,12 @@ class Folder:
         """The picture and mask of `source` in the place of `target`'s."""
         shutil.copy(self.image(source), self.image(target))
         shutil.copy(self.mask(source), self.mask(target))
+
+
+def picture(height: int, width: int, seed: int) -> Image.Image:
+    """Soft spots of all colours: no two seeds are alike, and JPEG and resizing leave them as they are."""
+    spots = np.random.default_rng(seed).integers(0, 256, (6, 7, 3), dtype=np.uint8)
+    return Image.fromarray(spots).resize((width, height), Image.Resampling.BICUBIC)
 
 
 Plant = Callable[[Folder], Path]
@@ -200,10 +205,10 @@ def leak_in_other_format(folder: Folder) -> Path:
 
 def near(folder: Folder, change: Callable[[Image.Image], Image.Image], quality: int) -> Path:
     """The picture of a training sample, changed, validates."""
-    picture = change(Image.fromarray(folder.pixels(folder.train[2])))
-    ids = Image.fromarray(folder.ids(folder.train[2])).resize(picture.size, Image.Resampling.NEAREST)
+    changed = change(Image.fromarray(folder.pixels(folder.train[2])))
+    ids = Image.fromarray(folder.ids(folder.train[2])).resize(changed.size, Image.Resampling.NEAREST)
     write_mask(folder.mask(folder.val[1]), np.array(ids))
-    return folder.replace_image(folder.val[1], picture, quality=quality)
+    return folder.replace_image(folder.val[1], changed, quality=quality)
 
 
 def duplicate(folder: Folder) -> Path:
@@ -336,7 +341,7 @@ def labelme_folder(root: Path, count: int = 10) -> Path:
     root.mkdir(parents=True)
     (root / "labels.txt").write_text("__ignore__\n_background_\ncat\n")
     for number in range(count):
-        Image.fromarray(smooth_picture(HEIGHT, WIDTH, 200 + number)).save(root / f"l{number}.jpg", quality=95)
+        picture(HEIGHT, WIDTH, 200 + number).save(root / f"l{number}.jpg", quality=95)
         points = [[10 + number, 10], [80, 20 + number], [50, 80]]
         change_labelme(root / f"l{number}.json", "cat", points, f"l{number}.jpg")
     return root

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.conftest import count_nothing, smooth_picture
+from tests.conftest import count_nothing
 from tests.planted import (
     COUNT,
     ERRORS,
@@ -21,6 +21,7 @@ from tests.planted import (
     check,
     cut,
     labelme_folder,
+    picture,
 )
 from tests.program import Program
 from trainer import InputError
@@ -176,10 +177,10 @@ def grey(root: Path) -> None:
 def turned(root: Path) -> None:
     folder = Folder(root)
     for number, stem in enumerate([*folder.train, *folder.val]):
-        picture = Image.fromarray(folder.pixels(stem)).transpose(Image.Transpose.ROTATE_90)
+        stored = Image.fromarray(folder.pixels(stem)).transpose(Image.Transpose.ROTATE_90)
         block = Image.Exif()
         block[0x112] = 6
-        folder.replace_image(stem, picture, exif=block, quality=90 + number % 5)
+        folder.replace_image(stem, stored, exif=block, quality=90 + number % 5)
 
 
 def negatives(root: Path) -> None:
@@ -233,8 +234,7 @@ def test_two_clean_folders(tmp_path: Path) -> None:
     assert {kind for _, kind in told(report)} <= {"leak", "duplicate"}
     assert len(report.findings) == COUNT
     for number, file in enumerate(sorted((two.root / "JPEGImages").iterdir())):
-        picture = Image.fromarray(smooth_picture(HEIGHT, WIDTH, seed=900 + number))
-        two.replace_image(file.stem, picture, quality=95)
+        two.replace_image(file.stem, picture(HEIGHT, WIDTH, seed=900 + number), quality=95)
     assert check(one.root, two.root).findings == []
 
 

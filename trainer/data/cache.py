@@ -4,10 +4,11 @@ A folder `mlruns/cache/<key>/` holds images.npy uint8 [N, S, S, 3], masks.npy ui
 comes from the contents of all files, so a changed picture makes another folder. A folder appears by renaming a
 finished one: it is there whole or not at all.
 
-Rows are read with `pread`, not through a memory map: the pages of a map count as the process's memory, which would
-then grow with the number of pictures.
+Rows are read and written with `pread` and `pwrite`, not through a memory map: the pages of a map count as the process's
+memory, which would then grow with the number of pictures.
 """
 
+import errno
 import hashlib
 import json
 import os
@@ -40,14 +41,25 @@ RESERVE_BYTES = 1_000_000_000
 class Rows:
     """The rows of an array in an .npy file, read where they are asked for. Safe from any thread."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, writable: bool = False) -> None:
         with path.open("rb") as file:
             version = np.lib.format.read_magic(file)
             assert version == (1, 0)
             self.shape, _, self.dtype = np.lib.format.read_array_header_1_0(file)
             self.start = file.tell()
         self.row_bytes = int(np.prod(self.shape[1:])) * self.dtype.itemsize
-        self.descriptor = os.open(path, os.O_RDONLY)
+        self.descriptor = os.open(path, os.O_RDWR if writable else os.O_RDONLY)
+
+    @classmethod
+    def make(cls, path: Path, shape: tuple[int, ...]) -> "Rows":
+        """A new file for uint8 rows of this shape, to be filled."""
+        np.lib.format.open_memmap(path, "w+", np.uint8, shape, version=(1, 0))
+        return cls(path, writable=True)
+
+    def __setitem__(self, row: int, value: np.ndarray) -> None:
+        content = np.ascontiguousarray(value, self.dtype).data
+        if os.pwrite(self.descriptor, content, self.start + row * self.row_bytes) < self.row_bytes:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     def __getitem__(self, row: int) -> np.ndarray:
         content = os.pread(self.descriptor, self.row_bytes, self.start + int(row) * self.row_bytes)
@@ -59,6 +71,10 @@ class Rows:
         for place, row in enumerate(rows):
             result[place] = self[row]
         return result
+
+    def sync(self) -> None:
+        """Wait until what was written is on the disk."""
+        os.fsync(self.descriptor)
 
     def __del__(self) -> None:
         os.close(self.descriptor)
@@ -158,19 +174,21 @@ def _build(target: Path, sources: Sources, size: int, progress: Progress) -> Non
         if sources.problems or free - count * size * size * 4 < RESERVE_BYTES:
             faults = examine_all(sources.samples, sources.values, facts, progress)
         else:
-            images = np.lib.format.open_memmap(partial / "images.npy", "w+", np.uint8, (count, size, size, 3))
-            masks = np.lib.format.open_memmap(partial / "masks.npy", "w+", np.uint8, (count, size, size))
+            images = Rows.make(partial / "images.npy", (count, size, size, 3))
+            masks = Rows.make(partial / "masks.npy", (count, size, size))
 
             def keep(index: int, image: np.ndarray, mask: np.ndarray) -> None:
                 images[index], masks[index] = shrink_image(image, size), shrink_mask(mask, size)
 
             faults = examine_all(sources.samples, sources.values, facts, progress, keep)
-            images.flush()
-            masks.flush()
+            images.sync()
+            masks.sync()
         if sources.problems or faults.problems or faults.coloured:
             raise_all([error.text for error in all_errors(sources, faults, facts)])
         facts.flush()
         partial.rename(target)
+    except OSError as error:
+        raise InputError(f"{target}: cannot be written ({error.strerror or error}); free some space") from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 

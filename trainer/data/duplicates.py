@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-APART = 12, 6, 3, 1
+APART = 10, 6, 3, 1
 """Bits of 64 in which the difference hashes of near-duplicates may differ: flat parts of a picture flip them. The later
 ones are for large sets of one scene, where otherwise more than MOST_COMPARED pairs would have to be compared."""
 
@@ -13,11 +13,14 @@ MOST_COMPARED = 10_000_000
 """Pairs whose thumbnails are compared: about a minute."""
 
 LEAST_CORRELATION = 0.985
-MOST_RESIDUAL = 8.0
+MOST_RESIDUAL = 5.0
 """Grey levels (RMS) that the thumbnails of near-duplicates differ by once brightness and contrast are made equal."""
 
 LEAST_CONTRAST = 2.0
 """Grey levels (standard deviation); the thumbnail of a flatter picture says too little."""
+
+BRIGHTEST, LEAST_USED = 240, 0.5
+"""Grey level from which cells are left out, and the share of cells that must be left."""
 
 TILE = 64, 4096
 """Hashes of two sides that are compared at a time: 2 MiB, which stay near the core."""
@@ -65,10 +68,13 @@ def difference_hash(thumbnails: np.ndarray) -> np.ndarray:
 def same_picture(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """bool [P] for P pairs of thumbnails, uint8 [P, 16, 16]: whether one is the other, brighter or darker perhaps."""
     flat = [one.reshape(len(one), -1).astype(np.float32) for one in (first, second)]
-    centred = [one - one.mean(axis=1, keepdims=True) for one in flat]
-    spreads = [one.std(axis=1) for one in flat]
+    used = (flat[0] < BRIGHTEST) & (flat[1] < BRIGHTEST)  # what was white before cannot get brighter
+    share = used.mean(axis=1, keepdims=True)
+    share[share < LEAST_USED] = np.inf
+    centred = [(one - (one * used).mean(axis=1, keepdims=True) / share) * used for one in flat]
+    spreads = [np.sqrt((one**2).mean(axis=1) / share[:, 0]) for one in centred]
     least = np.minimum(*spreads)
-    product = (centred[0] * centred[1]).mean(axis=1)
+    product = (centred[0] * centred[1]).mean(axis=1) / share[:, 0]
     correlation = product / np.maximum(spreads[0] * spreads[1], 1e-6)
     residual = least * np.sqrt(np.maximum(0, 1 - correlation**2))
     return (least >= LEAST_CONTRAST) & (correlation >= LEAST_CORRELATION) & (residual <= MOST_RESIDUAL)
