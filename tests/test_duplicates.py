@@ -81,6 +81,11 @@ def test_other_pictures_are_not_the_same() -> None:
     first = thumbnails(100)
     flat = np.full((2, 16, 16), 90, np.uint8)  # of one colour: alike, and nothing to tell them apart by
     assert not same_picture(flat[:1], flat[1:]).any()
+    specks = 90 + (first > 127).astype(np.uint8)
+    assert not same_picture(specks, specks).any()
+    faint = 90 + first // 12
+    assert same_picture(faint, first).any()
+    assert not same_picture(faint[:-1], first[:-1] // 2 + first[1:] // 2).any()
     mirrored, negative = first[:, :, ::-1], 255 - first
     assert not same_picture(first, mirrored).any()
     assert not same_picture(first, negative).any()
