@@ -12,7 +12,7 @@ import sys
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal, NoReturn
+from typing import Any, Literal, NoReturn, get_args, get_type_hints
 
 import yaml
 from jsonargparse import ArgumentError, ArgumentParser, Namespace, set_parsing_settings
@@ -293,6 +293,22 @@ def parse(arguments: list[str] | None = None) -> Config:
         _fail(parser, str(error).replace('"<unicode string>"', " or ".join(files)))
     except UnicodeDecodeError:
         _fail(parser, "--config: not a text file in UTF-8")
+
+
+def data_config(**keys: Any) -> DataConfig:
+    """Settings of the data alone, checked as those of train.py are; value_map may be YAML text. Raises InputError."""
+    value_map = keys.get("value_map")
+    if isinstance(value_map, str):
+        try:
+            keys["value_map"] = yaml.safe_load(value_map)
+        except yaml.YAMLError:
+            keys["value_map"] = None
+        entries = keys["value_map"]
+        named = isinstance(entries, dict) and all(isinstance(name, str) for name in entries.values())
+        _require(named, "data.value_map", value_map, "values and names, such as {0: background, 255: cat}")
+    layouts = get_args(get_type_hints(DataConfig)["layout"])
+    _require(keys.get("layout", "auto") in layouts, "data.layout", keys.get("layout"), f"one of {', '.join(layouts)}")
+    return DataConfig(**keys)
 
 
 def _frozen(parser: ArgumentParser, namespace: Any) -> Config:

@@ -1,5 +1,6 @@
-"""Make a data folder.
+"""Make a data folder, or tell what is in one and what is wrong with it.
 
+python trainer/prepare.py check DIR [DIR ...] [--json FILE]
 python trainer/prepare.py labelme ANNOTATED OUT --labels labels.txt
 python trainer/prepare.py synthetic OUT --count 200
 """
@@ -8,14 +9,16 @@ import argparse
 import shlex
 import sys
 from pathlib import Path
+from typing import Any
 
 from trainer import InputError
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Returns the exit code: 0 done, 2 wrong usage or data."""
-    parser = argparse.ArgumentParser(prog="prepare.py", description="Make a data folder.")
-    commands = parser.add_subparsers(required=True, metavar="labelme | synthetic")
+    parser = argparse.ArgumentParser(prog="prepare.py", description="Make a data folder, or check one.")
+    commands = parser.add_subparsers(required=True, metavar="check | labelme | synthetic")
+    _add_check(commands)
     labelme = commands.add_parser("labelme", help="turn Labelme's JSON files into masks")
     labelme.add_argument("annotated", type=Path, help="folder with the images and the JSON files")
     labelme.add_argument("out", type=Path, help="folder to make")
@@ -39,6 +42,44 @@ def main(arguments: list[str] | None = None) -> int:
     except InputError as error:
         print(f"prepare.py: {error}", file=sys.stderr)
         return 2
+
+
+def _add_check(commands: Any) -> None:
+    check = commands.add_parser("check", help="tell what a data folder holds and what is wrong with it")
+    check.add_argument("folders", nargs="+", metavar="DIR", help="folder with labelled pictures, as for data.root")
+    check.add_argument("--json", metavar="FILE", help="write the report as JSON; - writes it to standard output alone")
+    for key, kind in (("val_fraction", float), ("fold", int), ("image_size", int), ("layout", str)):
+        check.add_argument(f"--{key}", type=kind, help=f"as data.{key} in training")
+    check.add_argument("--classes", nargs="+", help="as data.classes in training: the names, the one with id 1 first")
+    check.add_argument("--value_map", help="as data.value_map in training, such as '{0: background, 255: cat}'")
+    check.set_defaults(command=check_data)
+
+
+def check_data(options: argparse.Namespace) -> int:
+    from trainer.config import MLRUNS, data_config
+    from trainer.data.check import check_folders
+    from trainer.drawing.display import Display
+    from trainer.drawing.report import show_report
+
+    keys = ("val_fraction", "fold", "image_size", "layout", "classes", "value_map")
+    given = {key: getattr(options, key) for key in keys if getattr(options, key) is not None}
+    config = data_config(root=options.folders, **given)
+    display = Display(quiet=options.json == "-")
+    report = check_folders(config, MLRUNS / "cache", display.counting)
+    if options.json == "-":
+        print(report.to_json())
+    else:
+        show_report(report, display)
+        if options.json:
+            write_text(Path(options.json), report.to_json())
+    return 2 if report.of("error") else 0
+
+
+def write_text(file: Path, text: str) -> None:
+    try:
+        file.write_text(text + "\n", encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"--json {file}: cannot be written ({error.strerror}); give another file") from error
 
 
 def convert(options: argparse.Namespace) -> int:

@@ -71,7 +71,7 @@ def read_mask(path: Path, content: bytes | None = None) -> np.ndarray:
         ids = values.astype(np.uint8)
     if (ids != values).any():
         raise InputError(f"{path}: mask values from {values.min()} to {values.max()}; class ids are whole, 0 to 255")
-    return ids // spread
+    return ids if spread == 1 else ids // spread
 
 
 @dataclass(frozen=True)
