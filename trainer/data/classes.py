@@ -21,7 +21,7 @@ def named_classes(roots: Sequence[Path], configured: Sequence[str] | None) -> tu
         return (BACKGROUND, *names)
     found: dict[tuple[str, ...], Path] = {}
     for root in roots:
-        file = root / "class_names.txt"
+        file = (root if root.is_dir() else root.parent) / "class_names.txt"  # data.root may be a CSV list
         if file.is_file():
             names = [name for name in read_lines(file) if name not in (*BACKGROUNDS, "__ignore__")]
             if len(set(names)) < len(names) or not 0 < len(names) < UNMAPPED:
