@@ -26,7 +26,7 @@ from trainer import InputError
 from trainer.data.classes import check_values
 from trainer.data.dataset import Sources, Split, dataset_digest, raise_all
 from trainer.data.examine import FACTS, Findings, Progress, digest, examine_all
-from trainer.data.sample import Sample
+from trainer.data.sample import LOSSY, Sample
 from trainer.data.suggest import suggest_colours
 from trainer.data.values import ValueMap
 from trainer.model.segmenter import resize_images
@@ -179,10 +179,12 @@ def all_problems(findings: Findings, names: tuple[str, ...] | None) -> list[str]
     if not findings.coloured:
         return findings.problems
     others = f" and {len(findings.coloured) - 1} more" if len(findings.coloured) > 1 else ""
+    lossy = any(file.lower().endswith(LOSSY) for file in findings.coloured)
+    option = suggest_colours(findings.colours, names, lossy)
+    advice = f", or say what the colours mean\n  {option}" if option else ""
     return [
         *findings.problems,
-        f"{findings.coloured[0]}{others}: colour pictures, not class ids. Save them as palette or grey PNGs, or say "
-        f"what the colours mean\n  {suggest_colours(findings.colours, names)}",
+        f"{findings.coloured[0]}{others}: colour pictures, not class ids. Save them as palette or grey PNGs{advice}",
     ]
 
 

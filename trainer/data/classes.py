@@ -8,7 +8,7 @@ import numpy as np
 from trainer import IGNORE, InputError
 from trainer.data.files import read_lines
 from trainer.data.sample import Sample
-from trainer.data.suggest import suggest_values
+from trainer.data.suggest import EXACT, suggest_values
 from trainer.data.values import BACKGROUND, BACKGROUNDS, UNMAPPED, ValueMap
 
 
@@ -50,7 +50,7 @@ def check_values(
         first = samples[int(np.flatnonzero(facts["lossy"])[0])].mask
         raise InputError(
             f"{first} and {int(facts['lossy'].sum()) - 1} more: JPEG and WebP change the values of a mask. Save masks "
-            f"as PNG; or, if this is what the values mean, add\n  {suggest_values(total, names, noisy=True)}"
+            f"as PNG{_or_add('; or, if this is what the values mean, add', suggest_values(total, names, noisy=True))}"
         )
     if names is not None:
         return names, _check_named(samples, counts, total, found, names, values)
@@ -72,7 +72,7 @@ def _check_named(
         raise InputError(
             f"{_holders(samples, counts, strange)}: {_list(strange)} is no class; the classes are "
             f"{', '.join(f'{number} {name}' for number, name in enumerate(names))}. "
-            f"If the masks mean something else, add\n  {suggest_values(total, names, _scattered(found))}"
+            f"Repair the masks{_or_add(', or add', suggest_values(total, names, _scattered(found)))}"
         )
     missing = [name for number, name in enumerate(names) if number and number not in found]
     if len(missing) == len(names) - 1:
@@ -88,19 +88,24 @@ def _made_names(
         if _looks_scaled(total):
             raise InputError(
                 f"{_holders(samples, counts, [IGNORE])}: masks of 0 and 255 only. 255 means ignore here; if it is "
-                f"your class, add\n  {suggest_values(total, None, noisy=False)}"
+                f"your class{_or_add(', add', suggest_values(total, None, noisy=False))}"
             )
         raise InputError("data: no mask has a labelled pixel; label something in the pictures")
     if found != list(range(len(found))):
         gap = [value for value in found if value >= len(found)]
         raise InputError(
             f"{_holders(samples, counts, gap)}: mask values {_list(found)} leave gaps, so they cannot be class ids as "
-            f"they are. Repair the masks, or add\n  {suggest_values(total, None, _scattered(found))}"
+            f"they are. Repair the masks{_or_add(', or add', suggest_values(total, None, _scattered(found)))}"
         )
     made = (BACKGROUND, *(f"class_{value}" for value in found[1:]))
     return made, [
         f"the classes have no names; called {', '.join(made[1:])}. Name them with --data.classes or class_names.txt"
     ]
+
+
+def _or_add(words: str, option: str | None) -> str:
+    """The end of a message: an option to paste, where there is one."""
+    return f"{words}\n  {option}" if option else ""
 
 
 def _looks_scaled(total: np.ndarray) -> bool:
@@ -110,7 +115,7 @@ def _looks_scaled(total: np.ndarray) -> bool:
 
 def _scattered(found: list[int]) -> bool:
     """Whether there are so many values with neighbours that they are a few ones smeared by smooth edges."""
-    return len(found) > 32
+    return len(found) > EXACT
 
 
 def _holders(samples: Sequence[Sample], counts: np.ndarray, values: Iterable[int]) -> str:
