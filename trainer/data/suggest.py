@@ -18,6 +18,9 @@ SMALLEST_SHARE = 0.0004
 DEEPEST = 3
 """A value stands for a class of its own where it is so many times as frequent as some value on the way to the next."""
 
+STANDS_OUT = 5
+"""A value of a class is so many times as frequent as the values that scatter leaves, by their median."""
+
 EXACT = 32
 """Masks of more colours or values than this have smooth edges or were compressed."""
 
@@ -85,9 +88,11 @@ def _apart(first: int, second: int) -> int:
 def _peaks(total: np.ndarray) -> list[int]:
     """The values, ascending, that the others are scattered around: each with a valley before any more frequent one."""
     smooth = np.convolve(total, np.ones(5), "same")  # some compressors leave every second value out
+    scatter = np.median(smooth[smooth > 0])
+    smallest = max(SMALLEST_SHARE * total.sum(), STANDS_OUT * scatter)
     kept: list[int] = []
     for value in np.argsort(smooth, kind="stable")[::-1]:
-        if smooth[value] < SMALLEST_SHARE * total.sum() or smooth[value] == 0:
+        if smooth[value] < smallest:
             break
         near = slice(max(0, value - 2), value + 3)
         place = near.start + int(np.argmax(total[near]))
