@@ -15,6 +15,7 @@ from tests.program import Program
 from trainer.data.files import write_jpeg
 
 QUICK = ["--train.epochs", "1", "--train.threads", "1", "--tracking.enabled", "false"]
+LONGER = ["--train.epochs", "40", "--train.eval_every", "40", "--optim.lr", "0.01", "--data.augment", "off"]
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +35,7 @@ def trained(program: Program, root: Path, *options: str) -> tuple[float, list[st
     return status["best_miou"], json.loads(contract.read_text())["class_names"]
 
 
-QUICKEST = {"folders", "coco"}  # the others differ from these before the first step only
+QUICKEST = {"coco"}  # the others differ from these before the first step only
 
 
 @pytest.mark.parametrize(
@@ -76,14 +77,14 @@ KINDS: dict[str, tuple[Callable[[Path, np.ndarray], None], int, float]] = {
     "smooth colour PNG": (write_smooth_png, 3, 0.05),
     "0 and 255": (lambda file, mask: Image.fromarray(mask * 255).save(file), 2, 0),
 }  # fmt: skip
-DEFAULT = {"grey JPEG", "colour PNG"}
+DEFAULT = {"grey JPEG"}
 
 
 @pytest.mark.parametrize(
     "kind", [kind if kind in DEFAULT else pytest.param(kind, marks=pytest.mark.long) for kind in KINDS]
 )
 def test_the_line_to_paste_trains_to_the_same(kind: str, program: Program, tmp_path: Path) -> None:
-    """The same val/miou as with proper masks: exactly where nothing is lost, nearly where compression has eaten edges."""
+    """The same val/miou as with proper masks: exactly where nothing is lost, nearly where compression ate the edges."""
     write, classes, tolerance = KINDS[kind]
     made = scenes(classes=classes, ignore=False)
     proper = write_folders(tmp_path / "proper", made)
@@ -96,18 +97,17 @@ def test_the_line_to_paste_trains_to_the_same(kind: str, program: Program, tmp_p
     refused = program.train("--data.root", str(other), *QUICK)
     assert refused.returncode == 2
     (line,) = re.findall(r"^ +(--data\.value_map .*)$", refused.stderr, re.MULTILINE)
-    expected, _ = trained(program, proper)
+    expected, _ = trained(program, proper, *LONGER)
     # Placeholders come in the order of the colours; the person puts the names in, cat 1 and dog 2.
-    named = re.sub(r"class_\d", lambda found: true_name(line, found.start(), kind), line)
-    miou, names = trained(
-        program, other, *shlex.split(named), "--data.classes", "[cat, dog]" if classes == 3 else "[cat]"
-    )
+    named = re.sub(r"class_\d", lambda found: true_name(line, found.start()), line)
+    classes_named = ["--data.classes", "[cat, dog]" if classes == 3 else "[cat]"]
+    miou, names = trained(program, other, *LONGER, *shlex.split(named), *classes_named)
     assert names == list(NAMES[:classes])
-    assert expected > 0.02  # a score of 0 would equal anything
+    assert expected > 0.2  # a score of 0 would equal anything
     assert miou == expected if tolerance == 0 else abs(miou - expected) <= tolerance
 
 
-def true_name(line: str, place: int, kind: str) -> str:
+def true_name(line: str, place: int) -> str:
     """What a person answers who knows the masks: the name of the key before `place` in the line."""
     key = re.findall(r"#[0-9a-f]{6}|\d+-\d+|\d+", line[:place])[-1]
     if key.startswith("#"):

@@ -18,8 +18,9 @@ SMALLEST_SHARE = 0.0004
 DEEPEST = 3
 """A value stands for a class of its own where it is so many times as frequent as some value on the way to the next."""
 
-STANDS_OUT = 5
-"""A value of a class is so many times as frequent as the values that scatter leaves, by their median."""
+STANDS_OUT = (5, 3)
+"""A value of a class is so many times as frequent as the values that scatter leaves, by their median; the second where
+the first leaves only the background, because things are thin."""
 
 EXACT = 32
 """Masks of more colours or values than this have smooth edges or were compressed."""
@@ -86,10 +87,15 @@ def _apart(first: int, second: int) -> int:
 
 
 def _peaks(total: np.ndarray) -> list[int]:
-    """The values, ascending, that the others are scattered around: each with a valley before any more frequent one."""
+    """The values, ascending, that the others are scattered around."""
+    strict, loose = (_standing_out(total, times) for times in STANDS_OUT)
+    return strict if len(strict) > 1 else loose
+
+
+def _standing_out(total: np.ndarray, times: int) -> list[int]:
+    """The values, ascending, that stand out from the scatter, each with a valley before any more frequent one."""
     smooth = np.convolve(total, np.ones(5), "same")  # some compressors leave every second value out
-    scatter = np.median(smooth[smooth > 0])
-    smallest = max(SMALLEST_SHARE * total.sum(), STANDS_OUT * scatter)
+    smallest = max(SMALLEST_SHARE * total.sum(), times * np.median(smooth[smooth > 0]))
     kept: list[int] = []
     for value in np.argsort(smooth, kind="stable")[::-1]:
         if smooth[value] < smallest:
