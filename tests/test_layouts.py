@@ -308,7 +308,14 @@ def test_csv_mistakes_are_all_named_with_their_line(listed: Path) -> None:
         "a/scene_02.png,b/scene_02.png,trian", "./a/scene_00.png,b/scene_03.png", "a/scene_04.png,b/scene_04.png",
         "a/scene_04.bmp,b/scene_04.png",
     )  # fmt: skip
-    wanted = [(3, "a/gone.png"), (3, "b/lost.png"), (4, "no mask"), (5, "'trian'"), (6, "line 2"), (8, "suffix")]
+    wanted = [
+        (3, "a/gone.png"),
+        (3, "b/lost.png"),
+        (4, "no mask"),
+        (5, "'trian'"),
+        (6, "line 2 already"),
+        (8, "suffix"),
+    ]
     problems = found(listed).problems
     assert len(problems) == len(wanted)
     for problem, (line, part) in zip(problems, wanted, strict=True):
@@ -393,6 +400,15 @@ def test_labelmap_of_greys(tmp_path: Path) -> None:
     (root / "labelmap.txt").write_text("cat:120,120,120\ndog:240,240,240\n")
     sources = planned(root, tmp_path / "cache")
     np.testing.assert_array_equal(sources.samples[2].read_mask(sources.values), scenes(3)[2].mask % 255)
+
+
+def test_labelmap_of_greys_that_are_places_too(tmp_path: Path) -> None:
+    """A grey is what the line says, not the place of another line."""
+    root = write_folders(tmp_path, scenes(3))
+    (root / "class_names.txt").write_text("cat\ndog\n")
+    (root / "labelmap.txt").write_text("dog:2,2,2\ncat:1,1,1\n")
+    sources = planned(root, tmp_path / "cache")
+    np.testing.assert_array_equal(sources.samples[2].read_mask(sources.values), scenes(3)[2].mask)
 
 
 def test_data_value_map_wins_over_labelmap(tmp_path: Path) -> None:
