@@ -3,6 +3,7 @@
 python trainer/prepare.py check DIR [DIR ...] [--json FILE]
 python trainer/prepare.py labelme ANNOTATED OUT --labels labels.txt
 python trainer/prepare.py synthetic OUT --count 200
+python trainer/prepare.py pets OUT
 """
 
 import argparse
@@ -17,7 +18,7 @@ from trainer import InputError
 def main(arguments: list[str] | None = None) -> int:
     """Returns the exit code: 0 done, 2 wrong usage or data."""
     parser = argparse.ArgumentParser(prog="prepare.py", description="Make a data folder, or check one.")
-    commands = parser.add_subparsers(required=True, metavar="check | labelme | synthetic")
+    commands = parser.add_subparsers(required=True, metavar="check | labelme | pets | synthetic")
     _add_check(commands)
     labelme = commands.add_parser("labelme", help="turn Labelme's JSON files into masks")
     labelme.add_argument("annotated", type=Path, help="folder with the images and the JSON files")
@@ -35,6 +36,10 @@ def main(arguments: list[str] | None = None) -> int:
     )
     synthetic.add_argument("--labelme", action="store_true", help="write Labelme JSON instead of masks")
     synthetic.set_defaults(command=draw)
+    pets = commands.add_parser("pets", help="download the Oxford-IIIT Pet Dataset (0.8 GB)")
+    pets.add_argument("out", type=Path, help="folder to make; an interrupted download goes on where it stopped")
+    pets.add_argument("--url", help="where else images.tar.gz and annotations.tar.gz lie")
+    pets.set_defaults(command=fetch)
     options = parser.parse_args(arguments)
     try:
         code: int = options.command(options)
@@ -116,6 +121,20 @@ def draw(options: argparse.Namespace) -> int:
     write(options.out, options.count, size=options.size, seed=options.seed, labelled=tuple(options.classes),
           progress=lambda _done: advance())  # fmt: skip
     display.say(f"{options.count} pictures in {options.out}")
+    return 0
+
+
+def fetch(options: argparse.Namespace) -> int:
+    from trainer.data.pets import URL, fetch_pets
+    from trainer.drawing.display import Display
+
+    display = Display()
+    try:
+        fetch_pets(options.out, options.url or URL, display.counting)
+    finally:
+        display.close()
+    display.say(f"the pets are in {options.out}; train with\n"
+                f"  accelerate launch trainer/train.py --data.root {shlex.quote(str(options.out))}")  # fmt: skip
     return 0
 
 

@@ -34,6 +34,7 @@ from trainer.data.classes import check_values
 from trainer.data.dataset import Sources, plan
 from trainer.data.examine import FACTS, Faults, Progress, examine_all
 from trainer.data.finding import ERROR, WARNING, Finding, error_of, folder_error
+from trainer.data.sample import LOSSY
 from trainer.data.suggest import suggest_colours
 from trainer.data.suspicions import Pictures, suspicions
 from trainer.data.values import BACKGROUND
@@ -83,8 +84,12 @@ def all_errors(sources: Sources, faults: Faults, facts: np.ndarray) -> list[Find
     errors = [*(folder_error(problem) for problem in sources.problems), *faults.problems]
     if faults.coloured:
         others = f" and {len(faults.coloured) - 1} more" if len(faults.coloured) > 1 else ""
-        text = (f"{faults.coloured[0]}{others}: colour pictures, not class ids. Save them as palette or grey PNGs, or "
-                f"say what the colours mean\n  {suggest_colours(faults.colours, sources.names)}")  # fmt: skip
+        lossy = any(file.lower().endswith(LOSSY) for file in faults.coloured)
+        option = suggest_colours(faults.colours, sources.names, lossy)
+        advice = f", or say what the colours mean\n  {option}" if option else ""
+        text = (
+            f"{faults.coloured[0]}{others}: colour pictures, not class ids. Save them as palette or grey PNGs{advice}"
+        )
         errors.append(Finding(ERROR, "value", text, tuple(faults.coloured)))
     sound = _sound(facts)
     # Where nobody names the classes, what is missing here may be in the masks that could not be read.

@@ -9,7 +9,7 @@ from trainer import IGNORE, InputError
 from trainer.data.files import read_lines
 from trainer.data.finding import WrongFiles
 from trainer.data.sample import Sample
-from trainer.data.suggest import suggest_values
+from trainer.data.suggest import EXACT, suggest_values
 from trainer.data.values import BACKGROUND, BACKGROUNDS, UNMAPPED, ValueMap
 
 
@@ -22,7 +22,7 @@ def named_classes(roots: Sequence[Path], configured: Sequence[str] | None) -> tu
         return (BACKGROUND, *names)
     found: dict[tuple[str, ...], Path] = {}
     for root in roots:
-        file = root / "class_names.txt"
+        file = (root if root.is_dir() else root.parent) / "class_names.txt"  # data.root may be a CSV list
         if file.is_file():
             names = [name for name in read_lines(file) if name not in (*BACKGROUNDS, "__ignore__")]
             if len(set(names)) < len(names) or not 0 < len(names) < UNMAPPED:
@@ -47,10 +47,9 @@ def check_values(
     if values.given and UNMAPPED in found:
         raise _refusal(samples, counts, [UNMAPPED], "values that data.value_map does not name; add them to it")
     if not values.given and facts["lossy"].any():
-        raise _refusal(
-            samples, counts, range(256), "JPEG and WebP change the values of a mask. Save masks as PNG; or, if this "
-            f"is what the values mean, add\n  {suggest_values(total, names, noisy=True)}", facts["lossy"]
-        )  # fmt: skip
+        option = _or_add("; or, if this is what the values mean, add", suggest_values(total, names, noisy=True))
+        text = f"JPEG and WebP change the values of a mask. Save masks as PNG{option}"
+        raise _refusal(samples, counts, range(256), text, facts["lossy"])
     if names is not None:
         return names, _check_named(samples, counts, total, found, names, values)
     return _made_names(samples, counts, total, found)
@@ -71,7 +70,7 @@ def _check_named(
         raise _refusal(
             samples, counts, strange, f"{_list(strange)} is no class; the classes are "
             f"{', '.join(f'{number} {name}' for number, name in enumerate(names))}. "
-            f"If the masks mean something else, add\n  {suggest_values(total, names, _scattered(found))}"
+            f"Repair the masks{_or_add(', or add', suggest_values(total, names, _scattered(found)))}"
         )  # fmt: skip
     missing = [name for number, name in enumerate(names) if number and number not in found]
     if len(missing) == len(names) - 1:
@@ -85,21 +84,25 @@ def _made_names(
     """Names for ids without any, and the warning that says so."""
     if found == [0] or not found:
         if _looks_scaled(total):
-            raise _refusal(
-                samples, counts, [IGNORE], "masks of 0 and 255 only. 255 means ignore here; if it is your class, add\n"
-                f"  {suggest_values(total, None, noisy=False)}"
-            )  # fmt: skip
+            option = _or_add(", add", suggest_values(total, None, noisy=False))
+            text = f"masks of 0 and 255 only. 255 means ignore here; if it is your class{option}"
+            raise _refusal(samples, counts, [IGNORE], text)
         raise InputError("data: no mask has a labelled pixel; label something in the pictures")
     if found != list(range(len(found))):
         gap = [value for value in found if value >= len(found)]
         raise _refusal(
             samples, counts, gap, f"mask values {_list(found)} leave gaps, so they cannot be class ids as they are. "
-            f"Repair the masks, or add\n  {suggest_values(total, None, _scattered(found))}"
+            f"Repair the masks{_or_add(', or add', suggest_values(total, None, _scattered(found)))}"
         )  # fmt: skip
     made = (BACKGROUND, *(f"class_{value}" for value in found[1:]))
     return made, [
         f"the classes have no names; called {', '.join(made[1:])}. Name them with --data.classes or class_names.txt"
     ]
+
+
+def _or_add(words: str, option: str | None) -> str:
+    """The end of a message: an option to paste, where there is one."""
+    return f"{words}\n  {option}" if option else ""
 
 
 def _looks_scaled(total: np.ndarray) -> bool:
@@ -109,7 +112,7 @@ def _looks_scaled(total: np.ndarray) -> bool:
 
 def _scattered(found: list[int]) -> bool:
     """Whether there are so many values with neighbours that they are a few ones smeared by smooth edges."""
-    return len(found) > 32
+    return len(found) > EXACT
 
 
 def _refusal(
