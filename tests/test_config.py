@@ -53,6 +53,12 @@ BAD_COMMAND_LINES = [
     ("--data.root []", ["data.root: []", "folder"]),
     ("--data.value_map {0:background}", ["data.value_map", "space after each colon"]),
     ("--data.value_map '{300: cat}'", ["data.value_map: 300", "0 to 255"]),
+    ("--data.value_map '{abc: cat}'", ["data.value_map: 'abc'", "0 to 255"]),
+    ("--data.value_map '{9-3: cat}'", ["data.value_map: '9-3'", "128-255"]),
+    ("--data.value_map '{\"#ff\": cat}'", ["data.value_map: '#ff'", "#ff0000"]),
+    ("--data.value_map '{255: no}'", ["data.value_map"]),
+    ("--data.value_map '[cat]'", ["data.value_map"]),
+    ("--data.layout vok", ["data.layout: 'vok'", "voc"]),
     ("--data.classes [cat,cat]", ["data.classes: ['cat', 'cat']", "different names"]),
     ("--data.classes []", ["data.classes: []", "different names"]),
     ("--data.classes cat", ["data.classes: 'cat'", "list"]),
@@ -154,6 +160,28 @@ def test_saved_file_reads_back_to_the_same(tmp_path: Path) -> None:
     assert config.train.mixed_precision == "no"
     assert read_yaml(tmp_path, to_yaml(config)) == config
     assert read_yaml(tmp_path, to_yaml(Config())) == Config()
+
+
+COLOURS = {"#ff0000": "cat", "#000000": "background", "128-254": "dog", 7: "ignore", "other": "nearest"}
+
+
+def test_every_kind_of_key_in_a_value_map(tmp_path: Path) -> None:
+    """On the command line as it is pasted, in a file, and in the file that a run leaves."""
+    text = "{'#ff0000': cat, '#000000': background, '128-254': dog, 7: ignore, other: nearest}"
+    config = parse(shlex.split(f'--data.value_map "{text}"'))
+    assert config.data.value_map == COLOURS
+    assert read_yaml(tmp_path, f"data:\n  value_map: {text}\n") == config
+    lines = "".join(f"    {key!r}: {name}\n" for key, name in COLOURS.items())
+    assert read_yaml(tmp_path, f"data:\n  value_map:\n{lines}") == config
+    assert read_yaml(tmp_path, to_yaml(config)) == config
+
+
+def test_a_wrong_key_is_refused_before_anything_heavy_is_loaded() -> None:
+    command = [sys.executable, "-X", "importtime", "trainer/train.py", "--data.value_map", "{300: cat}"]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2
+    assert "train.py: data.value_map: 300" in done.stderr
+    assert not re.search(r"\| +(torch|numpy|PIL|mlflow)$", done.stderr, re.MULTILINE)
 
 
 def test_bare_no_on_and_off_in_yaml(tmp_path: Path) -> None:

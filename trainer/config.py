@@ -12,12 +12,13 @@ import sys
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal, NoReturn
+from typing import Any, Literal, NoReturn, get_args, get_type_hints
 
 import yaml
 from jsonargparse import ArgumentError, ArgumentParser, Namespace, set_parsing_settings
 
 from trainer import IGNORE, InputError
+from trainer.data.keys import parse_key
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 MLRUNS = REPOSITORY / "mlruns"
@@ -37,12 +38,14 @@ class DataConfig:
     """Names of the foreground classes, the one with id 1 first. Unset: class_names.txt in the data, or else the ids
     found in the masks."""
 
-    layout: Literal["auto", "voc", "labelme"] = "auto"
-    """How the folder is laid out; auto finds out."""
+    layout: Literal["auto", "pets", "coco", "nnunet", "folders", "voc", "labelme", "csv"] = "auto"
+    """How the folder is laid out; auto finds out. folders = images/ and masks/; csv = a list with columns image and
+    mask."""
 
     value_map: dict[int | str, str] | None = None
     """What each value in the mask files means, where it is not the class id: "{0: background, 255: cat}". Ranges
-    ('128-255') and colours ('#ff0000') are values too. The name `ignore` leaves pixels out."""
+    ('128-255') and colours ('#ff0000') are values too, and `other` is all that is not named. The name `ignore` leaves
+    pixels out; "other: nearest" takes the nearest value that is named."""
 
     val_fraction: float = 0.2
     """Share of the samples, 0 to 0.5, that validates and never trains. Folders that have
@@ -80,6 +83,8 @@ class DataConfig:
         _require(8 <= self.image_size <= 8192, "data.image_size", self.image_size, "8 to 8192 pixels")
         _require(self.workers >= 0, "data.workers", self.workers, "0 or more")
         _require(self.generated_images >= 2, "data.generated_images", self.generated_images, "2 or more")
+        for key in self.value_map or ():
+            parse_key(key)
         roots = [self.root] if isinstance(self.root, str) else self.root
         named = roots is None or (len(roots) > 0 and "" not in roots)
         _require(named, "data.root", self.root, "a folder, or leave it out")
@@ -293,6 +298,22 @@ def parse(arguments: list[str] | None = None) -> Config:
         _fail(parser, str(error).replace('"<unicode string>"', " or ".join(files)))
     except UnicodeDecodeError:
         _fail(parser, "--config: not a text file in UTF-8")
+
+
+def data_config(**keys: Any) -> DataConfig:
+    """Settings of the data alone, checked as those of train.py are; value_map may be YAML text. Raises InputError."""
+    value_map = keys.get("value_map")
+    if isinstance(value_map, str):
+        try:
+            keys["value_map"] = yaml.safe_load(value_map)
+        except yaml.YAMLError:
+            keys["value_map"] = None
+        entries = keys["value_map"]
+        named = isinstance(entries, dict) and all(isinstance(name, str) for name in entries.values())
+        _require(named, "data.value_map", value_map, "values and names, such as {0: background, 255: cat}")
+    layouts = get_args(get_type_hints(DataConfig)["layout"])
+    _require(keys.get("layout", "auto") in layouts, "data.layout", keys.get("layout"), f"one of {', '.join(layouts)}")
+    return DataConfig(**keys)
 
 
 def _frozen(parser: ArgumentParser, namespace: Any) -> Config:

@@ -1,21 +1,25 @@
-"""Make a data folder.
+"""Make a data folder, or tell what is in one and what is wrong with it.
 
+python trainer/prepare.py check DIR [DIR ...] [--json FILE]
 python trainer/prepare.py labelme ANNOTATED OUT --labels labels.txt
 python trainer/prepare.py synthetic OUT --count 200
+python trainer/prepare.py pets OUT
 """
 
 import argparse
 import shlex
 import sys
 from pathlib import Path
+from typing import Any
 
 from trainer import InputError
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Returns the exit code: 0 done, 2 wrong usage or data."""
-    parser = argparse.ArgumentParser(prog="prepare.py", description="Make a data folder.")
-    commands = parser.add_subparsers(required=True, metavar="labelme | synthetic")
+    parser = argparse.ArgumentParser(prog="prepare.py", description="Make a data folder, or check one.")
+    commands = parser.add_subparsers(required=True, metavar="check | labelme | pets | synthetic")
+    _add_check(commands)
     labelme = commands.add_parser("labelme", help="turn Labelme's JSON files into masks")
     labelme.add_argument("annotated", type=Path, help="folder with the images and the JSON files")
     labelme.add_argument("out", type=Path, help="folder to make")
@@ -32,6 +36,10 @@ def main(arguments: list[str] | None = None) -> int:
     )
     synthetic.add_argument("--labelme", action="store_true", help="write Labelme JSON instead of masks")
     synthetic.set_defaults(command=draw)
+    pets = commands.add_parser("pets", help="download the Oxford-IIIT Pet Dataset (0.8 GB)")
+    pets.add_argument("out", type=Path, help="folder to make; an interrupted download goes on where it stopped")
+    pets.add_argument("--url", help="where else images.tar.gz and annotations.tar.gz lie")
+    pets.set_defaults(command=fetch)
     options = parser.parse_args(arguments)
     try:
         code: int = options.command(options)
@@ -39,6 +47,44 @@ def main(arguments: list[str] | None = None) -> int:
     except InputError as error:
         print(f"prepare.py: {error}", file=sys.stderr)
         return 2
+
+
+def _add_check(commands: Any) -> None:
+    check = commands.add_parser("check", help="tell what a data folder holds and what is wrong with it")
+    check.add_argument("folders", nargs="+", metavar="DIR", help="folder with labelled pictures, as for data.root")
+    check.add_argument("--json", metavar="FILE", help="write the report as JSON; - writes it to standard output alone")
+    for key, kind in (("val_fraction", float), ("fold", int), ("image_size", int), ("layout", str)):
+        check.add_argument(f"--{key}", type=kind, help=f"as data.{key} in training")
+    check.add_argument("--classes", nargs="+", help="as data.classes in training: the names, the one with id 1 first")
+    check.add_argument("--value_map", help="as data.value_map in training, such as '{0: background, 255: cat}'")
+    check.set_defaults(command=check_data)
+
+
+def check_data(options: argparse.Namespace) -> int:
+    from trainer.config import MLRUNS, data_config
+    from trainer.data.check import check_folders
+    from trainer.drawing.display import Display
+    from trainer.drawing.report import show_report
+
+    keys = ("val_fraction", "fold", "image_size", "layout", "classes", "value_map")
+    given = {key: getattr(options, key) for key in keys if getattr(options, key) is not None}
+    config = data_config(root=options.folders, **given)
+    display = Display(quiet=options.json == "-")
+    report = check_folders(config, MLRUNS / "cache", display.counting)
+    if options.json == "-":
+        print(report.to_json())
+    else:
+        show_report(report, display)
+        if options.json:
+            write_text(Path(options.json), report.to_json())
+    return 2 if report.of("error") else 0
+
+
+def write_text(file: Path, text: str) -> None:
+    try:
+        file.write_text(text + "\n", encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"--json {file}: cannot be written ({error.strerror}); give another file") from error
 
 
 def convert(options: argparse.Namespace) -> int:
@@ -75,6 +121,20 @@ def draw(options: argparse.Namespace) -> int:
     write(options.out, options.count, size=options.size, seed=options.seed, labelled=tuple(options.classes),
           progress=lambda _done: advance())  # fmt: skip
     display.say(f"{options.count} pictures in {options.out}")
+    return 0
+
+
+def fetch(options: argparse.Namespace) -> int:
+    from trainer.data.pets import URL, fetch_pets
+    from trainer.drawing.display import Display
+
+    display = Display()
+    try:
+        fetch_pets(options.out, options.url or URL, display.counting)
+    finally:
+        display.close()
+    display.say(f"the pets are in {options.out}; train with\n"
+                f"  accelerate launch trainer/train.py --data.root {shlex.quote(str(options.out))}")  # fmt: skip
     return 0
 
 

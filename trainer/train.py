@@ -57,13 +57,13 @@ def train(config: Config, display: Display, speaks: bool) -> int:
 
     # ---------------------------------------------------------------- processes and pixels
     from trainer.data.cache import open_dataset
+    from trainer.data.check import check_command
     from trainer.engine import hardware
     from trainer.model.loss import settled
 
     accelerator = hardware.start(config.train.mixed_precision, config.train.threads)
     dataset = open_dataset(sources, config.data.image_size, MLRUNS / "cache", display.counting)
-    for warning in dataset.warnings:
-        display.say(f"warning: {warning}", "yellow")
+    display.warnings([finding.text for finding in dataset.report.of("warning")], check_command(config.data))
     display.say(
         f"{len(dataset.split.train)} pictures train, {len(dataset.split.val)} validate; "
         f"classes: {', '.join(dataset.names[1:])}; dataset {dataset.digest}"
@@ -185,6 +185,7 @@ def start_run(config: Config, dataset: "Dataset", machine: dict[str, str], reach
     folder = new_run_folder(MLRUNS / "work", config.tracking.experiment, name, config.tracking.enabled)
     (folder / "config.yaml").write_text(to_yaml(config))
     dataset.write_split(folder / "split.json")
+    (folder / "check.json").write_text(dataset.report.to_json(), encoding="utf-8")
     try:
         client = open_run(folder) if reachable else None
     except InputError as error:
@@ -198,7 +199,7 @@ def start_run(config: Config, dataset: "Dataset", machine: dict[str, str], reach
     run.params({"data.class_names": ", ".join(dataset.names[1:]), "data.train_samples": len(dataset.split.train)})
     for context, rows in (("training", dataset.split.train), ("validation", dataset.split.val)):
         run.dataset(dataset.title, dataset.digest, context, {"samples": len(rows)})
-    for file in ("config.yaml", "split.json"):
+    for file in ("config.yaml", "split.json", "check.json"):
         run.artifact(folder / file)
     run.picture("augmented", training_pictures(dataset.squares, dataset.split.train, config), 0)
     run.status("running", step=0, epoch=0)

@@ -4,17 +4,18 @@ A folder `mlruns/cache/<key>/` holds images.npy uint8 [N, S, S, 3], masks.npy ui
 comes from the contents of all files, so a changed picture makes another folder. A folder appears by renaming a
 finished one: it is there whole or not at all.
 
-Rows are read with `pread`, not through a memory map: the pages of a map count as the process's memory, which would
-then grow with the number of pictures.
+Rows are read and written with `pread` and `pwrite`, not through a memory map: the pages of a map count as the process's
+memory, which would then grow with the number of pictures.
 """
 
+import errno
 import hashlib
 import json
 import os
 import shutil
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Protocol
 
@@ -23,15 +24,16 @@ import torch
 from filelock import FileLock
 
 from trainer import InputError
+from trainer.data.check import Report, all_errors, check_samples
 from trainer.data.classes import check_values
 from trainer.data.dataset import Sources, Split, dataset_digest, raise_all
-from trainer.data.examine import FACTS, Findings, Progress, digest, examine_all
+from trainer.data.examine import FACTS, Progress, digest, examine_all, on_all_cores
+from trainer.data.finding import WARNING, Finding
 from trainer.data.sample import Sample
-from trainer.data.suggest import suggest_colours
 from trainer.data.values import ValueMap
 from trainer.model.segmenter import resize_images
 
-FORMAT = 2  # raise it when the same files give other arrays
+FORMAT = 3  # raise it when the same files give other arrays
 RESERVE_BYTES = 1_000_000_000
 """What a cache must leave free on its disk: checkpoints go there too."""
 
@@ -39,14 +41,25 @@ RESERVE_BYTES = 1_000_000_000
 class Rows:
     """The rows of an array in an .npy file, read where they are asked for. Safe from any thread."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, writable: bool = False) -> None:
         with path.open("rb") as file:
             version = np.lib.format.read_magic(file)
             assert version == (1, 0)
             self.shape, _, self.dtype = np.lib.format.read_array_header_1_0(file)
             self.start = file.tell()
         self.row_bytes = int(np.prod(self.shape[1:])) * self.dtype.itemsize
-        self.descriptor = os.open(path, os.O_RDONLY)
+        self.descriptor = os.open(path, os.O_RDWR if writable else os.O_RDONLY)
+
+    @classmethod
+    def make(cls, path: Path, shape: tuple[int, ...]) -> "Rows":
+        """A new file for uint8 rows of this shape, to be filled."""
+        np.lib.format.open_memmap(path, "w+", np.uint8, shape, version=(1, 0))
+        return cls(path, writable=True)
+
+    def __setitem__(self, row: int, value: np.ndarray) -> None:
+        content = np.ascontiguousarray(value, self.dtype).data
+        if os.pwrite(self.descriptor, content, self.start + row * self.row_bytes) < self.row_bytes:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     def __getitem__(self, row: int) -> np.ndarray:
         content = os.pread(self.descriptor, self.row_bytes, self.start + int(row) * self.row_bytes)
@@ -58,6 +71,10 @@ class Rows:
         for place, row in enumerate(rows):
             result[place] = self[row]
         return result
+
+    def sync(self) -> None:
+        """Wait until what was written is on the disk."""
+        os.fsync(self.descriptor)
 
     def __del__(self) -> None:
         os.close(self.descriptor)
@@ -143,8 +160,7 @@ def _hash(samples: Sequence[Sample], progress: Progress) -> list[str]:
         finally:
             advance()
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        return list(pool.map(one, samples))
+    return on_all_cores(one, samples)
 
 
 def _build(target: Path, sources: Sources, size: int, progress: Progress) -> None:
@@ -156,34 +172,25 @@ def _build(target: Path, sources: Sources, size: int, progress: Progress) -> Non
         facts = np.lib.format.open_memmap(partial / "facts.npy", "w+", FACTS, (count,))
         free = shutil.disk_usage(partial).free
         if sources.problems or free - count * size * size * 4 < RESERVE_BYTES:
-            findings = examine_all(sources.samples, sources.values, facts, progress)
+            faults = examine_all(sources.samples, sources.values, facts, progress)
         else:
-            images = np.lib.format.open_memmap(partial / "images.npy", "w+", np.uint8, (count, size, size, 3))
-            masks = np.lib.format.open_memmap(partial / "masks.npy", "w+", np.uint8, (count, size, size))
+            images = Rows.make(partial / "images.npy", (count, size, size, 3))
+            masks = Rows.make(partial / "masks.npy", (count, size, size))
 
             def keep(index: int, image: np.ndarray, mask: np.ndarray) -> None:
                 images[index], masks[index] = shrink_image(image, size), shrink_mask(mask, size)
 
-            findings = examine_all(sources.samples, sources.values, facts, progress, keep)
-            images.flush()
-            masks.flush()
-        raise_all([*sources.problems, *all_problems(findings, sources.names)])
+            faults = examine_all(sources.samples, sources.values, facts, progress, keep)
+            images.sync()
+            masks.sync()
+        if sources.problems or faults.problems or faults.coloured:
+            raise_all([error.text for error in all_errors(sources, faults, facts)])
         facts.flush()
         partial.rename(target)
+    except OSError as error:
+        raise InputError(f"{target}: cannot be written ({error.strerror or error}); free some space") from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-
-
-def all_problems(findings: Findings, names: tuple[str, ...] | None) -> list[str]:
-    """What could not be read, a line each; unknown colours of all masks together, with the option to paste."""
-    if not findings.coloured:
-        return findings.problems
-    others = f" and {len(findings.coloured) - 1} more" if len(findings.coloured) > 1 else ""
-    return [
-        *findings.problems,
-        f"{findings.coloured[0]}{others}: colour pictures, not class ids. Save them as palette or grey PNGs, or say "
-        f"what the colours mean\n  {suggest_colours(findings.colours, names)}",
-    ]
 
 
 def shrink_image(image: np.ndarray, size: int) -> np.ndarray:
@@ -204,11 +211,15 @@ class Dataset:
 
     sources: Sources
     squares: Squares
+    size: int
+    """Side of the squares in pixels."""
+
     names: tuple[str, ...]
     """K class names, the background's first."""
 
     digest: str
-    warnings: list[str]
+    warnings: list[Finding]
+    """What was noticed while the data was opened."""
 
     @property
     def title(self) -> str:
@@ -232,6 +243,12 @@ class Dataset:
         pixels = self.pixels()
         return [float(count) for count in pixels / max(1, pixels.sum())]
 
+    @cached_property
+    def report(self) -> Report:
+        """What the data is, and what in it may be wrong."""
+        report = check_samples(self.sources, self.squares.facts, self.names, self.size)
+        return Report(report.summary, [*self.warnings, *report.findings])
+
     def write_split(self, path: Path) -> None:
         """Who trained and who validated, by name."""
         parts = {part: [one.name for one in self.samples(getattr(self.split, part))] for part in ("train", "val")}
@@ -244,4 +261,5 @@ def open_dataset(sources: Sources, size: int, folder: Path, progress: Progress) 
     names, more = check_values(sources.samples, squares.facts, sources.names, sources.values)
     digests = [digest.decode() for digest in squares.facts["digest"]]
     identity = dataset_digest(digests, sources.split, names, sources.values)
-    return Dataset(sources, squares, names, identity, [*sources.notes, *warnings, *more])
+    notes = [Finding(WARNING, "note", note) for note in (*sources.notes, *warnings, *more)]
+    return Dataset(sources, squares, size, names, identity, notes)

@@ -7,8 +7,9 @@ import numpy as np
 
 from trainer import IGNORE, InputError
 from trainer.data.files import read_lines
+from trainer.data.finding import WrongFiles
 from trainer.data.sample import Sample
-from trainer.data.suggest import suggest_values
+from trainer.data.suggest import EXACT, suggest_values
 from trainer.data.values import BACKGROUND, BACKGROUNDS, UNMAPPED, ValueMap
 
 
@@ -21,7 +22,7 @@ def named_classes(roots: Sequence[Path], configured: Sequence[str] | None) -> tu
         return (BACKGROUND, *names)
     found: dict[tuple[str, ...], Path] = {}
     for root in roots:
-        file = root / "class_names.txt"
+        file = (root if root.is_dir() else root.parent) / "class_names.txt"  # data.root may be a CSV list
         if file.is_file():
             names = [name for name in read_lines(file) if name not in (*BACKGROUNDS, "__ignore__")]
             if len(set(names)) < len(names) or not 0 < len(names) < UNMAPPED:
@@ -44,14 +45,11 @@ def check_values(
     total = counts.sum(axis=0, dtype=np.int64)
     found = [int(value) for value in np.flatnonzero(total) if value != IGNORE]
     if values.given and UNMAPPED in found:
-        strange = _holders(samples, counts, [UNMAPPED])
-        raise InputError(f"{strange}: values that data.value_map does not name; add them to it")
+        raise _refusal(samples, counts, [UNMAPPED], "values that data.value_map does not name; add them to it")
     if not values.given and facts["lossy"].any():
-        first = samples[int(np.flatnonzero(facts["lossy"])[0])].mask
-        raise InputError(
-            f"{first} and {int(facts['lossy'].sum()) - 1} more: JPEG and WebP change the values of a mask. Save masks "
-            f"as PNG; or, if this is what the values mean, add\n  {suggest_values(total, names, noisy=True)}"
-        )
+        option = _or_add("; or, if this is what the values mean, add", suggest_values(total, names, noisy=True))
+        text = f"JPEG and WebP change the values of a mask. Save masks as PNG{option}"
+        raise _refusal(samples, counts, range(256), text, facts["lossy"])
     if names is not None:
         return names, _check_named(samples, counts, total, found, names, values)
     return _made_names(samples, counts, total, found)
@@ -69,11 +67,11 @@ def _check_named(
     strange = [value for value in found if value >= len(names)]
     if strange or (_looks_scaled(total) and not values.given):
         strange = strange or [IGNORE]
-        raise InputError(
-            f"{_holders(samples, counts, strange)}: {_list(strange)} is no class; the classes are "
+        raise _refusal(
+            samples, counts, strange, f"{_list(strange)} is no class; the classes are "
             f"{', '.join(f'{number} {name}' for number, name in enumerate(names))}. "
-            f"If the masks mean something else, add\n  {suggest_values(total, names, _scattered(found))}"
-        )
+            f"Repair the masks{_or_add(', or add', suggest_values(total, names, _scattered(found)))}"
+        )  # fmt: skip
     missing = [name for number, name in enumerate(names) if number and number not in found]
     if len(missing) == len(names) - 1:
         raise InputError(f"data: no mask has a pixel of {', '.join(missing)}; label something in the pictures")
@@ -86,21 +84,25 @@ def _made_names(
     """Names for ids without any, and the warning that says so."""
     if found == [0] or not found:
         if _looks_scaled(total):
-            raise InputError(
-                f"{_holders(samples, counts, [IGNORE])}: masks of 0 and 255 only. 255 means ignore here; if it is "
-                f"your class, add\n  {suggest_values(total, None, noisy=False)}"
-            )
+            option = _or_add(", add", suggest_values(total, None, noisy=False))
+            text = f"masks of 0 and 255 only. 255 means ignore here; if it is your class{option}"
+            raise _refusal(samples, counts, [IGNORE], text)
         raise InputError("data: no mask has a labelled pixel; label something in the pictures")
     if found != list(range(len(found))):
         gap = [value for value in found if value >= len(found)]
-        raise InputError(
-            f"{_holders(samples, counts, gap)}: mask values {_list(found)} leave gaps, so they cannot be class ids as "
-            f"they are. Repair the masks, or add\n  {suggest_values(total, None, _scattered(found))}"
-        )
+        raise _refusal(
+            samples, counts, gap, f"mask values {_list(found)} leave gaps, so they cannot be class ids as they are. "
+            f"Repair the masks{_or_add(', or add', suggest_values(total, None, _scattered(found)))}"
+        )  # fmt: skip
     made = (BACKGROUND, *(f"class_{value}" for value in found[1:]))
     return made, [
         f"the classes have no names; called {', '.join(made[1:])}. Name them with --data.classes or class_names.txt"
     ]
+
+
+def _or_add(words: str, option: str | None) -> str:
+    """The end of a message: an option to paste, where there is one."""
+    return f"{words}\n  {option}" if option else ""
 
 
 def _looks_scaled(total: np.ndarray) -> bool:
@@ -110,16 +112,21 @@ def _looks_scaled(total: np.ndarray) -> bool:
 
 def _scattered(found: list[int]) -> bool:
     """Whether there are so many values with neighbours that they are a few ones smeared by smooth edges."""
-    return len(found) > 32
+    return len(found) > EXACT
 
 
-def _holders(samples: Sequence[Sample], counts: np.ndarray, values: Iterable[int]) -> str:
-    """The masks that hold any of `values`: the first one by its path, the others counted."""
-    pixels = counts[:, list(values)].sum(axis=1)
-    holders = np.flatnonzero(pixels)
-    first = samples[holders[0]].mask
+def _refusal(
+    samples: Sequence[Sample], counts: np.ndarray, values: Iterable[int], text: str, among: np.ndarray | None = None
+) -> WrongFiles:
+    """The error of the masks that hold any of `values`: the first one by its path and pixels, the others counted.
+
+    `among` bool [N]: only these.
+    """
+    pixels = counts[:, list(values)].sum(axis=1, dtype=np.int64)
+    holders = np.flatnonzero(pixels if among is None else pixels * among).tolist()
+    first = f"{samples[holders[0]].mask} ({pixels[holders[0]]} pixels)"
     others = f" and {len(holders) - 1} more" if len(holders) > 1 else ""
-    return f"{first} ({pixels[holders[0]]} pixels){others}"
+    return WrongFiles(f"{first}{others}: {text}", "value", [samples[holder].mask for holder in holders])
 
 
 def _list(values: Iterable[int]) -> str:

@@ -53,7 +53,9 @@ def convert_labelme(
     """
     ids, files = read_labels(labels), find_annotations(folder)
     names = [name for name, number in ids.items() if 0 < number < IGNORE]
-    with _folder_in_making(out) as partial:
+    with folder_in_making(out) as partial:
+        (partial / IMAGES).mkdir()
+        (partial / MASKS).mkdir()
         used, values = _write_pairs(files, folder, partial, ids, counting("converting", len(files)))
         _write_lines(partial / "class_names.txt", [BACKGROUND, *names])
         if val_fraction is not None:
@@ -121,8 +123,8 @@ def _unlabelled(folder: Path, used: Sequence[Used]) -> int:
 
 
 @contextmanager
-def _folder_in_making(out: Path) -> Iterator[Path]:
-    """A hidden folder with IMAGES and MASKS in it, which becomes `out` at the end; removed where something fails."""
+def folder_in_making(out: Path) -> Iterator[Path]:
+    """A hidden folder, which becomes `out` at the end; removed where something fails."""
     out = out.absolute()
     if out.exists() or out.is_symlink():
         raise InputError(f"{out}: exists already; remove it or give another folder")
@@ -130,8 +132,7 @@ def _folder_in_making(out: Path) -> Iterator[Path]:
     # Not beside `out`: its parents may have to be made, and nothing is to stay where something fails.
     partial = home / f".{out.name}.partial-{os.getpid()}"
     try:
-        (partial / IMAGES).mkdir(parents=True)
-        (partial / MASKS).mkdir()
+        partial.mkdir()
         yield partial
         out.parent.mkdir(parents=True, exist_ok=True)
         os.replace(partial, out)

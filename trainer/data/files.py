@@ -71,7 +71,7 @@ def read_mask(path: Path, content: bytes | None = None) -> np.ndarray:
         ids = values.astype(np.uint8)
     if (ids != values).any():
         raise InputError(f"{path}: mask values from {values.min()} to {values.max()}; class ids are whole, 0 to 255")
-    return ids // spread
+    return ids if spread == 1 else ids // spread
 
 
 @dataclass(frozen=True)
@@ -172,10 +172,14 @@ def _to_rgb(picture: Image.Image) -> Image.Image:
     return picture.convert("RGB")
 
 
-def read_lines(file: Path) -> list[str]:
-    """The lines of a text file that hold something, without the space around it."""
+def read_text(file: Path) -> str:
+    """A UTF-8 text file, without the mark that Windows puts in front. Raises InputError naming the file."""
     try:
-        text = file.read_text(encoding="utf-8-sig")  # Windows puts a mark in front
+        return file.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{file}: cannot be read as UTF-8 text ({error}); save it as such") from error
-    return [line.strip() for line in text.splitlines() if line.strip()]
+
+
+def read_lines(file: Path) -> list[str]:
+    """The lines of a text file that hold something, without the space around it."""
+    return [line.strip() for line in read_text(file).splitlines() if line.strip()]

@@ -7,21 +7,34 @@ from itertools import pairwise
 import numpy as np
 
 from trainer import IGNORE
+from trainer.data.keys import NEAREST, OTHER
 
 NEAR = 24
 """Levels within which compression and smoothed edges scatter the values of one class."""
 
-SMALLEST_SHARE = 0.002
+SMALLEST_SHARE = 0.0004
 """Of all pixels: less is scatter, not a class."""
 
+DEEPEST = 3
+"""A value stands for a class of its own where it is so many times as frequent as some value on the way to the next."""
 
-def suggest_values(total: np.ndarray, names: tuple[str, ...] | None, noisy: bool) -> str:
-    """The option to paste for masks of these values.
+STANDS_OUT = (5, 3)
+"""A value of a class is so many times as frequent as the values that scatter leaves, by their median; the second where
+the first leaves only the background, because things are thin."""
+
+EXACT = 32
+"""Masks of more colours or values than this have smooth edges or were compressed."""
+
+
+def suggest_values(total: np.ndarray, names: tuple[str, ...] | None, noisy: bool) -> str | None:
+    """The option to paste for masks of these values; None where but one value can be told.
 
     `total` int64 [256]: pixels of each stored value over all masks; `names`: the K classes where they are known;
     `noisy`: compression or smoothed edges have scattered the values, so ranges are named.
     """
     found = _peaks(total) if noisy else [int(value) for value in np.flatnonzero(total)]
+    if len(found) < 2:
+        return None
     ranges = [(value, value) for value in found]
     if noisy:
         middles = [(low + high) // 2 for low, high in pairwise(found)]
@@ -36,22 +49,31 @@ def suggest_values(total: np.ndarray, names: tuple[str, ...] | None, noisy: bool
     return _option(entries)
 
 
-def suggest_colours(colours: Counter[int], names: tuple[str, ...] | None) -> str:
-    """The option to paste for masks of these colours: 0xRRGGBB -> pixels."""
-    pixels = sum(colours.values())
+def suggest_colours(colours: Counter[int], names: tuple[str, ...] | None, lossy: bool = False) -> str | None:
+    """The option to paste for masks of these colours, 0xRRGGBB -> pixels; None where but one colour can be told.
+
+    `lossy`: compression has changed them; they are then read as the nearest one without being told to.
+    """
+    scattered = lossy or len(colours) > EXACT
+    smallest = SMALLEST_SHARE * sum(colours.values()) if scattered else 0
     kept: list[int] = []
     for colour, count in colours.most_common():
-        if count < SMALLEST_SHARE * pixels or len(kept) == IGNORE - 1:
+        if count < smallest or len(kept) == IGNORE - 1:
             break
-        if all(_apart(colour, other) > NEAR for other in kept):
+        if not scattered or all(_apart(colour, other) > NEAR for other in kept):
             kept.append(colour)
+    if len(kept) < 2:
+        return None
     background = 0 if 0 in kept else kept[0]
     foreground = iter(names[1:] if names else ())
     made = (f"class_{number}" for number in range(1, 256))
     entries = [f"'#{background:06x}': background"]
-    entries += [
-        f"'#{colour:06x}': {next(foreground, None) or next(made)}" for colour in sorted(kept) if colour != background
-    ]
+    for colour in sorted(kept):
+        if colour != background:
+            name = next(foreground, None) or ("ignore" if names else next(made))
+            entries.append(f"'#{colour:06x}': {name}")
+    if scattered and not lossy:
+        entries.append(f"{OTHER}: {NEAREST}")
     return _option(entries)
 
 
@@ -66,13 +88,23 @@ def _apart(first: int, second: int) -> int:
 
 def _peaks(total: np.ndarray) -> list[int]:
     """The values, ascending, that the others are scattered around."""
+    strict, loose = (_standing_out(total, times) for times in STANDS_OUT)
+    return strict if len(strict) > 1 else loose
+
+
+def _standing_out(total: np.ndarray, times: int) -> list[int]:
+    """The values, ascending, that stand out from the scatter, each with a valley before any more frequent one."""
+    smooth = np.convolve(total, np.ones(5), "same")  # some compressors leave every second value out
+    smallest = max(SMALLEST_SHARE * total.sum(), times * np.median(smooth[smooth > 0]))
     kept: list[int] = []
-    for value in np.argsort(total, kind="stable")[::-1]:
-        own = total[max(0, value - 4) : value + 5].sum()
-        if own < SMALLEST_SHARE * total.sum() or total[value] == 0:
-            continue
-        if all(abs(int(value) - other) > NEAR for other in kept):
-            kept.append(int(value))
+    for value in np.argsort(smooth, kind="stable")[::-1]:
+        if smooth[value] < smallest:
+            break
+        near = slice(max(0, value - 2), value + 3)
+        place = near.start + int(np.argmax(total[near]))
+        ways = [smooth[min(place, other) : max(place, other) + 1] for other in kept]
+        if all(len(way) > 6 and way.min() * DEEPEST <= smooth[value] for way in ways):
+            kept.append(place)
     return sorted(kept)
 
 

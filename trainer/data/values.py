@@ -1,6 +1,5 @@
 """What the values and colours in mask files stand for."""
 
-import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -8,6 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from trainer import IGNORE, InputError
+from trainer.data.keys import NEAREST, OTHER, parse_key
 
 BACKGROUND = "_background_"
 BACKGROUNDS = (BACKGROUND, "background")
@@ -36,19 +36,25 @@ class ValueMap:
     colours: tuple[tuple[int, int], ...] = ()
     """(0xRRGGBB, class id), ascending."""
 
+    other: int | None = UNMAPPED
+    """The class id of colours that are not named; None for that of the nearest one."""
+
     given: bool = False
     """False: stored values are class ids already."""
 
     @property
     def key(self) -> str:
         """Two maps of the same key give the same masks."""
-        return f"{self.table.tobytes().hex()} {self.colours}" if self.colours else self.table.tobytes().hex()
+        parts = [self.table.tobytes().hex()]
+        parts += [f"{self.colours}"] if self.colours else []
+        parts += [f"{self.other}"] if self.other != UNMAPPED else []
+        return " ".join(parts)
 
     def ids(self, stored: np.ndarray, lossy: bool = False) -> np.ndarray:
         """Class ids, uint8 [H, W], of `stored`: uint8 values [H, W], or RGB [H, W, 3].
 
         A colour stands for the class of exactly that colour; of the nearest one where compression has changed it
-        (`lossy`). Raises UnknownColours where no colours are named.
+        (`lossy`), or where `other` says so. Raises UnknownColours where no colours are named.
         """
         if stored.ndim == 2:
             return self.table[stored]
@@ -57,10 +63,10 @@ class ValueMap:
             raise UnknownColours(_count(packed))
         known = np.array([colour for colour, _ in self.colours], dtype=np.int32)
         ids = np.array([number for _, number in self.colours], dtype=np.uint8)
-        if lossy:
+        if lossy or self.other is None:
             return ids[_nearest(stored, known)]
         place = np.minimum(np.searchsorted(known, packed), len(known) - 1)
-        return np.where(known[place] == packed, ids[place], np.uint8(UNMAPPED))
+        return np.where(known[place] == packed, ids[place], np.uint8(self.other))
 
 
 def _nearest(stored: np.ndarray, known: np.ndarray) -> np.ndarray:
@@ -76,31 +82,20 @@ def _count(packed: np.ndarray) -> Counter[int]:
     return Counter({int(colours[place]): int(pixels[place]) for place in largest})
 
 
-def parse_key(key: int | str) -> range | int:
-    """The stored values that a key of data.value_map names, as a range, or its colour as 0xRRGGBB."""
-    text = str(key).strip()
-    if re.fullmatch(r"#[0-9a-fA-F]{6}", text):
-        return int(text[1:], 16)
-    numbers = re.fullmatch(r"(\d{1,3})(?:\s*-\s*(\d{1,3}))?", text)
-    if numbers:
-        first, last = int(numbers[1]), int(numbers[2] or numbers[1])
-        if first <= last <= 255:
-            return range(first, last + 1)
-    raise InputError(f"data.value_map: {key!r} is no mask value; give 0 to 255, a range such as 128-255, or a colour "
-                     "such as #ff0000")  # fmt: skip
-
-
 def value_map(
     entries: Mapping[int, str] | Mapping[int | str, str] | None, names: tuple[str, ...] | None
 ) -> tuple[ValueMap, tuple[str, ...] | None]:
     """What each stored value becomes, and the K class names, made from the map where there are none yet.
 
-    `entries`: value, range or colour -> class name, `background` or `ignore`. Stored values that it leaves out become
-    254, which no class can have, so that the check reports them.
+    `entries`: value, range, colour or `other` -> class name, `background` or `ignore`; `other` may be `nearest`, too.
+    Without `other`, stored values that are left out become 254, which no class can have, so that the check reports
+    them.
     """
     if not entries:
         return ValueMap(), names
-    foreground = [name for name in entries.values() if name not in (*BACKGROUNDS, "ignore")]
+    rest = next((name for key, name in entries.items() if key == OTHER), None)
+    named_classes = [name for key, name in entries.items() if (key, name) != (OTHER, NEAREST)]
+    foreground = [name for name in named_classes if name not in (*BACKGROUNDS, "ignore")]
     known = names or (BACKGROUND, *dict.fromkeys(foreground))
     if len(known) < 2:
         raise InputError("data.value_map: no value stands for a class; name at least one")
@@ -109,17 +104,30 @@ def value_map(
         raise InputError(f"data.value_map: {', '.join(strange)} is no class; the classes are {', '.join(known[1:])}")
     ids = {name: number for number, name in enumerate(known)} | {"background": 0, "ignore": IGNORE}
     table = np.full(256, UNMAPPED, dtype=np.uint8)
+    named = np.zeros(256, dtype=bool)
     colours = {}
     for key, name in entries.items():
         stands = parse_key(key)
         if isinstance(stands, int):
             colours[stands] = ids[name]
-        elif (table[stands] != UNMAPPED).any():
+        elif stands is not None and named[stands].any():
             raise InputError(f"data.value_map: {key} is named twice; name each value once")
-        else:
-            table[stands] = ids[name]
+        elif stands is not None:
+            table[stands], named[stands] = ids[name], True
     for colour, number in colours.items():  # a colour picture without colour is read as grey
         grey = colour & 255
-        if colour == grey * 0x010101 and table[grey] == UNMAPPED:
-            table[grey] = number
-    return ValueMap(table, tuple(sorted(colours.items())), given=True), known
+        if colour == grey * 0x010101 and not named[grey]:
+            table[grey], named[grey] = number, True
+    other = None if rest == NEAREST else UNMAPPED if rest is None else ids[rest]
+    _fill(table, named, other)
+    return ValueMap(table, tuple(sorted(colours.items())), other, given=True), known
+
+
+def _fill(table: np.ndarray, named: np.ndarray, other: int | None) -> None:
+    """Give the values that are not `named` what `other` says, in place."""
+    if other is not None:
+        table[~named] = other
+    elif named.any():
+        places = np.flatnonzero(named)
+        nearest = np.abs(np.arange(256)[:, None] - places).argmin(axis=1)
+        table[:] = table[places[nearest]]

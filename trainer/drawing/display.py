@@ -1,7 +1,8 @@
 """Training as the terminal shows it: a progress bar, one row for each evaluation, tables."""
 
+import shlex
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
@@ -9,6 +10,8 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from rich.table import Table
 
 from trainer import public
+
+MOST_WARNINGS = 9
 
 
 class Display:
@@ -23,6 +26,14 @@ class Display:
     def say(self, text: str, style: str = "") -> None:
         """A line of text, taken literally; it never breaks a path in two."""
         self.console.print(public(text), style=style, markup=False, soft_wrap=True)
+
+    def warnings(self, texts: Sequence[str], command: Sequence[str]) -> None:
+        """The first lines of what was noticed about the data; `command` shows the rest."""
+        for text in texts[:MOST_WARNINGS]:
+            self.say(f"warning: {text}", "yellow")
+        if len(texts) > MOST_WARNINGS:
+            more = f"... and {len(texts) - MOST_WARNINGS} more warnings; check.json in the run folder has them all"
+            self.say(f"{more}, and\n  {shlex.join(command)}", "yellow")
 
     def settings(self, values: Mapping[str, Any], defaults: Mapping[str, Any]) -> None:
         """The resolved configuration as a table; what differs from the defaults is marked."""

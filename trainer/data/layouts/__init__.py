@@ -5,16 +5,21 @@ A layout is a module with `fits(root) -> bool`, which must be cheap, and `find(r
 
 import importlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import ModuleType
 
 from trainer import InputError
 from trainer.data.files import list_images
+from trainer.data.labelmap import LABELMAP, read_labelmap
 from trainer.data.sample import Sample
 
-LAYOUTS = ("voc", "labelme")
-"""In the order in which they are tried; each is a module of this package."""
+LAYOUTS = ("pets", "coco", "nnunet", "folders", "voc", "labelme", "csv")
+"""In the order in which they are tried; each is a module of this package, and a value of data.layout."""
+
+PARTS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": None,
+         "testing": None}  # fmt: skip
+"""What people call the parts of a dataset -> who is in it; None is left out."""
 
 
 @dataclass
@@ -49,6 +54,10 @@ def find(root: Path, layout: str, classes: Sequence[str] | None) -> Found:
     if name is None:
         raise InputError(f"{root}: no layout of labelled pictures that is known here. {_hint(root)}")
     found: Found = _module(name).find(root, classes)
+    labelmap = (root if root.is_dir() else root.parent) / LABELMAP
+    if labelmap.is_file() and found.names is None and found.value_map is None:
+        found.names, found.value_map, notes = read_labelmap(labelmap, classes)
+        found.notes += notes
     return found
 
 
@@ -57,7 +66,10 @@ def _module(name: str) -> ModuleType:
 
 
 def _hint(root: Path) -> str:
-    expected = "Expected JPEGImages/ and SegmentationClassPNG/, or Labelme's JSON files beside the images"
+    expected = (
+        "Expected images/ and masks/, or JPEGImages/ and SegmentationClassPNG/, or Labelme's JSON files beside the "
+        "images, or COCO's annotations/instances_*.json, or one CSV list"
+    )
     if root.is_dir():
         below = [path.name for path in sorted(root.iterdir()) if path.is_dir() and path.name[0] != "."]
         held = f"; it holds {', '.join(below[:6])}" if below else f"; it holds {len(list_images(root))} images"
@@ -78,11 +90,15 @@ def by_stem(files: Sequence[Path], ending: str = "") -> tuple[dict[str, Path], l
 
 
 def pair(
-    images: Mapping[str, Path], masks: Mapping[str, Path], wanted: Sequence[str], folders: tuple[Path, Path]
+    images: Mapping[str, Path],
+    masks: Mapping[str, Path],
+    wanted: Sequence[str],
+    folders: tuple[Path, Path],
+    ending: str = "",
 ) -> Found:
     """The samples of stems `wanted` that have both files, and a problem for each other one.
 
-    `folders` of the images and of the masks, for what is missing.
+    `folders` of the images and of the masks, and the `ending` of the masks' names, for what is missing.
     """
     found = Found()
     for stem in sorted(wanted):
@@ -91,8 +107,31 @@ def pair(
         elif stem not in images:
             found.problems.append(f"{masks[stem]}: no image of that name in {folders[0]}; add it or remove the mask")
         elif stem not in masks:
-            where = f"no mask {stem}.png in {folders[1]}"
+            where = f"no mask {stem}{ending}.png in {folders[1]}"
             found.problems.append(f"{images[stem]}: {where}; label the picture or move it out")
         else:
             found.samples.append(Sample(stem, images[stem], masks[stem]))
     return found
+
+
+def split_parts(found: Mapping[str, Found], root: Path) -> Found:
+    """One Found of those of several parts, part name -> what lies in it; samples are called `<part>/<name>`.
+
+    A part that only tests is left out with a note; where none or nothing but validates, nobody's part is fixed.
+    """
+    whole = Found()
+    roles = {part: PARTS.get(part.lower().rstrip("0123456789_-"), "") for part in found}  # as in train2017
+    for part, inside in found.items():
+        role = roles[part]
+        if role is None:
+            whole.notes.append(
+                f"{root}: {part} ({len(inside.samples)} pictures) neither trains nor validates; left out"
+            )
+            continue
+        samples = [replace(sample, name=f"{part}/{sample.name}") for sample in inside.samples]
+        whole.samples += samples
+        if role and {"train", "val"} <= set(roles.values()):
+            whole.parts |= {sample.name: role for sample in samples}
+        whole.problems += inside.problems
+        whole.notes += inside.notes
+    return whole

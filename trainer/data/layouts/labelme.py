@@ -15,6 +15,8 @@ from trainer.data.sample import Sample
 from trainer.data.values import BACKGROUND, BACKGROUNDS, UNMAPPED, ValueMap
 
 LABELS_FILE = "labels.txt"
+TRIED = 10
+"""Files that are looked at to find out whether they are Labelme's."""
 
 
 @dataclass(frozen=True)
@@ -42,9 +44,17 @@ class LabelmeSample(Sample):
 
 
 def fits(root: Path) -> bool:
-    """Whether JSON files lie directly in it, the first of which is Labelme's."""
+    """Whether JSON files lie directly in it, and one of the first few is Labelme's; others may be damaged."""
     try:
-        read_record(find_annotations(root)[0], root)
+        files = find_annotations(root)
+    except InputError:
+        return False
+    return any(_is_sound(file, root) for file in files[:TRIED])
+
+
+def _is_sound(file: Path, root: Path) -> bool:
+    try:
+        read_record(file, root)
     except (InputError, OSError):
         return False
     return True

@@ -1,0 +1,160 @@
+"""The line to paste for masks of other tools: worked out from what is in them, and it works."""
+
+import io
+import re
+import shlex
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw
+
+from trainer.config import parse
+from trainer.data.files import read_mask
+from trainer.data.suggest import suggest_colours, suggest_values
+from trainer.data.values import ValueMap, value_map
+
+Value = int | tuple[int, int, int]
+SIZE = 160
+
+
+def drawn(values: list[Value], seed: int, smooth: bool = False, width: int = 0) -> tuple[Image.Image, np.ndarray]:
+    """A mask in stored values, and the truth as places in `values`: discs, or lines of a width, on the first one."""
+    scale = 4 if smooth else 1
+    random = np.random.default_rng(seed)
+    mode = "L" if isinstance(values[0], int) else "RGB"
+    stored, truth = Image.new(mode, (SIZE * scale,) * 2, values[0]), Image.new("L", (SIZE * scale,) * 2)
+    for place, value in enumerate(values[1:], start=1):
+        left, top = random.integers(0, SIZE * scale * 2 // 3, 2)
+        reach = random.integers(SIZE * scale // 5, SIZE * scale // 3)
+        for picture, fill in ((stored, value), (truth, place)):
+            pen = ImageDraw.Draw(picture)
+            if width:
+                pen.line([left, top, left + reach, top + reach // 2], fill=fill, width=width * scale)
+            else:
+                pen.ellipse([left, top, left + reach, top + reach], fill=fill)
+    if smooth:
+        stored = stored.resize((SIZE, SIZE), Image.Resampling.LANCZOS)
+    return stored, np.array(truth)[scale // 2 :: scale, scale // 2 :: scale]
+
+
+def encoded(picture: Image.Image, format: str) -> np.ndarray:
+    """What is read of it from a file: PNG, or JPEG of a quality."""
+    buffer = io.BytesIO()
+    name, _, quality = format.partition(" ")
+    picture.save(buffer, format=name, **({"quality": int(quality)} if quality else {}))
+    return read_mask(Path("mask"), buffer.getvalue())
+
+
+def option(line: str | None) -> dict[int | str, str]:
+    """What the program makes of the line, read as a shell does."""
+    assert line is not None
+    value = parse(shlex.split(line)).data.value_map
+    assert value is not None
+    return value
+
+
+def agreement(masks: list[np.ndarray], truths: list[np.ndarray], values: ValueMap, lossy: bool) -> float:
+    """The smallest share of a class's pixels that the map gets right, under the best naming of its classes."""
+    found = np.concatenate([values.ids(mask, lossy).ravel() for mask in masks])
+    truth = np.concatenate([one.ravel() for one in truths])
+    classes = np.unique(truth)
+    table = np.array([[((found == one) & (truth == other)).sum() for other in classes] for one in np.unique(found)])
+    assert len(set(table.argmax(axis=0).tolist())) == len(classes), table  # each class is a value of its own
+    return float((table.max(axis=0) / table.sum(axis=0)).min())
+
+
+GREYS: dict[str, list[Value]] = {
+    "two": [0, 255], "three": [0, 128, 255], "palette as grey": [0, 38, 75, 113, 15], "close": [0, 20, 40],
+    "white below": [255, 90, 0],
+}  # fmt: skip
+SMEARED = [("JPEG 90", False), ("JPEG 75", False), ("JPEG 50", True), ("PNG", True)]
+
+
+@pytest.mark.parametrize(
+    ("format", "smooth"), SMEARED, ids=[f"{format} {'smooth' * smooth}" for format, smooth in SMEARED]
+)
+@pytest.mark.parametrize("values", GREYS.values(), ids=GREYS)
+def test_greys_that_are_smeared(values: list[Value], format: str, smooth: bool) -> None:
+    pairs = [drawn(values, seed, smooth) for seed in range(6)]
+    masks = [encoded(picture, format) for picture, _ in pairs]
+    total = np.bincount(np.concatenate([mask.ravel() for mask in masks]), minlength=256)
+    entries = option(suggest_values(total, None, noisy=True))
+    assert len(entries) == len(values)
+    assert agreement(masks, [truth for _, truth in pairs], value_map(entries, None)[0], lossy=True) > 0.9
+
+
+RGB: dict[str, list[Value]] = {
+    "VOC": [(0, 0, 0), (128, 0, 0), (0, 128, 0), (128, 128, 0), (0, 0, 128)],
+    "on white": [(255, 255, 255), (250, 50, 83), (51, 221, 255), (0, 0, 0)],
+    "two": [(0, 0, 0), (255, 0, 0)],
+}
+
+
+@pytest.mark.parametrize(
+    ("format", "smooth"), [("PNG", False), ("PNG", True), ("JPEG 95", False), ("JPEG 75", False)],
+    ids=["exact", "smooth", "JPEG 95", "JPEG 75"],
+)  # fmt: skip
+@pytest.mark.parametrize("values", RGB.values(), ids=RGB)
+def test_colours(values: list[Value], format: str, smooth: bool) -> None:
+    pairs = [drawn(values, seed, smooth) for seed in range(6)]
+    masks = [encoded(picture, format) for picture, _ in pairs]
+    lossy = format != "PNG"
+    packed = (np.concatenate([mask.reshape(-1, 3) for mask in masks]).astype(int) << np.array([16, 8, 0])).sum(axis=1)
+    colours = Counter(dict(zip(*(part.tolist() for part in np.unique(packed, return_counts=True)), strict=True)))
+    entries = option(suggest_colours(colours, None, lossy))
+    assert len(entries) == len(values) + smooth
+    assert ("other" in entries) == smooth
+    made = value_map(entries, None)[0]
+    agreed = agreement(masks, [truth for _, truth in pairs], made, lossy)
+    assert agreed == 1 if not smooth and not lossy else agreed > 0.9
+    assert not any((made.ids(mask, lossy) == 254).any() for mask in masks)
+
+
+def test_few_pixels_of_an_exact_value_or_colour_are_a_class() -> None:
+    total = np.zeros(256, np.int64)
+    total[[0, 50, 100]] = 10_000_000, 1, 3
+    assert suggest_values(total, None, noisy=False) == '--data.value_map "{0: background, 50: class_1, 100: class_2}"'
+    colours = Counter({0: 10_000_000, 0xFF0000: 1})
+    assert suggest_colours(colours, None) == "--data.value_map \"{'#000000': background, '#ff0000': class_1}\""
+
+
+@pytest.mark.parametrize("format", ["JPEG 90", "JPEG 75"])
+def test_thin_things_are_found(format: str) -> None:
+    """Less than a hundredth of the pixels."""
+    pairs = [drawn([0, 255], seed, width=3) for seed in range(6)]
+    masks = [encoded(picture, format) for picture, _ in pairs]
+    total = np.bincount(np.concatenate([mask.ravel() for mask in masks]), minlength=256)
+    assert total[200:].sum() < 0.01 * total.sum()
+    entries = option(suggest_values(total, None, noisy=True))
+    assert len(entries) == 2
+    assert agreement(masks, [truth for _, truth in pairs], value_map(entries, None)[0], lossy=True) > 0.9
+
+
+def test_what_cannot_be_told_apart_has_no_line() -> None:
+    """Ids of 0, 1 and 2 in a JPEG are gone."""
+    masks = [encoded(drawn([0, 1, 2], seed)[0], "JPEG 75") for seed in range(4)]
+    total = np.bincount(np.concatenate([mask.ravel() for mask in masks]), minlength=256)
+    assert suggest_values(total, None, noisy=True) is None
+    assert suggest_values(np.eye(256, dtype=np.int64)[7], None, noisy=False) is None
+    assert suggest_colours(Counter({5: 9}), None) is None
+
+
+def test_ids_that_start_at_one_keep_the_order_of_the_names() -> None:
+    total = np.zeros(256, np.int64)
+    total[[1, 2, 3]] = 90, 5, 9
+    line = suggest_values(total, ("_background_", "cat", "dog"), noisy=False)
+    assert line == '--data.value_map "{1: background, 2: cat, 3: dog}"'
+
+
+def test_names_are_used_and_the_rest_ignored() -> None:
+    colours = Counter({0: 100, 0xFF0000: 50, 0x00FF00: 40})
+    named = suggest_colours(colours, ("_background_", "cat"))
+    assert named is not None
+    assert re.findall("'(#......)': (\\w+)", named) == [
+        ("#000000", "background"),
+        ("#00ff00", "cat"),
+        ("#ff0000", "ignore"),
+    ]
+    assert value_map(option(named), ("_background_", "cat"))[1] == ("_background_", "cat")
