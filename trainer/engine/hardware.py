@@ -76,11 +76,21 @@ def memory_gib(accelerator: Accelerator) -> float:
 
 
 @torch.no_grad()
-def average_buffers(accelerator: Accelerator, network: nn.Module) -> None:
-    """Make the running statistics of batch norm the same on all processes: their mean. A collective."""
-    buffers: list[Tensor] = [buffer for buffer in network.buffers() if buffer.is_floating_point()]
+def average_buffers(accelerator: Accelerator, network: nn.Module, weight: float) -> None:
+    """Make the running statistics of batch norm the same on all processes: their mean. A collective.
+
+    `weight`: this process's share of the batch; the shares of all processes add up to 1. Synchronised batch norm has
+    the same statistics everywhere already, and no other norm has any.
+    """
+    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
+    buffers: list[Tensor] = [buffer for norm in norms for buffer in norm.buffers() if buffer.is_floating_point()]
     if accelerator.num_processes == 1 or not buffers:
         return
-    joined = accelerator.reduce(torch.cat([buffer.flatten() for buffer in buffers]), "mean")
+    joined = accelerator.reduce(torch.cat([buffer.flatten() for buffer in buffers]) * weight, "sum")
     for buffer, part in zip(buffers, joined.split([buffer.numel() for buffer in buffers]), strict=True):
         buffer.copy_(part.view_as(buffer))
+
+
+def smallest(accelerator: Accelerator, number: int) -> int:
+    """The smallest of the numbers that the processes give. A collective."""
+    return int(accelerator.gather(torch.tensor([number], device=accelerator.device)).min())
