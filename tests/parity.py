@@ -170,6 +170,7 @@ def validation_numbers(result: Result) -> list[float]:
 
 def main() -> int:
     console = Console()
+    console.width = max(console.width, 120)
     with tempfile.TemporaryDirectory() as scratch:
         failed = measure(console, Path(scratch))
     console.print("all within what is promised" if not failed else f"{failed} beyond what is promised", style="bold")

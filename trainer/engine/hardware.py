@@ -11,11 +11,16 @@ from torch import Tensor, nn
 
 from trainer import InputError
 
+RIGHT = "accelerate launch --config_file launch/multi_cpu.yaml --num_processes {} trainer/train.py ..."
 
-def start(mixed_precision: object, threads: int, timeout_minutes: float = 30) -> Accelerator:
-    """Join the processes that the launcher started. Raises InputError where they cannot find each other."""
+
+def start(mixed_precision: object, threads: int, timeout_minutes: float = 10) -> Accelerator:
+    """Join the processes that the launcher started. Raises InputError where they were not started together."""
+    _check_launch()
     local_processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-    torch.set_num_threads(threads or max(1, (os.cpu_count() or 1) // local_processes))
+    # Launchers set OMP_NUM_THREADS to 1 where there are several processes, and nobody asked for that.
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    torch.set_num_threads(threads or max(1, cores // local_processes))
     # Its successor in torch is not yet an option of Accelerate.
     warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated", FutureWarning)
     accelerated = torch.accelerator.is_available()
@@ -31,13 +36,31 @@ def start(mixed_precision: object, threads: int, timeout_minutes: float = 30) ->
             InitProcessGroupKwargs(timeout=timedelta(minutes=timeout_minutes)),
         ],
     )
-    wanted = int(os.environ.get("WORLD_SIZE", "1"))
-    if wanted != accelerator.num_processes:
-        raise InputError(
-            f"{wanted} processes were started, but each is alone: the launcher's settings do not fit this machine. "
-            "Use: accelerate launch --config_file launch/multi_cpu.yaml trainer/train.py ..."
-        )
+    wanted = os.environ.get("WORLD_SIZE", "1")
+    if wanted != str(accelerator.num_processes):
+        raise InputError(f"{wanted} processes were started, but each is alone. Use: {RIGHT.format('N')}")
     return accelerator
+
+
+def _check_launch() -> None:
+    """Raise InputError, with the command that is right, where the launcher and this machine do not fit."""
+    variables = ("SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE")
+    tasks = max((int(os.environ.get(name, "1")), name) for name in variables)
+    if "WORLD_SIZE" in os.environ:
+        local, gpus = int(os.environ.get("LOCAL_WORLD_SIZE", "1")), torch.cuda.device_count()
+        if 0 < gpus < local:
+            raise InputError(
+                f"{local} processes were started for the {gpus} GPUs of this machine. Use: "
+                f"accelerate launch --config_file launch/multi_gpu.yaml --num_processes {gpus} trainer/train.py ..."
+            )
+    elif "MASTER_ADDR" in os.environ and "ACCELERATE_MIXED_PRECISION" in os.environ:
+        # `accelerate launch --cpu --num_processes 2`, or a configuration of type MULTI_CPU (accelerate #2741).
+        raise InputError(f"several processes were asked for, and the launcher started one. Use: {RIGHT.format('N')}")
+    elif tasks[0] > 1:
+        raise InputError(
+            f"{tasks[0]} processes were started ({tasks[1]}) that know nothing of each other. Start one on each "
+            f"machine, and let it start the others: {RIGHT.format('N')}; for Slurm see launch/slurm.sh"
+        )
 
 
 def _precision(wanted: object, accelerated: bool) -> str:
