@@ -121,12 +121,13 @@ def test_a_process_hangs(data: Path, tmp_path: Path) -> None:
 def test_memory_runs_out(data: Path, tmp_path: Path) -> None:
     """A limit from outside. The message says with what and what helps; nobody gets a traceback, or less than asked."""
     program = Program(tmp_path / "program")
-    large = ["--data.image_size", "512", "--train.batch_size", "64", "--model.width", "32", "--data.workers", "1"]
+    large = ["--data.image_size", "384", "--train.batch_size", "8", "--model.width", "32", "--data.workers", "1"]
     command = [sys.executable, "trainer/train.py", "--data.root", str(data), *large, *SHORT, *UNTRACKED]
-    result = program.run("prlimit", f"--as={6 * 2**30}", *command)
+    command += ["--train.mixed_precision", "no"]
+    result = program.run("prlimit", f"--as={5 * 2**29}", *command)
     assert result.returncode == 1, result.stdout + result.stderr
     assert "Traceback" not in result.stderr
-    for words in ("memory ran out in step 1", "512x512", "of a batch of 64", "--train.micro_batch_size 4"):
+    for words in ("memory ran out in step 1", "384x384", "of a batch of 8", "--train.micro_batch_size 4"):
         assert words in result.stdout, words
     status = program.status()
     assert (status["state"], status["exit_code"]) == ("failed", 1)

@@ -166,5 +166,6 @@ def test_the_search_leaves_no_trace(worlds: Worlds) -> None:
 def test_a_process_without_samples_must_come_along(tmp_path: Path) -> None:
     """The negative control of `image, small` on three processes: staying away is an error, and no endless wait."""
     arguments = WHOLE["image, small"].arguments
+    away = {"away": Case(arguments, "empty_handed_stay_away")}
     with pytest.raises(RuntimeError, match="gloo"):
-        run_world(3, {"away": Case(arguments, "empty_handed_stay_away")}, make_data(tmp_path / "d"), tmp_path / "3")
+        run_world(3, away, make_data(tmp_path / "data"), tmp_path / "world", timeout_s=60)

@@ -208,7 +208,7 @@ FAULTS: dict[str, Callable[[], Any]] = {
 def main() -> None:
     """`order`: JSON with the data folder, the output folder, the precision and cases {name: {arguments, fault}}."""
     order = json.loads(Path(sys.argv[1]).read_text())
-    accelerator = hardware.start(order["mixed_precision"], threads=1, timeout_minutes=0.5)
+    accelerator = hardware.start(order["mixed_precision"], threads=1, timeout_minutes=order["timeout_minutes"])
     out = Path(order["out"])
     for name, case in order["cases"].items():
         config = parse(["--data.root", order["data"], *case["arguments"]])
