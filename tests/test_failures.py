@@ -134,6 +134,7 @@ def test_memory_runs_out(data: Path, tmp_path: Path) -> None:
     assert "OutOfMemory" in status["reason"]
 
 
+@pytest.mark.long
 def test_signals_reach_a_run_that_does_not_fail(data: Path, tmp_path: Path) -> None:
     """The negative control of FAILED: a launcher that is told to stop ends the run as KILLED."""
     program = Program(tmp_path / "program")
