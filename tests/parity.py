@@ -39,10 +39,14 @@ ONE_CLASS = ["--data.value_map", "{0: background, 1: disc, 2: ignore, 255: ignor
 
 @dataclass(frozen=True)
 class Case:
-    """One training, told by its arguments. `fault`: what tests/world.py breaks first, to see the comparison go red."""
+    """One training, told by its arguments."""
 
     arguments: list[str]
     fault: str = ""
+    """What tests/world.py breaks first, to see the comparison go red."""
+
+    stop_after: int = 0
+    """The step at which a signal reaches process 1; 0 for none."""
 
 
 def case(*arguments: str, lr: list[str] = STILL, classes: list[str] = TWO_CLASSES, fault: str = "") -> Case:

@@ -51,6 +51,8 @@ def worlds(tmp_path_factory: pytest.TempPathFactory) -> Worlds:
         "validation_by_everyone": Case(WHOLE["image"].arguments, "validation_by_everyone"),
         "statistics_stay_apart": Case(WHOLE["batch norm"].arguments, "statistics_stay_apart"),
         "everyone_takes_the_first_share, uneven": Case(WHOLE["image"].arguments, "everyone_takes_the_first_share"),
+        "stopped": Case(WHOLE["batch norm"].arguments, stop_after=2),
+        "stopped, apart": Case(WHOLE["batch norm"].arguments, "statistics_stay_apart", stop_after=2),
         "refused": Case(WHOLE["one batch"].arguments, "two_pictures_fit_on_the_last_process"),
     }
     alone = sound | {"searched": Case(WHOLE["batch norm"].arguments, "everything_fits")}
@@ -142,6 +144,14 @@ def test_a_broken_program_is_not_the_same(worlds: Worlds, fault: str) -> None:
 def test_what_the_program_notices_itself(worlds: Worlds) -> None:
     assert "validation saw samples" in worlds[2]["validation_by_everyone"]
     assert worlds[2]["everyone_takes_the_first_share, uneven"] == "a step of 3 pictures saw 4"
+
+
+def test_all_processes_stop_together_with_the_same_statistics(worlds: Worlds) -> None:
+    """A signal reaches one process only; what is saved then is what every process has."""
+    results = worlds[2]["stopped"]
+    assert [len(one.losses) for one in results] == [2, 2]
+    assert len({tuple(one.content["buffers"]) for one in results}) == 1
+    assert len({tuple(one.content["buffers"]) for one in worlds[2]["stopped, apart"]}) == 2
 
 
 def test_statistics_left_apart_are_different(worlds: Worlds) -> None:

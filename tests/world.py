@@ -25,14 +25,15 @@ from trainer.data.cache import Dataset, open_dataset
 from trainer.data.dataset import plan
 from trainer.engine import evaluate, hardware, loop, memory, schedule
 from trainer.model import loss
+from trainer.model.segmenter import Segmenter
 from trainer.train import make_segmenter
 
 
 class Recorder(loop.IdleWatcher):
     """Keeps every number of a training run, and the gradient of each step."""
 
-    def __init__(self, trained: loop.Loop) -> None:
-        self.trained = trained
+    def __init__(self, segmenter: Segmenter) -> None:
+        self.segmenter = segmenter
         self.steps: list[dict[str, float]] = []
         self.gradients: list[np.ndarray] = []
         self.validation: list[dict[str, Any]] = []
@@ -40,7 +41,7 @@ class Recorder(loop.IdleWatcher):
 
     def on_step(self, step: int, values: dict[str, float]) -> None:
         self.steps.append(values)
-        gradient = [weight.grad for weight in self.trained.segmenter.network.parameters()]
+        gradient = [weight.grad for weight in self.segmenter.network.parameters()]
         self.gradients.append(torch.cat([part.flatten() for part in gradient if part is not None]).float().numpy())
 
     def on_evaluation(self, position: Any, values: dict[str, float], evaluation: evaluate.Evaluation) -> None:
@@ -56,8 +57,11 @@ def numbers(evaluation: evaluate.Evaluation) -> dict[str, Any]:
     return {"loss": evaluation.loss, "iou": evaluation.scores.iou, "dice": evaluation.scores.dice}
 
 
-def run_case(config: Config, accelerator: Accelerator, dataset: Dataset, out: Path) -> None:
-    """Train one case, then evaluate sets of several sizes with the weights of its start; into `out`, by process."""
+def run_case(config: Config, accelerator: Accelerator, dataset: Dataset, out: Path, stop_after: int) -> None:
+    """Evaluate sets of several sizes with the untrained weights, then train; into `out`, by process.
+
+    `stop_after`: the step at which process 1 is told to stop, as by a signal; 0 for none.
+    """
     segmenter = make_segmenter(config, dataset)
     with torch.no_grad():  # an answer with every class in it, so that scores can differ
         segmenter.network.last.weight.mul_(10)
@@ -72,12 +76,14 @@ def run_case(config: Config, accelerator: Accelerator, dataset: Dataset, out: Pa
         data = evaluate.ValidationSet(dataset.samples(several), several, dataset.squares, dataset.sources.values)
         reduce = accelerator.reduce
         sizes[size] = numbers(evaluate.evaluate(segmenter, data, config.loss, process, processes, reduce))
-    trained = loop.Loop(config, accelerator, segmenter, dataset.squares, dataset.split.train, validation, lambda: False)
-    recorder = Recorder(trained)
+    recorder = Recorder(segmenter)
+    stop = lambda: len(recorder.steps) + 1 == stop_after  # noqa: E731  # asked in the step before it is over
+    trained = loop.Loop(config, accelerator, segmenter, dataset.squares, dataset.split.train, validation, stop)
     real = trained._batches
     trained._batches = lambda: recorder.batches(real())  # type: ignore[method-assign]
     began = time.perf_counter()
-    trained.fit(recorder)
+    with contextlib.suppress(loop.Interrupted):
+        trained.fit(recorder)
     buffers = torch.cat([buffer.flatten().double() for buffer in segmenter.buffers()])
     content = {
         "steps": recorder.steps,
@@ -217,7 +223,7 @@ def main() -> None:
         )
         with FAULTS[case["fault"]]() if case["fault"] else contextlib.nullcontext():
             try:
-                run_case(config, accelerator, dataset, out / name)
+                run_case(config, accelerator, dataset, out / name, case["stop_after"] * accelerator.process_index)
             except AssertionError as error:  # in all processes alike: the program noticed by itself
                 (out / name).mkdir(parents=True, exist_ok=True)
                 (out / name / f"{accelerator.process_index}.noticed").write_text(str(error))
