@@ -96,7 +96,13 @@ def make_data(root: Path) -> Path:
 
 
 def run_world(
-    processes: int, cases: dict[str, Case], data: Path, out: Path, precision: str = "no", timeout_s: float = 280
+    processes: int,
+    cases: dict[str, Case],
+    data: Path,
+    out: Path,
+    precision: str = "no",
+    timeout_s: float = 280,
+    **environment: str,
 ) -> dict[str, list[Result] | str]:
     """Run the cases on so many processes. The results by process, or what the program said where it noticed itself."""
     out.mkdir(parents=True)
@@ -107,7 +113,7 @@ def run_world(
     kept = {key: value for key, value in os.environ.items() if not key.startswith("ACCELERATE_")}
     process = subprocess.Popen(
         [*command, str(REPOSITORY / "tests" / "world.py"), str(out / "order.json")],
-        env=kept | {"PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1", "HF_HOME": str(out / "hf")},
+        env=kept | {"PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1", "HF_HOME": str(out / "hf")} | environment,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -207,41 +213,51 @@ def measure(console: Console, folder: Path) -> int:
         for count, results in worlds.items():
             for kind in ("whole", "micro"):
                 found = compare(reference, results[f"{kind}-{number[key]}"])  # type: ignore[arg-type]
-                failed += not within(found, PROMISE)
+                good = within(found, PROMISE)
+                failed += not good
                 name = f"{key[0]}, {key[2]}, batches of {key[1]}"
-                add_row(table, name, count, "1 at a time" if kind == "micro" else "-", found, PROMISE)
+                add_row(table, name, count, "1 at a time" if kind == "micro" else "-", found, good)
     console.print(table)
     table = new_table("batch norm on CPUs: each process normalises by its own pictures, so expect this much")
     for name in norm:
         for count in (2, 3):
-            add_row(table, name, count, "-", compare(worlds[1][name][0], worlds[count][name]), None)  # type: ignore[arg-type]
+            add_row(table, name, count, "-", compare(worlds[1][name][0], worlds[count][name]))  # type: ignore[arg-type]
     console.print(table)
     failed += measure_looser(console, data, folder)
     return failed
 
 
 def measure_looser(console: Console, data: Path, folder: Path) -> int:
-    """Number formats and compiled code, against float32 on one process."""
-    table = new_table("bf16 and torch.compile against float32; promised 5e-2 and 1e-4")
+    """Number formats, compiled code and the order of numbers in memory, against float32 on one process."""
+    table = new_table("against float32; bf16 promises 5e-3 in the loss and 0.5 in each tensor's gradient, others 1e-5")
     arguments = ["--train.batch_size", "4"]
     reference = run_world(1, {"float32": case(*arguments)}, data, folder / "float32")["float32"][0]
+    kinds = {
+        "channels first": ("no", case(*arguments, fault="channels_first"), PROMISE, PROMISE),
+        "bf16": ("bf16", case(*arguments, "--train.mixed_precision", "bf16"), 5e-3, 0.5),
+        # The first steps take minutes, for batches of 4 and again for the last one.
+        "compiled": ("no", case(*arguments, "--train.compile", "on"), PROMISE, PROMISE),
+    }
     failed = 0
-    for count in (1, 2):
-        runs = {"bf16": ("bf16", [*arguments, "--train.mixed_precision", "bf16"], 5e-2)}
-        runs["compiled"] = ("no", [*arguments, "--train.compile", "on"], 1e-4)
-        for name, (precision, changed, tolerance) in runs.items():
-            out = folder / f"{name}-{count}"
-            # Compiling takes minutes, for batches of 4 and again for the last one.
-            results = run_world(count, {name: case(*changed)}, data, out, precision, timeout_s=900)[name]
+    for name, (precision, one, tolerance, of_gradient) in kinds.items():
+        for count in (1, 2):
+            results = run_world(count, {name: one}, data, folder / f"{name}-{count}", precision, timeout_s=900)[name]
             found = compare(reference, results)  # type: ignore[arg-type]
-            failed += not within(found, tolerance)
-            add_row(table, name, count, "-", found, tolerance)
+            good = within(found, tolerance, of_gradient)
+            failed += not good
+            add_row(table, name, count, "-", found, good)
     console.print(table)
     return failed
 
 
-def within(found: Difference, tolerance: float) -> bool:
-    return found.same_samples and found.rate == 0 and max(found.loss, found.gradient, found.validation) <= tolerance
+def within(found: Difference, tolerance: float, of_gradient: float | None = None) -> bool:
+    others = max(found.loss, found.validation)
+    return (
+        found.same_samples
+        and found.rate == 0
+        and others <= tolerance
+        and found.gradient <= (tolerance if of_gradient is None else of_gradient)
+    )
 
 
 def new_table(title: str) -> Table:
@@ -251,10 +267,10 @@ def new_table(title: str) -> Table:
     return table
 
 
-def add_row(table: Table, name: str, count: int, pieces: str, found: Difference, tolerance: float | None) -> None:
+def add_row(table: Table, name: str, count: int, pieces: str, found: Difference, good: bool = True) -> None:
     values = [found.rate, found.loss, found.gradient, found.validation]
     cells = [name, f"{count}", pieces, "same" if found.same_samples else "other", *(f"{value:.1e}" for value in values)]
-    table.add_row(*cells, style="" if tolerance is None or within(found, tolerance) else "red")
+    table.add_row(*cells, style="" if good else "red")
 
 
 if __name__ == "__main__":

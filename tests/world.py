@@ -91,6 +91,7 @@ def run_case(config: Config, accelerator: Accelerator, dataset: Dataset, out: Pa
         "validation": recorder.validation,
         "validation_of_size": sizes,
         "sizes": [weight.numel() for weight in segmenter.network.parameters()],
+        "device": accelerator.device.type,
         "micro_batch_size": trained.micro_batch_size,
         "buffers": buffers.tolist(),
         "first_mean": getattr(segmenter.network.first[1], "running_mean", torch.zeros(0)).tolist(),
@@ -192,6 +193,22 @@ def statistics_stay_apart() -> Any:
     return patch.object(loop, "average_buffers", lambda *_given: None)
 
 
+@contextlib.contextmanager
+def channels_first() -> Iterator[None]:
+    """No fault, but the other order of numbers in memory: what torch does by default."""
+
+    def forward(segmenter: Segmenter, squares: torch.Tensor) -> torch.Tensor:
+        return segmenter.network(segmenter.normalise(squares).contiguous())
+
+    real = make_segmenter
+
+    def contiguous(*given: Any) -> Segmenter:
+        return real(*given).to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+
+    with patch.object(loop, "network_logits", forward), patch.dict(globals(), make_segmenter=contiguous):
+        yield
+
+
 FAULTS: dict[str, Callable[[], Any]] = {
     fault.__name__: fault
     for fault in (
@@ -207,6 +224,7 @@ FAULTS: dict[str, Callable[[], Any]] = {
         two_pictures_fit_on_the_last_process,
         everything_fits,
         empty_handed_stay_away,
+        channels_first,
     )
 }
 
