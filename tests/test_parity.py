@@ -10,6 +10,9 @@ import pytest
 
 from tests.parity import ONE_CLASS, PROMISE, Case, Difference, Result, case, compare, make_data, run_world, within
 
+# The first test waits for all the worlds.
+pytestmark = pytest.mark.timeout(900)
+
 WHOLE = {
     "image": case("--train.batch_size", "4"),
     "batch": case("--train.batch_size", "4", "--loss.reduction", "batch"),
@@ -19,13 +22,14 @@ WHOLE = {
     "drop last": case("--train.batch_size", "4", "--data.drop_last", "true"),
     "no threads": case("--train.batch_size", "4", "--data.workers", "0"),
     "many threads": case("--train.batch_size", "4", "--data.workers", "5"),
+    "weighted": case("--train.batch_size", "4", "--data.sampling", "foreground", "--loss.class_weights", "[0.5,1,3]"),
     "trained": case("--train.batch_size", "4", "--train.epochs", "8", lr=["--optim.lr", "1e-3"]),
     "one batch": case("--train.batch_size", "11"),
     "batch norm": case("--train.batch_size", "4", "--model.norm", "batch"),
 }
 ACCUMULATED = {
     f"{name}, accumulated": Case([*WHOLE[name].arguments, "--train.micro_batch_size", "1"])
-    for name in ("image", "batch", "image, small", "batch, small", "trained")
+    for name in ("image", "batch", "weighted", "image, small", "batch, small", "trained")
 }
 SAME = [name for name in [*WHOLE, *ACCUMULATED] if "batch norm" not in name]
 FAULTS = {
@@ -55,7 +59,12 @@ def worlds(tmp_path_factory: pytest.TempPathFactory) -> Worlds:
         "stopped, apart": Case(WHOLE["batch norm"].arguments, "statistics_stay_apart", stop_after=2),
         "refused": Case(WHOLE["one batch"].arguments, "two_pictures_fit_on_the_last_process"),
     }
-    alone = sound | {"searched": Case(WHOLE["batch norm"].arguments, "everything_fits")}
+    pieces = [*WHOLE["batch norm"].arguments, "--train.micro_batch_size", "2"]
+    alone = sound | {
+        "searched": Case(WHOLE["batch norm"].arguments, "everything_fits"),
+        "one pass": Case(pieces),
+        "two passes": Case([*pieces, "--loss.reduction", "batch"]),
+    }
     return {
         1: run_world(1, alone, data, folder / "1"),
         2: run_world(2, sound | broken, data, folder / "2"),
@@ -144,6 +153,13 @@ def test_a_broken_program_is_not_the_same(worlds: Worlds, fault: str) -> None:
 def test_what_the_program_notices_itself(worlds: Worlds) -> None:
     assert "validation saw samples" in worlds[2]["validation_by_everyone"]
     assert worlds[2]["everyone_takes_the_first_share, uneven"] == "a step of 3 pictures saw 4"
+
+
+def test_batch_norm_counts_each_picture_once(worlds: Worlds) -> None:
+    """Dice of an accumulated batch takes two passes, of which one moves the statistics."""
+    one, two = (worlds[1][name][0] for name in ("one pass", "two passes"))
+    assert one.content["buffers"] == two.content["buffers"]
+    assert not np.array_equal(one.gradients, two.gradients)
 
 
 def test_all_processes_stop_together_with_the_same_statistics(worlds: Worlds) -> None:
