@@ -1,5 +1,7 @@
 """The order of samples: all of them once an epoch, the same whoever asks and whenever."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -64,13 +66,29 @@ def test_shares_partition_the_batch(batch: list[int], processes: int) -> None:
     assert max(sizes) - min(sizes) <= 1
 
 
-@given(count=st.integers(0, 40), size=st.integers(1, 50))
-def test_micro_batches_partition_the_share(count: int, size: int) -> None:
-    pieces = micro_batches(np.arange(count), size)
-    assert np.concatenate(pieces).tolist() == list(range(count))
-    assert all(len(piece) == size for piece in pieces[:-1])
-    assert len(pieces[-1]) <= size
-    assert len(pieces) == max(1, -(-count // size))  # an empty-handed process has one empty piece
+@given(batch=st.lists(st.integers(0, 99), min_size=1, max_size=40), processes=st.integers(1, 5), size=SIZE)
+def test_micro_batches_partition_every_share_equally_often(batch: list[int], processes: int, size: int) -> None:
+    shares = [share(batch, process, processes) for process in range(processes)]
+    pieces = [micro_batches(mine, len(batch), processes, size) for mine in shares]
+    assert [index for own in pieces for piece in own for index in piece.tolist()] == batch
+    assert all(len(piece) <= size for own in pieces for piece in own)
+    assert len({len(own) for own in pieces}) == 1
+    assert len(pieces[0]) == -(-len(shares[0]) // size)  # and no more often than the largest share needs
+
+
+@pytest.mark.parametrize("weights", [None, np.linspace(1, 3, 5000)])
+def test_threads_share_one_order(weights: np.ndarray | None) -> None:
+    """The order of an epoch is made once, for all its steps; and nobody can spoil it for the others."""
+    calls = [(step % 3, 7 * step) for step in range(200)]
+    alone = Sampler(5000, 3, seed=4, weights=weights)
+    expected = [alone.batch(*call).tolist() for call in calls]
+    shared = Sampler(5000, 3, seed=4, weights=weights)
+    with ThreadPoolExecutor(8) as pool:
+        assert [batch.tolist() for batch in pool.map(lambda call: shared.batch(*call), calls)] == expected
+    assert alone.order(1) is alone.order(1)
+    assert alone.order(1) is not Sampler(5000, 3, seed=4).order(1)  # which has other weights perhaps
+    with pytest.raises(ValueError, match="read-only"):
+        alone.batch(0, 0)[0] = 7
 
 
 @pytest.mark.parametrize(

@@ -174,7 +174,7 @@ class TrainConfig:
 
     micro_batch_size: int | Literal["auto"] = "auto"
     """Pictures that one process sends through the network at once; the rest of its share of the batch is accumulated.
-    auto: the whole share."""
+    auto: the whole share, or on a GPU the most that fits; the batch stays what it is."""
 
     seed: int = 0
     """Of the weights, the order of the pictures and the augmentation."""
@@ -195,6 +195,9 @@ class TrainConfig:
     threads: int = 0
     """CPU threads per process; 0 takes the cores of the machine divided by its processes."""
 
+    timeout_minutes: float = 10.0
+    """How long processes wait for one that gives no sign of life before all end; longer than compiling takes."""
+
     def __post_init__(self) -> None:
         # A bare `no`, `off` or `on` in a YAML file is a boolean.
         if isinstance(self.mixed_precision, bool):
@@ -206,6 +209,7 @@ class TrainConfig:
             _require(getattr(self, key) >= 1, f"train.{key}", getattr(self, key), "1 or more")
         if self.micro_batch_size != "auto":
             _require(self.micro_batch_size >= 1, "train.micro_batch_size", self.micro_batch_size, "1 or more, or auto")
+        _require(self.timeout_minutes > 0, "train.timeout_minutes", self.timeout_minutes, "more than 0 minutes")
         for key in ("patience", "threads", "seed"):
             _require(getattr(self, key) >= 0, f"train.{key}", getattr(self, key), "0 or more")
 

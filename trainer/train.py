@@ -11,7 +11,6 @@ import shutil
 import signal
 import sys
 import time
-import traceback
 from typing import TYPE_CHECKING, Any
 
 from trainer import InputError
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
 
 EXIT_INPUT, EXIT_STOPPED = 2, 143
 FLUSH_SECONDS = 120.0
+SILENT_SECONDS = 10.0
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -38,8 +38,9 @@ def main(arguments: list[str] | None = None) -> int:
         return train(config, display, speaks)
     except InputError as error:
         display.close()
-        if speaks:
-            print(f"train.py: {error}", file=sys.stderr)
+        if not speaks:
+            time.sleep(SILENT_SECONDS)  # the main process finds the same, says so and ends us all; or only we see it
+        print(f"train.py: {error}", file=sys.stderr)
         return EXIT_INPUT
     except KeyboardInterrupt:  # before the first step; later ones are taken at step boundaries
         display.close()
@@ -58,16 +59,19 @@ def train(config: Config, display: Display, speaks: bool) -> int:
     # ---------------------------------------------------------------- processes and pixels
     from trainer.data.cache import open_dataset
     from trainer.data.check import check_command
-    from trainer.engine import hardware
+    from trainer.engine import hardware, together
     from trainer.model.loss import settled
 
-    accelerator = hardware.start(config.train.mixed_precision, config.train.threads)
+    accelerator = hardware.start(config.train.mixed_precision, config.train.threads, config.train.timeout_minutes)
     dataset = open_dataset(sources, config.data.image_size, MLRUNS / "cache", display.counting)
     display.warnings([finding.text for finding in dataset.report.of("warning")], check_command(config.data))
     display.say(
         f"{len(dataset.split.train)} pictures train, {len(dataset.split.val)} validate; "
         f"classes: {', '.join(dataset.names[1:])}; dataset {dataset.digest}"
     )
+
+    settings = {key: value for key, value in flatten(config).items() if key != "data.root"}
+    together.require_same(accelerator, settings, dataset.digest, len(dataset.split.train))
 
     # ---------------------------------------------------------------- model
     config = dataclasses.replace(config, loss=settled(config.loss, dataset.pixels().tolist()))
@@ -87,7 +91,9 @@ def train(config: Config, display: Display, speaks: bool) -> int:
         loop = Loop(
             config, accelerator, segmenter, dataset.squares, dataset.split.train, validation, lambda: bool(stop)
         )
+        display.say(f"{loop.micro_batch_size} pictures at once on each process, {config.train.batch_size} in a step")
         if run:
+            run.params({"hardware.micro_batch_size": loop.micro_batch_size})
             memory = functools.partial(hardware.memory_gib, accelerator)
             loop.fit(Reporter(run, display, validation, config.tracking.watch, loop.sampler, loop.total_steps, memory))
         else:
@@ -105,15 +111,10 @@ def train(config: Config, display: Display, speaks: bool) -> int:
         return end(run, display, "KILLED", "preempted", EXIT_STOPPED, reason=str(error))
     except (Exception, KeyboardInterrupt) as error:
         display.close()
-        end(
-            run,
-            display,
-            "FAILED",
-            "failed",
-            1,
-            reason=f"{type(error).__name__}: {error}",
-            exception=traceback.format_exc(),
-        )
+        failure = together.settle(accelerator, error)
+        end(run, display, "FAILED", "failed", 1, reason=failure.reason, exception=failure.traceback)
+        if failure.explained:
+            return 1
         raise
     finally:
         accelerator.end_training()

@@ -1,8 +1,9 @@
 """Which samples make which optimizer step, as pure functions: nothing to save, nothing to restore."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
 
 import numpy as np
 
@@ -30,14 +31,26 @@ class Sampler:
         return order[step * self.batch_size : (step + 1) * self.batch_size]
 
     def order(self, epoch: int) -> np.ndarray:
-        """The positions that epoch `epoch` goes through, int64 [samples]."""
+        """The positions that epoch `epoch` goes through, int64 [samples]. Read-only: every caller gets the same."""
+        return self._orders(epoch)
+
+    @cached_property
+    def _orders(self) -> Callable[[int], np.ndarray]:
+        # Safe from the threads, which read ahead into the next epoch. A million samples take 8 MB.
+        return lru_cache(maxsize=4)(self._make_order)
+
+    def _make_order(self, epoch: int) -> np.ndarray:
         random = np.random.default_rng([self.seed, epoch])
-        if self.weights is None:
-            return random.permutation(self.samples)
-        # Systematic sampling: a picture of weight w occurs floor or ceil of samples * w / sum(weights) times.
-        ends = np.cumsum(self.weights) * (self.samples / self.weights.sum())
+        places = np.arange(self.samples) if self.weights is None else self._repeated(random, self.weights)
+        order = random.permutation(places)
+        order.flags.writeable = False
+        return order
+
+    def _repeated(self, random: np.random.Generator, weights: np.ndarray) -> np.ndarray:
+        """Systematic sampling: a picture of weight w occurs floor or ceil of samples * w / sum(weights) times."""
+        ends = np.cumsum(weights) * (self.samples / weights.sum())
         places = np.searchsorted(ends, np.arange(self.samples) + random.random(), side="right")
-        return random.permutation(np.minimum(places, self.samples - 1))
+        return np.minimum(places, self.samples - 1)
 
 
 def foreground_weights(counts: np.ndarray) -> np.ndarray:
@@ -56,6 +69,11 @@ def share(batch: Sequence[int] | np.ndarray, process: int, processes: int) -> np
     return np.array_split(np.asarray(batch), processes)[process]
 
 
-def micro_batches(mine: np.ndarray, size: int) -> list[np.ndarray]:
-    """A process's share in pieces of at most `size`; one empty piece where it has no samples."""
-    return [mine[start : start + size] for start in range(0, max(1, len(mine)), size)]
+def micro_batches(mine: np.ndarray, batch: int, processes: int, size: int) -> list[np.ndarray]:
+    """A process's share of a batch of `batch` samples in pieces of at most `size`; some may be empty.
+
+    As many as the largest share takes, so that all processes go through the network equally often: synchronised batch
+    norm and the sums of batch Dice wait for each other there.
+    """
+    largest_share = math.ceil(batch / processes)
+    return np.array_split(mine, math.ceil(largest_share / size))

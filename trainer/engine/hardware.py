@@ -11,11 +11,16 @@ from torch import Tensor, nn
 
 from trainer import InputError
 
+RIGHT = "accelerate launch --config_file launch/multi_cpu.yaml --num_processes {} trainer/train.py ..."
 
-def start(mixed_precision: object, threads: int, timeout_minutes: float = 30) -> Accelerator:
-    """Join the processes that the launcher started. Raises InputError where they cannot find each other."""
+
+def start(mixed_precision: object, threads: int, timeout_minutes: float = 10) -> Accelerator:
+    """Join the processes that the launcher started. Raises InputError where they were not started together."""
+    _check_launch()
     local_processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-    torch.set_num_threads(threads or max(1, (os.cpu_count() or 1) // local_processes))
+    # Launchers set OMP_NUM_THREADS to 1 where there are several processes, and nobody asked for that.
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    torch.set_num_threads(threads or max(1, cores // local_processes))
     # Its successor in torch is not yet an option of Accelerate.
     warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated", FutureWarning)
     accelerated = torch.accelerator.is_available()
@@ -31,13 +36,31 @@ def start(mixed_precision: object, threads: int, timeout_minutes: float = 30) ->
             InitProcessGroupKwargs(timeout=timedelta(minutes=timeout_minutes)),
         ],
     )
-    wanted = int(os.environ.get("WORLD_SIZE", "1"))
-    if wanted != accelerator.num_processes:
-        raise InputError(
-            f"{wanted} processes were started, but each is alone: the launcher's settings do not fit this machine. "
-            "Use: accelerate launch --config_file launch/multi_cpu.yaml trainer/train.py ..."
-        )
+    wanted = os.environ.get("WORLD_SIZE", "1")
+    if wanted != str(accelerator.num_processes):
+        raise InputError(f"{wanted} processes were started, but each is alone. Use: {RIGHT.format('N')}")
     return accelerator
+
+
+def _check_launch() -> None:
+    """Raise InputError, with the command that is right, where the launcher and this machine do not fit."""
+    variables = ("SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE")
+    tasks = max((int(os.environ.get(name, "1")), name) for name in variables)
+    if "WORLD_SIZE" in os.environ:
+        local, gpus = int(os.environ.get("LOCAL_WORLD_SIZE", "1")), torch.cuda.device_count()
+        if 0 < gpus < local:
+            raise InputError(
+                f"{local} processes were started for the {gpus} GPUs of this machine. Use: "
+                f"accelerate launch --config_file launch/multi_gpu.yaml --num_processes {gpus} trainer/train.py ..."
+            )
+    elif "MASTER_ADDR" in os.environ and "ACCELERATE_MIXED_PRECISION" in os.environ:
+        # `accelerate launch --cpu --num_processes 2`, or a configuration of type MULTI_CPU (accelerate #2741).
+        raise InputError(f"several processes were asked for, and the launcher started one. Use: {RIGHT.format('N')}")
+    elif tasks[0] > 1:
+        raise InputError(
+            f"{tasks[0]} processes were started ({tasks[1]}) that know nothing of each other. Start one on each "
+            f"machine, and let it start the others: {RIGHT.format('N')}; for Slurm see launch/slurm.sh"
+        )
 
 
 def _precision(wanted: object, accelerated: bool) -> str:
@@ -76,11 +99,21 @@ def memory_gib(accelerator: Accelerator) -> float:
 
 
 @torch.no_grad()
-def average_buffers(accelerator: Accelerator, network: nn.Module) -> None:
-    """Make the running statistics of batch norm the same on all processes: their mean. A collective."""
-    buffers: list[Tensor] = [buffer for buffer in network.buffers() if buffer.is_floating_point()]
+def average_buffers(accelerator: Accelerator, network: nn.Module, weight: float) -> None:
+    """Make the running statistics of batch norm the same on all processes: their mean. A collective.
+
+    `weight`: this process's share of the batch; the shares of all processes add up to 1. Synchronised batch norm has
+    the same statistics everywhere already, and no other norm has any.
+    """
+    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
+    buffers: list[Tensor] = [buffer for norm in norms for buffer in norm.buffers() if buffer.is_floating_point()]
     if accelerator.num_processes == 1 or not buffers:
         return
-    joined = accelerator.reduce(torch.cat([buffer.flatten() for buffer in buffers]), "mean")
+    joined = accelerator.reduce(torch.cat([buffer.flatten() for buffer in buffers]) * weight, "sum")
     for buffer, part in zip(buffers, joined.split([buffer.numel() for buffer in buffers]), strict=True):
         buffer.copy_(part.view_as(buffer))
+
+
+def smallest(accelerator: Accelerator, number: int) -> int:
+    """The smallest of the numbers that the processes give. A collective."""
+    return int(accelerator.gather(torch.tensor([number], device=accelerator.device)).min())

@@ -1,6 +1,8 @@
 """The training loop: read, augment, step, evaluate, keep the best."""
 
 import dataclasses
+import functools
+import math
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -17,9 +19,10 @@ from trainer.config import Config
 from trainer.data.augment import augment
 from trainer.data.cache import Squares
 from trainer.data.sampler import Sampler, foreground_weights, micro_batches, share
+from trainer.engine import memory
 from trainer.engine.checkpoint import Checkpoint, Position
 from trainer.engine.evaluate import Evaluation, ValidationSet, class_weights, evaluate, network_logits
-from trainer.engine.hardware import average_buffers
+from trainer.engine.hardware import average_buffers, smallest
 from trainer.engine.readahead import read_ahead
 from trainer.engine.schedule import learning_rate
 from trainer.model.loss import batch_dice, batch_dice_part, batch_sums, image_losses, loss_terms
@@ -91,6 +94,7 @@ class StepBatch:
     """This process's part of one optimizer step."""
 
     micro: list[MicroBatch]
+    own: int  # samples of this process
     samples: int  # of the whole step, over all processes
 
 
@@ -131,6 +135,7 @@ class Loop:
         config, accelerator = self.config, self.accelerator
         self.segmenter.to(accelerator.device)
         view: nn.Module = TrainingView(self.segmenter)
+        self.micro_batch_size = self._fitting_micro_batch(view)
         if accelerator.device.type == "cuda" and accelerator.num_processes > 1:
             view = nn.SyncBatchNorm.convert_sync_batchnorm(view)
         if self._compile_pays():
@@ -143,6 +148,21 @@ class Loop:
         ]
         optimizer = torch.optim.AdamW(groups, lr=config.optim.lr, fused=True)
         self.view, self.optimizer = accelerator.prepare(view, optimizer)
+
+    def _fitting_micro_batch(self, view: nn.Module) -> int:
+        """Pictures that every process can send through the network at once; all processes agree on the number."""
+        config, accelerator = self.config, self.accelerator
+        if config.train.micro_batch_size != "auto":
+            return int(config.train.micro_batch_size)
+        largest_share = math.ceil(min(config.train.batch_size, self.sampler.samples) / accelerator.num_processes)
+        if not memory.can_be_tried(accelerator.device):
+            return largest_share
+        side = config.data.image_size
+        attempt = functools.partial(memory.attempt_step, view, side, accelerator.autocast)
+        found = smallest(accelerator, memory.largest_micro_batch(largest_share, attempt))
+        if not found:
+            raise memory.advise(config, 1, "before the first step")
+        return found
 
     def _compile_pays(self) -> bool:
         if self.config.train.compile != "auto":
@@ -160,7 +180,8 @@ class Loop:
         began = time.perf_counter()
         for batch in self._batches():
             waited = time.perf_counter() - began
-            values = self._train_step(batch)
+            with memory.explained(self.config, self.micro_batch_size, f"in step {self.position.step + 1}"):
+                values = self._train_step(batch)
             self.position.step += 1
             seconds = time.perf_counter() - began
             values["train/images_per_second"] = batch.samples / seconds
@@ -193,8 +214,9 @@ class Loop:
         self.optimizer.zero_grad()
         own = self._backward(batch)
         norm = self._clip_gradient()
-        loss = self._agree(own, norm)
+        loss = self._agree(batch, own, norm)
         self.optimizer.step()
+        average_buffers(self.accelerator, self.segmenter, batch.own / batch.samples)
         return {"train/loss": loss, "train/lr": rate, "train/grad_norm": norm}
 
     def _set_learning_rate(self) -> float:
@@ -249,7 +271,7 @@ class Loop:
     @torch.no_grad()
     def _batch_total(self, batch: StepBatch) -> Tensor | None:
         """Dice sums of the whole batch, [3, F], by a pass without gradients; None where one pass is enough."""
-        if len(batch.micro) == 1:
+        if len(batch.micro) == 1:  # and so on all processes
             return None
         buffers = [buffer.clone() for buffer in self.view.buffers()]
         sums = [batch_sums(*self._terms(micro)) for micro in batch.micro]
@@ -261,14 +283,16 @@ class Loop:
         largest = self.config.optim.clip_norm or float("inf")
         return float(self.accelerator.clip_grad_norm_(self.view.parameters(), largest))
 
-    def _agree(self, loss: Tensor, norm: float) -> float:
+    def _agree(self, batch: StepBatch, loss: Tensor, norm: float) -> float:
         """The batch's loss. All processes together raise where one has a bad number, and note where one is to stop."""
         scaled = self.accelerator.mixed_precision == "fp16"  # whose scaler skips steps with infinite gradients
         finite = bool(torch.isfinite(loss)) and (scaled or np.isfinite(norm))
-        votes = torch.tensor([float(loss) if finite else 0.0, not finite, self.stop_requested()], dtype=torch.float64)
+        own = [float(loss) if finite else 0.0, not finite, self.stop_requested(), batch.own]
+        votes = torch.tensor(own, dtype=torch.float64)
         if self.accelerator.num_processes > 1:
             votes = self.accelerator.reduce(votes.float().to(self.accelerator.device), "sum")
-        total, bad, stop = votes.tolist()
+        total, bad, stop, samples = votes.tolist()
+        assert samples == batch.samples, f"a step of {batch.samples} pictures saw {samples:g}"
         if bad:
             raise NonFiniteLoss(f"step {self.position.step + 1}: the loss or its gradient is not a finite number")
         self.stopping = stop > 0  # after this step, whose forward pass has moved the statistics of batch norm
@@ -285,16 +309,14 @@ class Loop:
         epoch, step_of_epoch = divmod(step, self.sampler.steps_per_epoch)
         batch = self.train_rows[self.sampler.batch(epoch, step_of_epoch)]
         mine = share(batch, accelerator.process_index, accelerator.num_processes)
-        size = self.config.train.micro_batch_size
-        weight = 1.0
-        if len(mine) == 0:
-            mine, weight = batch[:1], 0.0
-        pieces = micro_batches(mine, len(mine) if size == "auto" else int(size))
-        micro = [MicroBatch(rows, torch.full([len(rows)], weight), *self.squares.read(rows)) for rows in pieces]
-        return StepBatch(micro, len(batch))
+        micro = []
+        for piece in micro_batches(mine, len(batch), accelerator.num_processes, self.micro_batch_size):
+            # Whoever has none joins in with a picture that weighs nothing.
+            rows, weight = (piece, 1.0) if len(piece) else (batch[:1], 0.0)
+            micro.append(MicroBatch(rows, torch.full([len(rows)], weight), *self.squares.read(rows)))
+        return StepBatch(micro, len(mine), len(batch))
 
     def _evaluate(self) -> None:
-        average_buffers(self.accelerator, self.segmenter)
         began = time.perf_counter()
         accelerator = self.accelerator
         result = evaluate(
