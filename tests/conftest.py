@@ -1,6 +1,7 @@
 """Fixtures for all tests: folders of labelled pictures, made on the fly."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -76,3 +77,48 @@ def make_segmenter() -> Callable[..., Segmenter]:
 def count_nothing(_what: str, _total: int) -> Callable[[], None]:
     """A `Progress` that shows nothing."""
     return lambda: None
+
+
+# ------------------------------------------------------------------- the table of faults, at the end of a session
+
+RecordFault = Callable[[int, str, bool], None]
+_faults: dict[tuple[int, str], list[bool]] = {}
+
+
+@pytest.fixture(scope="session")
+def fault_table() -> RecordFault:
+    """`record_fault(row, name, survived)`: one trial of a fault, for the table that the session ends with.
+
+    `row` is the number of the promise. `fault_trial` calls this for a block of checks.
+    """
+
+    def record_fault(row: int, name: str, survived: bool) -> None:
+        _faults.setdefault((row, name), []).append(survived)
+
+    return record_fault
+
+
+@pytest.fixture
+def fault_trial(fault_table: RecordFault) -> Callable[[int, str], AbstractContextManager[None]]:
+    """`with fault_trial(row, name):` around a trial records whether it got to its end."""
+
+    @contextmanager
+    def trial(row: int, name: str) -> Iterator[None]:
+        survived = False
+        try:
+            yield
+            survived = True
+        finally:
+            fault_table(row, name, survived)
+
+    return trial
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if not _faults:
+        return
+    terminalreporter.section("faults")
+    width = max(len(name) for _, name in _faults)
+    terminalreporter.write_line(f"{'row':>4}  {'fault':{width}}  trials  survived")
+    for (row, name), trials in sorted(_faults.items()):
+        terminalreporter.write_line(f"{row:>4}  {name:{width}}  {len(trials):6}  {sum(trials):8}")
