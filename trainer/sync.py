@@ -41,7 +41,8 @@ def sync_all(folders: list[Path]) -> int:
         raise InputError(f"{MLRUNS / 'work'}: no tracked runs there")
     probe()
 
-    from trainer.tracking.server import connect, sync, unsent
+    from trainer.tracking.journal import unsent
+    from trainer.tracking.server import connect, sync
 
     client = connect()
     failed = 0

@@ -7,24 +7,31 @@ import functools
 import os
 import shlex
 import shutil
-import signal
+import socket
 import sys
 import time
 import traceback
 from typing import TYPE_CHECKING, Any
 
 from trainer import InputError
-from trainer.config import MLRUNS, Config, flatten, parse, to_yaml
+from trainer.arguments import parse
+from trainer.config import MLRUNS, Config, flatten, to_yaml
 from trainer.drawing.display import Display
+from trainer.engine import launcher
+from trainer.engine.signals import EXIT_STOPPED, StopSignals
 
 if TYPE_CHECKING:
     from trainer.data.cache import Dataset
+    from trainer.engine.evaluate import ValidationSet
     from trainer.engine.loop import Loop
+    from trainer.engine.resume import Start
     from trainer.model.segmenter import Segmenter
     from trainer.tracking.run import Run
 
-EXIT_INPUT, EXIT_STOPPED = 2, 143
+EXIT_INPUT = 2
 FLUSH_SECONDS = 120.0
+FLUSH_SECONDS_STOPPED = 10.0
+"""Of the 30 that a launcher or a cluster leaves a process after asking it to stop."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -33,19 +40,21 @@ def main(arguments: list[str] | None = None) -> int:
     # The one question of who speaks; everything below gets real or idle listeners.
     speaks = os.environ.get("RANK", "0") == "0"
     display = Display(quiet=not speaks)
+    stop = StopSignals()
+    launcher.watch(stop)
     try:
-        return train(config, display, speaks)
+        return train(config, display, speaks, stop)
     except InputError as error:
         display.close()
         if speaks:
             print(f"train.py: {error}", file=sys.stderr)
         return EXIT_INPUT
-    except KeyboardInterrupt:  # before the first step; later ones are taken at step boundaries
+    except KeyboardInterrupt:  # before the first step
         display.close()
         return EXIT_STOPPED
 
 
-def train(config: Config, display: Display, speaks: bool) -> int:
+def train(config: Config, display: Display, speaks: bool, stop: StopSignals) -> int:
     display.settings(flatten(config), flatten(Config()))
 
     # ---------------------------------------------------------------- data: what can be checked without torch
@@ -72,47 +81,52 @@ def train(config: Config, display: Display, speaks: bool) -> int:
     machine = hardware.describe(accelerator)
     display.say("  ".join(f"{key.removeprefix('hardware.')} {value}" for key, value in machine.items() if value))
 
-    # ---------------------------------------------------------------- fit
+    # ---------------------------------------------------------------- a new run, or one that goes on
     from trainer.engine.evaluate import ValidationSet
-    from trainer.engine.loop import IdleWatcher, Interrupted, Loop
+    from trainer.engine.loop import Loop, told_by_main
     from trainer.engine.reporter import Reporter
+    from trainer.engine.watcher import IdleWatcher
 
     validation = ValidationSet(dataset.samples(dataset.split.val), dataset.split.val, dataset.cache, sources.table)
-    run = start_run(config, dataset, machine, tracked) if speaks else None
-    stop = catch_signals()
+    world = hardware.world(accelerator)
+    stop.hold()
+    run, start = begin(config, dataset, machine, world, tracked, display) if speaks else (None, None)
+    start = told_by_main(start)
+    if start.error:
+        raise start.error
+    if start.finished:
+        display.say(f"{start.folder} is finished; nothing is left to do", "bold")
+        return 0
+
+    # ---------------------------------------------------------------- fit
+    loop = None
     try:
-        loop = Loop(config, accelerator, segmenter, dataset.cache, dataset.split.train, validation, lambda: bool(stop))
-        if run:
-            memory = functools.partial(hardware.memory_gib, accelerator)
-            loop.fit(Reporter(run, display, validation, config.tracking.watch, loop.sampler, loop.total_steps, memory))
-        else:
-            loop.fit(IdleWatcher())
-        display.close()
-        if loop.position.step < loop.total_steps:
-            epoch = loop.position.step // loop.sampler.steps_per_epoch
-            display.say(
-                f"stopped early, after epoch {epoch} of {config.train.epochs}: no better val/miou in "
-                f"{config.train.patience} evaluations (train.patience)"
-            )
-        if run:
+        rows = dataset.split.train
+        loop = Loop(config, accelerator, segmenter, dataset.cache, rows, validation, stop.requested, world)
+        if start.checkpoint:
+            loop.restore(start.checkpoint)
+        memory = functools.partial(hardware.memory_gib, accelerator)
+        watcher = Reporter(run, display, validation, config, loop, memory) if run else IdleWatcher()
+        code = fit(loop, watcher, run, display, dataset)
+        accelerator.wait_for_everyone()  # a launcher ends the others when one leaves, and this one may still be saving
+        if run and code == 0:
+            stop.release()
             finish(config, run, loop, validation, display)
-    except Interrupted as error:
-        return end(run, display, "KILLED", "preempted", EXIT_STOPPED, reason=str(error))
-    except (Exception, KeyboardInterrupt) as error:
-        display.close()
-        end(
-            run,
-            display,
-            "FAILED",
-            "failed",
-            1,
-            reason=f"{type(error).__name__}: {error}",
-            exception=traceback.format_exc(),
-        )
-        raise
+            stop.hold()
+            end(run, display, "FINISHED", "finished", 0, loop, resume=None, best_miou=loop.position.best_miou)
+    except KeyboardInterrupt:  # in `finish`
+        code = end(run, display, "KILLED", "preempted", EXIT_STOPPED, loop, reason="stopped after the last step")
+    except BaseException as error:
+        stop.hold()
+        reason, trace = f"{type(error).__name__}: {error}", traceback.format_exc()
+        process = accelerator.process_index
+        end(run, display, "FAILED", "failed", 1, loop, reason=reason, process=process, exception=trace)
+        if not isinstance(error, OSError | SystemExit):
+            raise
+        code = 1
     finally:
         accelerator.end_training()
-    return 0
+    return code
 
 
 def reachable(config: Config, display: Display) -> bool:
@@ -168,49 +182,111 @@ def make_segmenter(config: Config, dataset: "Dataset") -> "Segmenter":
     return segmenter
 
 
-def start_run(config: Config, dataset: "Dataset", machine: dict[str, str], reachable: bool) -> "Run":
-    """Make the run folder and tell the journal all that is known before the first step."""
+def begin(
+    config: Config,
+    dataset: "Dataset",
+    machine: dict[str, str],
+    world: dict[str, str],
+    tracked: bool,
+    display: Display,
+) -> "tuple[Run | None, Start]":
+    """The run that is new or goes on, with its folder locked; and what the other processes must know of it."""
+    from trainer.engine import resume
+
+    try:
+        launched_by = launcher.identity() if launcher.restarted() else ""
+        start = resume.find(config, MLRUNS / "work", dataset.content(), launched_by)
+        for warning in start.warnings:
+            display.say(f"warning: {warning}", "yellow")
+        if start.finished:
+            return None, start
+        return open_run(config, dataset, machine, start, world, tracked, display), start
+    except InputError as error:
+        return None, resume.Start(error=error)
+
+
+def open_run(
+    config: Config,
+    dataset: "Dataset",
+    machine: dict[str, str],
+    start: "Start",
+    world: dict[str, str],
+    reachable: bool,
+    display: Display,
+) -> "Run":
+    """Make the run folder, or open that of a run that goes on, and tell the journal all that is known by now."""
+    from trainer.engine import resume
     from trainer.tracking.run import Run, new_run_folder, versions
 
     if reachable:
-        from trainer.tracking.server import open_run
+        from trainer.tracking.server import open_run as open_on_server
 
-    name = config.tracking.run_name or f"{dataset.title}-{config.data.image_size}px-{time.strftime('%m%d-%H%M')}"
-    folder = new_run_folder(MLRUNS / "work", config.tracking.experiment, name, config.tracking.enabled)
-    (folder / "config.yaml").write_text(to_yaml(config))
-    dataset.write_split(folder / "split.json")
+    folder = start.folder
+    if folder is None:
+        name = config.tracking.run_name or f"{dataset.title}-{config.data.image_size}px-{time.strftime('%m%d-%H%M')}"
+        folder = new_run_folder(MLRUNS / "work", config.tracking.experiment, name, config.tracking.enabled)
+        resume.lock(folder)
+        dataset.write_split(folder / "split.json")
+        (folder / "config.yaml").write_text(to_yaml(config))
     try:
-        client = open_run(folder) if reachable else None
+        client = open_on_server(folder) if reachable else None
     except InputError:
-        shutil.rmtree(folder)
+        if start.folder is None:
+            shutil.rmtree(folder)
         raise
     run = Run(folder, client, config.tracking.enabled)
+    run.standing = {
+        "resume": launcher.resume_command(folder),
+        "pid": os.getpid(),
+        "host": socket.gethostname(),
+        "launcher": launcher.identity(),
+    }
     run.params(flatten(config) | machine | versions() | {"data.digest": dataset.digest})
     run.params({"data.class_names": ", ".join(dataset.names[1:]), "data.train_samples": len(dataset.split.train)})
     for context, rows in (("training", dataset.split.train), ("validation", dataset.split.val)):
         run.dataset(dataset.title, dataset.digest, context, {"samples": len(rows)})
     for file in ("config.yaml", "split.json"):
         run.artifact(folder / file)
-    run.status("running", step=0, epoch=0)
+    step = start.checkpoint.position.step if start.checkpoint else 0
+    if start.folder is not None:
+        display.say(f"run {folder.name} goes on after step {step}", "bold")
+        run.resumed(step)
+        changes = resume.no_longer_exact(start.checkpoint, world, config) if start.checkpoint else []
+        if changes:
+            display.say(
+                f"warning: the last bits of the numbers will differ from now on: {'; '.join(changes)}", "yellow"
+            )
+    run.status("running", step=step)
     return run
 
 
-def catch_signals() -> list[int]:
-    """The signals received so far. The first is only noted, for the next step boundary; the second ends at once."""
-    received: list[int] = []
+def fit(loop: "Loop", watcher: Any, run: "Run | None", display: Display, dataset: "Dataset") -> int:
+    """Train; where all processes leave before the end, say why. Returns the exit code."""
+    from trainer.engine.checkpoint import LeftTogether
+    from trainer.engine.loop import Interrupted, NonFiniteLoss
 
-    def note(number: int, _frame: Any) -> None:
-        if received:
-            os._exit(128 + number)
-        received.append(number)
+    try:
+        loop.fit(watcher)
+    except Interrupted as error:
+        return end(run, display, "KILLED", "preempted", EXIT_STOPPED, loop, reason=str(error))
+    except LeftTogether as error:
+        details: dict[str, Any] = {"exception": traceback.format_exc()}
+        if isinstance(error, NonFiniteLoss):
+            samples = [sample.name for sample in dataset.samples(error.rows)]
+            details |= {"process": error.processes, "samples": samples}
+        return end(run, display, "FAILED", "failed", 1, loop, reason=f"{type(error).__name__}: {error}", **details)
+    display.close()
+    if loop.position.step < loop.total_steps:
+        train = loop.config.train
+        display.say(
+            f"stopped early, after epoch {loop.position.step // loop.sampler.steps_per_epoch} of {train.epochs}: "
+            f"no better val/miou in {train.patience} evaluations (train.patience)"
+        )
+    return 0
 
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
-        signal.signal(number, note)
-    return received
 
-
-def finish(config: Config, run: "Run", loop: "Loop", validation: Any, display: Display) -> None:
-    """Save the best weights as the run's model, have them registered, decide about the champion, say where to look."""
+def finish(config: Config, run: "Run", loop: "Loop", validation: "ValidationSet", display: Display) -> None:
+    """Save the best weights as the run's model, have them registered, decide about the champion."""
     from trainer.model.segmenter import load_segmenter, save_segmenter
 
     position, segmenter = loop.position, loop.segmenter
@@ -221,81 +297,67 @@ def finish(config: Config, run: "Run", loop: "Loop", validation: Any, display: D
     save_segmenter(segmenter, model)
     run.tags({"best.miou": position.best_miou, "best.step": position.best_step})
     display.say(f"best: step {position.best_step}, val/miou {position.best_miou or 0:.4f}", "bold")
-    if config.tracking.enabled:
-        from trainer.tracking.registry import export
+    if not config.tracking.enabled:
+        return
+    from trainer.tracking.registry import export
 
-        export(load_segmenter(model), model)
-        if config.registry.name:
-            contract = segmenter.contract
-            tags = {"commit": contract.commit, "dataset_digest": contract.dataset_digest}
-            run.register(config.registry.name, tags | {"val/miou": f"{position.best_miou}"})
-        sent = run.flush(FLUSH_SECONDS)
-        if sent and config.registry.name:
-            try:
-                promote(config, run, validation, display)
-            except Exception as error:  # a registry that fails now takes nothing from a finished training
-                display.say(f"the new version of {config.registry.name} was not compared: {error}", "yellow")
-    end(run, display, "FINISHED", "finished", 0, step=position.step, best_miou=position.best_miou)
-
-
-def promote(config: Config, run: "Run", validation: Any, display: Display) -> None:
-    """Score the new version and the present champion on this run's validation set; the better one is champion."""
-    import json
-
-    from trainer.engine.evaluate import evaluate
-    from trainer.model.segmenter import load_segmenter
-    from trainer.tracking import registry
-    from trainer.tracking.open import open_version
-    from trainer.tracking.server import connect as server_connect
-
-    client = run.client or server_connect()
-    name, version = config.registry.name, json.loads((run.folder / "version.json").read_text())["version"]
-    assert name is not None
-    new = load_segmenter(run.folder / "model")
-    ours = evaluate(new, validation, config.loss).scores.miou
-    present = registry.champion(client, name)
-    evidence: dict[str, Any] = {
-        "promotion.candidate_miou": ours,
-        "promotion.dataset_digest": new.contract.dataset_digest,
-    }
-    verdict, better = "the first version", True
-    if present is not None:
+    export(load_segmenter(model), model)
+    if config.registry.name:
+        contract = segmenter.contract
+        tags = {"commit": contract.commit, "dataset_digest": contract.dataset_digest}
+        run.register(config.registry.name, tags | {"val/miou": f"{position.best_miou}"})
+    sent = run.flush(FLUSH_SECONDS)
+    if sent and config.registry.name:
         try:
-            other = open_version(present)
-            if other.contract.class_names != new.contract.class_names:
-                raise InputError(f"its classes are {', '.join(other.contract.class_names[1:])}")
-            theirs = evaluate(other, validation, config.loss).scores.miou
-            better = (ours or 0.0) > (theirs or 0.0)
-            evidence |= {"promotion.champion_version": present.version, "promotion.champion_miou": theirs}
-            verdict = f"val/miou {ours or 0:.4f} against {theirs or 0:.4f} of the champion, version {present.version}"
-        except InputError as error:
-            verdict, better = f"version {present.version}, the champion, cannot be compared: {error}", False
-    promoted = {"auto": better, "never": False, "force": True}[config.registry.promote]
-    if promoted:
-        registry.promote(client, name, version)
-    registry.note(client, name, version, evidence | {"promotion.promoted": promoted, "promotion.reason": verdict})
-    display.say(f"registered models:/{name}/{version}: {verdict}")
-    address = f"models:/{name}@champion" if promoted else f"models:/{name}/{version}"
-    display.say("now the champion; use it with" if promoted else "not promoted; use it with")
+            promote(config, run, validation, display)
+        except Exception as error:  # a registry that fails now takes nothing from a finished training
+            display.say(f"the new version of {config.registry.name} was not compared: {error}", "yellow")
+
+
+def promote(config: Config, run: "Run", validation: "ValidationSet", display: Display) -> None:
+    """Have the new version compared with the champion, and say how it went."""
+    from trainer.engine.evaluate import evaluate
+    from trainer.tracking.promotion import decide
+    from trainer.tracking.server import connect
+
+    def score(segmenter: "Segmenter") -> float | None:
+        return evaluate(segmenter, validation, config.loss).scores.miou
+
+    name = config.registry.name
+    assert name is not None
+    decision = decide(run.client or connect(), run.folder, name, config.registry.promote, score)
+    display.say(f"registered models:/{name}/{decision.version}: {decision.reason}")
+    address = f"models:/{name}@champion" if decision.promoted else f"models:/{name}/{decision.version}"
+    display.say("now the champion; use it with" if decision.promoted else "not promoted; use it with")
     display.say(f"  python trainer/predict.py --model {shlex.quote(address)} --input PICTURES --output OUT")
 
 
-def end(run: "Run | None", display: Display, status: str, state: str, code: int, **details: Any) -> int:
+def end(
+    run: "Run | None", display: Display, status: str, state: str, code: int, loop: "Loop | None", **details: Any
+) -> int:
     """Close the run truthfully, within a bounded time, and say where to look. Returns `code`."""
     display.close()
     if run is None:
         return code
-    run.end(status)
-    run.status(state, exit_code=code, **details)
-    sent = run.flush(FLUSH_SECONDS)
-    run.close()
+    if loop is not None:
+        details = {"step": loop.position.step, "epoch": loop.position.step / loop.sampler.steps_per_epoch} | details
+    try:
+        run.end(status)
+        run.status(state, exit_code=code, **details)
+        sent = run.flush(FLUSH_SECONDS_STOPPED if code == EXIT_STOPPED else FLUSH_SECONDS)
+        run.status(state, exit_code=code, **details)  # again, for the number of records that are not sent
+        run.close()
+    except OSError as error:  # a full disk; the reason below has more of it
+        display.say(f"{run.folder}: {error}", "red")
+        sent = False
     if code:
         display.say(f"{state}: {details.get('reason', '')}", "red")
+        display.say(f"go on with:  {run.standing['resume']}")
     display.say(f"run folder: {run.folder}")
     if not run.tracked:
         return code
     from trainer.tracking.address import look_command
-    from trainer.tracking.server import unsent
+    from trainer.tracking.journal import unsent
 
     if not sent:
         reason = run.last_error or "no answer in time"

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -164,10 +165,13 @@ class Dataset:
         pixels = self.cache.counts[list(self.split.train), : len(self.names)].sum(axis=0)
         return [float(count) for count in pixels / max(1, pixels.sum())]
 
-    def write_split(self, path: Path) -> None:
-        """Who trained and who validated, by name."""
+    def content(self) -> dict[str, Any]:
+        """What makes two datasets the same: the digest of their contents, and who trains and who validates, by name."""
         parts = {part: [one.name for one in self.samples(getattr(self.split, part))] for part in ("train", "val")}
-        path.write_text(json.dumps(parts, indent=1, ensure_ascii=False))
+        return {"digest": self.digest} | parts
+
+    def write_split(self, path: Path) -> None:
+        path.write_text(json.dumps(self.content(), indent=1, ensure_ascii=False))
 
 
 def open_dataset(sources: Sources, size: int, folder: Path, progress: Progress) -> Dataset:

@@ -21,11 +21,15 @@ class Journal:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.last_step: dict[str, int] = {}
+        self.known_params: set[str] = set()
+        self.files: set[str] = set()
         length = 0
         for offset, record in read_records(path, 0) if path.exists() else ():
             length = offset
             for key in record.get("metrics", {}):
                 self.last_step[key] = record["step"]
+            self.known_params |= set(record.get("params", {}))
+            self.files |= {record["artifact"]} if "artifact" in record else set()
         # A kill in the middle of a line leaves a torn one, which nobody has read.
         self.file = path.open("ab")
         self.file.truncate(length)
@@ -39,6 +43,13 @@ class Journal:
         if new:
             self.append(metrics=new, step=step)
 
+    def params(self, values: Mapping[str, str]) -> None:
+        """Settings and facts of the run. The first value stays, as MLflow has it: it refuses another one."""
+        new = {key: value for key, value in values.items() if key not in self.known_params}
+        self.known_params |= set(new)
+        if new:
+            self.append(params=new)
+
     def append(self, **record: Any) -> None:
         """Write one record; it survives the process at once, and the machine within seconds."""
         line = json.dumps({"time": time.time_ns() // 1_000_000} | record) + "\n"
@@ -49,9 +60,13 @@ class Journal:
                 os.fsync(self.file.fileno())
                 self.synced_s = time.monotonic()
 
+    def fsync(self) -> None:
+        """Wait until the disk has what was appended so far."""
+        os.fsync(self.file.fileno())
+
     def close(self) -> None:
         with self.lock:
-            os.fsync(self.file.fileno())
+            self.fsync()
             self.file.close()
 
 
@@ -64,6 +79,13 @@ def read_records(path: Path, offset: int) -> Iterator[tuple[int, dict[str, Any]]
                 return
             offset += len(line)
             yield offset, json.loads(line)
+
+
+def unsent(folder: Path) -> int:
+    """How many records of a run folder the server does not have yet."""
+    cursor = folder / "sent.json"
+    offset = json.loads(cursor.read_text())["bytes"] if cursor.exists() else 0
+    return sum(1 for _ in read_records(folder / "journal.jsonl", offset))
 
 
 def write_json(path: Path, content: Any) -> None:

@@ -16,8 +16,8 @@ import numpy as np
 from PIL import Image
 
 from trainer.config import REPOSITORY
-from trainer.tracking.journal import Journal, write_json
-from trainer.tracking.names import picture_names
+from trainer.tracking.journal import Journal, unsent, write_json
+from trainer.tracking.names import picture_id, picture_names
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -37,6 +37,8 @@ class Run:
         self.folder, self.client, self.tracked = folder, client, tracked
         self.uid = self.info()["uid"]
         self.journal = Journal(folder / "journal.jsonl")
+        self.pictures = {name.removesuffix(".png")[-36:] for name in self.journal.files if name.endswith(".png")}
+        self.standing: dict[str, Any] = {}
         self.stopping = threading.Event()
         self.sending = threading.Lock()
         self.last_error = ""
@@ -53,7 +55,7 @@ class Run:
         self.journal.metrics(values, step)
 
     def params(self, values: Mapping[str, Any]) -> None:
-        self.journal.append(params={key: str(value) for key, value in values.items()})
+        self.journal.params({key: str(value) for key, value in values.items()})
 
     def tags(self, values: Mapping[str, Any]) -> None:
         self.journal.append(tags={key: str(value) for key, value in values.items()})
@@ -73,6 +75,10 @@ class Run:
         }
         self.journal.append(dataset=entity, context=context)
 
+    def has_picture(self, key: str, step: int) -> bool:
+        """Whether this start of the run or an earlier one has told this picture."""
+        return picture_id(key, step, self.uid) in self.pictures
+
     def picture(self, key: str, image: np.ndarray, step: int) -> None:
         """A picture, uint8 RGB [H, W, 3], that the UI shows by step."""
         folder = self.folder / "pictures"
@@ -84,16 +90,27 @@ class Run:
         picture.save(small)
         for path in (full, small):
             self.artifact(path, "images")
+        self.pictures.add(picture_id(key, step, self.uid))
         self.tags({"mlflow.loggedImages": True})
 
     def status(self, state: str, **details: Any) -> None:
-        """Write status.json: what anyone who asks how the run is should read."""
-        content = {"state": state, "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "run_folder": str(self.folder)}
-        write_json(self.folder / "status.json", content | details)
+        """Write status.json: what anyone who asks how the run is should read. `standing` is in all of them."""
+        content: dict[str, Any] = {
+            "state": state,
+            "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+            "run_folder": str(self.folder),
+        }
+        content |= {"unsent_records": unsent(self.folder) if self.tracked else 0}
+        write_json(self.folder / "status.json", content | self.standing | details)
 
     def register(self, name: str, tags: Mapping[str, str]) -> None:
         """Have the model in the run folder become a version of the registered model `name`."""
         self.journal.append(model=name, model_tags=dict(tags))
+
+    def resumed(self, step: int) -> None:
+        """An earlier start of this run ended, in whatever way; this one goes on after `step`."""
+        self.journal.append(status="RUNNING")
+        self.tags({"resumed.after_step": str(step), "resumed.time": time.strftime("%Y-%m-%dT%H:%M:%S%z")})
 
     def end(self, status: str) -> None:
         """The run is over: FINISHED, FAILED or KILLED."""

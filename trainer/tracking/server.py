@@ -112,13 +112,6 @@ def sync(client: MlflowClient, folder: Path) -> None:
         _send(client, run_id, folder, batch)
 
 
-def unsent(folder: Path) -> int:
-    """How many records the server does not have yet."""
-    cursor = folder / "sent.json"
-    offset = json.loads(cursor.read_text())["bytes"] if cursor.exists() else 0
-    return sum(1 for _ in read_records(folder / "journal.jsonl", offset))
-
-
 def _send(client: MlflowClient, run_id: str, folder: Path, batch: list[tuple[int, dict[str, Any]]]) -> None:
     """Points, params and tags go together; whatever else a record asks for follows in the journal's order."""
     records = [record for _, record in batch]
