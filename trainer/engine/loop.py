@@ -274,16 +274,18 @@ class Loop:
         """
         accelerator = self.accelerator
         scaled = accelerator.mixed_precision == "fp16"  # whose scaler skips steps with infinite gradients
-        finite = bool(torch.isfinite(loss)) and (scaled or np.isfinite(norm))
+        finite = bool(torch.isfinite(loss))
         own = [float(loss) if finite else 0.0, self.stop_requested()]
-        own += [self.watcher.save_due(), self.watcher.trouble() is not None]
-        bad = [index == accelerator.process_index and not finite for index in range(accelerator.num_processes)]
-        votes = torch.tensor([*own, *bad], dtype=torch.float64)
+        own += [self.watcher.save_due(), self.watcher.trouble() is not None, not (scaled or np.isfinite(norm))]
+        bad_losses = [index == accelerator.process_index and not finite for index in range(accelerator.num_processes)]
+        votes = torch.tensor([*own, *bad_losses], dtype=torch.float64)
         if accelerator.num_processes > 1:
             votes = accelerator.reduce(votes.float().to(accelerator.device), "sum")
-        total, stop, save, trouble, *bad = votes.tolist()
-        if any(bad):
-            raise self._non_finite([index for index, vote in enumerate(bad) if vote])
+        total, stop, save, trouble, bad_norm, *bad_losses = votes.tolist()
+        if bad_norm or any(bad_losses):
+            # One process's bad loss is in the gradient of all; without one, nobody knows whose pictures they were.
+            losers = [index for index, vote in enumerate(bad_losses) if vote]
+            raise self._non_finite(losers or list(range(accelerator.num_processes)))
         self.stopping, self.save_due, self.trouble = stop > 0, save > 0, trouble > 0
         return total
 

@@ -13,7 +13,7 @@ from trainer.arguments import run_folder
 from trainer.config import Config, dotted, flatten
 from trainer.engine.checkpoint import Checkpoint, CheckpointFolder, load_checkpoint
 
-LOCK_SECONDS = 10.0
+LOCK_SECONDS = 5.0
 """How long a trainer may still be busy with its end in the folder that another one is to go on with."""
 
 FREE = (
