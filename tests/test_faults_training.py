@@ -399,8 +399,8 @@ from trainer.engine.signals import StopSignals
 stop = StopSignals()
 if sys.argv[1] == "held":
     stop.hold()
-print("ready", flush=True)
 try:
+    print("ready", flush=True)
     time.sleep(60)
 except KeyboardInterrupt:
     print("interrupted", flush=True)
