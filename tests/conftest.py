@@ -1,6 +1,6 @@
 """Fixtures for all tests: folders of labelled pictures, made on the fly."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
@@ -9,10 +9,14 @@ import pytest
 import torch
 from PIL import Image
 
+from trainer.data.dataset import Sources, Split
 from trainer.data.files import write_mask
+from trainer.data.sample import Sample
+from trainer.data.values import ValueMap
 from trainer.model.segmenter import Contract, Segmenter
 
 VocMaker = Callable[..., Path]
+SAME = ValueMap()
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -72,6 +76,11 @@ def make_segmenter() -> Callable[..., Segmenter]:
         return segmenter.eval()
 
     return make
+
+
+def sources_of(samples: Sequence[Sample], values: ValueMap = SAME) -> Sources:
+    """What `plan` would find, were these all the samples, and all to train."""
+    return Sources("voc", list(samples), Split(tuple(range(len(samples))), ()), None, values)
 
 
 def count_nothing(_what: str, _total: int) -> Callable[[], None]:

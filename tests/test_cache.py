@@ -8,19 +8,22 @@ import pytest
 import torch
 from PIL import Image
 
-from tests.conftest import VocMaker, count_nothing
+from tests.conftest import SAME, VocMaker, count_nothing, sources_of
 from trainer import InputError
 from trainer.config import DataConfig
-from trainer.data.cache import Cache, open_cache, open_dataset, read_sample_mask, shrink_mask
-from trainer.data.dataset import Sample, find_samples, plan
+from trainer.data.cache import Cache, Uncached, open_dataset, open_squares, shrink_mask
+from trainer.data.dataset import find_samples, plan
 from trainer.data.files import read_image, read_mask, write_mask
+from trainer.data.sample import Sample
+from trainer.data.values import ValueMap
 from trainer.model.segmenter import resize_images
 
-SAME = np.arange(256, dtype=np.uint8)
 
-
-def opened(samples: list[Sample], folder: Path, size: int = 32, table: np.ndarray = SAME) -> Cache:
-    return open_cache(samples, size, table, folder, count_nothing)
+def opened(samples: list[Sample], folder: Path, size: int = 32, values: ValueMap = SAME) -> Cache:
+    squares, warnings = open_squares(sources_of(samples, values), size, folder, count_nothing)
+    assert isinstance(squares, Cache)
+    assert not warnings
+    return squares
 
 
 def folders(folder: Path) -> list[Path]:
@@ -28,7 +31,7 @@ def folders(folder: Path) -> list[Path]:
 
 
 def test_what_is_in_it(make_voc: VocMaker, tmp_path: Path) -> None:
-    samples = find_samples([make_voc("a", "b", "c", classes=3)])
+    samples = find_samples([make_voc("a", "b", "c", classes=3)]).samples
     cache = opened(samples, tmp_path / "cache")
     assert cache.images.shape == (3, 32, 32, 3)
     assert cache.masks.shape == (3, 32, 32)
@@ -38,11 +41,11 @@ def test_what_is_in_it(make_voc: VocMaker, tmp_path: Path) -> None:
         assert np.array_equal(cache.images[row], expected)
         mask = read_mask(sample.mask)
         assert set(np.unique(cache.masks[row])) <= set(np.unique(mask))
-        assert cache.counts[row].tolist() == [int((mask == value).sum()) for value in range(256)]
+        assert cache.facts["counts"][row].tolist() == [int((mask == value).sum()) for value in range(256)]
 
 
 def test_read_gives_tensors_that_can_be_changed(make_voc: VocMaker, tmp_path: Path) -> None:
-    cache = opened(find_samples([make_voc("a", "b", "c")]), tmp_path / "cache")
+    cache = opened(find_samples([make_voc("a", "b", "c")]).samples, tmp_path / "cache")
     images, masks = cache.read([2, 0, 2])
     assert images.shape == (3, 3, 32, 32)
     assert masks.shape == (3, 32, 32)
@@ -57,7 +60,7 @@ def test_read_gives_tensors_that_can_be_changed(make_voc: VocMaker, tmp_path: Pa
 
 
 def test_second_time_decodes_nothing(make_voc: VocMaker, tmp_path: Path) -> None:
-    samples = find_samples([make_voc("a", "b")])
+    samples = find_samples([make_voc("a", "b")]).samples
     first = opened(samples, tmp_path / "cache")
     (made,) = folders(tmp_path / "cache")
     marked = np.load(made / "images.npy", mmap_mode="r+")  # what no decoder would give
@@ -65,23 +68,22 @@ def test_second_time_decodes_nothing(make_voc: VocMaker, tmp_path: Path) -> None
     marked.flush()
     again = opened(samples, tmp_path / "cache")
     assert (again.images[1] == 77).all()
-    assert np.array_equal(again.counts, first.counts)
-    assert again.digests == first.digests
+    assert np.array_equal(again.facts, first.facts)
     assert folders(tmp_path / "cache") == [made]
 
 
 def test_renamed_folder_is_found_again(make_voc: VocMaker, tmp_path: Path) -> None:
     root = make_voc("a", "b")
-    opened(find_samples([root]), tmp_path / "cache")
-    opened(find_samples([root.rename(tmp_path / "other")]), tmp_path / "cache")
+    opened(find_samples([root]).samples, tmp_path / "cache")
+    opened(find_samples([root.rename(tmp_path / "other")]).samples, tmp_path / "cache")
     assert len(folders(tmp_path / "cache")) == 1
 
 
 @pytest.mark.parametrize("what", ["image", "mask", "size", "table", "order", "fewer"])
 def test_anything_else_makes_another(what: str, make_voc: VocMaker, tmp_path: Path) -> None:
-    samples = find_samples([make_voc("a", "b")])
+    samples = find_samples([make_voc("a", "b")]).samples
     opened(samples, tmp_path / "cache")
-    table = SAME.copy()
+    table = SAME.table.copy()
     if what == "image":
         stamp = os.stat(samples[0].image)
         turned = read_image(samples[0].image)[::-1]
@@ -92,18 +94,18 @@ def test_anything_else_makes_another(what: str, make_voc: VocMaker, tmp_path: Pa
     elif what == "table":
         table[1] = 2
     changed = {"order": samples[::-1], "fewer": samples[:1]}.get(what, samples)
-    cache = opened(changed, tmp_path / "cache", 48 if what == "size" else 32, table)
+    cache = opened(changed, tmp_path / "cache", 48 if what == "size" else 32, ValueMap(table))
     assert len(folders(tmp_path / "cache")) == 2
     if what == "image":
         image = torch.from_numpy(read_image(samples[0].image)).permute(2, 0, 1)[None]
         assert np.array_equal(cache.images[0], resize_images(image, 32)[0].permute(1, 2, 0).numpy())
     elif what == "table":
-        assert set(np.unique(cache.masks)) == {0, 2}
-        assert cache.counts[:, 1].sum() == 0
+        assert set(np.unique(cache.masks.take(range(2)))) == {0, 2}
+        assert cache.facts["counts"][:, 1].sum() == 0
 
 
 def test_all_broken_files_in_one_message(make_voc: VocMaker, tmp_path: Path) -> None:
-    samples = find_samples([make_voc("a", "b", "c", "d", "e")])
+    samples = find_samples([make_voc("a", "b", "c", "d", "e")]).samples
     samples[0].image.write_bytes(samples[0].image.read_bytes()[:200])
     samples[1].mask.write_bytes(b"")
     Image.fromarray(np.zeros((9, 7), dtype=np.uint8)).save(samples[2].mask)
@@ -119,7 +121,7 @@ def test_all_broken_files_in_one_message(make_voc: VocMaker, tmp_path: Path) -> 
 
 
 def test_mended_files_are_read_again(make_voc: VocMaker, tmp_path: Path) -> None:
-    samples = find_samples([make_voc("a", "b")])
+    samples = find_samples([make_voc("a", "b")]).samples
     content = samples[0].image.read_bytes()
     samples[0].image.write_bytes(content[:200])
     with pytest.raises(InputError):
@@ -129,14 +131,14 @@ def test_mended_files_are_read_again(make_voc: VocMaker, tmp_path: Path) -> None
 
 
 def test_file_that_disappears_is_named(make_voc: VocMaker, tmp_path: Path) -> None:
-    samples = find_samples([make_voc("a", "b")])
+    samples = find_samples([make_voc("a", "b")]).samples
     samples[1].mask.unlink()
     with pytest.raises(InputError, match=str(samples[1].mask)):
         opened(samples, tmp_path / "cache")
 
 
 def test_leftover_of_a_killed_build_is_swept(make_voc: VocMaker, tmp_path: Path) -> None:
-    samples = find_samples([make_voc("a", "b")])
+    samples = find_samples([make_voc("a", "b")]).samples
     opened(samples, tmp_path / "cache")
     (made,) = folders(tmp_path / "cache")
     partial = made.rename(made.with_name(f"{made.name}.partial"))
@@ -144,7 +146,7 @@ def test_leftover_of_a_killed_build_is_swept(make_voc: VocMaker, tmp_path: Path)
     (partial / "strange").touch()
     cache = opened(samples, tmp_path / "cache")
     assert folders(tmp_path / "cache") == [made]
-    assert sorted(path.name for path in made.iterdir()) == ["images.npy", "index.json", "masks.npy"]
+    assert sorted(path.name for path in made.iterdir()) == ["facts.npy", "images.npy", "masks.npy"]
     assert cache.images[0].any()
 
 
@@ -161,11 +163,11 @@ def test_smaller_mask_takes_the_nearest_pixel(size: int) -> None:
 
 
 def test_mask_at_its_own_size(make_voc: VocMaker) -> None:
-    sample = find_samples([make_voc("a")])[0]
-    table = SAME.copy()
+    sample = find_samples([make_voc("a")]).samples[0]
+    table = SAME.table.copy()
     table[1] = 9
     mask = read_mask(sample.mask)
-    assert np.array_equal(read_sample_mask(sample, table), np.where(mask == 1, 9, mask))
+    assert np.array_equal(sample.read_mask(ValueMap(table)), np.where(mask == 1, 9, mask))
 
 
 def test_dataset(make_voc: VocMaker, tmp_path: Path) -> None:
@@ -191,3 +193,35 @@ def test_shares_leave_ignored_pixels_out(make_voc: VocMaker, tmp_path: Path) -> 
         write_mask(file, mask)
     sources = plan(DataConfig(root=str(root), classes=["cat"]), tmp_path / "cache", count_nothing)
     assert open_dataset(sources, 16, tmp_path / "cache", count_nothing).shares() == [0.75, 0.25]
+
+
+# ------------------------------------------------------------------------------------------------ too little disk
+
+
+def test_without_disk_the_files_are_read_each_time(
+    make_voc: VocMaker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    samples = find_samples([make_voc("a", "b", "c", classes=3)]).samples
+    cached = opened(samples, tmp_path / "cache")
+    monkeypatch.setattr("trainer.data.cache.RESERVE_BYTES", 1 << 62)
+    squares, warnings = open_squares(sources_of(samples), 32, tmp_path / "full", count_nothing)
+    assert isinstance(squares, Uncached)
+    assert str(tmp_path / "full") in warnings[0]
+    for mine, theirs in zip(squares.read([2, 0]), cached.read([2, 0]), strict=True):
+        assert torch.equal(mine, theirs)
+        assert mine.stride() == theirs.stride()
+    assert np.array_equal(squares.facts, cached.facts)
+    again, warnings = open_squares(sources_of(samples), 32, tmp_path / "full", count_nothing)
+    assert isinstance(again, Uncached)
+    assert len(warnings) == 1
+
+
+def test_problems_of_folders_and_files_in_one_list(make_voc: VocMaker, tmp_path: Path) -> None:
+    root = make_voc("a", "b", "c")
+    (root / "SegmentationClassPNG" / "a.png").unlink()
+    (root / "JPEGImages" / "b.jpg").write_bytes(b"broken")
+    sources = plan(DataConfig(root=str(root)), tmp_path / "cache", count_nothing)
+    with pytest.raises(InputError) as error:
+        open_dataset(sources, 32, tmp_path / "cache", count_nothing)
+    lines = str(error.value).splitlines()
+    assert ["a.jpg" in lines[0], "b.jpg" in lines[1], len(lines)] == [True, True, 2]

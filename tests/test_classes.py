@@ -12,9 +12,12 @@ from tests.conftest import VocMaker, count_nothing
 from trainer import IGNORE, InputError
 from trainer.arguments import parse
 from trainer.data.cache import open_dataset
-from trainer.data.classes import BACKGROUND, UNMAPPED, check_values, named_classes, value_table
+from trainer.data.classes import check_values, named_classes
 from trainer.data.dataset import plan
+from trainer.data.examine import FACTS
 from trainer.data.files import write_mask
+from trainer.data.sample import Sample
+from trainer.data.values import BACKGROUND, UNMAPPED, ValueMap, value_map
 
 STEMS = [f"picture_{number}" for number in range(10)]
 
@@ -71,39 +74,40 @@ def test_configured_classes_with_their_background() -> None:
 
 
 def test_value_table_without_a_map() -> None:
-    table, names = value_table(None, None)
-    assert table.tolist() == list(range(256))
+    values, names = value_map(None, None)
+    assert values.table.tolist() == list(range(256))
     assert names is None
-    assert value_table({}, (BACKGROUND, "cat"))[1] == (BACKGROUND, "cat")
+    assert value_map({}, (BACKGROUND, "cat"))[1] == (BACKGROUND, "cat")
 
 
 def test_value_table_brings_names() -> None:
-    table, names = value_table({0: "background", 38: "cat", 75: "dog", 90: "cat", 7: "ignore"}, None)
+    values, names = value_map({0: "background", 38: "cat", 75: "dog", 90: "cat", 7: "ignore"}, None)
     assert names == (BACKGROUND, "cat", "dog")
     expected = {0: 0, 38: 1, 75: 2, 90: 1, 7: IGNORE}
-    assert table.dtype == np.uint8
-    assert all(table[value] == expected.get(value, UNMAPPED) for value in range(256))
+    assert values.table.dtype == np.uint8
+    assert all(values.table[value] == expected.get(value, UNMAPPED) for value in range(256))
 
 
 def test_value_table_with_names() -> None:
-    table, names = value_table({255: "cat", 0: "_background_", 3: "dog"}, (BACKGROUND, "dog", "cat"))
+    values, names = value_map({255: "cat", 0: "_background_", 3: "dog"}, (BACKGROUND, "dog", "cat"))
     assert names == (BACKGROUND, "dog", "cat")
-    assert (table[255], table[0], table[3], table[1]) == (2, 0, 1, UNMAPPED)
+    assert tuple(values.table[[255, 0, 3, 1]]) == (2, 0, 1, UNMAPPED)
     with refusal("data.value_map", "bird is no class", "dog, cat"):
-        value_table({1: "bird"}, (BACKGROUND, "dog", "cat"))
+        value_map({1: "bird"}, (BACKGROUND, "dog", "cat"))
     with refusal("data.value_map", "at least one"):
-        value_table({0: "background", 255: "ignore"}, None)
+        value_map({0: "background", 255: "ignore"}, None)
 
 
 def check(
     pixels: list[dict[int, int]], names: tuple[str, ...] | None, mapped: bool = False
 ) -> tuple[tuple[str, ...], list[str]]:
     """`check_values` for masks that hold so many pixels of these values."""
-    counts = np.zeros((len(pixels), 256), dtype=np.int64)
+    facts = np.zeros(len(pixels), FACTS)
     for row, values in enumerate(pixels):
         for value, count in values.items():
-            counts[row, value] = count
-    return check_values([Path(f"masks/s{row}.png") for row in range(len(pixels))], counts, names, mapped)
+            facts["counts"][row, value] = count
+    samples = [Sample(f"s{row}", Path(f"images/s{row}.jpg"), Path(f"masks/s{row}.png")) for row in range(len(pixels))]
+    return check_values(samples, facts, names, ValueMap(given=mapped))
 
 
 CAT = (BACKGROUND, "cat")
@@ -154,7 +158,7 @@ MISFITS = {
         [{0: 9, 1: 4}, {0: 1, 4: 1, 255: 2}], None, ["masks/s1.png (1 pixels)", "0, 1, 4"],
         '--data.value_map "{0: background, 1: class_1, 4: class_2, 255: ignore}"',
     ),
-    "no background": ([{1: 9, 2: 4}], None, ["1, 2"], '--data.value_map "{1: class_1, 2: class_2}"'),
+    "no background": ([{1: 9, 2: 4}], None, ["1, 2"], '--data.value_map "{1: background, 2: class_1}"'),
     "palette as grey": (
         [{0: 9, 38: 4, 75: 1}], CAT, ["38, 75 is no class"], '--data.value_map "{0: background, 38: cat, 75: ignore}"',
     ),

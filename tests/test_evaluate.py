@@ -9,10 +9,10 @@ import torch
 from sklearn.metrics import jaccard_score
 from torch import Tensor
 
-from tests.conftest import VocMaker, count_nothing
+from tests.conftest import SAME, VocMaker, count_nothing, sources_of
 from trainer import IGNORE
 from trainer.config import LossConfig
-from trainer.data.cache import open_cache
+from trainer.data.cache import open_squares
 from trainer.data.dataset import find_samples
 from trainer.data.files import read_image, read_mask, write_mask
 from trainer.engine.evaluate import CHUNK, Abandoned, Evaluation, ValidationSet, evaluate
@@ -23,10 +23,9 @@ Maker = Callable[..., Segmenter]
 
 
 def make_set(root: Path, cache: Path, rows: list[int]) -> ValidationSet:
-    samples, table = find_samples([root]), np.arange(256, dtype=np.uint8)
-    return ValidationSet(
-        [samples[row] for row in rows], rows, open_cache(samples, 32, table, cache, count_nothing), table
-    )
+    samples = find_samples([root]).samples
+    squares, _ = open_squares(sources_of(samples), 32, cache, count_nothing)
+    return ValidationSet([samples[row] for row in rows], rows, squares, SAME)
 
 
 def on_processes(segmenter: Segmenter, data: ValidationSet, count: int) -> list[Evaluation]:
@@ -68,7 +67,7 @@ def test_scores_at_the_masks_own_size(
             classes = segmenter.classes(segmenter(torch.from_numpy(image)[None]))[0].numpy()  # as predict does
             true.append(mask[mask != IGNORE])
             predicted.append(classes[mask != IGNORE])
-            images, masks = data.cache.read([row])
+            images, masks = data.squares.read([row])
             terms = loss_terms(segmenter.network(segmenter.normalise(images)), masks)
             losses.append(float(image_losses(terms, 1.0, 0.5)))
     expected = jaccard_score(

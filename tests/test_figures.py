@@ -4,7 +4,19 @@ import numpy as np
 import pytest
 
 from tests.conftest import box_mask, smooth_picture
-from trainer.drawing.figures import CONFUSED, MISSED, PANEL, RIGHT, WRONG, error_map, shrink_to_panel, watch_picture
+from trainer import IGNORE
+from trainer.drawing.figures import (
+    CONFUSED,
+    MISSED,
+    PANEL,
+    RIGHT,
+    SHEET,
+    WRONG,
+    contact_sheet,
+    error_map,
+    shrink_to_panel,
+    watch_picture,
+)
 
 
 def test_error_map() -> None:
@@ -68,3 +80,19 @@ def test_right_background_is_grey() -> None:
 )
 def test_shrink_to_panel(size: tuple[int, int], expected: tuple[int, int]) -> None:
     assert shrink_to_panel(size) == expected
+
+
+def test_contact_sheet() -> None:
+    image, mask = np.full((20, 30, 3), 100, dtype=np.uint8), np.zeros((20, 30), dtype=np.uint8)
+    labelled = mask.copy()
+    labelled[:, :15] = 1
+    ignored = np.full_like(mask, IGNORE)
+    sheet = contact_sheet([[(image, mask), (image, labelled)], [(image, ignored), (image, mask)]])
+    assert sheet.shape == (2 * SHEET, 2 * SHEET, 3)
+    plain, ours, hatched = sheet[:SHEET, :SHEET], sheet[SHEET:, :SHEET], sheet[:SHEET, SHEET:]
+    middle = SHEET // 2
+    assert (plain[middle, middle] == 100).all()
+    assert ours[middle, middle // 2, 1] > ours[middle, middle // 2, 0]  # green over the left half
+    assert (ours[middle, middle + middle // 2] == 100).all()
+    grey = hatched[middle - 30 : middle + 30, 20:-20]
+    assert set(np.unique(grey)) == {100, 200}

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
 
 from tests.conftest import smooth_picture
 from trainer import InputError
-from trainer.data.files import list_images, read_image, read_mask, write_jpeg, write_mask
+from trainer.data.files import list_images, read_header, read_image, read_mask, write_jpeg, write_mask
 from trainer.drawing.overlay import palette
 
 PICTURE = smooth_picture(40, 56)  # the size in samples of chroma, so that JPEG keeps it
@@ -224,12 +224,23 @@ def test_masks_with_three_equal_channels_or_opacity(tmp_path: Path) -> None:
         assert np.array_equal(read_mask(save(tmp_path / name, Image.fromarray(array, mode))), IDS), name
 
 
-def test_colour_picture_is_no_mask(tmp_path: Path) -> None:
+def test_colours_of_a_mask_stay(tmp_path: Path) -> None:
     colour = in_three(IDS)
     colour[2, 3, 1] += 1
     for name, array in (("rgb.png", colour), ("rgba.png", np.dstack([colour, IDS]))):
-        with pytest.raises(InputError, match=rf"{name}.*colour"):
-            read_mask(save(tmp_path / name, Image.fromarray(array)))
+        assert np.array_equal(read_mask(save(tmp_path / name, Image.fromarray(array))), colour)
+
+
+def test_header_tells_what_decoding_gives(tmp_path: Path) -> None:
+    for orientation in range(1, 9):
+        exif = Image.Exif()
+        exif[ExifTags.Base.Orientation] = orientation
+        file = save(tmp_path / f"{orientation}.jpg", Image.fromarray(PICTURE), exif=exif)
+        header = read_header(file)
+        assert header.size == read_image(file).shape[:2]
+        assert (header.format, header.mode, header.orientation) == ("JPEG", "RGB", orientation)
+    with pytest.raises(InputError, match=r"none\.png"):
+        read_header(tmp_path / "none.png")
 
 
 @pytest.mark.parametrize(

@@ -145,7 +145,7 @@ def test_generated_cats_come_back_pixel_for_pixel(tmp_path: Path) -> None:
     assert main(["labelme", str(made), str(back), "--labels", str(made / "labels.txt")]) == 0
     assert (back / "class_names.txt").read_bytes() == (voc / "class_names.txt").read_bytes()
     values = set()
-    for sample in find_samples([voc]):
+    for sample in find_samples([voc]).samples:
         ours = read_mask(back / "SegmentationClassPNG" / sample.mask.name)
         np.testing.assert_array_equal(ours, read_mask(sample.mask))
         assert (back / "JPEGImages" / sample.image.name).read_bytes() == sample.image.read_bytes()
@@ -314,7 +314,7 @@ def test_paths_from_windows_and_names_by_the_json(labelled: Labelled) -> None:
     labelled.write("good", record("sub/deep.png", shape("point", [5, 5])))
     assert labelled.convert() == 0
     assert (labelled.out / "JPEGImages" / "deep.png").read_bytes() == content
-    assert len(find_samples([labelled.out])) == 2
+    assert len(find_samples([labelled.out]).samples) == 2
 
 
 def test_says_what_was_done_and_what_is_next(labelled: Labelled, capsys: pytest.CaptureFixture[str]) -> None:
@@ -346,8 +346,8 @@ def test_lists_of_who_validates(labelled: Labelled) -> None:
     assert [listed.samples[index].name for index in listed.split.val] == sorted(val)
     assert listed.names == ("_background_", "cat", "dog")
     shutil.rmtree(lists)
-    samples = find_samples([labelled.out])
-    rule = split_samples(samples, [labelled.out], 0.25, fold=0)
+    samples = find_samples([labelled.out]).samples
+    rule = split_samples(samples, {}, 0.25, fold=0)
     assert [samples[index].name for index in rule.val] == sorted(val)
 
 
@@ -538,7 +538,7 @@ def test_a_full_disk_leaves_nothing(
     def refuse(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("trainer.data.voc.write_mask", refuse)
+    monkeypatch.setattr("trainer.data.convert.write_mask", refuse)
     before = sorted(labelled.top.rglob("*"))
     assert labelled.convert() == 2
     assert "No space left" in capsys.readouterr().err

@@ -7,8 +7,18 @@ from sklearn.metrics import log_loss
 from torch import Tensor
 from torch.nn import functional
 
-from trainer import IGNORE
-from trainer.model.loss import batch_dice, batch_dice_part, batch_sums, dice_loss, image_losses, loss_terms
+from trainer import IGNORE, InputError
+from trainer.config import LossConfig
+from trainer.model.loss import (
+    balancing_weights,
+    batch_dice,
+    batch_dice_part,
+    batch_sums,
+    dice_loss,
+    image_losses,
+    loss_terms,
+    settled,
+)
 
 CHANNELS = [1, 3]  # cat or not; background and two classes
 
@@ -174,3 +184,44 @@ def test_loss_of_an_image_does_not_depend_on_its_batch(channels: int) -> None:
 def test_dice_loss_by_hand() -> None:
     # 3 pixels predicted, 4 true, 2 in common: Dice 4/7, with smoothing 5/8.
     assert float(dice_loss(torch.tensor(2.0), torch.tensor(3.0), torch.tensor(4.0), 1.0)) == pytest.approx(3 / 8)
+
+
+# ------------------------------------------------------------------------------------------------ class weights
+
+
+@pytest.mark.parametrize("channels", CHANNELS)
+def test_weighted_cross_entropy_equals_torch(channels: int) -> None:
+    logits, masks = example(channels)
+    weights = torch.tensor([0.2, 1.5, 3.0][: max(2, channels)])
+    found = loss_terms(logits, masks, weights).cross_entropy
+    both = torch.cat([torch.zeros_like(logits), logits], dim=1) if channels == 1 else logits
+    for one, mask, value in zip(both, masks, found, strict=True):
+        oracle = functional.cross_entropy(one[None], mask[None].long(), weights, ignore_index=IGNORE)
+        assert float(value) == pytest.approx(float(oracle), rel=1e-5)
+
+
+def test_weights_of_one_change_nothing() -> None:
+    logits, masks = example(3)
+    masks[0] = IGNORE
+    plain, weighted = loss_terms(logits, masks), loss_terms(logits, masks, torch.ones(3))
+    for name in ("intersection", "predicted", "true", "cross_entropy"):
+        torch.testing.assert_close(getattr(weighted, name), getattr(plain, name))
+    only_unweighted = loss_terms(logits, torch.zeros_like(masks), torch.tensor([0.0, 1.0, 1.0]))
+    assert only_unweighted.cross_entropy.tolist() == [0.0] * 4
+
+
+def test_balancing_weights() -> None:
+    pixels = [9000, 900, 100]
+    weights = balancing_weights(pixels)
+    assert weights[2] / weights[0] == pytest.approx((9000 / 100) ** 0.5, rel=1e-3)
+    assert sum(weight * count for weight, count in zip(weights, pixels, strict=True)) == pytest.approx(10000, rel=1e-3)
+    assert balancing_weights([50, 50]) == [1.0, 1.0]
+    assert balancing_weights([50, 0, 50])[1] == 0.0
+
+
+def test_settled_loss() -> None:
+    assert settled(LossConfig(), [5, 5]) == LossConfig()
+    assert settled(LossConfig(class_weights="auto"), [75, 25]).class_weights == balancing_weights([75, 25])
+    assert settled(LossConfig(class_weights=[1.0, 2.0]), [5, 5]).class_weights == [1.0, 2.0]
+    with pytest.raises(InputError, match=r"loss\.class_weights: 2 weights, but there are 3 classes"):
+        settled(LossConfig(class_weights=[1.0, 2.0]), [5, 5, 5])

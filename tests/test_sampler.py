@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trainer.data.sampler import Sampler, micro_batches, share
+from trainer.data.sampler import Sampler, foreground_weights, micro_batches, share
 
 COUNT, SIZE = st.integers(1, 200), st.integers(1, 40)
 
@@ -78,3 +78,37 @@ def test_micro_batches_partition_the_share(count: int, size: int) -> None:
 )
 def test_steps_per_epoch(samples: int, size: int, drop: bool, steps: int) -> None:
     assert Sampler(samples, size, 0, drop).steps_per_epoch == steps
+
+
+# ------------------------------------------------------------------------------------------------ foreground sampling
+
+
+def test_weights_say_how_often() -> None:
+    weights = np.array([1.0, 1.0, 1.0, 1.0, 4.0, 2.5])
+    sampler = Sampler(6, 2, seed=3, weights=weights)
+    exact = 6 * weights / weights.sum()
+    seen = np.zeros(6)
+    for epoch in range(200):
+        order = sampler.order(epoch)
+        assert len(order) == 6
+        counts = np.bincount(order, minlength=6)
+        assert (np.abs(counts - exact) < 1).all()  # floor or ceil
+        seen += counts
+    np.testing.assert_allclose(seen / 200, exact, atol=0.1)
+    assert np.array_equal(sampler.order(7), Sampler(6, 2, seed=3, weights=weights).order(7))
+    assert not np.array_equal(sampler.order(7), sampler.order(8))
+    steps = [sampler.batch(5, step) for step in range(sampler.steps_per_epoch)]
+    assert np.array_equal(np.concatenate(steps), sampler.order(5))
+
+
+def test_even_weights_see_each_picture_once() -> None:
+    sampler = Sampler(9, 4, seed=0, weights=np.full(9, 2.0))
+    assert sorted(sampler.order(0).tolist()) == list(range(9))
+
+
+def test_foreground_weights() -> None:
+    counts = np.array([[9, 1, 0], [9, 1, 0], [9, 1, 0], [9, 1, 3], [9, 0, 0], [9, 0, 0], [9, 0, 0], [9, 0, 0]])
+    # Half hold class 1, one in eight class 2.
+    expected = [2**0.5] * 3 + [8**0.5] + [1.0] * 4
+    assert foreground_weights(counts) == pytest.approx(expected)
+    assert foreground_weights(np.array([[5, 0], [5, 0]])).tolist() == [1.0, 1.0]

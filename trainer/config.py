@@ -27,16 +27,18 @@ def _require(holds: bool, key: str, value: object, wanted: str) -> None:
 @dataclass(frozen=True)
 class DataConfig:
     root: list[str] | str | None = None
-    """Folder with the labelled pictures (JPEGImages/ and SegmentationClassPNG/ or SegmentationClass/), or several
-    as "[a,b]". Unset: cats that the program draws itself."""
+    """Folder with the labelled pictures, or several as "[a,b]". Unset: cats that the program draws itself."""
 
     classes: list[str] | None = None
     """Names of the foreground classes, the one with id 1 first. Unset: class_names.txt in the data, or else the ids
     found in the masks."""
 
-    value_map: dict[int, str] | None = None
-    """What each value in the mask files means, where it is not the class id: "{0: background, 255: cat}". The name
-    `ignore` leaves pixels out."""
+    layout: Literal["auto", "voc", "labelme"] = "auto"
+    """How the folder is laid out; auto finds out."""
+
+    value_map: dict[int | str, str] | None = None
+    """What each value in the mask files means, where it is not the class id: "{0: background, 255: cat}". Ranges
+    ('128-255') and colours ('#ff0000') are values too. The name `ignore` leaves pixels out."""
 
     val_fraction: float = 0.2
     """Share of the samples, 0 to 0.5, that validates and never trains. Folders that have
@@ -52,6 +54,10 @@ class DataConfig:
     augment: Literal["off", "light", "strong"] = "strong"
     """Random changes to training pictures: light = flip, small shifts and colours; strong = also larger turns and
     zooms, blur."""
+
+    sampling: Literal["even", "foreground"] = "even"
+    """even: each training picture once an epoch. foreground: as many pictures an epoch, but those that hold a rare
+    class, or anything at all where most are empty, more often than the others."""
 
     drop_last: bool = False
     """Leave out each epoch's last batch where it is short and not the only one. By default it trains with the weight
@@ -76,8 +82,6 @@ class DataConfig:
         if self.classes is not None:
             unique = len(set(self.classes)) == len(self.classes)
             _require(0 < len(self.classes) < IGNORE - 1 and unique, "data.classes", self.classes, "different names")
-        for value in self.value_map or {}:
-            _require(0 <= value <= 255, "data.value_map", value, "mask values from 0 to 255")
 
     @property
     def roots(self) -> list[Path]:
@@ -115,11 +119,18 @@ class LossConfig:
     cross_entropy: float = 0.5
     """Weight of the cross-entropy that is added to Dice loss; 0 for Dice alone."""
 
+    class_weights: list[float] | Literal["auto"] | None = None
+    """Weights of the classes in the cross-entropy, the background's first. auto: 1 / sqrt(share of the pixels). Unset:
+    all alike. Dice counts each class alike anyway."""
+
     smooth: float = 1.0
     """Pixels added to both sides of the Dice ratio, so that an empty mask has a defined loss."""
 
     def __post_init__(self) -> None:
         _require(self.cross_entropy >= 0, "loss.cross_entropy", self.cross_entropy, "0 or more")
+        weights = self.class_weights if isinstance(self.class_weights, list) else [1.0]
+        usable = min(weights, default=0) >= 0 and max(weights, default=0) > 0
+        _require(usable, "loss.class_weights", self.class_weights, "a weight of 0 or more for each class, or auto")
         _require(self.smooth > 0, "loss.smooth", self.smooth, "more than 0 pixels")
 
 

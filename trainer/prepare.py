@@ -42,7 +42,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def convert(options: argparse.Namespace) -> int:
-    from trainer.data.voc import convert_labelme
+    from trainer.data.convert import convert_labelme
     from trainer.drawing.display import Display
 
     if options.val_fraction is not None and not 0 < options.val_fraction <= 0.5:

@@ -3,6 +3,7 @@
 accelerate launch trainer/train.py --config configs/cats.yaml --data.root DIR [--key value ...]
 """
 
+import dataclasses
 import functools
 import os
 import shlex
@@ -66,6 +67,7 @@ def train(config: Config, display: Display, speaks: bool, stop: StopSignals) -> 
     # ---------------------------------------------------------------- processes and pixels
     from trainer.data.cache import open_dataset
     from trainer.engine import hardware
+    from trainer.model.loss import settled
 
     accelerator = hardware.start(config.train.mixed_precision, config.train.threads)
     dataset = open_dataset(sources, config.data.image_size, MLRUNS / "cache", display.counting)
@@ -77,6 +79,7 @@ def train(config: Config, display: Display, speaks: bool, stop: StopSignals) -> 
     )
 
     # ---------------------------------------------------------------- model
+    config = dataclasses.replace(config, loss=settled(config.loss, dataset.pixels().tolist()))
     segmenter = make_segmenter(config, dataset)
     machine = hardware.describe(accelerator)
     display.say("  ".join(f"{key.removeprefix('hardware.')} {value}" for key, value in machine.items() if value))
@@ -87,7 +90,7 @@ def train(config: Config, display: Display, speaks: bool, stop: StopSignals) -> 
     from trainer.engine.reporter import Reporter
     from trainer.engine.watcher import IdleWatcher
 
-    validation = ValidationSet(dataset.samples(dataset.split.val), dataset.split.val, dataset.cache, sources.table)
+    validation = ValidationSet(dataset.samples(dataset.split.val), dataset.split.val, dataset.squares, sources.values)
     world = hardware.world(accelerator)
     stop.hold()
     run, start = begin(config, dataset, machine, world, tracked, display) if speaks else (None, None)
@@ -102,7 +105,7 @@ def train(config: Config, display: Display, speaks: bool, stop: StopSignals) -> 
     loop = None
     try:
         rows = dataset.split.train
-        loop = Loop(config, accelerator, segmenter, dataset.cache, rows, validation, stop.requested, world)
+        loop = Loop(config, accelerator, segmenter, dataset.squares, rows, validation, stop.requested, world)
         if start.checkpoint:
             loop.restore(start.checkpoint)
         memory = functools.partial(hardware.memory_gib, accelerator)
@@ -216,6 +219,7 @@ def open_run(
 ) -> "Run":
     """Make the run folder, or open that of a run that goes on, and tell the journal all that is known by now."""
     from trainer.engine import resume
+    from trainer.engine.reporter import training_pictures
     from trainer.tracking.run import Run, new_run_folder, versions
 
     if reachable:
@@ -256,6 +260,8 @@ def open_run(
             display.say(
                 f"warning: the last bits of the numbers will differ from now on: {'; '.join(changes)}", "yellow"
             )
+    if not run.has_picture("augmented", 0):
+        run.picture("augmented", training_pictures(dataset.squares, dataset.split.train, config), 0)
     run.status("running", step=step)
     return run
 

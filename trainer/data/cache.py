@@ -1,8 +1,11 @@
-"""Every picture decoded, checked and resized once, then read from two memory-mapped files by all processes.
+"""Every picture decoded, checked and resized once, then read from two files by all processes.
 
-A folder `mlruns/cache/<key>/` holds images.npy uint8 [N, S, S, 3], masks.npy uint8 [N, S, S] and index.json. The key
+A folder `mlruns/cache/<key>/` holds images.npy uint8 [N, S, S, 3], masks.npy uint8 [N, S, S] and facts.npy. The key
 comes from the contents of all files, so a changed picture makes another folder. A folder appears by renaming a
 finished one: it is there whole or not at all.
+
+Rows are read with `pread`, not through a memory map: the pages of a map count as the process's memory, which would
+then grow with the number of pictures.
 """
 
 import hashlib
@@ -13,7 +16,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -21,108 +24,166 @@ from filelock import FileLock
 
 from trainer import InputError
 from trainer.data.classes import check_values
-from trainer.data.dataset import Progress, Sample, Sources, Split, dataset_digest, raise_all
-from trainer.data.files import read_image, read_mask
+from trainer.data.dataset import Sources, Split, dataset_digest, raise_all
+from trainer.data.examine import FACTS, Findings, Progress, digest, examine_all
+from trainer.data.sample import Sample
+from trainer.data.suggest import suggest_colours
+from trainer.data.values import ValueMap
 from trainer.model.segmenter import resize_images
 
-FORMAT = 1  # raise it when the same files give other arrays
+FORMAT = 2  # raise it when the same files give other arrays
+RESERVE_BYTES = 1_000_000_000
+"""What a cache must leave free on its disk: checkpoints go there too."""
+
+
+class Rows:
+    """The rows of an array in an .npy file, read where they are asked for. Safe from any thread."""
+
+    def __init__(self, path: Path) -> None:
+        with path.open("rb") as file:
+            version = np.lib.format.read_magic(file)
+            assert version == (1, 0)
+            self.shape, _, self.dtype = np.lib.format.read_array_header_1_0(file)
+            self.start = file.tell()
+        self.row_bytes = int(np.prod(self.shape[1:])) * self.dtype.itemsize
+        self.descriptor = os.open(path, os.O_RDONLY)
+
+    def __getitem__(self, row: int) -> np.ndarray:
+        content = os.pread(self.descriptor, self.row_bytes, self.start + int(row) * self.row_bytes)
+        return np.frombuffer(content, self.dtype).reshape(self.shape[1:])
+
+    def take(self, rows: Sequence[int]) -> np.ndarray:
+        """A copy of some rows, [B, ...]."""
+        result = np.empty((len(rows), *self.shape[1:]), self.dtype)
+        for place, row in enumerate(rows):
+            result[place] = self[row]
+        return result
+
+    def __del__(self) -> None:
+        os.close(self.descriptor)
+
+
+class Squares(Protocol):
+    """N samples at one size. Reading is safe from any thread and process."""
+
+    @property
+    def facts(self) -> np.ndarray:
+        """FACTS [N]."""
+        ...
+
+    def read(self, indices: Sequence[int] | np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+        """Images uint8 [B, 3, S, S] (channels last in memory) and masks uint8 [B, S, S]."""
+        ...
 
 
 @dataclass(frozen=True)
 class Cache:
-    """N samples at one size. Reading is safe from any thread and process."""
+    """Squares that lie resized on the disk."""
 
-    images: np.ndarray
-    """uint8 [N, S, S, 3], memory-mapped."""
+    images: Rows
+    """uint8 [N, S, S, 3]."""
 
-    masks: np.ndarray
-    """uint8 [N, S, S] class ids, memory-mapped."""
+    masks: Rows
+    """uint8 [N, S, S] class ids."""
 
-    digests: tuple[str, ...]
-    """SHA-256 of each sample's image and mask file."""
-
-    counts: np.ndarray
-    """int64 [N, 256]: pixels of each class id at the mask's own size."""
+    facts: np.ndarray
 
     def read(self, indices: Sequence[int] | np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
-        """Images uint8 [B, 3, S, S] (channels last in memory) and masks uint8 [B, S, S]."""
-        rows = list(indices)
-        return torch.from_numpy(self.images[rows]).permute(0, 3, 1, 2), torch.from_numpy(self.masks[rows])
+        rows = [int(index) for index in indices]
+        images, masks = self.images.take(rows), self.masks.take(rows)
+        return torch.from_numpy(images).permute(0, 3, 1, 2), torch.from_numpy(masks)
 
 
-def open_cache(samples: Sequence[Sample], size: int, table: np.ndarray, folder: Path, progress: Progress) -> Cache:
-    """The samples at size x size pixels, from the cache where it has them, else decoded now.
+@dataclass(frozen=True)
+class Uncached:
+    """Squares made from the files each time they are asked for: slower, and without need of disk."""
 
-    `table` uint8 [256] maps the values in mask files to class ids. Raises one InputError for all unreadable files and
-    masks of another size than their image.
+    samples: Sequence[Sample]
+    size: int
+    values: ValueMap
+    facts: np.ndarray
+
+    def read(self, indices: Sequence[int] | np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+        chosen = [self.samples[int(index)] for index in indices]
+        images = np.empty((len(chosen), self.size, self.size, 3), np.uint8)
+        masks = np.empty((len(chosen), self.size, self.size), np.uint8)
+        for place, sample in enumerate(chosen):
+            images[place] = shrink_image(sample.read_image(), self.size)
+            masks[place] = shrink_mask(sample.read_mask(self.values), self.size)
+        return torch.from_numpy(images).permute(0, 3, 1, 2), torch.from_numpy(masks)
+
+
+def open_squares(sources: Sources, size: int, folder: Path, progress: Progress) -> tuple[Squares, list[str]]:
+    """The samples at size x size pixels, and warnings: from the cache where it has them, else decoded now.
+
+    Raises one InputError for all unreadable files, masks of another size than their image, and what `plan` found.
     """
-    digests = _hash(samples, progress)
-    key = hashlib.sha256(f"{FORMAT} {size} {table.tobytes().hex()} {' '.join(digests)}".encode()).hexdigest()[:16]
+    samples, values = sources.samples, sources.values
+    digests = _hash(samples, progress) if not sources.problems else ["" for _ in samples]
+    key = hashlib.sha256(f"{FORMAT} {size} {values.key} {' '.join(digests)}".encode()).hexdigest()[:16]
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(folder / f"{key}.lock"):
         if not (folder / key).is_dir():
-            _build(folder / key, samples, digests, size, table, progress)
-    counts = np.array(json.loads((folder / key / "index.json").read_text())["counts"], dtype=np.int64)
-    images, masks = (np.load(folder / key / f"{name}.npy", mmap_mode="r") for name in ("images", "masks"))
-    return Cache(images, masks, tuple(digests), counts)
-
-
-def read_sample_mask(sample: Sample, table: np.ndarray) -> np.ndarray:
-    """The mask at its own size, uint8 class ids [H, W]."""
-    return table[read_mask(sample.mask)]
+            _build(folder / key, sources, size, progress)
+    facts = np.load(folder / key / "facts.npy", mmap_mode="r")
+    if not (folder / key / "images.npy").is_file():
+        advice = "Pictures are decoded at every step instead, which is slower"
+        return Uncached(samples, size, values, facts), [f"{folder}: too little free space for the cache. {advice}"]
+    return Cache(Rows(folder / key / "images.npy"), Rows(folder / key / "masks.npy"), facts), []
 
 
 def _hash(samples: Sequence[Sample], progress: Progress) -> list[str]:
-    advance = progress("reading", len(samples))
+    advance = progress("comparing files", len(samples))
 
-    def digest(sample: Sample) -> str:
-        result = hashlib.sha256(sample.image.read_bytes())
-        result.update(hashlib.sha256(sample.mask.read_bytes()).digest())
-        advance()
-        return result.hexdigest()
+    def one(sample: Sample) -> str:
+        try:
+            return digest(sample.image_content(), sample.mask_content())
+        except InputError:
+            return ""  # `examine_all` will tell what is wrong with it, and with all others
+        finally:
+            advance()
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        try:
-            return list(pool.map(digest, samples))
-        except OSError as error:
-            raise InputError(f"{error.filename}: cannot be read ({error.strerror})") from error
+        return list(pool.map(one, samples))
 
 
-def _build(
-    target: Path, samples: Sequence[Sample], digests: Sequence[str], size: int, table: np.ndarray, progress: Progress
-) -> None:
-    advance = progress("decoding", len(samples))
+def _build(target: Path, sources: Sources, size: int, progress: Progress) -> None:
+    count = len(sources.samples)
     partial = target.with_name(f"{target.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)  # of a build that was killed; the lock is ours
     partial.mkdir()
-    images = np.lib.format.open_memmap(partial / "images.npy", "w+", np.uint8, (len(samples), size, size, 3))
-    masks = np.lib.format.open_memmap(partial / "masks.npy", "w+", np.uint8, (len(samples), size, size))
-    counts = np.zeros((len(samples), 256), dtype=np.int64)
+    try:
+        facts = np.lib.format.open_memmap(partial / "facts.npy", "w+", FACTS, (count,))
+        free = shutil.disk_usage(partial).free
+        if sources.problems or free - count * size * size * 4 < RESERVE_BYTES:
+            findings = examine_all(sources.samples, sources.values, facts, progress)
+        else:
+            images = np.lib.format.open_memmap(partial / "images.npy", "w+", np.uint8, (count, size, size, 3))
+            masks = np.lib.format.open_memmap(partial / "masks.npy", "w+", np.uint8, (count, size, size))
 
-    def decode(index: int) -> str | None:
-        try:
-            image, mask = read_image(samples[index].image), table[read_mask(samples[index].mask)]
-        except InputError as error:
-            return str(error)
-        finally:
-            advance()
-        if image.shape[:2] != mask.shape:
-            sizes = [f"{array.shape[1]}x{array.shape[0]}" for array in (mask, image)]
-            return f"{samples[index].mask}: {sizes[0]} pixels, its image has {sizes[1]}; make them the same size"
-        images[index] = shrink_image(image, size)
-        masks[index] = shrink_mask(mask, size)
-        counts[index] = np.bincount(mask.ravel(), minlength=256)
-        return None
+            def keep(index: int, image: np.ndarray, mask: np.ndarray) -> None:
+                images[index], masks[index] = shrink_image(image, size), shrink_mask(mask, size)
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        problems = [problem for problem in pool.map(decode, range(len(samples))) if problem]
-    if problems:
-        shutil.rmtree(partial)
-        raise_all(problems)
-    images.flush()
-    masks.flush()
-    (partial / "index.json").write_text(json.dumps({"digests": list(digests), "counts": counts.tolist()}))
-    partial.rename(target)
+            findings = examine_all(sources.samples, sources.values, facts, progress, keep)
+            images.flush()
+            masks.flush()
+        raise_all([*sources.problems, *all_problems(findings, sources.names)])
+        facts.flush()
+        partial.rename(target)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def all_problems(findings: Findings, names: tuple[str, ...] | None) -> list[str]:
+    """What could not be read, a line each; unknown colours of all masks together, with the option to paste."""
+    if not findings.coloured:
+        return findings.problems
+    others = f" and {len(findings.coloured) - 1} more" if len(findings.coloured) > 1 else ""
+    return [
+        *findings.problems,
+        f"{findings.coloured[0]}{others}: colour pictures, not class ids. Save them as palette or grey PNGs, or say "
+        f"what the colours mean\n  {suggest_colours(findings.colours, names)}",
+    ]
 
 
 def shrink_image(image: np.ndarray, size: int) -> np.ndarray:
@@ -142,7 +203,7 @@ class Dataset:
     """The data of a run: what it is, and where its pixels are."""
 
     sources: Sources
-    cache: Cache
+    squares: Squares
     names: tuple[str, ...]
     """K class names, the background's first."""
 
@@ -160,9 +221,15 @@ class Dataset:
     def samples(self, rows: Sequence[int]) -> list[Sample]:
         return [self.sources.samples[row] for row in rows]
 
+    def pixels(self) -> np.ndarray:
+        """Labelled pixels that train, of each class: int64 [K]."""
+        counts = self.squares.facts["counts"][list(self.split.train), : len(self.names)]
+        total: np.ndarray = counts.sum(axis=0, dtype=np.int64)
+        return total
+
     def shares(self) -> list[float]:
         """Each class's share of the labelled pixels that train; K numbers."""
-        pixels = self.cache.counts[list(self.split.train), : len(self.names)].sum(axis=0)
+        pixels = self.pixels()
         return [float(count) for count in pixels / max(1, pixels.sum())]
 
     def content(self) -> dict[str, Any]:
@@ -176,8 +243,8 @@ class Dataset:
 
 def open_dataset(sources: Sources, size: int, folder: Path, progress: Progress) -> Dataset:
     """Decode and check what `plan` found. Raises one InputError with all unreadable files and impossible values."""
-    cache = open_cache(sources.samples, size, sources.table, folder, progress)
-    names, warnings = check_values(
-        [sample.mask for sample in sources.samples], cache.counts, sources.names, sources.mapped
-    )
-    return Dataset(sources, cache, names, dataset_digest(cache.digests, sources.split, names, sources.table), warnings)
+    squares, warnings = open_squares(sources, size, folder, progress)
+    names, more = check_values(sources.samples, squares.facts, sources.names, sources.values)
+    digests = [digest.decode() for digest in squares.facts["digest"]]
+    identity = dataset_digest(digests, sources.split, names, sources.values)
+    return Dataset(sources, squares, names, identity, [*sources.notes, *warnings, *more])

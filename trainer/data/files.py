@@ -1,6 +1,7 @@
 """The one place that opens image and mask files, for training, validation and prediction alike."""
 
 import io
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -50,10 +51,10 @@ def read_image(path: Path, content: bytes | None = None) -> np.ndarray:
 
 
 def read_mask(path: Path, content: bytes | None = None) -> np.ndarray:
-    """Decode a mask file to its class ids, uint8 [H, W], EXIF orientation applied.
+    """Decode a mask file to the values stored in it, uint8 [H, W], or RGB [H, W, 3]; EXIF orientation applied.
 
-    The stored indices count, whatever the mode: a palette is never turned into grey. RGB masks are taken where the
-    three channels are equal. Raises InputError naming the file.
+    The stored indices count, whatever the mode: a palette is never turned into grey. RGB is given only where the three
+    channels differ somewhere. Raises InputError naming the file.
     """
     picture = _open(path, content)
     spread = _spread(picture)
@@ -63,14 +64,49 @@ def read_mask(path: Path, content: bytes | None = None) -> np.ndarray:
         raise InputError(f"{path}: damaged mask ({error}); replace or remove it") from error
     if values.ndim == 3:
         colour = values[..., :3] if values.shape[2] >= 3 else values[..., :1]
-        if (colour != colour[..., :1]).any():
-            raise InputError(f"{path}: a colour picture, not class ids; save the mask as a palette or grey PNG")
+        if colour.dtype == np.uint8 and (colour != colour[..., :1]).any():
+            return colour
         values = colour[..., 0]
     with np.errstate(invalid="ignore"):  # NaN
         ids = values.astype(np.uint8)
     if (ids != values).any():
         raise InputError(f"{path}: mask values from {values.min()} to {values.max()}; class ids are whole, 0 to 255")
     return ids // spread
+
+
+@dataclass(frozen=True)
+class Header:
+    """What is known of a picture without decoding it."""
+
+    format: str
+    mode: str
+    """Pillow's: RGB, L, P, RGBA, CMYK, I;16 and so on."""
+
+    size: tuple[int, int]
+    """H, W in pixels, upright."""
+
+    orientation: int
+    """EXIF, 1 to 8; 1 is upright."""
+
+
+def read_header(path: Path, content: bytes | None = None) -> Header:
+    """What the head of an image file tells. Raises InputError naming the file."""
+    picture = _open(path, content)
+    try:
+        orientation = _orientation(picture)
+    except Exception as error:  # Pillow raises whatever it stumbles over in a broken file
+        raise InputError(f"{path}: damaged image ({error}); replace or remove it") from error
+    width, height = picture.size
+    size = (width, height) if orientation >= 5 else (height, width)
+    return Header(picture.format or "", picture.mode, size, orientation)
+
+
+def read_bytes(path: Path) -> bytes:
+    """All of a file. Raises InputError naming it."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror or error}); mend or remove it") from error
 
 
 def write_mask(path: Path, mask: np.ndarray) -> None:
@@ -105,8 +141,13 @@ def _open(path: Path, content: bytes | None) -> Image.Image:
 def _upright(picture: Image.Image) -> Image.Image:
     """Turned as its EXIF says. `ImageOps.exif_transpose` also rewrites the EXIF, and fails where that is broken."""
     picture.load()
-    change = UPRIGHT.get(picture.getexif().get(ExifTags.Base.Orientation, 1))
+    change = UPRIGHT.get(_orientation(picture))
     return picture if change is None else picture.transpose(change)
+
+
+def _orientation(picture: Image.Image) -> int:
+    value = picture.getexif().get(ExifTags.Base.Orientation, 1)
+    return value if value in UPRIGHT else 1
 
 
 def _spread(picture: Image.Image) -> int:

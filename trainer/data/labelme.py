@@ -18,9 +18,9 @@ from typing import Any
 import numpy as np
 
 from trainer import IGNORE, InputError
-from trainer.data.classes import BACKGROUND, UNMAPPED
-from trainer.data.files import read_image, read_lines, read_mask
-from trainer.data.outlines import FARTHEST, POINTS, Points, Shape
+from trainer.data.files import read_header, read_image, read_lines, read_mask
+from trainer.data.outlines import FARTHEST, POINTS, Points, Shape, rasterise
+from trainer.data.values import BACKGROUND, UNMAPPED
 
 IGNORED = "__ignore__"
 MAX_BYTES = 100_000_000
@@ -87,13 +87,12 @@ def read_annotation(file: Path, folder: Path, ids: Mapping[str, int]) -> Annotat
 
     `ids`: label -> class id. Raises one InputError for all that is wrong, a line each.
     """
-    record = _parse(file, folder)
-    problems: list[str] = []
-    shapes = _shapes(file, record, ids, problems)
+    record = read_record(file, folder)
+    shapes, problems = _shapes(file, record, ids)
     try:
-        image, content = _image_bytes(file, folder, record)
+        image, content = image_bytes(file, folder, record)
         pixels = read_image(image or Path(f"{file} (imageData)"), content)
-        problems += [f"{file}: {text}" for text in _size_problems(record, pixels.shape[:2])]
+        problems += _size_problems(file, record, pixels.shape[:2])
     except InputError as error:
         problems.append(str(error))
     if problems:
@@ -103,11 +102,26 @@ def read_annotation(file: Path, folder: Path, ids: Mapping[str, int]) -> Annotat
     return Annotation(file, name, image, content, pixels, tuple(shapes))
 
 
+def read_outlines(file: Path, folder: Path, ids: Mapping[str, int]) -> np.ndarray:
+    """The mask that one JSON file makes, class ids uint8 [H, W] of its image's size; the image is not decoded.
+
+    `ids`: label -> class id. Raises one InputError for all that is wrong, a line each.
+    """
+    record = read_record(file, folder)
+    shapes, problems = _shapes(file, record, ids)
+    image, content = image_bytes(file, folder, record)
+    size = read_header(image or file, content).size
+    problems += _size_problems(file, record, size)
+    if problems:
+        raise InputError("\n".join(problems))
+    return rasterise(shapes, ids, size)
+
+
 # ------------------------------------------------------------------------------------------------ checks
 
 
-def _parse(file: Path, folder: Path) -> dict[str, Any]:
-    """The JSON object in `file`, which has a list of shapes."""
+def read_record(file: Path, folder: Path) -> dict[str, Any]:
+    """The JSON object in `file` directly in `folder`, which has a list of shapes. Raises InputError naming the file."""
     content = _bytes(_inside(file, folder, file), MAX_BYTES)
     try:
         record = json.loads(content)
@@ -144,8 +158,8 @@ def _bytes(path: Path, limit: float = math.inf) -> bytes:
         raise InputError(f"{path}: cannot be read ({error.strerror}); mend or remove it") from error
 
 
-def _image_bytes(file: Path, folder: Path, record: Mapping[str, Any]) -> tuple[Path | None, bytes]:
-    """The image's path, None where it is within the JSON, and its bytes."""
+def image_bytes(file: Path, folder: Path, record: Mapping[str, Any]) -> tuple[Path | None, bytes]:
+    """The image's path, None where it is within the JSON, and its bytes. Raises InputError naming the file."""
     data, path = record.get("imageData"), record.get("imagePath")
     if data:
         return None, _decoded(data, f"{file}: imageData")
@@ -169,25 +183,25 @@ def _decoded(text: object, what: str) -> bytes:
     raise InputError(f"{what} is no base64 text; save the file again with Labelme")
 
 
-def _size_problems(record: Mapping[str, Any], size: tuple[int, ...]) -> list[str]:
+def _size_problems(file: Path, record: Mapping[str, Any], size: tuple[int, ...]) -> list[str]:
     stated = [(key, record.get(key), true) for key, true in zip(("imageHeight", "imageWidth"), size, strict=True)]
     return [
-        f"{key} is {shown(value)}, but the image has {true}; the outlines belong to another picture, or to this one "
-        "before it was turned or resized. Label it again, or restore the image"
+        f"{file}: {key} is {shown(value)}, but the image has {true}; the outlines belong to another picture, or to "
+        "this one before it was turned or resized. Label it again, or restore the image"
         for key, value, true in stated
         if value is not None and value != true
     ]
 
 
-def _shapes(file: Path, record: Mapping[str, Any], ids: Mapping[str, int], problems: list[str]) -> list[Shape]:
-    """The shapes that are sound; what is wrong with the others goes to `problems`."""
-    shapes = []
+def _shapes(file: Path, record: Mapping[str, Any], ids: Mapping[str, int]) -> tuple[list[Shape], list[str]]:
+    """The shapes that are sound, and what is wrong with the others."""
+    shapes, problems = [], []
     for number, entry in enumerate(record["shapes"], start=1):
         try:
             shapes.append(_shape(entry, ids, f"{file}: shape {number}"))
         except InputError as error:
             problems.append(str(error))
-    return shapes
+    return shapes, problems
 
 
 def _shape(entry: object, ids: Mapping[str, int], where: str) -> Shape:
@@ -212,6 +226,8 @@ def _shape(entry: object, ids: Mapping[str, int], where: str) -> Shape:
         return Shape(label, kind, points)
     what = f"{where} ({label}), mask"
     crop = read_mask(Path(what), _decoded(entry.get("mask"), what))
+    if crop.ndim != 2:
+        raise InputError(f"{what} is a colour picture; draw it again or delete it")
     return Shape(label, kind, points, crop > 0)
 
 

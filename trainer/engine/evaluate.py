@@ -3,13 +3,13 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from trainer.config import LossConfig
-from trainer.data.cache import Cache, read_sample_mask
-from trainer.data.dataset import Sample
+from trainer.data.cache import Squares
+from trainer.data.sample import Sample
+from trainer.data.values import ValueMap
 from trainer.model.loss import image_losses, loss_terms
 from trainer.model.metrics import Scores, confusion_matrix, scores
 from trainer.model.segmenter import Segmenter
@@ -23,9 +23,9 @@ class ValidationSet:
     """The samples that validate, and where their pixels are."""
 
     samples: Sequence[Sample]
-    rows: Sequence[int]  # of these samples in the cache
-    cache: Cache
-    table: np.ndarray  # uint8 [256], mask values to class ids
+    rows: Sequence[int]  # of these samples among the squares
+    squares: Squares
+    values: ValueMap
 
 
 @dataclass(frozen=True)
@@ -69,12 +69,12 @@ def evaluate(
             seen[-1] = 1
             break
         places = range(start, min(start + CHUNK, len(data.samples)))
-        images, small_masks = data.cache.read([data.rows[place] for place in places])
+        images, small_masks = data.squares.read([data.rows[place] for place in places])
         logits = network_logits(segmenter, images.to(device))
-        terms = loss_terms(logits, small_masks.to(device))
+        terms = loss_terms(logits, small_masks.to(device), class_weights(loss, device))
         losses[list(places)] = image_losses(terms, loss.smooth, loss.cross_entropy).double()
         for row, place in enumerate(places):
-            mask = torch.from_numpy(read_sample_mask(data.samples[place], data.table)).to(device)
+            mask = torch.from_numpy(data.samples[place].read_mask(data.values)).to(device)
             predicted = segmenter.classes(segmenter.probabilities(logits[row : row + 1], mask.shape))  # type: ignore[arg-type]
             confusion += confusion_matrix(predicted[0], mask, classes)
             seen[place] += 1
@@ -83,6 +83,12 @@ def evaluate(
         raise Abandoned
     assert bool((seen[:-1] == 1).all()), f"validation saw samples {seen[:-1].tolist()} times"
     return Evaluation(scores(confusion, segmenter.contract.class_names), float(losses.mean()), len(data.samples))
+
+
+def class_weights(loss: LossConfig, device: torch.device) -> Tensor | None:
+    """The weights of the classes as float32 [K], None where all are alike."""
+    assert loss.class_weights != "auto"  # the numbers stand there once the data are known
+    return torch.tensor(loss.class_weights, device=device) if loss.class_weights else None
 
 
 def network_logits(segmenter: Segmenter, squares: Tensor) -> Tensor:

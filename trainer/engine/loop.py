@@ -16,10 +16,10 @@ from torch import Tensor, nn
 
 from trainer.config import Config, flatten
 from trainer.data.augment import augment
-from trainer.data.cache import Cache
-from trainer.data.sampler import Sampler, micro_batches, share
+from trainer.data.cache import Squares
+from trainer.data.sampler import Sampler, foreground_weights, micro_batches, share
 from trainer.engine.checkpoint import Checkpoint, LeftTogether, Position, copied, copied_optimizer
-from trainer.engine.evaluate import Abandoned, Evaluation, ValidationSet, evaluate, network_logits
+from trainer.engine.evaluate import Abandoned, Evaluation, ValidationSet, class_weights, evaluate, network_logits
 from trainer.engine.hardware import average_buffers
 from trainer.engine.readahead import read_ahead
 from trainer.engine.schedule import learning_rate
@@ -90,24 +90,32 @@ class Loop:
         config: Config,
         accelerator: Accelerator,
         segmenter: Segmenter,
-        cache: Cache,
+        squares: Squares,
         train_rows: tuple[int, ...],
         validation: ValidationSet,
         stop_requested: Callable[[], bool],
         world: dict[str, str],
     ) -> None:
         self.config, self.accelerator, self.segmenter = config, accelerator, segmenter
-        self.cache, self.train_rows, self.validation = cache, np.array(train_rows), validation
+        self.squares, self.train_rows, self.validation = squares, np.array(train_rows), validation
         self.stop_requested, self.world = stop_requested, world
         self.watcher: Watcher = IdleWatcher()
         self.stopping = self.save_due = self.trouble = False
-        self.sampler = Sampler(len(train_rows), config.train.batch_size, config.train.seed, config.data.drop_last)
+        self.sampler = self._sampler()
         self.total_steps = config.train.epochs * self.sampler.steps_per_epoch
         self.position = Position()
         self.saved: Position | None = None
         self.best: dict[str, Tensor] = {}
         self.pictures_due_s = 0.0
         self._prepare()
+
+    def _sampler(self) -> Sampler:
+        data, train = self.config.data, self.config.train
+        weights = None
+        if data.sampling == "foreground":
+            classes = len(self.segmenter.contract.class_names)
+            weights = foreground_weights(self.squares.facts["counts"][self.train_rows, :classes])
+        return Sampler(len(self.train_rows), train.batch_size, train.seed, data.drop_last, weights)
 
     def _prepare(self) -> None:
         config, accelerator = self.config, self.accelerator
@@ -237,7 +245,8 @@ class Loop:
             epoch,
             micro.samples,
         )
-        return loss_terms(self.view(images), masks), micro.weights.to(device)
+        weights = class_weights(self.config.loss, device)
+        return loss_terms(self.view(images), masks, weights), micro.weights.to(device)
 
     def _objective(self, terms: Any, weights: Tensor, samples: int, total: Tensor | None) -> tuple[Tensor, Tensor]:
         """What to differentiate, and the part of the batch's loss that it stands for."""
@@ -314,7 +323,7 @@ class Loop:
         if len(mine) == 0:
             mine, weight = batch[:1], 0.0
         pieces = micro_batches(mine, len(mine) if size == "auto" else int(size))
-        micro = [MicroBatch(rows, torch.full([len(rows)], weight), *self.cache.read(rows)) for rows in pieces]
+        micro = [MicroBatch(rows, torch.full([len(rows)], weight), *self.squares.read(rows)) for rows in pieces]
         return StepBatch(micro, len(batch))
 
     def _evaluate(self) -> None:

@@ -1,16 +1,16 @@
 """What the main process does with the events of training: display, run, pictures, checkpoints."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import numpy as np
 import torch
 
 from trainer.config import Config
-from trainer.data.cache import read_sample_mask, shrink_image
-from trainer.data.files import read_image
+from trainer.data.augment import augment
+from trainer.data.cache import Squares, shrink_image
 from trainer.drawing.display import Display
-from trainer.drawing.figures import shrink_to_panel, watch_picture
+from trainer.drawing.figures import contact_sheet, shrink_to_panel, watch_picture
 from trainer.engine.checkpoint import Checkpoint, CheckpointFolder, NotWritten, Position
 from trainer.engine.evaluate import Evaluation, ValidationSet, network_logits
 from trainer.engine.loop import Loop
@@ -83,7 +83,7 @@ class Reporter:
             key = f"watch/{picture_key(sample.name)}"
             if self.run.has_picture(key, step):
                 continue
-            picture = watch_panel(segmenter, read_image(sample.image), read_sample_mask(sample, self.validation.table))
+            picture = watch_panel(segmenter, sample.read_image(), sample.read_mask(self.validation.values))
             with self._disk():
                 self.run.picture(key, picture, step)
 
@@ -110,6 +110,27 @@ class Reporter:
             yield
         except OSError as error:
             self.disk_error = self.disk_error or NotWritten(self.run.folder, error)
+
+
+def training_pictures(squares: Squares, rows: Sequence[int], config: Config) -> np.ndarray:
+    """What the network sees, with its masks, uint8 RGB: a row for each of a few pictures, plain and in four epochs.
+
+    `rows` of `squares` train.
+    """
+    chosen = sorted({rows[int(place)] for place in np.linspace(0, len(rows) - 1, 5)})
+    images, masks = squares.read(chosen)
+    columns = [(images.float(), masks)]
+    if config.data.augment != "off":
+        columns += [augment(images, masks, config.data.augment, config.train.seed, epoch, chosen) for epoch in range(4)]
+    return contact_sheet(
+        [
+            [
+                (image.permute(1, 2, 0).round().to(torch.uint8).numpy(), mask.numpy())
+                for image, mask in zip(*column, strict=True)
+            ]
+            for column in columns
+        ]
+    )
 
 
 def watch_panel(segmenter: Segmenter, image: np.ndarray, mask: np.ndarray) -> np.ndarray:

@@ -1,12 +1,14 @@
 """Soft Dice loss with optional cross-entropy, as sums per image that several processes can add up."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from trainer import IGNORE
+from trainer import IGNORE, InputError
+from trainer.config import LossConfig
 
 
 @dataclass(frozen=True)
@@ -19,10 +21,11 @@ class LossTerms:
     cross_entropy: Tensor  # [B], mean over the image's pixels that count; 0 where none does
 
 
-def loss_terms(logits: Tensor, masks: Tensor) -> LossTerms:
+def loss_terms(logits: Tensor, masks: Tensor, class_weights: Tensor | None = None) -> LossTerms:
     """The sums of soft Dice (Milletari 2016, V-Net, eq. 1, without squares) and the cross-entropy, per image.
 
-    `logits` [B, C, H, W]; `masks` uint8 [B, H, W]. Pixels of 255 stay out of every sum.
+    `logits` [B, C, H, W]; `masks` uint8 [B, H, W]; `class_weights` float32 [K] for the cross-entropy, a mean weighted
+    by each pixel's class as in torch.nn.CrossEntropyLoss, but of one image. Pixels of 255 stay out of every sum.
     """
     logits = logits.float()  # a sum over 65 504 pixels overflows float16
     counts = masks != IGNORE
@@ -36,13 +39,41 @@ def loss_terms(logits: Tensor, masks: Tensor) -> LossTerms:
         probabilities = logits.softmax(dim=1)[:, 1:]
         entropy = functional.cross_entropy(logits, masks.long(), ignore_index=IGNORE, reduction="none")
     probabilities = probabilities * counts[:, None]
-    pixels = counts.flatten(1).sum(dim=1)
+    if class_weights is None:
+        pixels = counts.flatten(1).sum(dim=1).clamp(min=1)
+    else:
+        counts = counts * class_weights[masks.long().clamp(max=len(class_weights) - 1)]
+        pixels = counts.flatten(1).sum(dim=1)
+        pixels = pixels.masked_fill(pixels == 0, 1)
     return LossTerms(
         intersection=(probabilities * truth).flatten(2).sum(dim=2),
         predicted=probabilities.flatten(2).sum(dim=2),
         true=truth.flatten(2).sum(dim=2).float(),
-        cross_entropy=(entropy * counts).flatten(1).sum(dim=1) / pixels.clamp(min=1),
+        cross_entropy=(entropy * counts).flatten(1).sum(dim=1) / pixels,
     )
+
+
+def balancing_weights(pixels: Sequence[int]) -> list[float]:
+    """A weight for each of K classes from its number of pixels: 1 / sqrt(share), scaled so that the mean pixel has 1.
+
+    The square root keeps a class of a few pixels from drowning all others. A class without a pixel gets 0.
+    """
+    total = sum(pixels)
+    raw = [(total / count) ** 0.5 if count else 0.0 for count in pixels]
+    mean = sum(weight * count for weight, count in zip(raw, pixels, strict=True)) / max(1, total)
+    return [round(weight / mean, 4) if mean else 1.0 for weight in raw]
+
+
+def settled(loss: LossConfig, pixels: Sequence[int]) -> LossConfig:
+    """`loss` with numbers for its class weights; `pixels`: labelled pixels of each of the K classes in training."""
+    if loss.class_weights == "auto":
+        return replace(loss, class_weights=balancing_weights(pixels))
+    if loss.class_weights is not None and len(loss.class_weights) != len(pixels):
+        raise InputError(
+            f"loss.class_weights: {len(loss.class_weights)} weights, but there are {len(pixels)} classes with the "
+            "background; give one for each"
+        )
+    return loss
 
 
 def dice_loss(intersection: Tensor, predicted: Tensor, true: Tensor, smooth: float) -> Tensor:

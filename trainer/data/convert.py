@@ -1,6 +1,5 @@
 """Writing a dataset folder: images, mask PNGs, class names and who validates."""
 
-import io
 import os
 import shutil
 from collections import Counter
@@ -10,14 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import ExifTags, Image
+from PIL import Image
 
 from trainer import IGNORE, InputError
-from trainer.data.classes import BACKGROUND
-from trainer.data.dataset import Sample, raise_all, split_samples
-from trainer.data.files import UPRIGHT, list_images, write_jpeg, write_mask
+from trainer.data.dataset import raise_all, split_samples
+from trainer.data.files import list_images, read_header, write_jpeg, write_mask
 from trainer.data.labelme import Annotation, find_annotations, read_annotation, read_labels
 from trainer.data.outlines import rasterise
+from trainer.data.sample import Sample
+from trainer.data.values import BACKGROUND
 
 IMAGES, MASKS = "JPEGImages", "SegmentationClassPNG"
 COPIED = {b"\xff\xd8\xff": ".jpg", b"\x89PNG\r\n\x1a\n": ".png"}
@@ -146,7 +146,7 @@ def _folder_in_making(out: Path) -> Iterator[Path]:
 def _write_pair(root: Path, annotation: Annotation, mask: np.ndarray) -> None:
     stem = annotation.file.stem
     suffix = next((COPIED[start] for start in COPIED if annotation.content.startswith(start)), None)
-    turned = suffix is not None and _orientation(annotation.content) in UPRIGHT
+    turned = suffix is not None and read_header(annotation.file, annotation.content).orientation != 1
     target = root / IMAGES / f"{stem}{suffix or '.png'}"
     if suffix and not turned:
         target.write_bytes(annotation.content)
@@ -157,18 +157,11 @@ def _write_pair(root: Path, annotation: Annotation, mask: np.ndarray) -> None:
     write_mask(root / MASKS / f"{stem}.png", mask)
 
 
-def _orientation(content: bytes) -> int:
-    """The EXIF orientation of a JPEG or PNG that `read_image` has read, 1 where there is none."""
-    with Image.open(io.BytesIO(content), formats=("JPEG", "PNG")) as picture:
-        value: int = picture.getexif().get(ExifTags.Base.Orientation, 1)
-    return value
-
-
 def _write_lists(root: Path, val_fraction: float) -> None:
     """ImageSets/Segmentation/train.txt and val.txt, by the same rule that splits folders without them."""
     images = sorted(list_images(root / IMAGES), key=lambda path: path.stem)
     samples = [Sample(path.stem, path, root / MASKS / f"{path.stem}.png") for path in images]
-    split = split_samples(samples, [root], val_fraction, fold=0)
+    split = split_samples(samples, {}, val_fraction, fold=0)
     folder = root / "ImageSets" / "Segmentation"
     folder.mkdir(parents=True)
     _write_lines(folder / "train.txt", [samples[index].name for index in split.train])

@@ -1,0 +1,97 @@
+"""Labelme: JSON files beside the images, or with the images in them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from trainer import IGNORE, InputError
+from trainer.data.files import list_images
+from trainer.data.labelme import IGNORED, find_annotations, image_bytes, read_labels, read_outlines, read_record
+from trainer.data.layouts import Found, by_stem
+from trainer.data.sample import Sample
+from trainer.data.values import BACKGROUND, BACKGROUNDS, UNMAPPED, ValueMap
+
+LABELS_FILE = "labels.txt"
+
+
+@dataclass(frozen=True)
+class LabelmeSample(Sample):
+    """A picture whose mask is drawn from outlines. `mask` is the JSON file; `image` too, where it holds the image."""
+
+    folder: Path
+    """Nothing outside it is opened."""
+
+    ids: tuple[tuple[str, int], ...]
+    """(label, class id)."""
+
+    def image_content(self) -> bytes:
+        return image_bytes(self.mask, self.folder, read_record(self.mask, self.folder))[1]
+
+    def mask_content(self) -> bytes:
+        return super().mask_content() + repr(self.ids).encode()
+
+    def read_mask(self, values: ValueMap, content: bytes | None = None) -> np.ndarray:
+        return read_outlines(self.mask, self.folder, dict(self.ids))
+
+    @property
+    def lossy(self) -> bool:
+        return False
+
+
+def fits(root: Path) -> bool:
+    """Whether JSON files lie directly in it, the first of which is Labelme's."""
+    try:
+        read_record(find_annotations(root)[0], root)
+    except (InputError, OSError):
+        return False
+    return True
+
+
+def find(root: Path, classes: Sequence[str] | None) -> Found:
+    """One sample for each JSON file. Without `classes` the labels come from labels.txt, or else from the files."""
+    files, problems = by_stem(find_annotations(root))
+    found = Found(problems=problems)
+    images: dict[str, Path] = {}
+    labels: set[str] = set()
+    for stem, file in files.items():
+        try:
+            record = read_record(file, root)
+            labels |= _labels(record)
+            images[stem] = image_bytes(file, root, record)[0] or file
+        except InputError as error:
+            found.problems += str(error).splitlines()
+    ids = _ids(root, classes, labels, found)
+    found.samples = [
+        LabelmeSample(stem, image, files[stem], root, tuple(ids.items())) for stem, image in sorted(images.items())
+    ]
+    taken = {image.resolve() for image in images.values()} | {file.with_suffix("").resolve() for file in files.values()}
+    bare = [image for image in list_images(root) if not {image.resolve(), image.with_suffix("").resolve()} & taken]
+    if bare:
+        found.notes.append(f"{root}: {len(bare)} images have no JSON file yet; they are left out")
+    return found
+
+
+def _labels(record: dict[str, Any]) -> set[str]:
+    entries = [entry.get("label") for entry in record["shapes"] if isinstance(entry, dict)]
+    return {label for label in entries if isinstance(label, str)} - {IGNORED, *BACKGROUNDS}
+
+
+def _ids(root: Path, classes: Sequence[str] | None, labels: set[str], found: Found) -> dict[str, int]:
+    """Label -> class id; says in `found` where the classes come from."""
+    reserved = {IGNORED: IGNORE, BACKGROUND: 0, "background": 0}
+    if classes is not None:
+        return reserved | {name: number for number, name in enumerate(classes) if number}
+    if (root / LABELS_FILE).is_file():
+        ids = read_labels(root / LABELS_FILE)
+    else:
+        names = sorted(labels)
+        if not 0 < len(names) < UNMAPPED:
+            raise InputError(f"{root}: {len(names)} different labels in the JSON files; name the classes in "
+                             f"{root / LABELS_FILE}, one a line")  # fmt: skip
+        ids = reserved | {name: number for number, name in enumerate(names, start=1)}
+        found.notes.append(f"{root}: no {LABELS_FILE}; the classes are the labels found: {', '.join(names)}")
+    found.names = (BACKGROUND, *(name for name, number in ids.items() if 0 < number < IGNORE))
+    return ids
