@@ -17,13 +17,13 @@ from trainer.engine.checkpoint import (
     MANIFEST,
     Checkpoint,
     CheckpointFolder,
-    NotWritten,
     Position,
     copied,
     copied_optimizer,
     load_checkpoint,
 )
 from trainer.engine.evaluate import network_logits
+from trainer.engine.leaving import NotWritten
 from trainer.model.segmenter import Segmenter
 
 Maker = Callable[..., Segmenter]

@@ -122,7 +122,7 @@ def search(program: Program, settings: list[str], wanted: str, *more: str) -> re
         return resume.find(config, program.folder / "mlruns" / "work", data, "")
     finally:
         while resume._locks:
-            resume._locks.pop().release()
+            resume._locks.popitem()[1].release()
 
 
 def test_what_latest_means(again: Program, settings: list[str]) -> None:
@@ -615,16 +615,16 @@ def test_twenty_kills(tmp_path: Path, settings: list[str], golden: Golden, fault
 
 @pytest.mark.long
 @pytest.mark.timeout(1800)
-@pytest.mark.parametrize("call", ["fsync", "rename"])
+@pytest.mark.parametrize("call", ["fsync", "rename", "unlink"])
 def test_killed_while_saving(
     call: str, tmp_path: Path, killed: Program, settings: list[str], fault_trial: FaultTrial
 ) -> None:
-    """`kill -9` at the K-th fsync or rename of the process: whatever lies there afterwards is whole."""
+    """`kill -9` at the K-th fsync, rename or removal of a file: whatever lies there afterwards is whole."""
     if shutil.which("strace") is None:
         pytest.skip("needs strace")
-    names = {"fsync": "fsync", "rename": "rename,renameat,renameat2"}[call]
+    names = {"fsync": "fsync", "rename": "rename,renameat,renameat2", "unlink": "unlink,unlinkat,rmdir"}[call]
     inside = 0
-    for count in range(1, 20) if call == "rename" else range(1, 40, 2):
+    for count in range(1, 20) if call == "rename" else range(1, 40, 2) if call == "fsync" else range(1, 60, 4):
         program = Program(tmp_path / f"{count}" / "again")
         shutil.copytree(killed.folder / "mlruns", program.folder / "mlruns", dirs_exist_ok=True)
         (folder,) = program.run_folders()

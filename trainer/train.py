@@ -7,7 +7,6 @@ import dataclasses
 import functools
 import os
 import shlex
-import shutil
 import socket
 import sys
 import time
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from trainer import InputError
 from trainer.arguments import parse
-from trainer.config import MLRUNS, Config, flatten, to_yaml
+from trainer.config import MLRUNS, Config, flatten
 from trainer.drawing.display import Display
 from trainer.engine import launcher
 from trainer.engine.signals import EXIT_STOPPED, StopSignals
@@ -80,7 +79,11 @@ def train(config: Config, display: Display, speaks: bool, stop: StopSignals) -> 
 
     # ---------------------------------------------------------------- model
     config = dataclasses.replace(config, loss=settled(config.loss, dataset.pixels().tolist()))
-    segmenter = make_segmenter(config, dataset)
+    from trainer.model.build import make_segmenter
+    from trainer.tracking.run import git
+
+    commit = git("rev-parse", "HEAD")
+    segmenter = make_segmenter(config, dataset.names, dataset.shares(), dataset.digest, commit)
     machine = hardware.describe(accelerator)
     display.say("  ".join(f"{key.removeprefix('hardware.')} {value}" for key, value in machine.items() if value))
 
@@ -148,128 +151,52 @@ def reachable(config: Config, display: Display) -> bool:
     return True
 
 
-def make_segmenter(config: Config, dataset: "Dataset") -> "Segmenter":
-    """A new model for these classes, or one that starts from the weights of model.init."""
-    import torch
-
-    from trainer.drawing.overlay import palette
-    from trainer.model.segmenter import Contract, Segmenter
-    from trainer.model.unet import start_from_shares
-    from trainer.tracking.run import git
-
-    torch.manual_seed(config.train.seed)
-    contract = Contract(
-        class_names=dataset.names,
-        colours=tuple((int(r), int(g), int(b)) for r, g, b in palette()[: len(dataset.names)]),
-        image_size=config.data.image_size,
-        width=config.model.width,
-        depth=config.model.depth,
-        norm=config.model.norm,
-        dataset_digest=dataset.digest,
-        commit=git("rev-parse", "HEAD"),
-    )
-    segmenter = Segmenter(contract)
-    if config.model.init is None:
-        start_from_shares(segmenter.network, dataset.shares())
-        return segmenter
-    from trainer.tracking.open import open_model
-
-    other = open_model(config.model.init).segmenter
-    for name in ("class_names", "width", "depth", "norm"):
-        theirs, ours = getattr(other.contract, name), getattr(contract, name)
-        if theirs != ours:
-            raise InputError(
-                f"model.init: {config.model.init} has {name} {theirs}, this run {ours}; make them the same"
-            )
-    segmenter.load_state_dict(other.state_dict())
-    return segmenter
-
-
 def begin(
     config: Config,
     dataset: "Dataset",
     machine: dict[str, str],
     world: dict[str, str],
-    tracked: bool,
+    reachable: bool,
     display: Display,
 ) -> "tuple[Run | None, Start]":
     """The run that is new or goes on, with its folder locked; and what the other processes must know of it."""
     from trainer.engine import resume
+    from trainer.engine.reporter import training_pictures
+    from trainer.tracking import opening
 
+    data, name = dataset.content(), config.tracking.run_name
+    name = name or f"{dataset.title}-{config.data.image_size}px-{time.strftime('%m%d-%H%M')}"
     try:
-        launched_by = launcher.identity() if launcher.restarted() else ""
-        start = resume.find(config, MLRUNS / "work", dataset.content(), launched_by)
+        start = resume.find(config, MLRUNS / "work", data, launcher.identity() if launcher.restarted() else "")
         for warning in start.warnings:
             display.say(f"warning: {warning}", "yellow")
         if start.finished:
             return None, start
-        return open_run(config, dataset, machine, start, world, tracked, display), start
+        folder = start.folder or opening.new_folder(config, name, data)
+        resume.lock(folder)
+        run = opening.open_run(folder, config, start.folder is None, reachable)
     except InputError as error:
         return None, resume.Start(error=error)
-
-
-def open_run(
-    config: Config,
-    dataset: "Dataset",
-    machine: dict[str, str],
-    start: "Start",
-    world: dict[str, str],
-    reachable: bool,
-    display: Display,
-) -> "Run":
-    """Make the run folder, or open that of a run that goes on, and tell the journal all that is known by now."""
-    from trainer.engine import resume
-    from trainer.engine.reporter import training_pictures
-    from trainer.tracking.run import Run, new_run_folder, versions
-
-    if reachable:
-        from trainer.tracking.server import open_run as open_on_server
-
-    folder = start.folder
-    if folder is None:
-        name = config.tracking.run_name or f"{dataset.title}-{config.data.image_size}px-{time.strftime('%m%d-%H%M')}"
-        folder = new_run_folder(MLRUNS / "work", config.tracking.experiment, name, config.tracking.enabled)
-        resume.lock(folder)
-        dataset.write_split(folder / "split.json")
-        (folder / "config.yaml").write_text(to_yaml(config))
-    try:
-        client = open_on_server(folder) if reachable else None
-    except InputError:
-        if start.folder is None:
-            shutil.rmtree(folder)
-        raise
-    run = Run(folder, client, config.tracking.enabled)
-    run.standing = {
-        "resume": launcher.resume_command(folder),
-        "pid": os.getpid(),
-        "host": socket.gethostname(),
-        "launcher": launcher.identity(),
-    }
-    run.params(flatten(config) | machine | versions() | {"data.digest": dataset.digest})
-    run.params({"data.class_names": ", ".join(dataset.names[1:]), "data.train_samples": len(dataset.split.train)})
-    for context, rows in (("training", dataset.split.train), ("validation", dataset.split.val)):
-        run.dataset(dataset.title, dataset.digest, context, {"samples": len(rows)})
-    for file in ("config.yaml", "split.json"):
-        run.artifact(folder / file)
+    run.standing = {"resume": launcher.resume_command(folder), "pid": os.getpid(), "host": socket.gethostname()}
+    run.standing["launcher"] = launcher.identity()
+    facts = machine | {"data.class_names": ", ".join(dataset.names[1:])}
+    opening.introduce(run, config, facts, dataset.title, data)
+    if not run.has_picture("augmented", 0):
+        run.picture("augmented", training_pictures(dataset.squares, dataset.split.train, config), 0)
     step = start.checkpoint.position.step if start.checkpoint else 0
     if start.folder is not None:
         display.say(f"run {folder.name} goes on after step {step}", "bold")
         run.resumed(step)
         changes = resume.no_longer_exact(start.checkpoint, world, config) if start.checkpoint else []
         if changes:
-            display.say(
-                f"warning: the last bits of the numbers will differ from now on: {'; '.join(changes)}", "yellow"
-            )
-    if not run.has_picture("augmented", 0):
-        run.picture("augmented", training_pictures(dataset.squares, dataset.split.train, config), 0)
+            display.say(f"warning: the last bits of the numbers differ from now on: {'; '.join(changes)}", "yellow")
     run.status("running", step=step)
-    return run
+    return run, start
 
 
 def fit(loop: "Loop", watcher: Any, run: "Run | None", display: Display, dataset: "Dataset") -> int:
     """Train; where all processes leave before the end, say why. Returns the exit code."""
-    from trainer.engine.checkpoint import LeftTogether
-    from trainer.engine.loop import Interrupted, NonFiniteLoss
+    from trainer.engine.leaving import Interrupted, LeftTogether, NonFiniteLoss
 
     try:
         loop.fit(watcher)

@@ -9,7 +9,6 @@ then grow with the number of pictures.
 """
 
 import hashlib
-import json
 import os
 import shutil
 from collections.abc import Sequence
@@ -236,9 +235,6 @@ class Dataset:
         """What makes two datasets the same: the digest of their contents, and who trains and who validates, by name."""
         parts = {part: [one.name for one in self.samples(getattr(self.split, part))] for part in ("train", "val")}
         return {"digest": self.digest} | parts
-
-    def write_split(self, path: Path) -> None:
-        path.write_text(json.dumps(self.content(), indent=1, ensure_ascii=False))
 
 
 def open_dataset(sources: Sources, size: int, folder: Path, progress: Progress) -> Dataset:

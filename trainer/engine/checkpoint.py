@@ -15,22 +15,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from trainer import InputError
+from trainer.engine.leaving import NotWritten
 from trainer.model.segmenter import CONTRACT_FILE, WEIGHTS_FILE, Contract, load_segmenter, write_model
 
 KEPT = 2
 BEST, OPTIMIZER, POSITION, MANIFEST = "best.safetensors", "optimizer.safetensors", "position.json", "manifest.json"
-
-
-class LeftTogether(Exception):
-    """Training ends early, at the same step on all processes."""
-
-
-class NotWritten(LeftTogether):
-    """Something that had to be kept could not be written; the text names the file and the bytes that are free."""
-
-    def __init__(self, path: Path, error: Exception) -> None:
-        free = shutil.disk_usage(path if path.exists() else path.parent).free
-        super().__init__(f"{path}: could not be written ({error}); {free} bytes are free on its disk")
 
 
 @dataclass

@@ -18,9 +18,10 @@ from trainer.config import Config, flatten
 from trainer.data.augment import augment
 from trainer.data.cache import Squares
 from trainer.data.sampler import Sampler, foreground_weights, micro_batches, share
-from trainer.engine.checkpoint import Checkpoint, LeftTogether, Position, copied, copied_optimizer
+from trainer.engine.checkpoint import Checkpoint, Position, copied, copied_optimizer
 from trainer.engine.evaluate import Abandoned, Evaluation, ValidationSet, class_weights, evaluate, network_logits
 from trainer.engine.hardware import average_buffers
+from trainer.engine.leaving import Interrupted, LeftTogether, NonFiniteLoss
 from trainer.engine.readahead import read_ahead
 from trainer.engine.schedule import learning_rate
 from trainer.engine.watcher import IdleWatcher, Watcher
@@ -28,18 +29,6 @@ from trainer.model.loss import batch_dice, batch_dice_part, batch_sums, image_lo
 from trainer.model.segmenter import Segmenter
 
 T = TypeVar("T")
-
-
-class Interrupted(LeftTogether):
-    """A signal asked for an end; the run was stopped at a step boundary, and saved."""
-
-
-class NonFiniteLoss(LeftTogether):
-    """The loss or its gradient became NaN or infinite; the weights were not touched by it."""
-
-    def __init__(self, text: str, processes: list[int], rows: list[int]) -> None:
-        super().__init__(text)
-        self.processes, self.rows = processes, rows
 
 
 def told_by_main(value: T | None) -> T:
@@ -158,11 +147,14 @@ class Loop:
         """
         self.watcher = watcher
         batches = self._batches()
-        self._at_boundary()
-        while not self._finished():
-            self._step(batches)
+        try:
             self._at_boundary()
-        self._save(wait=True)
+            while not self._finished():
+                self._step(batches)
+                self._at_boundary()
+            self._save(wait=True)
+        finally:
+            watcher.settle()
         return self.position
 
     def _step(self, batches: Iterator[StepBatch]) -> None:

@@ -11,8 +11,9 @@ from trainer.data.augment import augment
 from trainer.data.cache import Squares, shrink_image
 from trainer.drawing.display import Display
 from trainer.drawing.figures import contact_sheet, shrink_to_panel, watch_picture
-from trainer.engine.checkpoint import Checkpoint, CheckpointFolder, NotWritten, Position
+from trainer.engine.checkpoint import Checkpoint, CheckpointFolder, Position
 from trainer.engine.evaluate import Evaluation, ValidationSet, network_logits
+from trainer.engine.leaving import NotWritten
 from trainer.engine.loop import Loop
 from trainer.engine.writer import CheckpointWriter
 from trainer.model.segmenter import Segmenter
@@ -92,6 +93,9 @@ class Reporter:
 
     def save(self, snapshot: Callable[[], Checkpoint], wait: bool) -> None:
         self.writer.save(snapshot, wait)
+
+    def settle(self) -> None:
+        self.writer.settle()
 
     def trouble(self) -> Exception | None:
         return self.disk_error or self.writer.trouble()

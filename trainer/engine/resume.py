@@ -26,7 +26,7 @@ FREE = (
 INEXACT = ("train.micro_batch_size", "train.compile")
 """Of these, the ones that change the last bits of the numbers."""
 
-_locks: list[FileLock] = []  # held until the process ends, however it ends
+_locks: dict[Path, FileLock] = {}  # held until the process ends, however it ends
 
 
 @dataclass
@@ -71,6 +71,8 @@ def find(config: Config, work: Path, data: dict[str, Any], launched_by: str) -> 
 
 def lock(folder: Path) -> None:
     """Keep other trainers out of a run folder. Raises InputError where one is in."""
+    if folder in _locks:
+        return
     held = FileLock(folder / "trainer.lock")
     try:
         held.acquire(timeout=LOCK_SECONDS)
@@ -78,7 +80,7 @@ def lock(folder: Path) -> None:
         owner = _status(folder)
         who = f"process {owner.get('pid')} on {owner.get('host')}"
         raise InputError(f"{folder}: {who} is training this run; wait for its end, or stop it") from None
-    _locks.append(held)
+    _locks[folder] = held
 
 
 def no_longer_exact(checkpoint: Checkpoint, world: dict[str, str], config: Config) -> list[str]:

@@ -25,6 +25,10 @@ class Watcher(Protocol):
         """Keep what `snapshot` gives; with `wait`, return when it is on the disk."""
         ...
 
+    def settle(self) -> None:
+        """Return when nothing is being written any more."""
+        ...
+
     def trouble(self) -> Exception | None:
         """Why training has to end: something that was to be kept could not be written."""
         ...
@@ -47,6 +51,9 @@ class IdleWatcher:
 
     def save(self, snapshot: Callable[[], Checkpoint], wait: bool) -> None:
         """Nothing to keep."""
+
+    def settle(self) -> None:
+        """Nothing is being written."""
 
     def trouble(self) -> Exception | None:
         return None

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from concurrent import futures
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from trainer.engine.checkpoint import Checkpoint
@@ -27,13 +28,14 @@ class CheckpointWriter:
 
     def save(self, snapshot: Callable[[], Checkpoint], wait: bool) -> None:
         """Start writing what `snapshot` gives. With `wait`, return when it is written, or raise what prevented it."""
-        self.wait()
+        if self.writing is not None:
+            self.writing.result()
         self.writing = self.pool.submit(self.write, snapshot())
         self.due_s = time.monotonic() + self.seconds
         if wait:
-            self.wait()
-
-    def wait(self) -> None:
-        """Return when nothing is being written; raise what went wrong."""
-        if self.writing is not None:
             self.writing.result()
+
+    def settle(self) -> None:
+        """Return when nothing is being written any more, whether or not it went well."""
+        if self.writing is not None:
+            futures.wait([self.writing])
