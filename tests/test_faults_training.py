@@ -98,10 +98,10 @@ def test_killed_run_goes_on_as_if_nothing_had_happened(
 
 @pytest.fixture(scope="module")
 def killed(tmp_path_factory: pytest.TempPathFactory, settings: list[str]) -> Program:
-    """A run that was killed after step 7 or later, with two checkpoints. Tests work on copies of it."""
+    """A run that was killed after step 10 or later, with two checkpoints. Tests work on copies of it."""
     program = Program(tmp_path_factory.mktemp("killed") / "program")
     with Trial(program, *command(1, *settings, *UNTRACKED)) as trial:
-        trial.wait_for(saved(program, 7), "a checkpoint")
+        trial.wait_for(saved(program, 10), "a checkpoint")
     assert len(checkpoints(program.run_folders()[0])) == 2
     return program
 
@@ -160,7 +160,7 @@ def test_before_the_first_checkpoint_a_run_goes_on_from_its_start(again: Program
 def test_a_named_folder_of_another_training_is_refused(again: Program, settings: list[str]) -> None:
     (folder,) = again.run_folders()
     for path in (folder, checkpoints(folder)[0]):
-        with pytest.raises(InputError, match=r"optim\.lr: 0\.002 then, 0.0001 now"):
+        with pytest.raises(InputError, match=r"optim\.lr: 0\.01 then, 0.0001 now"):
             search(again, settings, str(path), "--optim.lr", "1e-4")
     content = json.loads((folder / "split.json").read_text())
     config = parse([*settings, "--resume", str(folder)])
