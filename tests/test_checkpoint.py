@@ -3,6 +3,7 @@
 import copy
 import dataclasses
 import json
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,17 @@ import torch
 from torch import Tensor
 
 from trainer import InputError
-from trainer.engine.checkpoint import MANIFEST, Checkpoint, CheckpointFolder, Position, load_checkpoint
+from trainer.engine.checkpoint import (
+    MANIFEST,
+    Checkpoint,
+    CheckpointFolder,
+    Position,
+    copied,
+    copied_optimizer,
+    load_checkpoint,
+)
 from trainer.engine.evaluate import network_logits
+from trainer.engine.leaving import NotWritten
 from trainer.model.segmenter import Segmenter
 
 Maker = Callable[..., Segmenter]
@@ -49,9 +59,16 @@ def train(segmenter: Segmenter, optimizer: torch.optim.Optimizer, steps: range) 
         optimizer.step()
 
 
+def snapshot(segmenter: Segmenter, optimizer: torch.optim.Optimizer, position: Position) -> Checkpoint:
+    """As the loop makes it."""
+    weights, state = copied(segmenter.state_dict()), copied_optimizer(optimizer.state_dict())
+    best = {name: value + 1 for name, value in weights.items()}
+    world, config = {"processes": "2"}, {"optim.lr": 0.1 + 0.2}
+    return Checkpoint(segmenter.contract, weights, state, best, position, world, config, {"scale": 2.0**16})
+
+
 def save(folder: Path, segmenter: Segmenter, optimizer: torch.optim.Optimizer, step: int = 3) -> Path:
-    best = {name: (value.detach() + 1).contiguous() for name, value in segmenter.state_dict().items()}
-    return CheckpointFolder(folder).save(segmenter, optimizer.state_dict(), best, Position(step, 0.1 + 0.2, 2, 1, 12.5))
+    return CheckpointFolder(folder).save(snapshot(segmenter, optimizer, Position(step, 0.1 + 0.2, 2, 1, 12.5, 0.5, 2)))
 
 
 def same(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
@@ -74,10 +91,15 @@ def test_everything_comes_back(tmp_path: Path, make_segmenter: Maker) -> None:
     assert folder == tmp_path / "step-3"
     assert sorted(path.name for path in folder.iterdir()) == FILES
     found = load_checkpoint(folder)
-    assert found.segmenter.contract == segmenter.contract
-    assert same(found.segmenter.state_dict(), segmenter.state_dict())
+    assert found.contract == segmenter.contract
+    assert same(found.weights, segmenter.state_dict())
     assert same(found.best, {name: value + 1 for name, value in segmenter.state_dict().items()})
-    assert found.position == Position(3, 0.1 + 0.2, 2, 1, 12.5)
+    assert found.position == Position(3, 0.1 + 0.2, 2, 1, 12.5, 0.5, 2)
+    assert (found.world, found.config, found.scaler) == (
+        {"processes": "2"},
+        {"optim.lr": 0.1 + 0.2},
+        {"scale": 2.0**16},
+    )
     expected: dict[str, Any] = optimizer.state_dict()
     assert found.optimizer["state"].keys() == expected["state"].keys()
     for index, values in expected["state"].items():
@@ -96,22 +118,25 @@ def test_continued_training_equals_uninterrupted(norm: str, tmp_path: Path, make
     train(segmenter, optimizer, range(3, 6))
 
     checkpoint = load_checkpoint(folder)
-    other = make_optimizer(checkpoint.segmenter)
+    again = Segmenter(checkpoint.contract)
+    again.load_state_dict(checkpoint.weights)
+    other = make_optimizer(again)
     other.load_state_dict(checkpoint.optimizer)
-    train(checkpoint.segmenter, other, range(3, 6))
-    assert same(checkpoint.segmenter.state_dict(), segmenter.state_dict())
+    train(again, other, range(3, 6))
+    assert same(again.state_dict(), segmenter.state_dict())
     for index, values in optimizer.state_dict()["state"].items():
         assert same(other.state_dict()["state"][index], values)
 
 
 def test_before_the_first_step(tmp_path: Path, make_segmenter: Maker) -> None:
     segmenter = make_segmenter()
-    folder = CheckpointFolder(tmp_path).save(segmenter, make_optimizer(segmenter).state_dict(), {}, Position())
+    first = dataclasses.replace(snapshot(segmenter, make_optimizer(segmenter), Position()), best={})
+    folder = CheckpointFolder(tmp_path).save(first)
     found = load_checkpoint(folder)
     assert found.position == Position()
     assert found.optimizer["state"] == {}
     assert found.best == {}
-    make_optimizer(found.segmenter).load_state_dict(found.optimizer)
+    make_optimizer(segmenter).load_state_dict(found.optimizer)
 
 
 @pytest.mark.parametrize("name", [name for name in FILES if name != MANIFEST])
@@ -178,8 +203,9 @@ def test_same_step_again_replaces(tmp_path: Path, make_segmenter: Maker) -> None
     train(segmenter, optimizer, range(1))
     save(tmp_path, segmenter, optimizer, 5)
     found = load_checkpoint(tmp_path / "step-5")
-    assert same(found.segmenter.state_dict(), segmenter.state_dict())
+    assert same(found.weights, segmenter.state_dict())
     assert CheckpointFolder(tmp_path).steps() == [5]
+    assert [path.name for path in tmp_path.iterdir()] == ["step-5"]
 
 
 def test_leftover_of_a_killed_save(saved: Path, make_segmenter: Maker) -> None:
@@ -197,23 +223,74 @@ def test_leftover_of_a_killed_save(saved: Path, make_segmenter: Maker) -> None:
 
 def test_save_that_breaks_off_leaves_nothing_behind_that_looks_whole(saved: Path, make_segmenter: Maker) -> None:
     segmenter = make_segmenter()
-    optimizer = make_optimizer(segmenter).state_dict()
     refused = {"weight": torch.ones(4, 4).T[::2]}  # not contiguous: safetensors raises when half of the files are there
     for step in (4, 3):
+        one = dataclasses.replace(snapshot(segmenter, make_optimizer(segmenter), Position(step)), best=refused)
         with pytest.raises(ValueError, match="contiguous"):
-            CheckpointFolder(saved.parent).save(segmenter, optimizer, refused, Position(step))
+            CheckpointFolder(saved.parent).save(one)
         assert [path.name for path in saved.parent.glob("[!.]*")] == ["step-3"]
         assert CheckpointFolder(saved.parent).steps() == [3]
         assert load_checkpoint(saved).position.seconds == 12.5
 
 
-def test_writing_changes_nothing_in_memory(tmp_path: Path, make_segmenter: Maker) -> None:
+def test_a_snapshot_is_not_changed_by_training(make_segmenter: Maker) -> None:
+    """It is written beside the training, which goes on meanwhile."""
     segmenter = make_segmenter()
     optimizer = make_optimizer(segmenter)
     train(segmenter, optimizer, range(2))
-    weights = copy.deepcopy(segmenter.state_dict())
-    save(tmp_path, segmenter, optimizer)
-    assert same(weights, segmenter.state_dict())
+    taken = snapshot(segmenter, optimizer, Position(2))
+    weights, state = copy.deepcopy(segmenter.state_dict()), copy.deepcopy(optimizer.state_dict()["state"])
+    train(segmenter, optimizer, range(2, 3))
+    assert same(taken.weights, weights)
+    assert not same(taken.weights, segmenter.state_dict())
+    for index, values in state.items():
+        assert same(taken.optimizer["state"][index], values)
+        assert not same(taken.optimizer["state"][index], optimizer.state_dict()["state"][index])
     kernel = segmenter.network.first[3].weight
     assert kernel.is_contiguous(memory_format=torch.channels_last)
-    assert {field.name for field in dataclasses.fields(Checkpoint)} == {"segmenter", "optimizer", "best", "position"}
+
+
+def test_the_one_resumed_from_stays(tmp_path: Path, make_segmenter: Maker) -> None:
+    segmenter = make_segmenter()
+    optimizer = make_optimizer(segmenter)
+    save(tmp_path, segmenter, optimizer, 4)
+    save(tmp_path, segmenter, optimizer, 30)  # of the start that the checkpoint of step 4 is resumed in spite of
+    folder = CheckpointFolder(tmp_path, resumed_from=4)
+    for step in (5, 6, 7):
+        folder.save(snapshot(segmenter, optimizer, Position(step)))
+    assert folder.steps() == [4, 6, 7, 30]
+
+
+def test_the_older_one_goes_only_when_the_new_one_is_there(saved: Path, make_segmenter: Maker) -> None:
+    segmenter = make_segmenter()
+    optimizer = make_optimizer(segmenter)
+    save(saved.parent, segmenter, optimizer, 4)
+    (saved.parent / "step-5").mkdir()
+    (saved.parent / "step-5" / "in the way").touch()
+    (saved.parent / ".step-5.old").touch()  # nothing can be moved there, and so nothing written
+    with pytest.raises(NotWritten, match="bytes are free"):
+        save(saved.parent, segmenter, optimizer, 5)
+    for step in (3, 4):
+        load_checkpoint(saved.parent / f"step-{step}")
+
+
+def test_what_cannot_be_removed_is_told_once(saved: Path, make_segmenter: Maker, fault_trial: Any) -> None:
+    """An immutable file in an old checkpoint: a warning, and saving goes on."""
+    stuck = saved / "position.json"
+    if subprocess.run(["chattr", "+i", stuck], capture_output=True).returncode:
+        pytest.skip("needs chattr on a file system that has it")
+    segmenter, warnings = make_segmenter(), list[str]()
+    optimizer = make_optimizer(segmenter)
+    folder = CheckpointFolder(saved.parent, warn=warnings.append)
+    try:
+        with fault_trial(4, "an old checkpoint cannot be removed"):
+            for step in (4, 5, 6, 7):
+                folder.save(snapshot(segmenter, optimizer, Position(step)))
+            assert folder.steps() == [6, 7]
+            assert len(warnings) == 1
+            assert "position.json" in warnings[0]
+    finally:
+        for path in saved.parent.rglob("position.json"):
+            subprocess.run(["chattr", "-i", path], check=True)
+    folder.save(snapshot(segmenter, optimizer, Position(8)))
+    assert sorted(path.name for path in saved.parent.iterdir()) == ["step-7", "step-8"]

@@ -10,7 +10,7 @@ from PIL import Image
 
 from tests.conftest import VocMaker, count_nothing
 from trainer import IGNORE, InputError
-from trainer.config import parse
+from trainer.arguments import parse
 from trainer.data.cache import open_dataset
 from trainer.data.classes import check_values, named_classes
 from trainer.data.dataset import plan

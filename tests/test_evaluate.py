@@ -15,7 +15,7 @@ from trainer.config import LossConfig
 from trainer.data.cache import open_squares
 from trainer.data.dataset import find_samples
 from trainer.data.files import read_image, read_mask, write_mask
-from trainer.engine.evaluate import CHUNK, Evaluation, ValidationSet, evaluate
+from trainer.engine.evaluate import CHUNK, Abandoned, Evaluation, ValidationSet, evaluate
 from trainer.model.loss import image_losses, loss_terms
 from trainer.model.segmenter import Segmenter
 
@@ -34,7 +34,8 @@ def on_processes(segmenter: Segmenter, data: ValidationSet, count: int) -> list[
 
     def collect(own: Tensor) -> Tensor:
         parts[-1].append(own.clone())
-        return own if own.ndim == 2 else torch.ones_like(own)  # let the check that all were seen pass
+        # Let the check that all were seen pass; nobody is to stop.
+        return own if own.ndim == 2 else torch.cat([torch.ones_like(own[:-1]), torch.zeros_like(own[-1:])])
 
     for process in range(count):
         parts.append([])
@@ -106,3 +107,14 @@ def test_training_mode_and_gradients_do_not_matter(make_voc: VocMaker, make_segm
     assert evaluate(segmenter, data, LossConfig()) == expected
     assert all(torch.equal(value, before[name]) for name, value in segmenter.state_dict().items())
     assert all(weight.grad is None for weight in segmenter.parameters())
+
+
+def test_who_is_to_stop_stops_all(make_voc: VocMaker, make_segmenter: Maker, tmp_path: Path) -> None:
+    """One process is asked to stop before its second chunk; what another one adds cannot hide it."""
+    stems = [f"p{number:02}" for number in range(2 * CHUNK + 1)]
+    data = make_set(make_voc(*stems), tmp_path / "cache", list(range(len(stems))))
+    answers = iter([False, True])
+    with pytest.raises(Abandoned):
+        evaluate(make_segmenter(), data, LossConfig(), stop_requested=lambda: next(answers))
+    with pytest.raises(Abandoned):
+        evaluate(make_segmenter(), data, LossConfig(), 1, 2, add=lambda own: own + 1)

@@ -1,21 +1,17 @@
 """Every setting of a training run, its unit, its default and its reason. The one place with defaults.
 
-Precedence: these defaults, then each `--config FILE` in turn, then `--section.key value` on the command line.
-Only light imports here: `--help` and a mistyped key must answer at once, before torch is loaded.
+Precedence: these defaults, then each `--config FILE` in turn, then `--section.key value` on the command line
+(arguments.py reads them).
 """
 
 import dataclasses
-import difflib
-import os
 import re
-import sys
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal, NoReturn, get_args, get_type_hints
+from typing import Any, Literal, get_args, get_type_hints
 
 import yaml
-from jsonargparse import ArgumentError, ArgumentParser, Namespace, set_parsing_settings
 
 from trainer import IGNORE, InputError
 from trainer.data.keys import parse_key
@@ -192,6 +188,10 @@ class TrainConfig:
     patience: int = 0
     """Evaluations without a better val/miou after which training stops; 0 never."""
 
+    checkpoint_minutes: float = 10.0
+    """Minutes between checkpoints, which a killed run goes on from (--resume). They are written beside the training;
+    0: as often as the disk keeps up."""
+
     threads: int = 0
     """CPU threads per process; 0 takes the cores of the machine divided by its processes."""
 
@@ -210,7 +210,7 @@ class TrainConfig:
         if self.micro_batch_size != "auto":
             _require(self.micro_batch_size >= 1, "train.micro_batch_size", self.micro_batch_size, "1 or more, or auto")
         _require(self.timeout_minutes > 0, "train.timeout_minutes", self.timeout_minutes, "more than 0 minutes")
-        for key in ("patience", "threads", "seed"):
+        for key in ("patience", "threads", "seed", "checkpoint_minutes"):
             _require(getattr(self, key) >= 0, f"train.{key}", getattr(self, key), "0 or more")
 
 
@@ -273,6 +273,13 @@ class Config:
     registry: RegistryConfig = field(default_factory=RegistryConfig)
     """The registered model."""
 
+    resume: str = "never"
+    """Go on with a run that was stopped, was killed or failed. never: start a new one. latest: the newest unfinished
+    run with the same settings and data; none such: a new run; a finished one: nothing is left to do. PATH: a run
+    folder, or a checkpoint folder step-N in it, which brings its own settings where there is no --config. What must
+    be the same: the contents of the data and all settings, but for data.workers, train.threads,
+    train.micro_batch_size, train.compile, train.checkpoint_minutes, tracking.* and registry.*."""
+
     def __post_init__(self) -> None:
         multiple = 2**self.model.depth
         size = self.data.image_size
@@ -283,25 +290,6 @@ class Config:
             size,
             f"a multiple of {multiple} (2 ** model.depth), such as {near}",
         )
-
-
-def parse(arguments: list[str] | None = None) -> Config:
-    """Read the command line of train.py. Exits with code 2, the key and the fix where something is wrong."""
-    set_parsing_settings(docstring_parse_attribute_docstrings=True)
-    parser = _Parser(
-        prog="train.py", description="Train a UNet on labelled pictures.", exit_on_error=False, allow_abbrev=False
-    )
-    parser.add_argument("--config", action="config", help="YAML file with any of the keys below; may be repeated.")
-    parser.add_class_arguments(Config, as_group=True)
-    try:
-        namespace = parser.parse_args(arguments)
-        return _frozen(parser, namespace)
-    except (InputError, ArgumentError) as error:
-        given = sys.argv[1:] if arguments is None else arguments
-        files = [value for option, value in pairwise(given) if option == "--config"]
-        _fail(parser, str(error).replace('"<unicode string>"', " or ".join(files)))
-    except UnicodeDecodeError:
-        _fail(parser, "--config: not a text file in UTF-8")
 
 
 def data_config(**keys: Any) -> DataConfig:
@@ -320,69 +308,19 @@ def data_config(**keys: Any) -> DataConfig:
     return DataConfig(**keys)
 
 
-def _frozen(parser: ArgumentParser, namespace: Any) -> Config:
-    for part in dataclasses.fields(Config):
-        if not isinstance(namespace.get(part.name), Namespace):
-            raise InputError(f"{part.name}: {namespace.get(part.name)!r} is not possible; give keys with values")
-    parts = parser.instantiate(namespace)
-    return Config(**{part.name: parts[part.name] for part in dataclasses.fields(Config)})
-
-
 def flatten(config: Config) -> dict[str, Any]:
-    """Dotted keys and values: {"data.root": ..., "train.epochs": ...}."""
-    sections = dataclasses.asdict(config)
-    return {f"{section}.{key}": value for section, values in sections.items() for key, value in values.items()}
+    """Dotted keys and values: {"resume": ..., "data.root": ..., "train.epochs": ...}."""
+    return dotted(dataclasses.asdict(config))
+
+
+def dotted(sections: Mapping[str, Any]) -> dict[str, Any]:
+    """Values by dotted keys, from sections as a YAML file has them."""
+    flat: dict[str, Any] = {}
+    for name, part in sections.items():
+        flat |= {f"{name}.{key}": value for key, value in part.items()} if isinstance(part, Mapping) else {name: part}
+    return flat
 
 
 def to_yaml(config: Config) -> str:
-    """The whole resolved configuration, as a file that `--config` reads back to the same thing."""
-    return yaml.safe_dump(dataclasses.asdict(config), sort_keys=False)
-
-
-class _Parser(ArgumentParser):
-    """Errors of jsonargparse come with usage lines and nested causes; ours are one sentence."""
-
-    def error(self, message: str, exception: Exception | None = None) -> NoReturn:
-        raise InputError(message) from exception
-
-
-def _fail(parser: ArgumentParser, message: str) -> NoReturn:
-    # A wrong launch runs this in every process; one of them speaks.
-    if os.environ.get("RANK", "0") == "0":
-        print(f"train.py: {_explain(message)}", file=sys.stderr)
-    sys.exit(2)
-
-
-def _explain(message: str) -> str:
-    """One sentence out of jsonargparse's several lines: the key, what came, what is wanted."""
-    unknown = re.search(r"arguments?: --([\w.]+)|Key '([\w.]+)'|(?:does not accept o|O)ption '([\w.]+)'", message)
-    if unknown:
-        section = re.search(r"Group '([\w.]+)'", message)
-        key = next(group for group in unknown.groups() if group)
-        return _unknown(f"{section[1]}.{key}" if section and "." not in key else key)
-    if message.startswith("Unexpected config"):
-        return "--config: a file without settings; write sections with keys and values, such as train: {epochs: 10}"
-    wrong = re.search(r'Parser key "([\w.]+)":', message)
-    got = re.search(r"(?:Got|Given) value: (.*)", message)
-    if wrong and got:
-        types = {
-            kind.strip("<>").removeprefix("class ").strip("'")
-            for kind in re.findall(r"Expected a (\S+\[.*\]|<.*?>)", message)
-        }
-        wanted = " or ".join(
-            sorted(kind.replace("typing.Literal", "one of ").replace("NoneType", "null") for kind in types)
-        )
-        hints = {
-            "data.value_map": "; YAML wants a space after each colon",
-            "data.classes": f", such as [{got[1].strip()}]",
-        }
-        hint = hints.get(wrong[1], "")
-        return f"{wrong[1]}: {got[1].strip()!r} is not possible; give {wanted or 'a value that --help allows'}{hint}"
-    return " ".join(line.strip(" -") for line in message.splitlines() if line.strip())
-
-
-def _unknown(key: str) -> str:
-    keys = list(flatten(Config()))
-    names = {name.split(".")[1]: name for name in keys} | {name: name for name in keys}
-    near = difflib.get_close_matches(key, list(names), n=1, cutoff=0.5)
-    return f"{key}: no such key; " + (f"did you mean {names[near[0]]}?" if near else "--help lists them")
+    """The whole resolved configuration, as a file that `--config` reads back to the same thing, for a new run."""
+    return yaml.safe_dump(dataclasses.asdict(dataclasses.replace(config, resume="never")), sort_keys=False)

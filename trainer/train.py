@@ -7,25 +7,32 @@ import dataclasses
 import functools
 import os
 import shlex
-import shutil
-import signal
+import socket
 import sys
 import time
+import traceback
 from typing import TYPE_CHECKING, Any
 
 from trainer import InputError
-from trainer.config import MLRUNS, Config, flatten, parse, to_yaml
+from trainer.arguments import parse
+from trainer.config import MLRUNS, Config, flatten
 from trainer.drawing.display import Display
+from trainer.engine import launcher
+from trainer.engine.signals import EXIT_STOPPED, StopSignals
 
 if TYPE_CHECKING:
     from trainer.data.cache import Dataset
+    from trainer.engine.evaluate import ValidationSet
     from trainer.engine.loop import Loop
+    from trainer.engine.resume import Start
     from trainer.model.segmenter import Segmenter
     from trainer.tracking.run import Run
 
-EXIT_INPUT, EXIT_STOPPED = 2, 143
+EXIT_INPUT = 2
 FLUSH_SECONDS = 120.0
 SILENT_SECONDS = 10.0
+FLUSH_SECONDS_STOPPED = 10.0
+"""Of the 30 that a launcher or a cluster leaves a process after asking it to stop."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -34,20 +41,22 @@ def main(arguments: list[str] | None = None) -> int:
     # The one question of who speaks; everything below gets real or idle listeners.
     speaks = os.environ.get("RANK", "0") == "0"
     display = Display(quiet=not speaks)
+    stop = StopSignals()
+    launcher.watch(stop)
     try:
-        return train(config, display, speaks)
+        return train(config, display, speaks, stop)
     except InputError as error:
         display.close()
         if not speaks:
             time.sleep(SILENT_SECONDS)  # the main process finds the same, says so and ends us all; or only we see it
         print(f"train.py: {error}", file=sys.stderr)
         return EXIT_INPUT
-    except KeyboardInterrupt:  # before the first step; later ones are taken at step boundaries
+    except KeyboardInterrupt:  # before the first step
         display.close()
         return EXIT_STOPPED
 
 
-def train(config: Config, display: Display, speaks: bool) -> int:
+def train(config: Config, display: Display, speaks: bool, stop: StopSignals) -> int:
     display.settings(flatten(config), flatten(Config()))
 
     # ---------------------------------------------------------------- data: what can be checked without torch
@@ -70,55 +79,68 @@ def train(config: Config, display: Display, speaks: bool) -> int:
         f"classes: {', '.join(dataset.names[1:])}; dataset {dataset.digest}"
     )
 
-    settings = {key: value for key, value in flatten(config).items() if key != "data.root"}
+    settings = {key: value for key, value in flatten(config).items() if key not in ("data.root", "resume")}
     together.require_same(accelerator, settings, dataset.digest, len(dataset.split.train))
 
     # ---------------------------------------------------------------- model
     config = dataclasses.replace(config, loss=settled(config.loss, dataset.pixels().tolist()))
-    segmenter = make_segmenter(config, dataset)
+    from trainer.model.build import make_segmenter
+    from trainer.tracking.run import git
+
+    commit = git("rev-parse", "HEAD")
+    segmenter = make_segmenter(config, dataset.names, dataset.shares(), dataset.digest, commit)
     machine = hardware.describe(accelerator)
     display.say("  ".join(f"{key.removeprefix('hardware.')} {value}" for key, value in machine.items() if value))
 
-    # ---------------------------------------------------------------- fit
+    # ---------------------------------------------------------------- a new run, or one that goes on
     from trainer.engine.evaluate import ValidationSet
-    from trainer.engine.loop import IdleWatcher, Interrupted, Loop
+    from trainer.engine.loop import Loop, told_by_main
     from trainer.engine.reporter import Reporter
+    from trainer.engine.watcher import IdleWatcher
 
     validation = ValidationSet(dataset.samples(dataset.split.val), dataset.split.val, dataset.squares, sources.values)
-    run = start_run(config, dataset, machine, tracked, display) if speaks else None
-    stop = catch_signals()
+    world = hardware.world(accelerator)
+    stop.hold()
+    run, start = begin(config, dataset, machine, world, tracked, display) if speaks else (None, None)
+    start = told_by_main(start)
+    if start.error:
+        raise start.error
+    if start.finished:
+        display.say(f"{start.folder} is finished; nothing is left to do", "bold")
+        return 0
+
+    # ---------------------------------------------------------------- fit
+    loop = None
     try:
-        loop = Loop(
-            config, accelerator, segmenter, dataset.squares, dataset.split.train, validation, lambda: bool(stop)
-        )
+        rows = dataset.split.train
+        loop = Loop(config, accelerator, segmenter, dataset.squares, rows, validation, stop.requested, world)
         display.say(f"{loop.micro_batch_size} pictures at once on each process, {config.train.batch_size} in a step")
         if run:
             run.params({"hardware.micro_batch_size": loop.micro_batch_size})
-            memory = functools.partial(hardware.memory_gib, accelerator)
-            loop.fit(Reporter(run, display, validation, config.tracking.watch, loop.sampler, loop.total_steps, memory))
-        else:
-            loop.fit(IdleWatcher())
-        display.close()
-        if loop.position.step < loop.total_steps:
-            epoch = loop.position.step // loop.sampler.steps_per_epoch
-            display.say(
-                f"stopped early, after epoch {epoch} of {config.train.epochs}: no better val/miou in "
-                f"{config.train.patience} evaluations (train.patience)"
-            )
-        if run:
+        if start.checkpoint:
+            loop.restore(start.checkpoint)
+        memory = functools.partial(hardware.memory_gib, accelerator)
+        watcher = Reporter(run, display, validation, config, loop, memory) if run else IdleWatcher()
+        code = fit(loop, watcher, run, display, dataset)
+        accelerator.wait_for_everyone()  # a launcher ends the others when one leaves, and this one may still be saving
+        if run and code == 0:
+            stop.release()
             finish(config, run, loop, validation, display)
-    except Interrupted as error:
-        return end(run, display, "KILLED", "preempted", EXIT_STOPPED, reason=str(error))
-    except (Exception, KeyboardInterrupt) as error:
-        display.close()
+            stop.hold()
+            end(run, display, "FINISHED", "finished", 0, loop, resume=None, best_miou=loop.position.best_miou)
+    except KeyboardInterrupt:  # in `finish`
+        code = end(run, display, "KILLED", "preempted", EXIT_STOPPED, loop, reason="stopped after the last step")
+    except BaseException as error:
+        stop.hold()
         failure = together.settle(accelerator, error)
-        end(run, display, "FAILED", "failed", 1, reason=failure.reason, exception=failure.traceback)
-        if failure.explained:
-            return 1
-        raise
+        details = {"reason": failure.reason, "process": failure.process, "exception": failure.traceback}
+        end(run, display, "FAILED", "failed", 1, loop, **details)
+        if not failure.explained and not isinstance(error, OSError | SystemExit):
+            raise
+        code = 1
     finally:
         accelerator.end_training()
-    return 0
+    return code
 
 
 def reachable(config: Config, display: Display) -> bool:
@@ -137,92 +159,75 @@ def reachable(config: Config, display: Display) -> bool:
     return True
 
 
-def make_segmenter(config: Config, dataset: "Dataset") -> "Segmenter":
-    """A new model for these classes, or one that starts from the weights of model.init."""
-    import torch
-
-    from trainer.drawing.overlay import palette
-    from trainer.model.segmenter import Contract, Segmenter
-    from trainer.model.unet import start_from_shares
-    from trainer.tracking.run import git
-
-    torch.manual_seed(config.train.seed)
-    contract = Contract(
-        class_names=dataset.names,
-        colours=tuple((int(r), int(g), int(b)) for r, g, b in palette()[: len(dataset.names)]),
-        image_size=config.data.image_size,
-        width=config.model.width,
-        depth=config.model.depth,
-        norm=config.model.norm,
-        dataset_digest=dataset.digest,
-        commit=git("rev-parse", "HEAD"),
-    )
-    segmenter = Segmenter(contract)
-    if config.model.init is None:
-        start_from_shares(segmenter.network, dataset.shares())
-        return segmenter
-    from trainer.tracking.open import open_model
-
-    other = open_model(config.model.init).segmenter
-    for name in ("class_names", "width", "depth", "norm"):
-        theirs, ours = getattr(other.contract, name), getattr(contract, name)
-        if theirs != ours:
-            raise InputError(
-                f"model.init: {config.model.init} has {name} {theirs}, this run {ours}; make them the same"
-            )
-    segmenter.load_state_dict(other.state_dict())
-    return segmenter
-
-
-def start_run(config: Config, dataset: "Dataset", machine: dict[str, str], reachable: bool, display: Display) -> "Run":
-    """Make the run folder and tell the journal all that is known before the first step."""
+def begin(
+    config: Config,
+    dataset: "Dataset",
+    machine: dict[str, str],
+    world: dict[str, str],
+    reachable: bool,
+    display: Display,
+) -> "tuple[Run | None, Start]":
+    """The run that is new or goes on, with its folder locked; and what the other processes must know of it."""
+    from trainer.engine import resume
     from trainer.engine.reporter import training_pictures
-    from trainer.tracking.run import Run, new_run_folder, versions
+    from trainer.tracking import opening
 
-    if reachable:
-        from trainer.tracking.server import open_run
-
-    name = config.tracking.run_name or f"{dataset.title}-{config.data.image_size}px-{time.strftime('%m%d-%H%M')}"
-    folder = new_run_folder(MLRUNS / "work", config.tracking.experiment, name, config.tracking.enabled)
-    (folder / "config.yaml").write_text(to_yaml(config))
-    dataset.write_split(folder / "split.json")
-    (folder / "check.json").write_text(dataset.report.to_json(), encoding="utf-8")
+    data, name = dataset.content(), config.tracking.run_name
+    name = name or f"{dataset.title}-{config.data.image_size}px-{time.strftime('%m%d-%H%M')}"
     try:
-        client = open_run(folder) if reachable else None
+        start = resume.find(config, MLRUNS / "work", data, launcher.identity() if launcher.restarted() else "")
+        for warning in start.warnings:
+            display.say(f"warning: {warning}", "yellow")
+        if start.finished:
+            return None, start
+        folder = start.folder or opening.new_folder(config, name, data, dataset.report.to_json())
+        resume.lock(folder)
+        run = opening.open_run(folder, config, start.folder is None, reachable, display.say)
     except InputError as error:
-        if config.tracking.required:
-            shutil.rmtree(folder)
-            raise
-        display.say(f"warning: {error}. Training goes on; sync.py sends the run later", "yellow")
-        client = None
-    run = Run(folder, client, config.tracking.enabled)
-    run.params(flatten(config) | machine | versions() | {"data.digest": dataset.digest})
-    run.params({"data.class_names": ", ".join(dataset.names[1:]), "data.train_samples": len(dataset.split.train)})
-    for context, rows in (("training", dataset.split.train), ("validation", dataset.split.val)):
-        run.dataset(dataset.title, dataset.digest, context, {"samples": len(rows)})
-    for file in ("config.yaml", "split.json", "check.json"):
-        run.artifact(folder / file)
-    run.picture("augmented", training_pictures(dataset.squares, dataset.split.train, config), 0)
-    run.status("running", step=0, epoch=0)
-    return run
+        return None, resume.Start(error=error)
+    run.standing = {"resume": launcher.resume_command(folder), "pid": os.getpid(), "host": socket.gethostname()}
+    run.standing["launcher"] = launcher.identity()
+    facts = machine | {"data.class_names": ", ".join(dataset.names[1:])}
+    opening.introduce(run, config, facts, dataset.title, data)
+    if not run.has_picture("augmented", 0):
+        run.picture("augmented", training_pictures(dataset.squares, dataset.split.train, config), 0)
+    step = start.checkpoint.position.step if start.checkpoint else 0
+    if start.folder is not None:
+        display.say(f"run {folder.name} goes on after step {step}", "bold")
+        run.resumed(step)
+        changes = resume.no_longer_exact(start.checkpoint, world, config) if start.checkpoint else []
+        if changes:
+            display.say(f"warning: the last bits of the numbers differ from now on: {'; '.join(changes)}", "yellow")
+    run.status("running", step=step)
+    return run, start
 
 
-def catch_signals() -> list[int]:
-    """The signals received so far. The first is only noted, for the next step boundary; the second ends at once."""
-    received: list[int] = []
+def fit(loop: "Loop", watcher: Any, run: "Run | None", display: Display, dataset: "Dataset") -> int:
+    """Train; where all processes leave before the end, say why. Returns the exit code."""
+    from trainer.engine.leaving import Interrupted, LeftTogether, NonFiniteLoss
 
-    def note(number: int, _frame: Any) -> None:
-        if received:
-            os._exit(128 + number)
-        received.append(number)
+    try:
+        loop.fit(watcher)
+    except Interrupted as error:
+        return end(run, display, "KILLED", "preempted", EXIT_STOPPED, loop, reason=str(error))
+    except LeftTogether as error:
+        details: dict[str, Any] = {"exception": traceback.format_exc()}
+        if isinstance(error, NonFiniteLoss):
+            samples = [sample.name for sample in dataset.samples(error.rows)]
+            details |= {"process": error.processes, "samples": samples}
+        return end(run, display, "FAILED", "failed", 1, loop, reason=f"{type(error).__name__}: {error}", **details)
+    display.close()
+    if loop.position.step < loop.total_steps:
+        train = loop.config.train
+        display.say(
+            f"stopped early, after epoch {loop.position.step // loop.sampler.steps_per_epoch} of {train.epochs}: "
+            f"no better val/miou in {train.patience} evaluations (train.patience)"
+        )
+    return 0
 
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
-        signal.signal(number, note)
-    return received
 
-
-def finish(config: Config, run: "Run", loop: "Loop", validation: Any, display: Display) -> None:
-    """Save the best weights as the run's model, have them registered, decide about the champion, say where to look."""
+def finish(config: Config, run: "Run", loop: "Loop", validation: "ValidationSet", display: Display) -> None:
+    """Save the best weights as the run's model, have them registered, decide about the champion."""
     from trainer.model.segmenter import load_segmenter, save_segmenter
 
     position, segmenter = loop.position, loop.segmenter
@@ -233,76 +238,62 @@ def finish(config: Config, run: "Run", loop: "Loop", validation: Any, display: D
     save_segmenter(segmenter, model)
     run.tags({"best.miou": position.best_miou, "best.step": position.best_step})
     display.say(f"best: step {position.best_step}, val/miou {position.best_miou or 0:.4f}", "bold")
-    if config.tracking.enabled:
-        from trainer.tracking.registry import export
+    if not config.tracking.enabled:
+        return
+    from trainer.tracking.registry import export
 
-        export(load_segmenter(model), model)
-        if config.registry.name:
-            contract = segmenter.contract
-            tags = {"commit": contract.commit, "dataset_digest": contract.dataset_digest}
-            run.register(config.registry.name, tags | {"val/miou": f"{position.best_miou}"})
-        sent = run.flush(FLUSH_SECONDS)
-        if sent and config.registry.name:
-            try:
-                promote(config, run, validation, display)
-            except Exception as error:  # a registry that fails now takes nothing from a finished training
-                display.say(f"the new version of {config.registry.name} was not compared: {error}", "yellow")
-    end(run, display, "FINISHED", "finished", 0, step=position.step, best_miou=position.best_miou)
-
-
-def promote(config: Config, run: "Run", validation: Any, display: Display) -> None:
-    """Score the new version and the present champion on this run's validation set; the better one is champion."""
-    import json
-
-    from trainer.engine.evaluate import evaluate
-    from trainer.model.segmenter import load_segmenter
-    from trainer.tracking import registry
-    from trainer.tracking.open import open_version
-    from trainer.tracking.server import connect as server_connect
-
-    client = run.client or server_connect()
-    name, version = config.registry.name, json.loads((run.folder / "version.json").read_text())["version"]
-    assert name is not None
-    new = load_segmenter(run.folder / "model")
-    ours = evaluate(new, validation, config.loss).scores.miou
-    present = registry.champion(client, name)
-    evidence: dict[str, Any] = {
-        "promotion.candidate_miou": ours,
-        "promotion.dataset_digest": new.contract.dataset_digest,
-    }
-    verdict, better = "the first version", True
-    if present is not None:
+    export(load_segmenter(model), model)
+    if config.registry.name:
+        contract = segmenter.contract
+        tags = {"commit": contract.commit, "dataset_digest": contract.dataset_digest}
+        run.register(config.registry.name, tags | {"val/miou": f"{position.best_miou}"})
+    sent = run.flush(FLUSH_SECONDS)
+    if sent and config.registry.name:
         try:
-            other = open_version(present)
-            if other.contract.class_names != new.contract.class_names:
-                raise InputError(f"its classes are {', '.join(other.contract.class_names[1:])}")
-            theirs = evaluate(other, validation, config.loss).scores.miou
-            better = (ours or 0.0) > (theirs or 0.0)
-            evidence |= {"promotion.champion_version": present.version, "promotion.champion_miou": theirs}
-            verdict = f"val/miou {ours or 0:.4f} against {theirs or 0:.4f} of the champion, version {present.version}"
-        except InputError as error:
-            verdict, better = f"version {present.version}, the champion, cannot be compared: {error}", False
-    promoted = {"auto": better, "never": False, "force": True}[config.registry.promote]
-    if promoted:
-        registry.promote(client, name, version)
-    registry.note(client, name, version, evidence | {"promotion.promoted": promoted, "promotion.reason": verdict})
-    display.say(f"registered models:/{name}/{version}: {verdict}")
-    address = f"models:/{name}@champion" if promoted else f"models:/{name}/{version}"
-    display.say("now the champion; use it with" if promoted else "not promoted; use it with")
+            promote(config, run, validation, display)
+        except Exception as error:  # a registry that fails now takes nothing from a finished training
+            display.say(f"the new version of {config.registry.name} was not compared: {error}", "yellow")
+
+
+def promote(config: Config, run: "Run", validation: "ValidationSet", display: Display) -> None:
+    """Have the new version compared with the champion, and say how it went."""
+    from trainer.engine.evaluate import evaluate
+    from trainer.tracking.promotion import decide
+    from trainer.tracking.server import connect
+
+    def score(segmenter: "Segmenter") -> float | None:
+        return evaluate(segmenter, validation, config.loss).scores.miou
+
+    name = config.registry.name
+    assert name is not None
+    decision = decide(run.client or connect(), run.folder, name, config.registry.promote, score)
+    display.say(f"registered models:/{name}/{decision.version}: {decision.reason}")
+    address = f"models:/{name}@champion" if decision.promoted else f"models:/{name}/{decision.version}"
+    display.say("now the champion; use it with" if decision.promoted else "not promoted; use it with")
     display.say(f"  python trainer/predict.py --model {shlex.quote(address)} --input PICTURES --output OUT")
 
 
-def end(run: "Run | None", display: Display, status: str, state: str, code: int, **details: Any) -> int:
+def end(
+    run: "Run | None", display: Display, status: str, state: str, code: int, loop: "Loop | None", **details: Any
+) -> int:
     """Close the run truthfully, within a bounded time, and say where to look. Returns `code`."""
     display.close()
     if run is None:
         return code
-    run.end(status)
-    run.status(state, exit_code=code, **details)
-    sent = run.flush(FLUSH_SECONDS)
-    run.close()
+    if loop is not None:
+        details = {"step": loop.position.step, "epoch": loop.position.step / loop.sampler.steps_per_epoch} | details
+    try:
+        run.end(status)
+        run.status(state, exit_code=code, **details)
+        sent = run.flush(FLUSH_SECONDS_STOPPED if code == EXIT_STOPPED else FLUSH_SECONDS)
+        run.status(state, exit_code=code, **details)  # again, for the number of records that are not sent
+        run.close()
+    except OSError as error:  # a full disk; the reason below has more of it
+        display.say(f"{run.folder}: {error}", "red")
+        sent = False
     if code:
         display.say(f"{state}: {details.get('reason', '')}", "red")
+        display.say(f"go on with:  {run.standing['resume']}")
     display.say(f"run folder: {run.folder}")
     if not run.tracked:
         return code

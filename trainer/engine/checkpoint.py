@@ -4,16 +4,19 @@ import hashlib
 import json
 import os
 import shutil
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from trainer import InputError
-from trainer.model.segmenter import CONTRACT_FILE, WEIGHTS_FILE, Segmenter, load_segmenter, save_segmenter
+from trainer.engine.leaving import NotWritten
+from trainer.model.segmenter import CONTRACT_FILE, WEIGHTS_FILE, Contract, load_segmenter, write_model
 
 KEPT = 2
 BEST, OPTIMIZER, POSITION, MANIFEST = "best.safetensors", "optimizer.safetensors", "position.json", "manifest.json"
@@ -32,48 +35,61 @@ class Position:
     seconds: float = 0.0
     """Time spent so far, over all starts of this run."""
 
+    waited_s: float = 0.0
+    """Of it, how long the step waited for its pictures."""
+
+    evaluated_step: int | None = None
+    """The last step whose weights were evaluated."""
+
 
 @dataclass
 class Checkpoint:
-    """What a training run continues from."""
+    """What a training run continues from; copies on the CPU, which training no longer changes."""
 
-    segmenter: Segmenter
+    contract: Contract
+    weights: dict[str, Tensor]
     optimizer: dict[str, Any]
     best: dict[str, Tensor]
     position: Position
+    world: dict[str, str] = field(default_factory=dict)
+    """What the last bits of the numbers depend on: hardware, processes, threads, versions."""
+
+    config: dict[str, Any] = field(default_factory=dict)
+    """The settings, with dotted keys."""
+
+    scaler: dict[str, float] | None = None
+    """Of fp16: the factor that losses are scaled by, and its history."""
 
 
 class CheckpointFolder:
-    """The checkpoints of one run, `folder`/step-N; keeps the newest two."""
+    """The checkpoints of one run, `folder`/step-N; keeps the newest two, and the one that training was resumed from."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(
+        self, folder: Path, resumed_from: int | None = None, warn: Callable[[str], None] = lambda _text: None
+    ) -> None:
+        self.folder, self.resumed_from, self.warn = folder, resumed_from, warn
+        self.warned: set[str] = set()
 
-    def save(
-        self, segmenter: Segmenter, optimizer: dict[str, Any], best: dict[str, Tensor], position: Position
-    ) -> Path:
+    def save(self, checkpoint: Checkpoint) -> Path:
         """Write `step-N` so that it is complete when its name appears; then remove older ones.
 
-        The write goes to a hidden folder, is forced to the disk, and the folder is renamed.
+        The write goes to a hidden folder, is forced to the disk, and the folder is renamed. Raises NotWritten; what
+        was there before is untouched then.
         """
-        target = self.folder / f"step-{position.step}"
-        partial = self.folder / f".step-{position.step}.partial"
-        for leftover in self.folder.glob(".step-*.partial"):  # of a process that was killed while it saved
-            shutil.rmtree(leftover, ignore_errors=True)
-        save_segmenter(segmenter, partial)
-        tensors, rest = _split_optimizer(optimizer)
-        save_file(tensors, partial / OPTIMIZER)
-        save_file(best, partial / BEST)
-        (partial / POSITION).write_text(json.dumps({"position": asdict(position), "optimizer": rest}, indent=1))
-        names = sorted(path.name for path in partial.iterdir())
-        manifest = {name: _sha256(partial / name) for name in names}
-        (partial / MANIFEST).write_text(json.dumps(manifest, indent=1))
-        for path in [*partial.iterdir(), partial]:
-            _to_disk(path)
-        shutil.rmtree(target, ignore_errors=True)  # of an earlier start that reached the same step
-        partial.rename(target)
-        _to_disk(self.folder)
-        self._forget_older(position.step)
+        target = self.folder / f"step-{checkpoint.position.step}"
+        partial = self.folder / f".{target.name}.partial"
+        self._sweep()
+        try:
+            _write(checkpoint, partial)
+            if target.exists():  # of an earlier start that reached the same step
+                target.rename(_hidden(target))
+            partial.rename(target)
+            _to_disk(self.folder)
+        except (OSError, SafetensorError) as error:
+            shutil.rmtree(partial, ignore_errors=True)
+            raise NotWritten(target, error) from error
+        self._forget_older(checkpoint.position.step)
+        self._sweep()
         return target
 
     def steps(self) -> list[int]:
@@ -82,9 +98,45 @@ class CheckpointFolder:
         return sorted(int(name) for name in names if name.isdecimal())
 
     def _forget_older(self, newest: int) -> None:
-        older = [step for step in self.steps() if step < newest]
-        for step in older[: len(older) - (KEPT - 1)] if len(older) >= KEPT else []:
-            shutil.rmtree(self.folder / f"step-{step}", ignore_errors=True)
+        older = [step for step in self.steps() if step < newest and step != self.resumed_from]
+        for step in older[: -(KEPT - 1)]:
+            path = self.folder / f"step-{step}"
+            try:
+                path.rename(_hidden(path))  # out of sight first: a kill in the middle must leave no half a step-N
+            except OSError as error:
+                self._warn_once(error)
+
+    def _sweep(self) -> None:
+        """Remove what is out of sight: replaced or old checkpoints, and those that a killed process began."""
+        for leftover in (*self.folder.glob(".step-*.partial"), *self.folder.glob(".step-*.old")):
+            try:
+                shutil.rmtree(leftover)
+            except OSError as error:
+                self._warn_once(error)
+
+    def _warn_once(self, error: OSError) -> None:
+        if str(error) not in self.warned:
+            self.warned.add(str(error))
+            self.warn(f"an old checkpoint stays, for it cannot be removed: {error}")
+
+
+def _hidden(path: Path) -> Path:
+    return path.with_name(f".{path.name}.old")
+
+
+def _write(checkpoint: Checkpoint, folder: Path) -> None:
+    """All files of a checkpoint, forced to the disk."""
+    write_model(checkpoint.contract, checkpoint.weights, folder)
+    tensors, rest = _split_optimizer(checkpoint.optimizer)
+    save_file(tensors, folder / OPTIMIZER)
+    save_file(checkpoint.best, folder / BEST)
+    facts = {"world": checkpoint.world, "config": checkpoint.config, "scaler": checkpoint.scaler}
+    content = {"position": asdict(checkpoint.position), "optimizer": rest} | facts
+    (folder / POSITION).write_text(json.dumps(content, indent=1))
+    manifest = {path.name: _sha256(path) for path in sorted(folder.iterdir())}
+    (folder / MANIFEST).write_text(json.dumps(manifest, indent=1))
+    for path in [*folder.iterdir(), folder]:
+        _to_disk(path)
 
 
 def load_checkpoint(folder: Path) -> Checkpoint:
@@ -93,18 +145,41 @@ def load_checkpoint(folder: Path) -> Checkpoint:
         manifest = json.loads((folder / MANIFEST).read_text())
         for name in (CONTRACT_FILE, WEIGHTS_FILE, BEST, OPTIMIZER, POSITION):
             if _sha256(folder / name) != manifest[name]:
-                raise InputError(f"{folder / name}: changed since it was saved; resume from another checkpoint")
+                raise InputError(f"{folder / name}: changed since it was saved")
         content = json.loads((folder / POSITION).read_text())
+        segmenter = load_segmenter(folder)
         return Checkpoint(
-            segmenter=load_segmenter(folder),
+            contract=segmenter.contract,
+            weights=segmenter.state_dict(),
             optimizer=_join_optimizer(load_file(folder / OPTIMIZER), content["optimizer"]),
             best=load_file(folder / BEST),
             position=Position(**content["position"]),
+            world=content["world"],
+            config=content["config"],
+            scaler=content["scaler"],
         )
     except (OSError, KeyError, ValueError, TypeError) as error:
         if isinstance(error, InputError):
             raise
-        raise InputError(f"{folder}: incomplete checkpoint ({error}); resume from another one") from error
+        raise InputError(f"{folder}: incomplete checkpoint ({error})") from error
+
+
+def copied(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Copies on the CPU, contiguous as files want them."""
+    return {
+        name: value.detach().to("cpu", memory_format=torch.contiguous_format, copy=True)
+        for name, value in tensors.items()
+    }
+
+
+def copied_optimizer(state: dict[str, Any]) -> dict[str, Any]:
+    """Copies of an optimizer's state on the CPU, in their own order in memory."""
+    return state | {
+        "state": {
+            index: {name: torch.as_tensor(value).detach().to("cpu", copy=True) for name, value in values.items()}
+            for index, values in state["state"].items()
+        }
+    }
 
 
 def _split_optimizer(state: dict[str, Any]) -> tuple[dict[str, Tensor], dict[str, Any]]:

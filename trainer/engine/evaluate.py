@@ -37,6 +37,10 @@ class Evaluation:
     samples: int
 
 
+class Abandoned(Exception):
+    """An evaluation was not brought to its end, on any process, because one of them is to stop."""
+
+
 @torch.no_grad()
 def evaluate(
     segmenter: Segmenter,
@@ -45,10 +49,12 @@ def evaluate(
     process: int = 0,
     processes: int = 1,
     add: Callable[[Tensor], Tensor] = lambda own: own,
+    stop_requested: Callable[[], bool] = lambda: False,
 ) -> Evaluation:
     """Score `segmenter`, where it is, in float32. All `processes` must call this; all get the same result.
 
     Chunks of samples are dealt to the processes; `add` sums a tensor over them, once for each total at the end.
+    Raises Abandoned, on all of them, where `stop_requested` turns true on one before it is done.
     """
     segmenter.eval()
     device = next(segmenter.parameters()).device
@@ -56,9 +62,12 @@ def evaluate(
     confusion = torch.zeros(classes, classes, dtype=torch.int64, device=device)
     # One place per sample: adding up zeros from the other processes changes no bit.
     losses = torch.zeros(len(data.samples), dtype=torch.float64, device=device)
-    seen = torch.zeros(len(data.samples), dtype=torch.int64, device=device)
+    seen = torch.zeros(len(data.samples) + 1, dtype=torch.int64, device=device)  # the last place: who is to stop
     starts = range(0, len(data.samples), CHUNK)
     for start in starts[process::processes]:
+        if stop_requested():
+            seen[-1] = 1
+            break
         places = range(start, min(start + CHUNK, len(data.samples)))
         images, small_masks = data.squares.read([data.rows[place] for place in places])
         logits = network_logits(segmenter, images.to(device))
@@ -70,7 +79,9 @@ def evaluate(
             confusion += confusion_matrix(predicted[0], mask, classes)
             seen[place] += 1
     confusion, losses, seen = (add(value) for value in (confusion, losses, seen))
-    assert bool((seen == 1).all()), f"validation saw samples {seen.tolist()} times"
+    if seen[-1]:
+        raise Abandoned
+    assert bool((seen[:-1] == 1).all()), f"validation saw samples {seen[:-1].tolist()} times"
     return Evaluation(scores(confusion, segmenter.contract.class_names), float(losses.mean()), len(data.samples))
 
 

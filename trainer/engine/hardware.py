@@ -89,6 +89,13 @@ def describe(accelerator: Accelerator) -> dict[str, str]:
     }
 
 
+def world(accelerator: Accelerator) -> dict[str, str]:
+    """What the last bits of the numbers depend on, beside the settings."""
+    facts = describe(accelerator)
+    keys = ("processes", "threads_per_process", "device", "name", "mixed_precision")
+    return {key: facts[f"hardware.{key}"] for key in keys} | {"torch": torch.__version__}
+
+
 def memory_gib(accelerator: Accelerator) -> float:
     """Memory that this process holds now: on the GPU where there is one, else resident."""
     if accelerator.device.type == "cuda":

@@ -8,61 +8,38 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list
 from torch import Tensor, nn
 
-from trainer.config import Config
+from trainer.config import Config, flatten
 from trainer.data.augment import augment
 from trainer.data.cache import Squares
 from trainer.data.sampler import Sampler, foreground_weights, micro_batches, share
 from trainer.engine import memory
-from trainer.engine.checkpoint import Checkpoint, Position
-from trainer.engine.evaluate import Evaluation, ValidationSet, class_weights, evaluate, network_logits
+from trainer.engine.checkpoint import Checkpoint, Position, copied, copied_optimizer
+from trainer.engine.evaluate import Abandoned, Evaluation, ValidationSet, class_weights, evaluate, network_logits
 from trainer.engine.hardware import average_buffers, smallest
+from trainer.engine.leaving import Interrupted, LeftTogether, NonFiniteLoss
 from trainer.engine.readahead import read_ahead
 from trainer.engine.schedule import learning_rate
+from trainer.engine.watcher import IdleWatcher, Watcher
 from trainer.model.loss import batch_dice, batch_dice_part, batch_sums, image_losses, loss_terms
 from trainer.model.segmenter import Segmenter
 
-
-class Interrupted(Exception):
-    """A signal asked for an end; the run was stopped at a step boundary."""
+T = TypeVar("T")
 
 
-class NonFiniteLoss(ArithmeticError):
-    """The loss or its gradient became NaN or infinite; the weights were not touched by it."""
-
-
-class Watcher(Protocol):
-    """Who is told what happens. The main process has real ones, the others idle ones."""
-
-    def on_step(self, step: int, values: dict[str, float]) -> None: ...
-
-    def on_evaluation(self, position: Position, values: dict[str, float], evaluation: Evaluation) -> None: ...
-
-    def on_pictures(self, segmenter: Segmenter, step: int) -> None: ...
-
-    def save(self, checkpoint: Checkpoint) -> None: ...
-
-
-class IdleWatcher:
-    """For the processes that compute while another one speaks."""
-
-    def on_step(self, step: int, values: dict[str, float]) -> None:
-        """Nothing to say."""
-
-    def on_evaluation(self, position: Position, values: dict[str, float], evaluation: Evaluation) -> None:
-        """Nothing to say."""
-
-    def on_pictures(self, segmenter: Segmenter, step: int) -> None:
-        """Nothing to draw."""
-
-    def save(self, checkpoint: Checkpoint) -> None:
-        """Nothing to keep."""
+def told_by_main(value: T | None) -> T:
+    """What the main process has, on all processes; the others give None. A collective."""
+    told = [value]
+    broadcast_object_list(told)
+    assert told[0] is not None
+    return told[0]
 
 
 class TrainingView(nn.Module):
@@ -110,17 +87,19 @@ class Loop:
         train_rows: tuple[int, ...],
         validation: ValidationSet,
         stop_requested: Callable[[], bool],
+        world: dict[str, str],
     ) -> None:
         self.config, self.accelerator, self.segmenter = config, accelerator, segmenter
         self.squares, self.train_rows, self.validation = squares, np.array(train_rows), validation
-        self.stop_requested = stop_requested
+        self.stop_requested, self.world = stop_requested, world
         self.watcher: Watcher = IdleWatcher()
-        self.stopping = False
+        self.stopping = self.save_due = self.trouble = False
         self.sampler = self._sampler()
         self.total_steps = config.train.epochs * self.sampler.steps_per_epoch
         self.position = Position()
+        self.saved: Position | None = None
         self.best: dict[str, Tensor] = {}
-        self.waited_s = self.pictures_due_s = 0.0
+        self.pictures_due_s = 0.0
         self._prepare()
 
     def _sampler(self) -> Sampler:
@@ -172,32 +151,59 @@ class Loop:
 
     # ---------------------------------------------------------------- the whole run
 
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """Go on from a checkpoint. Every process calls this with the same one, before `fit`."""
+        self.segmenter.load_state_dict(checkpoint.weights)
+        self.optimizer.load_state_dict(checkpoint.optimizer)
+        if self.accelerator.scaler is not None and checkpoint.scaler is not None:
+            self.accelerator.scaler.load_state_dict(checkpoint.scaler)
+        self.position, self.best = dataclasses.replace(checkpoint.position), checkpoint.best
+        self.saved = checkpoint.position
+
     def fit(self, watcher: Watcher) -> Position:
-        """Train to the end, to early stop, or to a signal (Interrupted). Afterwards `best` holds the best weights."""
+        """Train to the end or to early stop. Afterwards `best` holds the best weights, and the last ones are saved.
+
+        Raises LeftTogether, on all processes after the same step, where training ends before.
+        """
         self.watcher = watcher
-        if self.position.step == 0:
-            self._evaluate()
-        began = time.perf_counter()
-        for batch in self._batches():
-            waited = time.perf_counter() - began
-            with memory.explained(self.config, self.micro_batch_size, f"in step {self.position.step + 1}"):
-                values = self._train_step(batch)
-            self.position.step += 1
-            seconds = time.perf_counter() - began
-            values["train/images_per_second"] = batch.samples / seconds
-            self.waited_s += waited
-            self.position.seconds += seconds
-            self.watcher.on_step(self.position.step, values)
-            if self._evaluation_due():
-                self._evaluate()
-            if self.stopping:
-                self.watcher.save(self._checkpoint())
-                raise Interrupted(f"stopped after step {self.position.step}")
-            if self._early_stop():
-                break
-            began = time.perf_counter()
-        self.watcher.save(self._checkpoint())
+        batches = self._batches()
+        try:
+            self._at_boundary()
+            while not self._finished():
+                self._step(batches)
+                self._at_boundary()
+            self._save(wait=True)
+        finally:
+            watcher.settle()
         return self.position
+
+    def _step(self, batches: Iterator[StepBatch]) -> None:
+        began = time.perf_counter()
+        batch = next(batches)
+        waited = time.perf_counter() - began
+        with memory.explained(self.config, self.micro_batch_size, f"in step {self.position.step + 1}"):
+            values = self._train_step(batch)
+        self.position.step += 1
+        seconds = time.perf_counter() - began
+        values["train/images_per_second"] = batch.samples / seconds
+        self.position.waited_s += waited
+        self.position.seconds += seconds
+        self.watcher.on_step(self.position.step, values)
+
+    def _at_boundary(self) -> None:
+        """Between two steps: evaluate, save, or leave, where it is time to. All processes agree on that."""
+        if self._evaluation_due() and self.position.evaluated_step != self.position.step:
+            self._evaluate()
+        if self.trouble:
+            raise self.watcher.trouble() or LeftTogether("the main process could not write to its disk")
+        if self.stopping:
+            self._save(wait=True)
+            raise Interrupted(f"stopped after step {self.position.step}")
+        if self.save_due and not self._finished():
+            self._save(wait=False)
+
+    def _finished(self) -> bool:
+        return self.position.step >= self.total_steps or self._early_stop()
 
     def _evaluation_due(self) -> bool:
         epoch, rest = divmod(self.position.step, self.sampler.steps_per_epoch)
@@ -284,19 +290,34 @@ class Loop:
         return float(self.accelerator.clip_grad_norm_(self.view.parameters(), largest))
 
     def _agree(self, batch: StepBatch, loss: Tensor, norm: float) -> float:
-        """The batch's loss. All processes together raise where one has a bad number, and note where one is to stop."""
-        scaled = self.accelerator.mixed_precision == "fp16"  # whose scaler skips steps with infinite gradients
-        finite = bool(torch.isfinite(loss)) and (scaled or np.isfinite(norm))
-        own = [float(loss) if finite else 0.0, not finite, self.stop_requested(), batch.own]
-        votes = torch.tensor(own, dtype=torch.float64)
-        if self.accelerator.num_processes > 1:
-            votes = self.accelerator.reduce(votes.float().to(self.accelerator.device), "sum")
-        total, bad, stop, samples = votes.tolist()
+        """The batch's loss. All processes together raise where one has a bad number, and note what is due.
+
+        Whether to stop is acted upon after this step, whose forward pass has moved the statistics of batch norm.
+        """
+        accelerator = self.accelerator
+        scaled = accelerator.mixed_precision == "fp16"  # whose scaler skips steps with infinite gradients
+        finite = bool(torch.isfinite(loss))
+        own = [float(loss) if finite else 0.0, self.stop_requested()]
+        own += [self.watcher.save_due(), self.watcher.trouble() is not None, not (scaled or np.isfinite(norm))]
+        bad_losses = [index == accelerator.process_index and not finite for index in range(accelerator.num_processes)]
+        votes = torch.tensor([batch.own, *own, *bad_losses], dtype=torch.float64)
+        if accelerator.num_processes > 1:
+            votes = accelerator.reduce(votes.float().to(accelerator.device), "sum")
+        samples, total, stop, save, trouble, bad_norm, *bad_losses = votes.tolist()
         assert samples == batch.samples, f"a step of {batch.samples} pictures saw {samples:g}"
-        if bad:
-            raise NonFiniteLoss(f"step {self.position.step + 1}: the loss or its gradient is not a finite number")
-        self.stopping = stop > 0  # after this step, whose forward pass has moved the statistics of batch norm
+        if bad_norm or any(bad_losses):
+            # One process's bad loss is in the gradient of all; without one, nobody knows whose pictures they were.
+            losers = [index for index, vote in enumerate(bad_losses) if vote]
+            raise self._non_finite(losers or list(range(accelerator.num_processes)))
+        self.stopping, self.save_due, self.trouble = stop > 0, save > 0, trouble > 0
         return total
+
+    def _non_finite(self, processes: list[int]) -> NonFiniteLoss:
+        rows, count = self._rows(self.position.step), self.accelerator.num_processes
+        theirs = [int(row) for process in processes for row in share(rows, process, count)]
+        text = f"step {self.position.step + 1}: the loss or its gradient is not a finite number"
+        where = f" on process {', '.join(map(str, processes))}" if count > 1 else ""
+        return NonFiniteLoss(f"{text}{where}; lower optim.lr, or look at the pictures of this step", processes, theirs)
 
     # ---------------------------------------------------------------- around the steps
 
@@ -304,10 +325,12 @@ class Loop:
         steps = range(self.position.step, self.total_steps)
         return read_ahead(iter(steps), self._read, self.config.data.workers)
 
+    def _rows(self, step: int) -> np.ndarray:
+        """The rows of the cache that make the step after `step` finished ones, over all processes."""
+        return self.train_rows[self.sampler.batch(*divmod(step, self.sampler.steps_per_epoch))]
+
     def _read(self, step: int) -> StepBatch:
-        accelerator = self.accelerator
-        epoch, step_of_epoch = divmod(step, self.sampler.steps_per_epoch)
-        batch = self.train_rows[self.sampler.batch(epoch, step_of_epoch)]
+        accelerator, batch = self.accelerator, self._rows(step)
         mine = share(batch, accelerator.process_index, accelerator.num_processes)
         micro = []
         for piece in micro_batches(mine, len(batch), accelerator.num_processes, self.micro_batch_size):
@@ -319,14 +342,24 @@ class Loop:
     def _evaluate(self) -> None:
         began = time.perf_counter()
         accelerator = self.accelerator
-        result = evaluate(
-            self.segmenter,
-            self.validation,
-            self.config.loss,
-            accelerator.process_index,
-            accelerator.num_processes,
-            lambda own: accelerator.reduce(own, "sum"),
-        )
+        try:
+            result = evaluate(
+                self.segmenter,
+                self.validation,
+                self.config.loss,
+                accelerator.process_index,
+                accelerator.num_processes,
+                lambda own: accelerator.reduce(own, "sum"),
+                self.stop_requested,
+            )
+        except Abandoned:
+            self.stopping = True
+            return
+        self._note(result, time.perf_counter() - began)
+        self._draw(last=self._finished())
+
+    def _note(self, result: Evaluation, seconds: float) -> None:
+        """Keep the weights where they are the best so far, and tell the scores."""
         position, miou = self.position, result.scores.miou
         before = position.best_miou
         better = before is None or miou is None or miou > before
@@ -334,18 +367,15 @@ class Loop:
         position.evaluations_without_better = 0 if better or not before else position.evaluations_without_better + 1
         if better or miou == before:  # of equals the one trained longer
             position.best_step, position.best_miou = position.step, miou
-            self.best = {
-                name: value.detach().to("cpu", memory_format=torch.contiguous_format, copy=True)
-                for name, value in self.segmenter.state_dict().items()
-            }
+            self.best = copied(self.segmenter.state_dict())
+        position.evaluated_step = position.step
         values = {
             "val/loss": result.loss,
-            "time/evaluation_s": time.perf_counter() - began,
+            "time/evaluation_s": seconds,
             "time/training_s": position.seconds,
-            "time/waiting_for_data_s": self.waited_s,
+            "time/waiting_for_data_s": position.waited_s,
         }
         self.watcher.on_evaluation(dataclasses.replace(position), values, result)
-        self._draw(last=position.step == self.total_steps or self._early_stop())
 
     def _draw(self, last: bool) -> None:
         """Pictures of the watch list: at step 0, at the last evaluation, and at most every 60 s between."""
@@ -353,6 +383,20 @@ class Loop:
             self.watcher.on_pictures(self.segmenter, self.position.step)
             self.pictures_due_s = time.perf_counter() + 60
 
-    def _checkpoint(self) -> Checkpoint:
-        state = self.optimizer.state_dict()
-        return Checkpoint(self.segmenter, state, self.best, dataclasses.replace(self.position))
+    def _save(self, wait: bool) -> None:
+        if self.position != self.saved:
+            self.watcher.save(self._snapshot, wait)
+            self.saved = dataclasses.replace(self.position)
+
+    def _snapshot(self) -> Checkpoint:
+        scaler = self.accelerator.scaler
+        return Checkpoint(
+            contract=self.segmenter.contract,
+            weights=copied(self.segmenter.state_dict()),
+            optimizer=copied_optimizer(self.optimizer.state_dict()),
+            best=self.best,
+            position=dataclasses.replace(self.position),
+            world=self.world,
+            config=flatten(self.config),
+            scaler=None if scaler is None else scaler.state_dict(),
+        )

@@ -1,6 +1,7 @@
 """What the main process does with the events of training: display, run, pictures, checkpoints."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -8,11 +9,13 @@ import torch
 from trainer.config import Config
 from trainer.data.augment import augment
 from trainer.data.cache import Squares, shrink_image
-from trainer.data.sampler import Sampler
 from trainer.drawing.display import Display
 from trainer.drawing.figures import contact_sheet, shrink_to_panel, watch_picture
 from trainer.engine.checkpoint import Checkpoint, CheckpointFolder, Position
 from trainer.engine.evaluate import Evaluation, ValidationSet, network_logits
+from trainer.engine.leaving import NotWritten
+from trainer.engine.loop import Loop
+from trainer.engine.writer import CheckpointWriter
 from trainer.model.segmenter import Segmenter
 from trainer.tracking.names import metric_key, picture_key
 from trainer.tracking.run import Run
@@ -26,24 +29,31 @@ class Reporter:
         run: Run,
         display: Display,
         validation: ValidationSet,
-        watched: int,
-        sampler: Sampler,
-        total_steps: int,
+        config: Config,
+        loop: Loop,
         memory_gib: Callable[[], float],
     ) -> None:
         self.run, self.display, self.validation = run, display, validation
         # Spread over the sorted names: neighbours are often the same scene.
-        self.watched = sorted({int(place) for place in np.linspace(0, len(validation.samples) - 1, watched)})
-        self.steps_per_epoch, self.total_steps, self.memory_gib = sampler.steps_per_epoch, total_steps, memory_gib
-        self.checkpoints = CheckpointFolder(run.folder / "checkpoints")
+        self.watched = sorted(
+            {int(place) for place in np.linspace(0, len(validation.samples) - 1, config.tracking.watch)}
+        )
+        self.steps_per_epoch, self.total_steps = loop.sampler.steps_per_epoch, loop.total_steps
+        self.memory_gib = memory_gib
+        resumed_from = loop.saved.step if loop.saved else None
+        self.checkpoints = CheckpointFolder(
+            run.folder / "checkpoints", resumed_from, lambda text: display.say(f"warning: {text}", "yellow")
+        )
+        self.writer = CheckpointWriter(self._write, config.train.checkpoint_minutes)
+        self.disk_error: NotWritten | None = None
         self.absent: list[str] = []
-        self.drawn: set[int] = set()
 
     def on_step(self, step: int, values: dict[str, float]) -> None:
         if self.display.progress is None:
             self.display.start_training(self.total_steps, step - 1)
         self.display.step(step, values, self.memory_gib)
-        self.run.metrics(values, step)
+        with self._disk():
+            self.run.metrics(values, step)
 
     def on_evaluation(self, position: Position, values: dict[str, float], evaluation: Evaluation) -> None:
         scores = evaluation.scores
@@ -55,7 +65,8 @@ class Reporter:
             self.display.say(
                 f"no pixel of {', '.join(scores.absent)} in the validation masks: not in the means", "yellow"
             )
-        self.run.metrics(values, position.step)
+        with self._disk():
+            self.run.metrics(values, position.step)
         epoch = position.step / self.steps_per_epoch
         self.display.evaluation(
             position.step,
@@ -67,19 +78,42 @@ class Reporter:
 
     @torch.no_grad()
     def on_pictures(self, segmenter: Segmenter, step: int) -> None:
-        if step in self.drawn:
-            return
-        self.drawn.add(step)
         segmenter.eval()
         for place in self.watched:
             sample = self.validation.samples[place]
+            key = f"watch/{picture_key(sample.name)}"
+            if self.run.has_picture(key, step):
+                continue
             picture = watch_panel(segmenter, sample.read_image(), sample.read_mask(self.validation.values))
-            self.run.picture(f"watch/{picture_key(sample.name)}", picture, step)
+            with self._disk():
+                self.run.picture(key, picture, step)
 
-    def save(self, checkpoint: Checkpoint) -> None:
-        self.checkpoints.save(checkpoint.segmenter, checkpoint.optimizer, checkpoint.best, checkpoint.position)
-        position = checkpoint.position
-        self.run.status("running", step=position.step, epoch=position.step / self.steps_per_epoch)
+    def save_due(self) -> bool:
+        return self.writer.due()
+
+    def save(self, snapshot: Callable[[], Checkpoint], wait: bool) -> None:
+        self.writer.save(snapshot, wait)
+
+    def settle(self) -> None:
+        self.writer.settle()
+
+    def trouble(self) -> Exception | None:
+        return self.disk_error or self.writer.trouble()
+
+    def _write(self, checkpoint: Checkpoint) -> None:
+        """In the writer's thread: the checkpoint, and before it what the journal says of the steps up to it."""
+        self.run.journal.fsync()
+        self.checkpoints.save(checkpoint)
+        step = checkpoint.position.step
+        self.run.status("running", step=step, epoch=step / self.steps_per_epoch)
+
+    @contextmanager
+    def _disk(self) -> Iterator[None]:
+        """A full disk ends training at the next step, on all processes together."""
+        try:
+            yield
+        except OSError as error:
+            self.disk_error = self.disk_error or NotWritten(self.run.folder, error)
 
 
 def training_pictures(squares: Squares, rows: Sequence[int], config: Config) -> np.ndarray:

@@ -101,10 +101,15 @@ def resize_images(images: Tensor, size: int) -> Tensor:
 
 def save_segmenter(segmenter: Segmenter, folder: Path) -> None:
     """Write weights and contract into `folder`, two files that hold data only and no code."""
-    folder.mkdir(parents=True, exist_ok=True)
     weights = {name: value.detach().cpu().contiguous() for name, value in segmenter.state_dict().items()}
+    write_model(segmenter.contract, weights, folder)
+
+
+def write_model(contract: Contract, weights: dict[str, Tensor], folder: Path) -> None:
+    """What `save_segmenter` does, from the parts; the weights are contiguous and on the CPU."""
+    folder.mkdir(parents=True, exist_ok=True)
     save_file(weights, folder / WEIGHTS_FILE)
-    content = dataclasses.asdict(segmenter.contract) | {"weights_sha256": _sha256(folder / WEIGHTS_FILE)}
+    content = dataclasses.asdict(contract) | {"weights_sha256": _sha256(folder / WEIGHTS_FILE)}
     (folder / CONTRACT_FILE).write_text(json.dumps(content, indent=1))
 
 

@@ -27,11 +27,13 @@ class Journal:
         self.path = path
         self.last_step: dict[str, int] = {}
         self.known_params: set[str] = set()
+        self.files: set[str] = set()
         length = 0
         for offset, record in read_records(path, 0) if path.exists() else ():
             length = offset
             self.last_step |= dict.fromkeys(record.get("metrics", {}), record.get("step", -1))
             self.known_params |= set(record.get("params", {}))
+            self.files |= {record["artifact"]} if "artifact" in record else set()
         # A kill in the middle of a line leaves a torn one, which nobody has read.
         self.file = path.open("ab")
         self.file.truncate(length)

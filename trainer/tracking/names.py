@@ -27,6 +27,10 @@ def picture_names(key: str, step: int, time_ms: int, uid: str) -> tuple[str, str
     `MlflowClient.log_image` makes the same names with a random part, so that sending twice shows two pictures; ours
     are always the same.
     """
-    stable = uuid.uuid5(uuid.NAMESPACE_URL, f"{uid}/{key}/{step}")
-    name = f"{key.replace('/', '~')}+step+{step}+timestamp+{time_ms}+{stable}"
+    name = f"{key.replace('/', '~')}+step+{step}+timestamp+{time_ms}+{picture_id(key, step, uid)}"
     return f"{name}.png", f"{name}+compressed.webp"
+
+
+def picture_id(key: str, step: int, uid: str) -> str:
+    """The part of a picture's file names that stands for its run, key and step."""
+    return str(uuid.uuid5(uuid.NAMESPACE_URL, f"{uid}/{key}/{step}"))

@@ -16,8 +16,8 @@ from PIL import Image
 
 from trainer import public
 from trainer.config import REPOSITORY
-from trainer.tracking.journal import Journal, write_json
-from trainer.tracking.names import picture_names
+from trainer.tracking.journal import Journal, unsent, write_json
+from trainer.tracking.names import picture_id, picture_names
 from trainer.tracking.sender import Sender
 
 if TYPE_CHECKING:
@@ -36,6 +36,8 @@ class Run:
         self.folder, self.tracked = folder, tracked
         self.uid = self.info()["uid"]
         self.journal = Journal(folder / "journal.jsonl")
+        self.pictures = {name.removesuffix(".png")[-36:] for name in self.journal.files if name.endswith(".png")}
+        self.standing: dict[str, Any] = {}
         self.sender = Sender(folder, self.journal, client) if tracked else None
 
     @property
@@ -79,6 +81,10 @@ class Run:
         }
         self.journal.append(dataset=entity, context=context)
 
+    def has_picture(self, key: str, step: int) -> bool:
+        """Whether this start of the run or an earlier one has told this picture."""
+        return picture_id(key, step, self.uid) in self.pictures
+
     def picture(self, key: str, image: np.ndarray, step: int) -> None:
         """A picture, uint8 RGB [H, W, 3], that the UI shows by step."""
         folder = self.folder / "pictures"
@@ -90,17 +96,28 @@ class Run:
         picture.save(small)
         for path in (full, small):
             self.artifact(path, "images")
+        self.pictures.add(picture_id(key, step, self.uid))
         self.tags({"mlflow.loggedImages": True})
 
     def status(self, state: str, **details: Any) -> None:
-        """Write status.json: what anyone who asks how the run is should read."""
-        content = {"state": state, "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "run_folder": str(self.folder)}
+        """Write status.json: what anyone who asks how the run is should read. `standing` is in all of them."""
+        content: dict[str, Any] = {
+            "state": state,
+            "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+            "run_folder": str(self.folder),
+        }
+        content |= {"unsent_records": unsent(self.folder) if self.tracked else 0}
         shown = {key: public(value) if isinstance(value, str) else value for key, value in details.items()}
-        write_json(self.folder / "status.json", content | shown)
+        write_json(self.folder / "status.json", content | self.standing | shown)
 
     def register(self, name: str, tags: Mapping[str, str]) -> None:
         """Have the model in the run folder become a version of the registered model `name`."""
         self.journal.append(model=name, model_tags=dict(tags))
+
+    def resumed(self, step: int) -> None:
+        """An earlier start of this run ended, in whatever way; this one goes on after `step`."""
+        self.journal.append(status="RUNNING")
+        self.tags({"resumed.after_step": str(step), "resumed.time": time.strftime("%Y-%m-%dT%H:%M:%S%z")})
 
     def end(self, status: str) -> None:
         """The run is over: FINISHED, FAILED or KILLED."""

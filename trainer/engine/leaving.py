@@ -1,0 +1,28 @@
+"""Why training ends early, at the same step on all processes."""
+
+import shutil
+from pathlib import Path
+
+
+class LeftTogether(Exception):
+    """Training ends early, at the same step on all processes."""
+
+
+class NotWritten(LeftTogether):
+    """Something that had to be kept could not be written; the text names the file and the bytes that are free."""
+
+    def __init__(self, path: Path, error: Exception) -> None:
+        free = shutil.disk_usage(path if path.exists() else path.parent).free
+        super().__init__(f"{path}: could not be written ({error}); {free} bytes are free on its disk")
+
+
+class Interrupted(LeftTogether):
+    """A signal asked for an end; the run was stopped at a step boundary, and saved."""
+
+
+class NonFiniteLoss(LeftTogether):
+    """The loss or its gradient became NaN or infinite; the weights were not touched by it."""
+
+    def __init__(self, text: str, processes: list[int], rows: list[int]) -> None:
+        super().__init__(text)
+        self.processes, self.rows = processes, rows

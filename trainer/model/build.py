@@ -1,0 +1,43 @@
+"""The model that training starts with."""
+
+import torch
+
+from trainer import InputError
+from trainer.config import Config
+from trainer.drawing.overlay import palette
+from trainer.model.segmenter import Contract, Segmenter
+from trainer.model.unet import start_from_shares
+
+
+def make_segmenter(config: Config, names: tuple[str, ...], shares: list[float], digest: str, commit: str) -> Segmenter:
+    """A new model for classes `names`, or one that starts from the weights of model.init.
+
+    `shares`: of each class in the labelled pixels that train; `digest` and `commit` go into its contract. Raises
+    InputError where the model of model.init is another kind.
+    """
+    torch.manual_seed(config.train.seed)
+    contract = Contract(
+        class_names=names,
+        colours=tuple((int(r), int(g), int(b)) for r, g, b in palette()[: len(names)]),
+        image_size=config.data.image_size,
+        width=config.model.width,
+        depth=config.model.depth,
+        norm=config.model.norm,
+        dataset_digest=digest,
+        commit=commit,
+    )
+    segmenter = Segmenter(contract)
+    if config.model.init is None:
+        start_from_shares(segmenter.network, shares)
+        return segmenter
+    from trainer.tracking.open import open_model
+
+    other = open_model(config.model.init).segmenter
+    for name in ("class_names", "width", "depth", "norm"):
+        theirs, ours = getattr(other.contract, name), getattr(contract, name)
+        if theirs != ours:
+            raise InputError(
+                f"model.init: {config.model.init} has {name} {theirs}, this run {ours}; make them the same"
+            )
+    segmenter.load_state_dict(other.state_dict())
+    return segmenter
