@@ -102,6 +102,7 @@ def train(config: Config, display: Display, speaks: bool, stop: StopSignals) -> 
         raise start.error
     if start.finished:
         display.say(f"{start.folder} is finished; nothing is left to do", "bold")
+        accelerator.end_training()
         return 0
 
     # ---------------------------------------------------------------- fit
@@ -124,9 +125,8 @@ def train(config: Config, display: Display, speaks: bool, stop: StopSignals) -> 
         code = end(run, display, "KILLED", "preempted", EXIT_STOPPED, loop, reason="stopped after the last step")
     except BaseException as error:
         stop.hold()
-        reason, trace = f"{type(error).__name__}: {error}", traceback.format_exc()
-        process = accelerator.process_index
-        end(run, display, "FAILED", "failed", 1, loop, reason=reason, process=process, exception=trace)
+        details = {"process": accelerator.process_index, "exception": traceback.format_exc()}
+        end(run, display, "FAILED", "failed", 1, loop, reason=f"{type(error).__name__}: {error}", **details)
         if not isinstance(error, OSError | SystemExit):
             raise
         code = 1
