@@ -96,6 +96,27 @@ def test_killed_run_goes_on_as_if_nothing_had_happened(
         assert ended_as(folder) == ["RUNNING", "FINISHED"]
 
 
+@pytest.mark.long
+def test_fewer_processes_go_on_with_one_warning(
+    program: Program, settings: list[str], golden: Golden, fault_trial: FaultTrial
+) -> None:
+    """The samples of a step stay the same; the last bits do not, and that is said once."""
+    with fault_trial(1, "kill -9 on two processes, resume on one"):
+        with Trial(program, *command(2, *settings, *UNTRACKED, "--model.norm", "group")) as trial:
+            trial.wait_for(saved(program, 5), "a checkpoint")
+        (folder,) = program.run_folders()
+        words = command(1, *settings, *UNTRACKED, "--model.norm", "group", "--resume", "latest")
+        text = finish(program, *words)
+        warnings = [line for line in text.splitlines() if line.startswith("warning: the last bits")]
+        assert len(warnings) == 1
+        assert "processes 2 -> 1" in warnings[0]
+        ours, theirs = result_of(folder)[1], golden(2, "--model.norm", "group")[1]
+        assert isinstance(theirs, dict)
+        for key in ("train/loss", "train/lr", "val/loss"):
+            assert [step for step, _ in ours[key]] == [step for step, _ in theirs[key]]
+            assert [value for _, value in ours[key]] == pytest.approx([value for _, value in theirs[key]], rel=1e-3)
+
+
 @pytest.fixture(scope="module")
 def killed(tmp_path_factory: pytest.TempPathFactory, settings: list[str]) -> Program:
     """A run that was killed after step 10 or later, with two checkpoints. Tests work on copies of it."""

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from trainer.config import parse
+from trainer.arguments import parse
 from trainer.data.files import read_mask
 from trainer.data.suggest import suggest_colours, suggest_values
 from trainer.data.values import ValueMap, value_map

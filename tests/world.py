@@ -19,17 +19,19 @@ import torch
 from accelerate import Accelerator
 
 from tests.conftest import count_nothing
-from trainer.config import Config, parse
+from trainer.arguments import parse
+from trainer.config import Config
 from trainer.data import sampler
 from trainer.data.cache import Dataset, open_dataset
 from trainer.data.dataset import plan
 from trainer.engine import evaluate, hardware, loop, memory, schedule
+from trainer.engine.watcher import IdleWatcher
 from trainer.model import loss
+from trainer.model.build import make_segmenter
 from trainer.model.segmenter import Segmenter
-from trainer.train import make_segmenter
 
 
-class Recorder(loop.IdleWatcher):
+class Recorder(IdleWatcher):
     """Keeps every number of a training run, and the gradient of each step."""
 
     def __init__(self, segmenter: Segmenter) -> None:
@@ -62,7 +64,7 @@ def run_case(config: Config, accelerator: Accelerator, dataset: Dataset, out: Pa
 
     `stop_after`: the step at which process 1 is told to stop, as by a signal; 0 for none.
     """
-    segmenter = make_segmenter(config, dataset)
+    segmenter = make_segmenter(config, dataset.names, dataset.shares(), dataset.digest, commit="")
     with torch.no_grad():  # an answer with every class in it, so that scores can differ
         segmenter.network.last.weight.mul_(10)
         assert segmenter.network.last.bias is not None
@@ -78,7 +80,9 @@ def run_case(config: Config, accelerator: Accelerator, dataset: Dataset, out: Pa
         sizes[size] = numbers(evaluate.evaluate(segmenter, data, config.loss, process, processes, reduce))
     recorder = Recorder(segmenter)
     stop = lambda: len(recorder.steps) + 1 == stop_after  # noqa: E731  # asked in the step before it is over
-    trained = loop.Loop(config, accelerator, segmenter, dataset.squares, dataset.split.train, validation, stop)
+    rows = dataset.split.train
+    world = hardware.world(accelerator)
+    trained = loop.Loop(config, accelerator, segmenter, dataset.squares, rows, validation, stop, world)
     real = trained._batches
     trained._batches = lambda: recorder.batches(real())  # type: ignore[method-assign]
     began = time.perf_counter()

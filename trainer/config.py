@@ -189,8 +189,7 @@ class TrainConfig:
     """Evaluations without a better val/miou after which training stops; 0 never."""
 
     checkpoint_minutes: float = 10.0
-    """Minutes between checkpoints, which a killed run goes on from (--resume). They are written beside the training;
-    0: as often as the disk keeps up."""
+    """Minutes between checkpoints, which a killed run goes on from; 0: as often as the disk keeps up."""
 
     threads: int = 0
     """CPU threads per process; 0 takes the cores of the machine divided by its processes."""

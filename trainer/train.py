@@ -107,6 +107,7 @@ def train(config: Config, display: Display, speaks: bool, stop: StopSignals) -> 
         raise start.error
     if start.finished:
         display.say(f"{start.folder} is finished; nothing is left to do", "bold")
+        accelerator.end_training()
         return 0
 
     # ---------------------------------------------------------------- fit
