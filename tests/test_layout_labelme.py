@@ -8,9 +8,8 @@ import pytest
 from PIL import Image
 
 from tests.conftest import smooth_picture
-from tests.layouts import scenes, write_labelme
+from tests.layouts import found, opened, parts_of, planned, refusal, scenes, write_labelme
 from tests.test_labelme import HEIGHT, WIDTH, Labelled, png, record, shape, text
-from tests.test_layouts import found, opened, parts_of, planned, refusal
 from trainer.data.dataset import find_samples
 from trainer.data.files import read_image, read_mask
 from trainer.data.values import ValueMap

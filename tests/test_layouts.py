@@ -10,36 +10,25 @@ import pytest
 from PIL import Image
 
 from tests.conftest import count_nothing
-from tests.layouts import NAMES, WRITERS, Scene, save_image, save_mask, scenes, write_folders, write_pairs, write_voc
-from trainer import InputError
+from tests.layouts import (
+    NAMES,
+    WRITERS,
+    Scene,
+    found,
+    opened,
+    parts_of,
+    planned,
+    refusal,
+    save_image,
+    save_mask,
+    scenes,
+    write_folders,
+    write_pairs,
+    write_voc,
+)  # fmt: skip
 from trainer.config import DataConfig
-from trainer.data.cache import Dataset, open_dataset
-from trainer.data.dataset import Sources, find_samples, plan
-from trainer.data.layouts import LAYOUTS, Found, _module, find
-
-
-def refusal(*parts: str) -> "pytest.RaisesExc[InputError]":
-    """Expects an InputError whose text holds all parts."""
-    return pytest.raises(InputError, check=lambda error: all(part in str(error) for part in parts))
-
-
-def found(root: Path, **settings: object) -> Found:
-    return find_samples([root], **settings)  # type: ignore[arg-type]
-
-
-def planned(root: Path, cache: Path, **settings: object) -> Sources:
-    return plan(DataConfig(root=str(root), **settings), cache, count_nothing)  # type: ignore[arg-type]
-
-
-def opened(root: Path, cache: Path, **settings: object) -> Dataset:
-    return open_dataset(planned(root, cache, **settings), 16, cache, count_nothing)
-
-
-def parts_of(sources: Sources) -> tuple[list[str], list[str]]:
-    """Names of who trains and who validates."""
-    train, val = ([sources.samples[row].name for row in rows] for rows in (sources.split.train, sources.split.val))
-    return train, val
-
+from trainer.data.cache import open_dataset
+from trainer.data.layouts import LAYOUTS, _module, find
 
 # ------------------------------------------------------------------------------------------------ all of them
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.test_layouts import refusal
+from tests.layouts import refusal
 from trainer import IGNORE, InputError
 from trainer.data.keys import parse_key
 from trainer.data.values import UNMAPPED, UnknownColours, ValueMap, value_map
