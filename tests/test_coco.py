@@ -249,6 +249,18 @@ def test_cocos_own_folders(folder: str, tmp_path: Path) -> None:
     assert opened(tmp_path, tmp_path / "cache").names == NAMES
 
 
+def test_the_folder_is_found_though_an_image_is_missing(tmp_path: Path) -> None:
+    made = scenes(3)
+    for scene in made:
+        save_image(tmp_path / "images" / f"{scene.stem}.png", scene.image)
+    write_json(tmp_path / "annotations" / "instances_default.json", coco_record(made))
+    (tmp_path / "images" / "scene_00.png").unlink()
+    inside = found(tmp_path)
+    assert [sample.name for sample in inside.samples] == ["default/scene_01", "default/scene_02"]
+    assert len(inside.problems) == 1
+    assert f"no image 'scene_00.png' in {tmp_path / 'images'}" in inside.problems[0]
+
+
 def test_a_file_of_another_name(tmp_path: Path) -> None:
     root = write(tmp_path, annotation(box(1, 1, 5, 5)))
     (root / "_annotations.coco.json").rename(root / "labels.json")

@@ -85,11 +85,39 @@ def test_layouts_are_the_values_of_the_key() -> None:
 
 def test_a_folder_of_no_layout(tmp_path: Path) -> None:
     (tmp_path / "stuff").mkdir()
-    with refusal(str(tmp_path), "no layout", "images/ and masks/", "it holds stuff"):
+    with refusal(str(tmp_path), "no layout", "images/ and masks/", "it holds stuff/ (no files), no files"):
         found(tmp_path)
     for layout in set(LAYOUTS) - {"labelme"}:
         with refusal(str(tmp_path)):
             found(tmp_path, layout=layout)
+
+
+def test_what_is_there_instead_is_told(tmp_path: Path) -> None:
+    """Half of the folders, JSON files of something else, no folder at all; or one folder too high."""
+    root = write_folders(tmp_path / "above" / "cats", scenes(3))
+    with refusal("There is one within", f"--data.root {root}"):
+        found(tmp_path / "above")
+    shutil.copytree(root, tmp_path / "above" / "dogs")
+    with refusal(f'"[{root},{tmp_path / "above" / "dogs"}]"'):
+        found(tmp_path / "above")
+    shutil.rmtree(root / "masks")
+    with refusal("it holds images/ (3 .png), 1 .txt"):
+        found(root)
+    (root / "images" / "scene_00.json").write_text("{")
+    with refusal("it holds 3 .png, 1 .json"):
+        found(root / "images")
+    with refusal("it is a file"):
+        found(root / "class_names.txt")
+
+
+def test_names_that_have_nothing_in_common(tmp_path: Path) -> None:
+    write_pairs(tmp_path / "images", tmp_path / "masks", scenes(3))
+    for number, file in enumerate(sorted((tmp_path / "masks").iterdir())):
+        file.rename(file.with_name(f"m{number}.png"))
+    (problem,) = found(tmp_path).problems
+    assert "scene_00.png and m0.png" in problem
+    with refusal(problem, f"{tmp_path}: no labelled picture is left"):
+        planned(tmp_path, tmp_path / "cache")
 
 
 # ------------------------------------------------------------------------------------------------ folders

@@ -165,6 +165,8 @@ def test_maps_of_other_masks_have_other_keys() -> None:
         {0: "background", 1: "cat"}, {0: "background", 1: "dog"}, {0: "background", "#ff0000": "cat"},
         {0: "background", "#ff0000": "dog"}, {0: "background", "#fe0000": "cat"},
         {0: "background", "#ff0000": "cat", "other": "nearest"}, {0: "background", "#ff0000": "cat", "other": "ignore"},
+        {"0-255": "ignore", "#ff0000": "cat"}, {"0-255": "ignore", "#ff0000": "cat", "other": "nearest"},
+        {"0-255": "ignore", "#ff0000": "cat", "other": "background"},
     ]  # fmt: skip
     keys = [mapped(entries).key for entries in maps]
     assert len(set(keys)) == len(maps)

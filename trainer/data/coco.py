@@ -50,7 +50,7 @@ def read_record(file: Path) -> Record:
     except (ValueError, RecursionError) as error:
         raise InputError(f"{file}: no valid JSON ({error}); export it again") from None
     keys = ("images", "annotations", "categories")
-    lists = [content.get(key) for key in keys] if isinstance(content, dict) else []
+    lists: list[Any] = [content.get(key) for key in keys] if isinstance(content, dict) else []
     if not lists or not all(isinstance(one, list) and all(isinstance(entry, dict) for entry in one) for one in lists):
         raise InputError(f"{file}: not of COCO, which has lists of images, annotations and categories")
     images, annotations, categories = lists
@@ -61,7 +61,7 @@ def read_record(file: Path) -> Record:
 
 
 def _names(file: Path, categories: Sequence[Entry]) -> dict[int, str]:
-    pairs = [(entry.get("id"), entry.get("name")) for entry in categories]
+    pairs: list[tuple[Any, Any]] = [(entry.get("id"), entry.get("name")) for entry in categories]
     sound = all(type(number) is int and isinstance(name, str) and name.strip() for number, name in pairs)
     if not sound or not len(pairs) == len(dict(pairs)) == len({name for _, name in pairs}):
         raise InputError(f"{file}: categories {pairs[:8]}; each needs its own id and its own name")
@@ -100,7 +100,8 @@ def read_pictures(record: Record, folder: Path) -> tuple[list[Picture], list[str
 
 
 def _picture(entry: Entry, folder: Path, where: str) -> Picture:
-    key, size = entry.get("id"), (entry.get("height"), entry.get("width"))
+    key: Any = entry.get("id")
+    size: tuple[Any, Any] = entry.get("height"), entry.get("width")
     if not isinstance(key, int | str):
         raise InputError(f"{where}: id {key!r}; each image needs its own")
     if not all(type(side) is int and side > 0 for side in size) or size[0] * size[1] > MAX_PIXELS:

@@ -25,6 +25,8 @@ from trainer.data.sample import Sample
 from trainer.data.values import BACKGROUND, ValueMap
 
 BESIDE = "_annotations.coco.json"
+TRIED = 100
+"""Images that are looked for to find out which folder they are in."""
 
 
 @dataclass(frozen=True)
@@ -105,14 +107,15 @@ def _json(folder: Path, start: str = "") -> list[Path]:
 
 
 def _image_folder(root: Path, part: str, record: Record) -> Path:
-    """The folder that the file names start from: the first of the usual ones that has the first file."""
+    """The folder that the file names start from: the first of the usual ones that has one of the first files."""
     usual = [root / part, root / "images" / part, root / part / "images", root / "images", root]
     if record.file.name == BESIDE:
         usual = [record.file.parent, record.file.parent / "images"]
-    names = (entry.get("file_name") for entry in record.images)
-    first = next((PureWindowsPath(name).as_posix() for name in names if isinstance(name, str) and name), "")
+    entries = [entry.get("file_name") for entry in record.images[:TRIED]]
+    names = [PureWindowsPath(name).as_posix() for name in entries if isinstance(name, str) and name]
     # os.path answers False where pathlib raises, as for names that are too long.
-    return next((folder for folder in usual if first and os.path.isfile(folder / first)), usual[0])
+    holders = (folder for name in names for folder in usual if os.path.isfile(folder / name))
+    return next(holders, next((folder for folder in usual if folder.is_dir()), root))
 
 
 def _classes(record: Record, classes: Sequence[str] | None) -> tuple[tuple[str, ...], dict[int, int | None], list[str]]:
