@@ -52,7 +52,7 @@ def _labels(file: Path) -> tuple[tuple[str, ...], dict[int | str, str]]:
         labels = record["labels"].items()
         pairs = [(int(key), value) if key.isdigit() else (int(value), key) for key, value in labels]
     except (ValueError, KeyError, TypeError, AttributeError):
-        raise InputError(f'{file}: labels are not one value for each name; write "labels": {{"background": 0, "cat": 1}}. '
+        raise InputError(f'{file}: its labels are not one value for each name; write {{"background": 0, "cat": 1}}. '
                          "Regions of several values are not possible here") from None  # fmt: skip
     values = dict(sorted(pairs))
     own = [name for value, name in values.items() if value and name != "ignore"]
