@@ -261,6 +261,28 @@ def test_the_folder_is_found_though_an_image_is_missing(tmp_path: Path) -> None:
     assert f"no image 'scene_00.png' in {tmp_path / 'images'}" in inside.problems[0]
 
 
+HEADINGS: dict[str, tuple[list[tuple[str, str | None]], list[int], list[str]]] = {
+    "unused heading": ([("pets", "none"), ("cat", "pets"), ("dog", "pets")], [1], ["cat", "dog"]),
+    "heading without its own": ([("pets", None), ("cat", "pets")], [1], ["cat"]),
+    "used heading": ([("pets", "none"), ("cat", "pets")], [0, 1], ["pets", "cat"]),
+    "COCO's person": ([("person", "person"), ("cat", "animal")], [1], ["person", "cat"]),
+    "no headings": ([("cat", None), ("cow", "none")], [0], ["cat", "cow"]),
+    "background": ([("background", None), ("cat", None)], [0, 1], ["cat"]),
+}
+
+
+@pytest.mark.parametrize(("categories", "used", "classes"), HEADINGS.values(), ids=HEADINGS)
+def test_which_categories_are_classes(
+    categories: list[tuple[str, str | None]], used: list[int], classes: list[str], tmp_path: Path
+) -> None:
+    """Only a heading that nothing is labelled with is none; what merely lacks pixels stays."""
+    entries: list[dict[str, Any]] = [{"id": key, "name": name} for key, (name, _) in enumerate(categories)]
+    for entry, (_, above) in zip(entries, categories, strict=True):
+        entry |= {} if above is None else {"supercategory": above}
+    annotations = [annotation(box(1, 1, 5, 5), key) for key in used]
+    assert found(write(tmp_path, *annotations, categories=entries)).names == ("_background_", *classes)
+
+
 def test_a_file_of_another_name(tmp_path: Path) -> None:
     root = write(tmp_path, annotation(box(1, 1, 5, 5)))
     (root / "_annotations.coco.json").rename(root / "labels.json")

@@ -85,7 +85,13 @@ def test_layouts_are_the_values_of_the_key() -> None:
 
 def test_a_folder_of_no_layout(tmp_path: Path) -> None:
     (tmp_path / "stuff").mkdir()
-    with refusal(str(tmp_path), "no layout", "images/ and masks/", "it holds stuff/ (no files), no files"):
+    with refusal(
+        str(tmp_path),
+        "no layout",
+        "images/ and masks/",
+        "it holds stuff/ (no files), no files",
+        "--data.layout pets or",
+    ):
         found(tmp_path)
     for layout in set(LAYOUTS) - {"labelme"}:
         with refusal(str(tmp_path)):

@@ -77,6 +77,7 @@ def _hint(root: Path) -> str:
         "Expected images/ and masks/, or JPEGImages/ and SegmentationClassPNG/, or Labelme's JSON files beside the "
         "images, or COCO's annotations/instances_*.json, or one CSV list; "
         + (f"it holds {', '.join([*held, _files(root)])}" if root.is_dir() else "it is a file")
+        + f". To hear what keeps it from being one, name that: --data.layout {' or '.join(LAYOUTS)}"
     )
 
 
@@ -114,7 +115,7 @@ def pair(
     if images and masks and not set(images) & set(masks):
         names = " and ".join(next(iter(files.values())).name for files in (images, masks))
         found.problems.append(f"{folders[0]} and {folders[1]}: not one name in common (such as {names}); "
-                              "call each mask like its image")  # fmt: skip
+                              "name each mask after its image")  # fmt: skip
         return found
     for stem in sorted(wanted):
         if stem not in images and stem not in masks:
