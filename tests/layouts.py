@@ -1,4 +1,4 @@
-"""The same labelled scenes, written as each layout has them."""
+"""The same labelled scenes, written as each layout has them; and what the program makes of a folder."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -7,10 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from PIL import Image
 
-from tests.conftest import smooth_picture
+from tests.conftest import count_nothing, smooth_picture
+from trainer import InputError
+from trainer.config import DataConfig
+from trainer.data.cache import Dataset, open_dataset
+from trainer.data.dataset import Sources, find_samples, plan
 from trainer.data.files import write_mask
+from trainer.data.layouts import Found
 
 Names = tuple[str, ...]
 NAMES = ("_background_", "cat", "dog")
@@ -161,3 +167,28 @@ WRITERS: dict[str, Callable[[Path, Sequence[Scene]], Path]] = {
     "labelme": write_labelme,
     "csv": write_csv,
 }
+
+# ------------------------------------------------------------------------------------------------ reading them
+
+
+def refusal(*parts: str) -> "pytest.RaisesExc[InputError]":
+    """Expects an InputError whose text holds all parts."""
+    return pytest.raises(InputError, check=lambda error: all(part in str(error) for part in parts))
+
+
+def found(root: Path, **settings: object) -> Found:
+    return find_samples([root], **settings)  # type: ignore[arg-type]
+
+
+def planned(root: Path, cache: Path, **settings: object) -> Sources:
+    return plan(DataConfig(root=str(root), **settings), cache, count_nothing)  # type: ignore[arg-type]
+
+
+def opened(root: Path, cache: Path, **settings: object) -> Dataset:
+    return open_dataset(planned(root, cache, **settings), 16, cache, count_nothing)
+
+
+def parts_of(sources: Sources) -> tuple[list[str], list[str]]:
+    """Names of who trains and who validates."""
+    train, val = ([sources.samples[row].name for row in rows] for rows in (sources.split.train, sources.split.val))
+    return train, val

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,8 @@ from hypothesis import strategies as st
 from PIL import Image
 from pycocotools import mask as coco
 
-from tests.layouts import NAMES, coco_record, save_image, scenes
+from tests.layouts import NAMES, coco_record, found, opened, parts_of, planned, refusal, save_image, scenes
 from tests.program import REPOSITORY
-from tests.test_layouts import found, opened, parts_of, planned, refusal
 from trainer import InputError
 from trainer.data.instances import check_outline, draw_instances
 from trainer.data.layouts import Found
@@ -109,6 +109,15 @@ def test_smaller_ones_lie_over_larger_ones(order: int, area: int, tmp_path: Path
     expected = np.zeros((HEIGHT, WIDTH), np.uint8)
     expected[2:18, 2:20], expected[5:9, 5:15] = 1, 2
     np.testing.assert_array_equal(drawn(write(tmp_path, *annotations[::order])), expected)
+
+
+@pytest.mark.filterwarnings("error")
+def test_drawing_warns_of_nothing() -> None:
+    """pycocotools is older than NumPy 2 and says so; other warnings are left alone."""
+    mask = draw_instances([(1, check_outline(box(4, 3, 20, 9), (HEIGHT, WIDTH), "here"))], (HEIGHT, WIDTH))
+    assert mask.sum() == 16 * 6
+    with pytest.warns(DeprecationWarning, match="other"):
+        warnings.warn("other", DeprecationWarning, stacklevel=1)
 
 
 def test_crowds_are_ignored(tmp_path: Path) -> None:
@@ -240,6 +249,40 @@ def test_cocos_own_folders(folder: str, tmp_path: Path) -> None:
     assert opened(tmp_path, tmp_path / "cache").names == NAMES
 
 
+def test_the_folder_is_found_though_an_image_is_missing(tmp_path: Path) -> None:
+    made = scenes(3)
+    for scene in made:
+        save_image(tmp_path / "images" / f"{scene.stem}.png", scene.image)
+    write_json(tmp_path / "annotations" / "instances_default.json", coco_record(made))
+    (tmp_path / "images" / "scene_00.png").unlink()
+    inside = found(tmp_path)
+    assert [sample.name for sample in inside.samples] == ["default/scene_01", "default/scene_02"]
+    assert len(inside.problems) == 1
+    assert f"no image 'scene_00.png' in {tmp_path / 'images'}" in inside.problems[0]
+
+
+HEADINGS: dict[str, tuple[list[tuple[str, str | None]], list[int], list[str]]] = {
+    "unused heading": ([("pets", "none"), ("cat", "pets"), ("dog", "pets")], [1], ["cat", "dog"]),
+    "heading without its own": ([("pets", None), ("cat", "pets")], [1], ["cat"]),
+    "used heading": ([("pets", "none"), ("cat", "pets")], [0, 1], ["pets", "cat"]),
+    "COCO's person": ([("person", "person"), ("cat", "animal")], [1], ["person", "cat"]),
+    "no headings": ([("cat", None), ("cow", "none")], [0], ["cat", "cow"]),
+    "background": ([("background", None), ("cat", None)], [0, 1], ["cat"]),
+}
+
+
+@pytest.mark.parametrize(("categories", "used", "classes"), HEADINGS.values(), ids=HEADINGS)
+def test_which_categories_are_classes(
+    categories: list[tuple[str, str | None]], used: list[int], classes: list[str], tmp_path: Path
+) -> None:
+    """Only a heading that nothing is labelled with is none; what merely lacks pixels stays."""
+    entries: list[dict[str, Any]] = [{"id": key, "name": name} for key, (name, _) in enumerate(categories)]
+    for entry, (_, above) in zip(entries, categories, strict=True):
+        entry |= {} if above is None else {"supercategory": above}
+    annotations = [annotation(box(1, 1, 5, 5), key) for key in used]
+    assert found(write(tmp_path, *annotations, categories=entries)).names == ("_background_", *classes)
+
+
 def test_a_file_of_another_name(tmp_path: Path) -> None:
     root = write(tmp_path, annotation(box(1, 1, 5, 5)))
     (root / "_annotations.coco.json").rename(root / "labels.json")
@@ -299,6 +342,13 @@ def test_bad_outline(segmentation: object, part: str, tmp_path: Path) -> None:
     assert part in inside.problems[0]
 
 
+def test_a_category_of_another_kind(tmp_path: Path) -> None:
+    """Where categories have a heading, what is used is looked up."""
+    categories = [{"id": 0, "name": "pets", "supercategory": "none"}, {"id": 1, "name": "cat", "supercategory": "pets"}]
+    root = write(tmp_path, annotation(box(1, 1, 5, 5), [1]), categories=categories)
+    assert "category_id [1] is no category" in found(root).problems[0]
+
+
 def test_all_mistakes_in_one_list(tmp_path: Path) -> None:
     bad = (
         annotation([]),
@@ -314,23 +364,32 @@ def test_all_mistakes_in_one_list(tmp_path: Path) -> None:
 
 
 PATHS = ["../b.png", "..\\b.png", "/etc/passwd", "C:\\b.png", "\\\\a\\b", "linked/b.png", "link.png", "", ".",
-         "a\0b", "x" * 300, "\ud800", None, 5, "sub/../../b.png", "gone.png"]  # fmt: skip
+         "a\0b", "x" * 300, "\ud800", None, 5, "sub/../../b.png", "sub/../c.png", "sub\\..\\c.png",
+         "gone.png"]  # fmt: skip
 
 
 @pytest.mark.parametrize("name", PATHS, ids=[repr(path)[:20] for path in PATHS])
 def test_names_that_lead_out_or_nowhere(name: object, tmp_path: Path) -> None:
     root = tmp_path / "data"
-    write(root)
-    save_image(tmp_path / "b.png", np.zeros((HEIGHT, WIDTH, 3), np.uint8))
+    for file in (tmp_path / "b.png", root / "sub" / "c.png", root / "c.png"):
+        save_image(file, np.zeros((HEIGHT, WIDTH, 3), np.uint8))
     (root / "link.png").symlink_to(tmp_path / "b.png")
     (root / "linked").symlink_to(tmp_path)
-    images = [
-        {"id": key, "file_name": file, "height": HEIGHT, "width": WIDTH} for key, file in ((1, "a.png"), (2, name))
-    ]
-    inside = found(write(root, images=images))
-    assert [sample.name for sample in inside.samples] == ["a"]
-    assert len(inside.problems) == 1
-    assert "image 2" in inside.problems[0]
+    for place, files in enumerate([(name, "a.png"), ("a.png", name)]):
+        images = [{"id": key, "file_name": file, "height": HEIGHT, "width": WIDTH} for key, file in enumerate(files)]
+        inside = found(write(root, images=images))
+        assert [sample.name for sample in inside.samples] == ["a"]
+        assert len(inside.problems) == 1
+        assert f"image {place + 1}" in inside.problems[0]
+
+
+def test_an_absolute_name_of_an_image_within(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Good on one machine alone."""
+    entry = {"id": 1, "file_name": str(tmp_path / "data" / "a.png"), "height": HEIGHT, "width": WIDTH}
+    write(tmp_path / "data", images=[entry])
+    monkeypatch.chdir(tmp_path)
+    for root in (tmp_path / "data", Path("data")):
+        assert "no plain path" in found(root).problems[0]
 
 
 def test_folders_below_and_doubles(tmp_path: Path) -> None:
@@ -355,7 +414,9 @@ CATEGORIES = [[], [{"id": 1}], [{"id": 1, "name": "cat"}] * 2, [{"id": 1, "name"
 
 
 @pytest.mark.parametrize(
-    "more", [{"categories": one} for one in CATEGORIES] + [{"images": {}}, {"annotations": [5]}, {"categories": None}]
+    "more",
+    [{"categories": one} for one in CATEGORIES]
+    + [{"images": {}}, {"images": []}, {"annotations": [5]}, {"categories": None}],
 )
 def test_bad_files(more: dict[str, Any], tmp_path: Path) -> None:
     with refusal("_annotations.coco.json"):

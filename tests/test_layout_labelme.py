@@ -8,9 +8,8 @@ import pytest
 from PIL import Image
 
 from tests.conftest import smooth_picture
-from tests.layouts import scenes, write_labelme
+from tests.layouts import found, opened, parts_of, planned, refusal, scenes, write_labelme
 from tests.test_labelme import HEIGHT, WIDTH, Labelled, png, record, shape, text
-from tests.test_layouts import found, opened, parts_of, planned, refusal
 from trainer.data.dataset import find_samples
 from trainer.data.files import read_image, read_mask
 from trainer.data.values import ValueMap
@@ -98,10 +97,14 @@ def test_relabelling_changes_the_digest_and_renaming_does_not(tmp_path: Path) ->
     content = json.loads(file.read_text())
     content["shapes"][0]["label"] = "dog"
     file.write_text(json.dumps(content))
-    relabelled = opened(root, tmp_path / "cache").digest
-    assert relabelled != first
+    relabelled = opened(root, tmp_path / "cache")
+    assert relabelled.digest != first
     (root / "labels.txt").write_text("dog\ncat\n")  # the same files, other ids
-    assert opened(root, tmp_path / "cache").digest not in (first, relabelled)
+    swapped = opened(root, tmp_path / "cache")
+    assert swapped.digest not in (first, relabelled.digest)
+    rest, cat, dog = relabelled.pixels().tolist()
+    assert cat != dog
+    assert swapped.pixels().tolist() == [rest, dog, cat]  # not those that the cache has of the other ids
 
 
 def test_image_within_the_file(labelled: Labelled, tmp_path: Path) -> None:

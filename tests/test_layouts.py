@@ -10,36 +10,25 @@ import pytest
 from PIL import Image
 
 from tests.conftest import count_nothing
-from tests.layouts import NAMES, WRITERS, Scene, save_image, save_mask, scenes, write_folders, write_pairs, write_voc
-from trainer import InputError
+from tests.layouts import (
+    NAMES,
+    WRITERS,
+    Scene,
+    found,
+    opened,
+    parts_of,
+    planned,
+    refusal,
+    save_image,
+    save_mask,
+    scenes,
+    write_folders,
+    write_pairs,
+    write_voc,
+)  # fmt: skip
 from trainer.config import DataConfig
-from trainer.data.cache import Dataset, open_dataset
-from trainer.data.dataset import Sources, find_samples, plan
-from trainer.data.layouts import LAYOUTS, Found, _module, find
-
-
-def refusal(*parts: str) -> "pytest.RaisesExc[InputError]":
-    """Expects an InputError whose text holds all parts."""
-    return pytest.raises(InputError, check=lambda error: all(part in str(error) for part in parts))
-
-
-def found(root: Path, **settings: object) -> Found:
-    return find_samples([root], **settings)  # type: ignore[arg-type]
-
-
-def planned(root: Path, cache: Path, **settings: object) -> Sources:
-    return plan(DataConfig(root=str(root), **settings), cache, count_nothing)  # type: ignore[arg-type]
-
-
-def opened(root: Path, cache: Path, **settings: object) -> Dataset:
-    return open_dataset(planned(root, cache, **settings), 16, cache, count_nothing)
-
-
-def parts_of(sources: Sources) -> tuple[list[str], list[str]]:
-    """Names of who trains and who validates."""
-    train, val = ([sources.samples[row].name for row in rows] for rows in (sources.split.train, sources.split.val))
-    return train, val
-
+from trainer.data.cache import open_dataset
+from trainer.data.layouts import LAYOUTS, _module, find
 
 # ------------------------------------------------------------------------------------------------ all of them
 
@@ -96,11 +85,45 @@ def test_layouts_are_the_values_of_the_key() -> None:
 
 def test_a_folder_of_no_layout(tmp_path: Path) -> None:
     (tmp_path / "stuff").mkdir()
-    with refusal(str(tmp_path), "no layout", "images/ and masks/", "it holds stuff"):
+    with refusal(
+        str(tmp_path),
+        "no layout",
+        "images/ and masks/",
+        "it holds stuff/ (no files), no files",
+        "--data.layout pets or",
+    ):
         found(tmp_path)
     for layout in set(LAYOUTS) - {"labelme"}:
         with refusal(str(tmp_path)):
             found(tmp_path, layout=layout)
+
+
+def test_what_is_there_instead_is_told(tmp_path: Path) -> None:
+    """Half of the folders, JSON files of something else, no folder at all; or one folder too high."""
+    root = write_folders(tmp_path / "above" / "cats", scenes(3))
+    with refusal("There is one within", f"--data.root {root}"):
+        found(tmp_path / "above")
+    shutil.copytree(root, tmp_path / "above" / "dogs")
+    with refusal(f'"[{root},{tmp_path / "above" / "dogs"}]"'):
+        found(tmp_path / "above")
+    shutil.rmtree(root / "masks")
+    with refusal("it holds images/ (3 .png), 1 .txt"):
+        found(root)
+    (root / "images" / "scene_00.json").write_text("{")
+    with refusal("it holds 3 .png, 1 .json"):
+        found(root / "images")
+    with refusal("it is a file"):
+        found(root / "class_names.txt")
+
+
+def test_names_that_have_nothing_in_common(tmp_path: Path) -> None:
+    write_pairs(tmp_path / "images", tmp_path / "masks", scenes(3))
+    for number, file in enumerate(sorted((tmp_path / "masks").iterdir())):
+        file.rename(file.with_name(f"m{number}.png"))
+    (problem,) = found(tmp_path).problems
+    assert "scene_00.png and m0.png" in problem
+    with refusal(problem, f"{tmp_path}: no labelled picture is left"):
+        planned(tmp_path, tmp_path / "cache")
 
 
 # ------------------------------------------------------------------------------------------------ folders

@@ -35,12 +35,8 @@ def trained(program: Program, root: Path, *options: str) -> tuple[float, list[st
     return status["best_miou"], json.loads(contract.read_text())["class_names"]
 
 
-QUICKEST = {"coco"}  # the others differ from these before the first step only
-
-
-@pytest.mark.parametrize(
-    "layout", [layout if layout in QUICKEST else pytest.param(layout, marks=pytest.mark.long) for layout in WRITERS]
-)
+@pytest.mark.long  # each is opened in test_layouts.py; what follows is the same for all
+@pytest.mark.parametrize("layout", WRITERS)
 def test_every_layout_trains(layout: str, program: Program, tmp_path: Path) -> None:
     miou, names = trained(program, WRITERS[layout](tmp_path / "data", scenes()))
     assert 0 <= miou <= 1
@@ -77,31 +73,46 @@ KINDS: dict[str, tuple[Callable[[Path, np.ndarray], None], int, float]] = {
     "smooth colour PNG": (write_smooth_png, 3, 0.05),
     "0 and 255": (lambda file, mask: Image.fromarray(mask * 255).save(file), 2, 0),
 }  # fmt: skip
-DEFAULT = {"grey JPEG"}
 
 
-@pytest.mark.parametrize(
-    "kind", [kind if kind in DEFAULT else pytest.param(kind, marks=pytest.mark.long) for kind in KINDS]
-)
-def test_the_line_to_paste_trains_to_the_same(kind: str, program: Program, tmp_path: Path) -> None:
-    """The same val/miou as with proper masks: exactly where nothing is lost, nearly where compression ate the edges."""
-    write, classes, tolerance = KINDS[kind]
+def folder_of(root: Path, kind: str, classes: int) -> Path:
+    """Pictures whose masks are written as another tool does, without names."""
     made = scenes(classes=classes, ignore=False)
-    proper = write_folders(tmp_path / "proper", made)
-    (proper / "class_names.txt").write_text("cat\ndog\n" if classes == 3 else "cat\n")
-    other = write_folders(tmp_path / "other", made)
-    (other / "class_names.txt").unlink()
+    write_folders(root, made)
+    (root / "class_names.txt").unlink()
     for scene in made:
-        (other / "masks" / f"{scene.stem}_mask.png").unlink()
-        write(other / "masks" / f"{scene.stem}_mask.png", scene.mask)
-    refused = program.train("--data.root", str(other), *QUICK)
+        (root / "masks" / f"{scene.stem}_mask.png").unlink()
+        KINDS[kind][0](root / "masks" / f"{scene.stem}_mask.png", scene.mask)
+    return root
+
+
+def pasted(program: Program, root: Path) -> list[str]:
+    """The option that the program says to paste, with the true names put in: cat 1 and dog 2."""
+    refused = program.train("--data.root", str(root), *QUICK)
     assert refused.returncode == 2
     (line,) = re.findall(r"^ +(--data\.value_map .*)$", refused.stderr, re.MULTILINE)
+    # Placeholders come in the order of the colours.
+    return shlex.split(re.sub(r"class_\d", lambda found: true_name(line, found.start()), line))
+
+
+def test_the_line_to_paste_trains(program: Program, tmp_path: Path) -> None:
+    other = folder_of(tmp_path / "other", "grey JPEG", 3)
+    miou, names = trained(program, other, *pasted(program, other), "--data.classes", "[cat, dog]")
+    assert names == list(NAMES)
+    assert 0 <= miou <= 1
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_line_to_paste_trains_to_the_same(kind: str, program: Program, tmp_path: Path) -> None:
+    """The same val/miou as with proper masks: exactly where nothing is lost, nearly where compression ate the edges."""
+    _, classes, tolerance = KINDS[kind]
+    proper = write_folders(tmp_path / "proper", scenes(classes=classes, ignore=False))
+    (proper / "class_names.txt").write_text("cat\ndog\n" if classes == 3 else "cat\n")
+    other = folder_of(tmp_path / "other", kind, classes)
     expected, _ = trained(program, proper, *LONGER)
-    # Placeholders come in the order of the colours; the person puts the names in, cat 1 and dog 2.
-    named = re.sub(r"class_\d", lambda found: true_name(line, found.start()), line)
     classes_named = ["--data.classes", "[cat, dog]" if classes == 3 else "[cat]"]
-    miou, names = trained(program, other, *LONGER, *shlex.split(named), *classes_named)
+    miou, names = trained(program, other, *LONGER, *pasted(program, other), *classes_named)
     assert names == list(NAMES[:classes])
     assert expected > 0.2  # a score of 0 would equal anything
     assert miou == expected if tolerance == 0 else abs(miou - expected) <= tolerance

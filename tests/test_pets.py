@@ -15,9 +15,8 @@ import numpy as np
 import pytest
 
 from tests.conftest import count_nothing
-from tests.layouts import scenes, write_pets
+from tests.layouts import found, opened, parts_of, planned, refusal, scenes, write_pets
 from tests.program import Program
-from tests.test_layouts import found, opened, parts_of, planned, refusal
 from trainer.data.pets import ARCHIVES, TRIES, fetch_pets
 
 # ------------------------------------------------------------------------------------------------ a server
@@ -33,6 +32,8 @@ class Shop:
     ranges: bool = True
     """Whether it knows them."""
     code: int = 200
+    faults: int = 0
+    """So many answers are an error of the server, 503."""
     lengths: bool = True
     """Whether it says how long an answer is."""
     asked: list[tuple[str, str | None]] = field(default_factory=list)
@@ -50,8 +51,10 @@ class Shop:
     def answer(self, handler: BaseHTTPRequestHandler) -> None:
         name, wanted = handler.path.removeprefix("/pets/"), handler.headers.get("Range")
         self.asked.append((name, wanted))
-        if self.code != 200 or name not in self.files:
-            handler.send_error(self.code if self.code != 200 else 404)
+        code = 503 if self.faults else self.code if self.code != 200 else 200 if name in self.files else 404
+        self.faults = max(0, self.faults - 1)
+        if code != 200:
+            handler.send_error(code)
             return
         content = self.files[name]
         start = int(re.fullmatch(r"bytes=(\d+)-", wanted)[1]) if wanted and self.ranges else 0  # type: ignore[index]
@@ -191,12 +194,24 @@ def test_what_is_complete_is_not_asked_for(shop: Shop, tmp_path: Path) -> None:
     assert shop.asked == []
 
 
-@pytest.mark.parametrize("code", [404, 403, 500])
-def test_a_server_that_refuses(code: int, shop: Shop, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("code", "requests"), [(404, 1), (403, 1), (500, TRIES), (503, TRIES)])
+def test_a_server_that_refuses(code: int, requests: int, shop: Shop, tmp_path: Path) -> None:
+    """What the server itself calls its own fault may pass; the rest does not."""
     shop.code = code
     with refusal(f"{shop.url}/images.tar.gz", str(code), "--url"):
         fetch(shop, tmp_path / "pets")
-    assert len(shop.asked) == 1
+    assert len(shop.asked) == requests
+
+
+def test_a_server_that_is_busy_for_a_while(shop: Shop, tmp_path: Path) -> None:
+    """Even where it is in the middle of a file: what came before stays."""
+    part = tmp_path / ".pets.download" / "images.tar.gz.part"
+    part.parent.mkdir()
+    part.write_bytes(shop.files["images.tar.gz"][:1_000_000])
+    shop.faults = TRIES - 1
+    fetch(shop, tmp_path / "pets")
+    assert shop.asked[:TRIES] == [("images.tar.gz", "bytes=1000000-")] * TRIES
+    assert len(found(tmp_path / "pets").samples) == 6
 
 
 def test_nobody_there(shop: Shop, tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.test_layouts import refusal
+from tests.layouts import refusal
 from trainer import IGNORE, InputError
 from trainer.data.keys import parse_key
 from trainer.data.values import UNMAPPED, UnknownColours, ValueMap, value_map
@@ -165,6 +165,8 @@ def test_maps_of_other_masks_have_other_keys() -> None:
         {0: "background", 1: "cat"}, {0: "background", 1: "dog"}, {0: "background", "#ff0000": "cat"},
         {0: "background", "#ff0000": "dog"}, {0: "background", "#fe0000": "cat"},
         {0: "background", "#ff0000": "cat", "other": "nearest"}, {0: "background", "#ff0000": "cat", "other": "ignore"},
+        {"0-255": "ignore", "#ff0000": "cat"}, {"0-255": "ignore", "#ff0000": "cat", "other": "nearest"},
+        {"0-255": "ignore", "#ff0000": "cat", "other": "background"},
     ]  # fmt: skip
     keys = [mapped(entries).key for entries in maps]
     assert len(set(keys)) == len(maps)

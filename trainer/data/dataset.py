@@ -143,7 +143,7 @@ def plan(config: DataConfig, cache: Path, progress: Progress) -> Sources:
     found = find_samples(roots, config.layout, classes)
     values, names = value_map(config.value_map or found.value_map, classes or found.names)
     if not found.samples:
-        raise_all([*found.problems, "data: no labelled picture is left"])
+        raise_all([*found.problems, f"{', '.join(map(str, roots))}: no labelled picture is left"])
     try:
         split = split_samples(found.samples, found.parts, config.val_fraction, config.fold)
     except InputError as error:

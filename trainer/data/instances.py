@@ -4,6 +4,7 @@ What comes out of a file is checked before pycocotools sees it: its C code takes
 gives whatever lay in memory for run lengths that end too early.
 """
 
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -49,8 +50,11 @@ def draw_instances(instances: Sequence[tuple[int, Outline]], size: tuple[int, in
     for number, outline in instances:
         made = coco.frPyObjects(outline, height, width)
         runs.append((number, coco.merge(made) if isinstance(made, list) else made))
-    for number, one in sorted(runs, key=lambda pair: -int(coco.area(pair[1]))):
-        mask[coco.decode(one) > 0] = number
+    with warnings.catch_warnings():
+        # pycocotools' own arrays do not know what NumPy 2 asks of them.
+        warnings.filterwarnings("ignore", "__array__ implementation", DeprecationWarning)
+        for number, one in sorted(runs, key=lambda pair: -int(coco.area(pair[1]))):
+            mask[coco.decode(one) > 0] = number
     return mask
 
 

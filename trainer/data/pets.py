@@ -55,7 +55,7 @@ def fetch_pets(out: Path, url: str, counting: Counting, sums: dict[str, str] = A
 
 
 def _download(url: str, part: Path, md5: str, counting: Counting, wait_s: float) -> None:
-    """Bring `part` to what lies at `url`, from where it ends; it goes on after a broken connection."""
+    """Bring `part` to what lies at `url`, from where it ends; going on after what may pass."""
     if part.is_file() and _md5(part) == md5:
         return
     for attempt in range(1, TRIES + 1):
@@ -64,8 +64,9 @@ def _download(url: str, part: Path, md5: str, counting: Counting, wait_s: float)
                 break
             reason = "the connection broke off"
         except urllib.error.HTTPError as error:
-            raise InputError(f"{url}: the server says {error.code} {error.reason}; try later, or name another place "
-                             "with --url") from error  # fmt: skip
+            reason = f"the server says {error.code} {error.reason}"
+            if error.code < 500:  # an answer that will not change
+                raise InputError(f"{url}: {reason}; name another place with --url") from error
         except (urllib.error.URLError, http.client.HTTPException, ConnectionError, TimeoutError) as error:
             reason = str(getattr(error, "reason", error) or type(error).__name__)
         if attempt < TRIES:
@@ -73,7 +74,8 @@ def _download(url: str, part: Path, md5: str, counting: Counting, wait_s: float)
     else:
         kept = part.stat().st_size if part.is_file() else 0
         raise InputError(
-            f"{url}: {reason}, {TRIES} times; {kept:,} bytes have come. The same command goes on from there"
+            f"{url}: {reason}, {TRIES} times; {kept:,} bytes have come. The same command goes on from there; --url "
+            "names another place"
         )
     if _md5(part) != md5:
         part.unlink()

@@ -4,13 +4,13 @@ A layout is a module with `fits(root) -> bool`, which must be cheap, and `find(r
 """
 
 import importlib
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import ModuleType
 
 from trainer import InputError
-from trainer.data.files import list_images
 from trainer.data.labelmap import LABELMAP, read_labelmap
 from trainer.data.sample import Sample
 
@@ -66,15 +66,26 @@ def _module(name: str) -> ModuleType:
 
 
 def _hint(root: Path) -> str:
-    expected = (
+    """What was expected and what is there instead; or the folder within it that was perhaps meant."""
+    below = sorted(path for path in root.iterdir() if path.is_dir() and path.name[0] != ".") if root.is_dir() else []
+    usable = [folder for folder in below if any(_module(name).fits(folder) for name in LAYOUTS)]
+    if usable:
+        several = f', or several as --data.root "[{",".join(map(str, usable[:2]))}]"' if len(usable) > 1 else ""
+        return f"There is one within: give --data.root {usable[0]}{several}"
+    held = [f"{folder.name}/ ({_files(folder)})" for folder in below[:6]]
+    return (
         "Expected images/ and masks/, or JPEGImages/ and SegmentationClassPNG/, or Labelme's JSON files beside the "
-        "images, or COCO's annotations/instances_*.json, or one CSV list"
+        "images, or COCO's annotations/instances_*.json, or one CSV list; "
+        + (f"it holds {', '.join([*held, _files(root)])}" if root.is_dir() else "it is a file")
+        + f". To hear what keeps it from being one, name that: --data.layout {' or '.join(LAYOUTS)}"
     )
-    if root.is_dir():
-        below = [path.name for path in sorted(root.iterdir()) if path.is_dir() and path.name[0] != "."]
-        held = f"; it holds {', '.join(below[:6])}" if below else f"; it holds {len(list_images(root))} images"
-        return expected + held
-    return expected
+
+
+def _files(folder: Path) -> str:
+    """Such as `6 .png, 1 .txt`."""
+    files = [path for path in folder.iterdir() if path.is_file() and path.name[0] != "."]
+    kinds = Counter(path.suffix.lower() or "without suffix" for path in files)
+    return ", ".join(f"{number} {kind}" for kind, number in kinds.most_common(4)) or "no files"
 
 
 def by_stem(files: Sequence[Path], ending: str = "") -> tuple[dict[str, Path], list[str]]:
@@ -101,6 +112,11 @@ def pair(
     `folders` of the images and of the masks, and the `ending` of the masks' names, for what is missing.
     """
     found = Found()
+    if images and masks and not set(images) & set(masks):
+        names = " and ".join(next(iter(files.values())).name for files in (images, masks))
+        found.problems.append(f"{folders[0]} and {folders[1]}: not one name in common (such as {names}); "
+                              "name each mask after its image")  # fmt: skip
+        return found
     for stem in sorted(wanted):
         if stem not in images and stem not in masks:
             found.problems.append(f"{folders[0]}: the lists name {stem}, but there is no such image; take the line out")

@@ -8,22 +8,25 @@ Instances become one mask: smaller ones lie over larger ones, and crowds are ign
 
 import importlib.util
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PureWindowsPath
-from typing import Any
 
 import numpy as np
 
-from trainer import IGNORE, InputError
-from trainer.data.files import MAX_PIXELS, read_bytes, read_header
-from trainer.data.instances import check_outline, draw_instances
+from trainer import InputError
+from trainer.data.coco import Record, read_outlines, read_pictures, read_record
+from trainer.data.files import read_header
+from trainer.data.instances import draw_instances
 from trainer.data.labelmap import choose
 from trainer.data.layouts import Found, split_parts
 from trainer.data.sample import Sample
-from trainer.data.values import BACKGROUND, BACKGROUNDS, UNMAPPED, ValueMap
+from trainer.data.values import BACKGROUND, ValueMap
 
 BESIDE = "_annotations.coco.json"
+TRIED = 100
+"""Images that are looked for to find out which folder they are in."""
 
 
 @dataclass(frozen=True)
@@ -52,9 +55,6 @@ class CocoSample(Sample):
         return False
 
 
-Record = dict[str, Any]
-
-
 def fits(root: Path) -> bool:
     return bool(_files(root))
 
@@ -68,36 +68,20 @@ def find(root: Path, classes: Sequence[str] | None) -> Found:
     if importlib.util.find_spec("pycocotools") is None:
         raise InputError(f"{root}: COCO's outlines need pycocotools; install it with\n"
                          "  pip install -c launch/constraints.txt -e .[coco]")  # fmt: skip
-    files = _files(root)
-    if not files:  # not recognised by its name, but called COCO
-        others = [*_json(root), *_json(root / "annotations")]
-        if len(others) != 1:
-            raise InputError(f"{root}: needs annotations/instances_*.json, or {BESIDE} beside the images")
-        files = {"": others[0]}
+    files = _files(root) or {"": _only_file(root)}
     parts: dict[str, Found] = {}
-    first: dict[int, str] = {}
-    for part, file in files.items():
-        record = _record(file)
-        categories = _categories(file, record)
-        if not first:
-            first, names = categories, list(_foreground(record, categories).values())
-            stands, notes = choose(names, classes, file)
-            known = [BACKGROUND, *names] if classes is None else list(classes)
-            # None: an unwanted category, drawn as background.
-            ids = {
-                number: known.index(stands[name]) if stands.get(name) in known else None
-                for number, name in first.items()
-            }
-        if categories != first:
+    for part, file in files.items():  # one record at a time: COCO's own takes gigabytes
+        record = read_record(file)
+        if not parts:
+            categories = record.categories
+            names, ids, notes = _classes(record, classes)
+        elif record.categories != categories:
             raise InputError(f"{file} and {next(iter(files.values()))}: different categories; make them the same")
-        parts[part] = _samples(root, part, file, record, ids)
+        parts[part] = _samples(record, _image_folder(root, part, record), ids)
     found = parts[""] if "" in parts else split_parts(parts, root)
-    found.names = tuple(known)
+    found.names = names
     found.notes += notes
     return found
-
-
-# ------------------------------------------------------------------------------------------------ files
 
 
 def _files(root: Path) -> dict[str, Path]:
@@ -110,141 +94,51 @@ def _files(root: Path) -> dict[str, Path]:
     return roboflow or ({"": root / BESIDE} if (root / BESIDE).is_file() else {})
 
 
+def _only_file(root: Path) -> Path:
+    """The JSON file of a folder that is called COCO, whatever the file's name."""
+    files = [*_json(root), *_json(root / "annotations")]
+    if len(files) != 1:
+        raise InputError(f"{root}: needs annotations/instances_*.json, or {BESIDE} beside the images")
+    return files[0]
+
+
 def _json(folder: Path, start: str = "") -> list[Path]:
     return sorted(folder.glob(f"{start}*.json")) if folder.is_dir() else []
 
 
-def _record(file: Path) -> Record:
-    try:
-        record = json.loads(read_bytes(file))
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{file}: no valid JSON ({error}); export it again") from None
-    lists = isinstance(record, dict) and [record.get(key) for key in ("images", "annotations", "categories")]
-    if not lists or not all(isinstance(one, list) and all(isinstance(entry, dict) for entry in one) for one in lists):
-        raise InputError(f"{file}: not of COCO, which has lists of images, annotations and categories")
-    return record
-
-
-def _categories(file: Path, record: Record) -> dict[int, str]:
-    """Category id -> name, by id."""
-    pairs = [(entry.get("id"), entry.get("name")) for entry in record["categories"]]
-    sound = all(type(number) is int and isinstance(name, str) and name.strip() for number, name in pairs)
-    if not sound or not len(pairs) == len(dict(pairs)) == len({name for _, name in pairs}):
-        raise InputError(f"{file}: categories {pairs[:8]}; each needs its own id and its own name")
-    if not 0 < len(pairs) < UNMAPPED:
-        raise InputError(f"{file}: {len(pairs)} categories; there may be 1 to {UNMAPPED - 1}")
-    return dict(sorted(pairs))
-
-
-def _foreground(record: Record, categories: Mapping[int, str]) -> dict[int, str]:
-    """Without the background, and without the unused heading under which Roboflow puts the others."""
-    used = {annotation.get("category_id") for annotation in record["annotations"]}
-    above = {entry.get("supercategory") for entry in record["categories"]}
-    tops = {entry["id"] for entry in record["categories"] if entry.get("supercategory") in (None, "none")}
-    return {
-        number: name
-        for number, name in categories.items()
-        if name not in BACKGROUNDS and (number in used or number not in tops or name not in above)
-    }
-
-
-def _image_folder(root: Path, part: str, file: Path, names: Sequence[object]) -> Path:
-    """The folder that the file names start from: the first of the usual ones that has the first file."""
+def _image_folder(root: Path, part: str, record: Record) -> Path:
+    """The folder that the file names start from: the first of the usual ones that has one of the first files."""
     usual = [root / part, root / "images" / part, root / part / "images", root / "images", root]
-    if file.name == BESIDE:
-        usual = [file.parent, file.parent / "images"]
-    first = next((str(name) for name in names if isinstance(name, str) and "\0" not in name), "")
-    return next((folder for folder in usual if first and (folder / _relative(first)).is_file()), usual[0])
+    if record.file.name == BESIDE:
+        usual = [record.file.parent, record.file.parent / "images"]
+    entries = [entry.get("file_name") for entry in record.images[:TRIED]]
+    names = [PureWindowsPath(name).as_posix() for name in entries if isinstance(name, str) and name]
+    # os.path answers False where pathlib raises, as for names that are too long.
+    holders = (folder for name in names for folder in usual if os.path.isfile(folder / name))
+    return next(holders, next((folder for folder in usual if folder.is_dir()), root))
 
 
-def _relative(name: str) -> str:
-    return PureWindowsPath(name).as_posix()  # Windows' rules also know /
+def _classes(record: Record, classes: Sequence[str] | None) -> tuple[tuple[str, ...], dict[int, int | None], list[str]]:
+    """The K class names, category id -> class id (None: unwanted, drawn as background), and notes."""
+    stands, notes = choose(record.foreground, classes, record.file)
+    names = (BACKGROUND, *record.foreground) if classes is None else tuple(classes)
+    ids = {
+        number: names.index(stands[name]) if stands.get(name) in names else None
+        for number, name in record.categories.items()
+    }
+    return names, ids, notes
 
 
-def _image(folder: Path, name: object, where: str) -> Path:
-    """The image file `name` in `folder`. Raises InputError where it leads out of it or is not there."""
-    if not isinstance(name, str) or not name or "\0" in name:
-        raise InputError(f"{where}: file_name is {name!r}; write the image's name there")
-    path = PureWindowsPath(name)
-    image = folder / path.as_posix()
-    try:
-        if path.anchor or ".." in path.parts or not image.resolve().is_relative_to(folder.resolve()):
-            raise InputError(f"{where}: file_name {name!r} leads out of {folder}; put the image there")
-        if not image.is_file():
-            raise InputError(f"{where}: no image {name!r} in {folder}; put it there or take its entry out")
-    except (OSError, RuntimeError, UnicodeError) as error:
-        raise InputError(f"{where}: file_name {name!r} leads nowhere ({error}); mend it") from None
-    return image
-
-
-# ------------------------------------------------------------------------------------------------ samples
-
-
-def _samples(root: Path, part: str, file: Path, record: Record, ids: Mapping[int, int | None]) -> Found:
-    found = Found()
-    folder = _image_folder(root, part, file, [image.get("file_name") for image in record["images"]])
-    sizes: dict[object, tuple[int, int]] = {}
-    paths: dict[object, Path] = {}
-    names: dict[str, Path] = {}
-    for number, entry in enumerate(record["images"], start=1):
-        where = f"{file}: image {number}"
-        try:
-            key, size = entry.get("id"), (entry.get("height"), entry.get("width"))
-            if not isinstance(key, int | str) or key in sizes:
-                raise InputError(f"{where}: id {key!r}; each image needs its own")
-            if not all(type(side) is int and side > 0 for side in size) or size[0] * size[1] > MAX_PIXELS:
-                raise InputError(f"{where}: height and width are {size}; write the image's")
-            image = _image(folder, entry.get("file_name"), where)
-            name = image.relative_to(folder).with_suffix("").as_posix()
-            if name in names:
-                raise InputError(f"{where}: {names[name].name} has the same stem as {image.name}; rename one")
-            sizes[key], paths[key], names[name] = size, image, image
-        except InputError as error:
-            found.problems.append(str(error))
-    outlines = _outlines(file, record["annotations"], sizes, ids, found, len(sizes) == len(record["images"]))
-    for (name, image), key in zip(names.items(), paths, strict=True):
-        text = json.dumps([json.loads(one) for one in sorted(outlines.get(key, []))], separators=(",", ":"))
-        found.samples.append(CocoSample(name, image, file, sizes[key], text.encode()))
-    bare = sum(key not in outlines for key in paths)
+def _samples(record: Record, folder: Path, ids: Mapping[int, int | None]) -> Found:
+    pictures, problems = read_pictures(record, folder)
+    outlines = read_outlines(record, pictures, ids)
+    found = Found(problems=problems + outlines.problems)
+    for picture in pictures:
+        instances = f"[{','.join(outlines.texts.get(picture.key, []))}]".encode()
+        found.samples.append(CocoSample(picture.name, picture.path, record.file, picture.size, instances))
+    if outlines.empty:
+        found.notes.append(f"{record.file}: {outlines.empty} outlines have fewer than three points; they are left out")
+    bare = sum(picture.key not in outlines.texts for picture in pictures)
     if bare:
-        found.notes.append(f"{file}: {bare} images have no outlines; they are background")
+        found.notes.append(f"{record.file}: {bare} images have no outlines; they are background")
     return found
-
-
-def _outlines(
-    file: Path,
-    annotations: Sequence[Record],
-    sizes: Mapping[object, tuple[int, int]],
-    ids: Mapping[int, int | None],
-    found: Found,
-    complete: bool,
-) -> dict[object, list[str]]:
-    """Image id -> [class id, outline] as JSON text of each annotation; what is wrong goes to `found`.
-
-    `complete`: every image is in `sizes`, so that an annotation of another one is wrong.
-    """
-    outlines: dict[object, list[str]] = {}
-    empty = 0
-    for place, annotation in enumerate(annotations, start=1):
-        where = f"{file}: annotation {annotation.get('id', f'number {place}')!r}"
-        key, category, crowd = (annotation.get(name) for name in ("image_id", "category_id", "iscrowd"))
-        try:
-            if type(category) is not int or category not in ids:
-                raise InputError(f"{where}: category_id {category!r} is no category; mend it")
-            if not isinstance(key, int | str) or key not in sizes:
-                if complete:
-                    raise InputError(f"{where}: image_id {key!r} is no image; mend it or take the annotation out")
-                continue
-            outline = check_outline(annotation.get("segmentation"), sizes[key], where)
-        except InputError as error:
-            found.problems.append(str(error))
-            continue
-        number = ids[category]
-        if outline is None:
-            empty += 1
-        elif not crowd or number is not None:
-            shown = IGNORE if crowd else number or 0
-            outlines.setdefault(key, []).append(json.dumps([shown, outline], separators=(",", ":"), sort_keys=True))
-    if empty:
-        found.notes.append(f"{file}: {empty} outlines have fewer than three points; they are left out")
-    return outlines

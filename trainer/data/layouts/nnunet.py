@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from trainer import InputError
-from trainer.data.files import IMAGE_SUFFIXES, list_images
+from trainer.data.files import IMAGE_SUFFIXES, list_images, read_bytes
 from trainer.data.layouts import Found, by_stem, pair
 from trainer.data.values import BACKGROUND, UNMAPPED
 
@@ -44,13 +44,16 @@ def find(root: Path, classes: Sequence[str] | None) -> Found:
 def _labels(file: Path) -> tuple[tuple[str, ...], dict[int | str, str]]:
     """The K class names and what each stored value means. Raises InputError naming the file."""
     try:
-        record = json.loads(file.read_bytes())
-        labels = record["labels"]
+        record = json.loads(read_bytes(file))
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{file}: no valid JSON ({error}); mend it") from None
+    try:
         # Version 1 writes {"1": "cat"}, version 2 {"cat": 1}.
-        pairs = [(int(key), value) if key.isdigit() else (int(value), key) for key, value in labels.items()]
-    except (OSError, ValueError, RecursionError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"{file}: labels cannot be read ({error!r}); write them as {{'background': 0, 'cat': 1}}; "
-                         "regions of several values are not possible here") from None  # fmt: skip
+        labels = record["labels"].items()
+        pairs = [(int(key), value) if key.isdigit() else (int(value), key) for key, value in labels]
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise InputError(f'{file}: its labels are not one value for each name; write {{"background": 0, "cat": 1}}. '
+                         "Regions of several values are not possible here") from None  # fmt: skip
     values = dict(sorted(pairs))
     own = [name for value, name in values.items() if value and name != "ignore"]
     usable = all(0 <= value <= 255 for value in values) and len(values) == len(pairs)
