@@ -47,9 +47,9 @@ def main(arguments: list[str] | None = None) -> int:
         return train(config, display, speaks, stop)
     except InputError as error:
         display.close()
-        if not speaks:
-            time.sleep(SILENT_SECONDS)  # the main process finds the same, says so and ends us all; or only we see it
-        print(f"train.py: {error}", file=sys.stderr)
+        # Mostly the main process finds the same, says so, and the launcher ends us; or only we see it.
+        if speaks or not stop.wait(SILENT_SECONDS):
+            print(f"train.py: {error}", file=sys.stderr)
         return EXIT_INPUT
     except KeyboardInterrupt:  # before the first step
         display.close()

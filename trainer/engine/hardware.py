@@ -24,6 +24,8 @@ def start(mixed_precision: object, threads: int, timeout_minutes: float = 10) ->
     # Its successor in torch is not yet an option of Accelerate.
     warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated", FutureWarning)
     accelerated = torch.accelerator.is_available()
+    timeout = timedelta(minutes=timeout_minutes)
+    _meet_again(accelerated, timeout)
     accelerator = Accelerator(
         # Without this, processes of torchrun on a machine without a GPU each believe they are alone.
         cpu=not accelerated,
@@ -33,13 +35,33 @@ def start(mixed_precision: object, threads: int, timeout_minutes: float = 10) ->
         kwargs_handlers=[
             # Process 0's batch norm statistics must not overwrite the others' at every step; the loop averages them.
             DistributedDataParallelKwargs(broadcast_buffers=False, gradient_as_bucket_view=True),
-            InitProcessGroupKwargs(timeout=timedelta(minutes=timeout_minutes)),
+            InitProcessGroupKwargs(timeout=timeout),
         ],
     )
     wanted = os.environ.get("WORLD_SIZE", "1")
     if wanted != str(accelerator.num_processes):
         raise InputError(f"{wanted} processes were started, but each is alone. Use: {RIGHT.format('N')}")
     return accelerator
+
+
+def _meet_again(accelerated: bool, timeout: timedelta) -> None:
+    """Have processes that the launcher started again find each other under names of their own.
+
+    Its store outlives a failure, and with it the addresses of processes that are gone, which torch would try.
+    """
+    attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+    if attempt == "0" or "WORLD_SIZE" not in os.environ:
+        return
+    address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+    own_store = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True" and os.environ["RANK"] == "0"
+    store = torch.distributed.TCPStore(address, port, is_master=own_store, timeout=timeout, multi_tenant=True)
+    torch.distributed.init_process_group(
+        "nccl" if accelerated else "gloo",
+        store=torch.distributed.PrefixStore(f"attempt_{attempt}", store),
+        rank=int(os.environ["RANK"]),
+        world_size=int(os.environ["WORLD_SIZE"]),
+        timeout=timeout,
+    )
 
 
 def _check_launch() -> None:

@@ -26,6 +26,14 @@ class StopSignals:
     def requested(self) -> bool:
         return self.first_s is not None
 
+    def wait(self, seconds: float) -> bool:
+        """Wait for a signal, for at most `seconds`; whether there was one."""
+        self.hold()
+        deadline = time.monotonic() + seconds
+        while not self.requested() and time.monotonic() < deadline:
+            time.sleep(0.1)
+        return self.requested()
+
     def hold(self) -> None:
         """From now on only note."""
         self.held = True
