@@ -239,7 +239,16 @@ def test_nnunet_labels_of_either_version(tmp_path: Path) -> None:
     assert inside.value_map == {0: "background", 1: "cat", 2: "dog", 3: "ignore", 255: "ignore"}
     (root / "imagesTs").mkdir()
     assert "imagesTs" in found(root).notes[0]
-    for labels in ({"cat": [1, 2], "dog": 2}, {"cat": 1, "dog": 1}, {"cat": 300}, {"background": 0}, ["cat"], 5, None):
+    for labels in (
+        {"cat": [1, 2], "dog": 2},
+        {"cat": 1, "dog": 1},
+        {"cat": 300},
+        {"background": 0},
+        {"cat": 1, "dog": None},
+        ["cat"],
+        5,
+        None,
+    ):
         record.write_text(json.dumps({"labels": labels}))
         with refusal(str(record)):
             found(root)

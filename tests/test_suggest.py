@@ -89,15 +89,20 @@ RGB: dict[str, list[Value]] = {
     "VOC": [(0, 0, 0), (128, 0, 0), (0, 128, 0), (128, 128, 0), (0, 0, 128)],
     "on white": [(255, 255, 255), (250, 50, 83), (51, 221, 255), (0, 0, 0)],
     "two": [(0, 0, 0), (255, 0, 0)],
+    "VOC, near": [(0, 0, 0), (128, 0, 0), (64, 0, 0), (192, 0, 0)],
 }
 
 
+FORMATS = [("PNG", False), ("PNG", True), ("JPEG 95", False), ("JPEG 75", False)]
+
+
 @pytest.mark.parametrize(
-    ("format", "smooth"), [("PNG", False), ("PNG", True), ("JPEG 95", False), ("JPEG 75", False)],
-    ids=["exact", "smooth", "JPEG 95", "JPEG 75"],
-)  # fmt: skip
-@pytest.mark.parametrize("values", RGB.values(), ids=RGB)
-def test_colours(values: list[Value], format: str, smooth: bool) -> None:
+    ("kind", "format", "smooth"),
+    # What JPEG blends out of colours so near may look like one more.
+    [(kind, *format) for kind in RGB for format in FORMATS if kind != "VOC, near" or format[0] == "PNG"],
+)
+def test_colours(kind: str, format: str, smooth: bool) -> None:
+    values = RGB[kind]
     pairs = [drawn(values, seed, smooth) for seed in range(6)]
     masks = [encoded(picture, format) for picture, _ in pairs]
     lossy = format != "PNG"
