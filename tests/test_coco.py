@@ -255,6 +255,7 @@ def test_the_folder_is_found_though_an_image_is_missing(tmp_path: Path) -> None:
         save_image(tmp_path / "images" / f"{scene.stem}.png", scene.image)
     write_json(tmp_path / "annotations" / "instances_default.json", coco_record(made))
     (tmp_path / "images" / "scene_00.png").unlink()
+    (tmp_path / "default").mkdir()  # tried earlier, and empty
     inside = found(tmp_path)
     assert [sample.name for sample in inside.samples] == ["default/scene_01", "default/scene_02"]
     assert len(inside.problems) == 1

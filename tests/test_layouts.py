@@ -239,13 +239,30 @@ def test_nnunet_labels_of_either_version(tmp_path: Path) -> None:
     assert inside.value_map == {0: "background", 1: "cat", 2: "dog", 3: "ignore", 255: "ignore"}
     (root / "imagesTs").mkdir()
     assert "imagesTs" in found(root).notes[0]
-    for labels in ({"cat": [1, 2], "dog": 2}, {"cat": 1, "dog": 1}, {"cat": 300}, {"background": 0}, ["cat"], 5, None):
+    for labels in (
+        {"cat": [1, 2], "dog": 2},
+        {"cat": 1, "dog": 1},
+        {"cat": 300},
+        {"background": 0},
+        {"cat": 1, "dog": None},
+        ["cat"],
+        5,
+        None,
+    ):
         record.write_text(json.dumps({"labels": labels}))
         with refusal(str(record)):
             found(root)
     record.write_text("{")
     with refusal(str(record)):
         found(root)
+
+
+def test_nnunet_classes_that_a_person_names(tmp_path: Path) -> None:
+    """Then the masks hold ids of those, whatever dataset.json says."""
+    root = WRITERS["nnunet"](tmp_path / "data", scenes(3, ignore=False))
+    sources = planned(root, tmp_path / "cache", classes=["kitten", "hound"])
+    assert sources.names == ("_background_", "kitten", "hound")
+    np.testing.assert_array_equal(sources.samples[0].read_mask(sources.values), scenes(3, ignore=False)[0].mask)
 
 
 def test_nnunet_of_volumes_or_several_channels(tmp_path: Path) -> None:
@@ -491,6 +508,14 @@ def test_voc_with_both_lists_leaves_the_rest_out(tmp_path: Path) -> None:
     assert inside.problems == []
     assert inside.parts == {"scene_00": "train", "scene_02": "val", "scene_03": "val"}
     assert [sample.name for sample in inside.samples] == ["scene_00", "scene_02", "scene_03"]
+
+
+def test_voc_with_a_name_in_both_lists(tmp_path: Path) -> None:
+    root = write_voc(tmp_path, scenes(4))
+    write_list(root, "train", "scene_00", "scene_01")
+    write_list(root, "val", "scene_01", "scene_02")
+    with refusal(str(root / "ImageSets" / "Segmentation"), "scene_01 in both"):
+        found(root)
 
 
 def test_voc_with_empty_lists_is_split_as_ever(tmp_path: Path) -> None:

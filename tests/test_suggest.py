@@ -89,15 +89,20 @@ RGB: dict[str, list[Value]] = {
     "VOC": [(0, 0, 0), (128, 0, 0), (0, 128, 0), (128, 128, 0), (0, 0, 128)],
     "on white": [(255, 255, 255), (250, 50, 83), (51, 221, 255), (0, 0, 0)],
     "two": [(0, 0, 0), (255, 0, 0)],
+    "VOC, near": [(0, 0, 0), (128, 0, 0), (64, 0, 0), (192, 0, 0)],
 }
 
 
+FORMATS = [("PNG", False), ("PNG", True), ("JPEG 95", False), ("JPEG 75", False)]
+
+
 @pytest.mark.parametrize(
-    ("format", "smooth"), [("PNG", False), ("PNG", True), ("JPEG 95", False), ("JPEG 75", False)],
-    ids=["exact", "smooth", "JPEG 95", "JPEG 75"],
-)  # fmt: skip
-@pytest.mark.parametrize("values", RGB.values(), ids=RGB)
-def test_colours(values: list[Value], format: str, smooth: bool) -> None:
+    ("kind", "format", "smooth"),
+    # What JPEG blends out of colours so near may look like one more.
+    [(kind, *format) for kind in RGB for format in FORMATS if kind != "VOC, near" or format[0] == "PNG"],
+)
+def test_colours(kind: str, format: str, smooth: bool) -> None:
+    values = RGB[kind]
     pairs = [drawn(values, seed, smooth) for seed in range(6)]
     masks = [encoded(picture, format) for picture, _ in pairs]
     lossy = format != "PNG"
@@ -139,6 +144,35 @@ def test_what_cannot_be_told_apart_has_no_line() -> None:
     assert suggest_values(total, None, noisy=True) is None
     assert suggest_values(np.eye(256, dtype=np.int64)[7], None, noisy=False) is None
     assert suggest_colours(Counter({5: 9}), None) is None
+
+
+EXACT: dict[str, tuple[dict[int, int], tuple[str, ...] | None, str]] = {
+    "0 is the background, however rare": ({0: 10, 50: 90}, None, "0: background, 50: class_1"),
+    "without 0 the most frequent": ({50: 10, 90: 90}, None, "50: class_1, 90: background"),
+    "255 beside others": ({0: 9, 128: 9, 255: 9}, None, "0: background, 128: class_1, 255: ignore"),
+    "255 alone": ({0: 9, 255: 9}, None, "0: background, 255: class_1"),
+    "ids stay": ({0: 9, 1: 9, 200: 9}, ("_background_", "cat", "dog"), "0: background, 1: cat, 200: dog"),
+    "more values than names": ({0: 9, 9: 9, 99: 9}, ("_background_", "cat"), "0: background, 9: cat, 99: ignore"),
+}
+
+
+@pytest.mark.parametrize(("pixels", "names", "entries"), EXACT.values(), ids=EXACT)
+def test_what_exact_values_are_called(pixels: dict[int, int], names: tuple[str, ...] | None, entries: str) -> None:
+    total = np.zeros(256, np.int64)
+    total[list(pixels)] = list(pixels.values())
+    assert suggest_values(total, names, noisy=False) == f'--data.value_map "{{{entries}}}"'
+
+
+def test_black_is_the_background_however_rare() -> None:
+    line = suggest_colours(Counter({0xFFFFFF: 90, 0xFF0000: 20, 0: 10}), None)
+    assert line == "--data.value_map \"{'#000000': background, '#ff0000': class_1, '#ffffff': class_2}\""
+
+
+def test_not_more_colours_than_there_may_be_classes() -> None:
+    steps = range(0, 252, 36)
+    colours = Counter({red << 16 | green << 8 | blue: 9 for red in steps for green in steps for blue in steps})
+    assert len(colours) > 255
+    assert len(set(option(suggest_colours(colours, None, lossy=True)).values())) == 254
 
 
 def test_ids_that_start_at_one_keep_the_order_of_the_names() -> None:

@@ -137,6 +137,12 @@ def test_a_colour_picture_without_colour_is_read_as_grey() -> None:
     ]  # what is named as a value wins
 
 
+def test_a_colour_is_no_grey() -> None:
+    """Not even where it shares a channel with one."""
+    blue = mapped({"#000000": "background", "#0000ff": "cat"})
+    assert blue.ids(np.array([[0, 255]], np.uint8)).tolist() == [[0, UNMAPPED]]
+
+
 def test_colours_without_a_map_are_counted() -> None:
     picture = np.concatenate([rgb(0xFF0000, 0xFF0000, 0x00FF00), rgb(0, 0, 0)])
     with pytest.raises(UnknownColours, match=r"data.value_map") as error:
