@@ -200,6 +200,7 @@ def begin(
         if changes:
             display.say(f"warning: the last bits of the numbers differ from now on: {'; '.join(changes)}", "yellow")
     run.status("running", step=step)
+    display.say(f"should it stop, go on with:  {run.standing['resume']}", "dim")
     return run, start
 
 

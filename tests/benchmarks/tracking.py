@@ -1,6 +1,6 @@
 """What recording a run costs the training loop: tracking off, a sqlite store, a server that answers in 200 ms, in turn.
 
-python -m tests.bench_tracking [--rounds 3] [--steps 150] [--image_size 128]
+python -m tests.benchmarks.tracking [--rounds 3] [--steps 150] [--image_size 128]
 """
 
 import argparse
