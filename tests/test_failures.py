@@ -84,6 +84,7 @@ def test_a_process_raises(data: Path, tmp_path: Path) -> None:
     assert status["reason"] in output.replace("\n", "")
 
 
+@pytest.mark.long
 def test_a_process_is_killed(data: Path, tmp_path: Path) -> None:
     program = Program(tmp_path / "program")
     process = start(program, data, "os.kill(os.getpid(), signal.SIGKILL)", *UNTRACKED, processes=3)

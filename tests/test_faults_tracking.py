@@ -121,6 +121,7 @@ def test_killed_in_the_middle_and_back_again(
             assert [place for place, text in texts.items() if secret.encode() in text] == []
 
 
+@pytest.mark.long
 def test_frozen_to_the_end(
     server: Server, data: Path, golden: dict[str, Any], tmp_path: Path, fault_trial: Any
 ) -> None:
@@ -140,6 +141,7 @@ def test_frozen_to_the_end(
         check_complete(server.store, moved)
 
 
+@pytest.mark.long
 def test_down_from_start_to_end(
     server: Server, data: Path, golden: dict[str, Any], tmp_path: Path, fault_trial: Any
 ) -> None:

@@ -38,6 +38,7 @@ from trainer import InputError
 from trainer.arguments import parse
 from trainer.engine import resume
 from trainer.engine.checkpoint import load_checkpoint
+from trainer.engine.launcher import WATCH_SECONDS
 
 FaultTrial = Callable[[int, str], AbstractContextManager[None]]
 Golden = Callable[..., tuple[object, object]]
@@ -254,6 +255,7 @@ def test_a_damaged_checkpoint_is_named_and_not_used(
     assert search(again, settings, "latest").warnings == []
 
 
+@pytest.mark.long
 def test_falling_back_ends_where_golden_ends(
     again: Program, settings: list[str], golden: Golden, fault_trial: FaultTrial
 ) -> None:
@@ -365,8 +367,16 @@ def test_no_orphan_survives_its_launcher(
 ) -> None:
     """The launcher of one process dies of SIGTERM, and would leave its child training."""
     words = launched_alone(*settings, *UNTRACKED, "--train.checkpoint_minutes", "9")
+
+    def orphan(trial: Trial) -> None:
+        (worker,) = trial.workers()
+        worker.send_signal(signal.SIGSTOP)  # or it might be done before it looks for its launcher
+        trial.process.send_signal(signal.SIGTERM)
+        time.sleep(2 * WATCH_SECONDS)
+        worker.send_signal(signal.SIGCONT)
+
     with fault_trial(6, "the launcher of one process is killed by SIGTERM"):
-        stop_and_go_on(program, words, to_the_command(signal.SIGTERM), None, golden(1))
+        stop_and_go_on(program, words, orphan, None, golden(1))
 
 
 NUMBERS = [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1]

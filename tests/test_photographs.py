@@ -37,6 +37,7 @@ def telephone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+@pytest.mark.long
 def test_masks_and_photographs_agree(telephone: Path, tmp_path: Path) -> None:
     program = Program(tmp_path / "program")
     short = [

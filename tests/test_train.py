@@ -142,6 +142,7 @@ def test_any_mlflow_tool_can_use_the_model(trained: Program, tmp_path: Path) -> 
     assert 0 < masks.mean() < 1
 
 
+@pytest.mark.long
 def test_two_processes_make_one_run_and_the_same_numbers(trained: Program, data: Path, tmp_path: Path) -> None:
     program = Program(tmp_path / "program")
     result = program.launch(
@@ -223,6 +224,7 @@ def test_a_failure_in_the_middle_is_told_truthfully(data: Path, tmp_path: Path) 
     assert "NonFiniteLoss" in status["exception"]
 
 
+@pytest.mark.long
 def test_starting_from_a_registered_model_and_stopping_early(trained: Program, data: Path) -> None:
     """The first evaluation is the other model's last; a learning rate that changes nothing never gets better."""
     version = client(trained).get_model_version_by_alias("cat-unet", "champion")
@@ -280,6 +282,7 @@ def test_bad_data_ends_with_code_2_and_the_file(case: str, tmp_path: Path) -> No
     assert program.run_folders() == []
 
 
+@pytest.mark.long
 def test_masks_of_0_and_255_end_with_the_line_that_trains(tmp_path: Path) -> None:
     root = make_voc(tmp_path / "scaled", values=(0, 255))
     program = Program(tmp_path / "program")
