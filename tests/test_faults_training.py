@@ -561,6 +561,7 @@ sys.exit(main(sys.argv[1:]))
 """
 
 
+@pytest.mark.long
 def test_one_run_in_mlflow_whatever_happened(program: Program, settings: list[str], fault_trial: FaultTrial) -> None:
     """sys.exit in training, then kill -9, then the end: one run, told truthfully, each point once."""
     store = program.folder / "mlruns" / "mlflow.db"
