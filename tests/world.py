@@ -206,8 +206,8 @@ def channels_first() -> Iterator[None]:
 
     real = make_segmenter
 
-    def contiguous(*given: Any) -> Segmenter:
-        return real(*given).to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+    def contiguous(*given: Any, **named: Any) -> Segmenter:
+        return real(*given, **named).to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
 
     with patch.object(loop, "network_logits", forward), patch.dict(globals(), make_segmenter=contiguous):
         yield
