@@ -73,7 +73,8 @@ def train(config: Config, display: Display, speaks: bool, stop: StopSignals) -> 
 
     accelerator = hardware.start(config.train.mixed_precision, config.train.threads, config.train.timeout_minutes)
     dataset = open_dataset(sources, config.data.image_size, MLRUNS / "cache", display.counting)
-    display.warnings([finding.text for finding in dataset.report.of("warning")], check_command(config.data))
+    if speaks:  # one comparison of all pictures is enough
+        display.warnings([finding.text for finding in dataset.report.of("warning")], check_command(config.data))
     display.say(
         f"{len(dataset.split.train)} pictures train, {len(dataset.split.val)} validate; "
         f"classes: {', '.join(dataset.names[1:])}; dataset {dataset.digest}"

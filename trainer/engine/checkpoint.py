@@ -1,6 +1,5 @@
 """Checkpoints: safetensors and JSON in a folder that exists whole or not at all."""
 
-import hashlib
 import json
 import os
 import shutil
@@ -16,7 +15,7 @@ from torch import Tensor
 
 from trainer import InputError
 from trainer.engine.leaving import NotWritten
-from trainer.model.segmenter import CONTRACT_FILE, WEIGHTS_FILE, Contract, load_segmenter, write_model
+from trainer.model.segmenter import CONTRACT_FILE, WEIGHTS_FILE, Contract, load_segmenter, sha256, write_model
 
 KEPT = 2
 BEST, OPTIMIZER, POSITION, MANIFEST = "best.safetensors", "optimizer.safetensors", "position.json", "manifest.json"
@@ -133,7 +132,7 @@ def _write(checkpoint: Checkpoint, folder: Path) -> None:
     facts = {"world": checkpoint.world, "config": checkpoint.config, "scaler": checkpoint.scaler}
     content = {"position": asdict(checkpoint.position), "optimizer": rest} | facts
     (folder / POSITION).write_text(json.dumps(content, indent=1))
-    manifest = {path.name: _sha256(path) for path in sorted(folder.iterdir())}
+    manifest = {path.name: sha256(path) for path in sorted(folder.iterdir())}
     (folder / MANIFEST).write_text(json.dumps(manifest, indent=1))
     for path in [*folder.iterdir(), folder]:
         _to_disk(path)
@@ -144,7 +143,7 @@ def load_checkpoint(folder: Path) -> Checkpoint:
     try:
         manifest = json.loads((folder / MANIFEST).read_text())
         for name in (CONTRACT_FILE, WEIGHTS_FILE, BEST, OPTIMIZER, POSITION):
-            if _sha256(folder / name) != manifest[name]:
+            if sha256(folder / name) != manifest[name]:
                 raise InputError(f"{folder / name}: changed since it was saved")
         content = json.loads((folder / POSITION).read_text())
         segmenter = load_segmenter(folder)
@@ -207,11 +206,6 @@ def _join_optimizer(tensors: dict[str, Tensor], rest: dict[str, Any]) -> dict[st
             value = value.contiguous(memory_format=torch.channels_last)
         state.setdefault(int(index), {})[name] = value
     return {"state": state, "param_groups": rest["param_groups"]}
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _to_disk(path: Path) -> None:

@@ -134,9 +134,11 @@ def average_buffers(accelerator: Accelerator, network: nn.Module, weight: float)
     `weight`: this process's share of the batch; the shares of all processes add up to 1. Synchronised batch norm has
     the same statistics everywhere already, and no other norm has any.
     """
+    if accelerator.num_processes == 1:
+        return
     norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
     buffers: list[Tensor] = [buffer for norm in norms for buffer in norm.buffers() if buffer.is_floating_point()]
-    if accelerator.num_processes == 1 or not buffers:
+    if not buffers:
         return
     joined = accelerator.reduce(torch.cat([buffer.flatten() for buffer in buffers]) * weight, "sum")
     for buffer, part in zip(buffers, joined.split([buffer.numel() for buffer in buffers]), strict=True):

@@ -109,7 +109,7 @@ def write_model(contract: Contract, weights: dict[str, Tensor], folder: Path) ->
     """What `save_segmenter` does, from the parts; the weights are contiguous and on the CPU."""
     folder.mkdir(parents=True, exist_ok=True)
     save_file(weights, folder / WEIGHTS_FILE)
-    content = dataclasses.asdict(contract) | {"weights_sha256": _sha256(folder / WEIGHTS_FILE)}
+    content = dataclasses.asdict(contract) | {"weights_sha256": sha256(folder / WEIGHTS_FILE)}
     (folder / CONTRACT_FILE).write_text(json.dumps(content, indent=1))
 
 
@@ -126,7 +126,7 @@ def load_segmenter(folder: Path) -> Segmenter:
     try:
         content = json.loads((folder / CONTRACT_FILE).read_text())
         digest = content.pop("weights_sha256")
-        if digest != _sha256(folder / WEIGHTS_FILE):
+        if digest != sha256(folder / WEIGHTS_FILE):
             raise InputError(f"{folder / WEIGHTS_FILE}: not the weights that were saved (SHA-256 differs)")
         contract: dict[str, Any] = {key: _tuples(value) for key, value in content.items()}
         segmenter = Segmenter(Contract(**contract))
@@ -142,6 +142,7 @@ def _tuples(value: object) -> object:
     return tuple(_tuples(item) for item in value) if isinstance(value, list) else value
 
 
-def _sha256(path: Path) -> str:
+def sha256(path: Path) -> str:
+    """64 hexadecimal digits of a file's contents."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
