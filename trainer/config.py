@@ -58,6 +58,10 @@ class DataConfig:
     """Random changes to training pictures: light = flip, small shifts and colours; strong = also larger turns and
     zooms, blur."""
 
+    copy_paste: float = 0.0
+    """Share of the training pictures, 0 to 1, that get the labelled things of another one pasted in, in each epoch
+    others. Only with data.augment."""
+
     sampling: Literal["even", "foreground"] = "even"
     """even: each training picture once an epoch. foreground: as many pictures an epoch, but those that hold a rare
     class, or anything at all where most are empty, more often than the others."""
@@ -77,6 +81,7 @@ class DataConfig:
         folds = round(1 / self.val_fraction) if self.val_fraction else 1
         _require(0 <= self.fold < folds, "data.fold", self.fold, f"0 to {folds - 1} for this data.val_fraction")
         _require(8 <= self.image_size <= 8192, "data.image_size", self.image_size, "8 to 8192 pixels")
+        _require(0 <= self.copy_paste <= 1, "data.copy_paste", self.copy_paste, "a share from 0 to 1")
         _require(self.workers >= 0, "data.workers", self.workers, "0 or more")
         _require(self.generated_images >= 2, "data.generated_images", self.generated_images, "2 or more")
         for key in self.value_map or ():
@@ -165,6 +170,17 @@ class TrainConfig:
     epochs: int = 100
     """Times that every training picture is seen."""
 
+    minutes: float = 0.0
+    """Minutes that training may take: as many steps as fit, by the time that a few take on this machine, and at most
+    train.epochs. The learning rate falls to 0 within them. 0: train.epochs alone decide."""
+
+    progressive: bool = False
+    """Show smaller squares in the first half of the steps, which then cost less than half."""
+
+    ema: float = 0.0
+    """Decay of the moving average of the weights, 0 to 1: the average is what is evaluated and kept. 0: none, the
+    weights themselves."""
+
     batch_size: int = 8
     """Pictures per optimizer step, over all processes and accumulation together."""
 
@@ -182,8 +198,9 @@ class TrainConfig:
     """torch.compile: minutes of compiling, then faster steps. auto: on a GPU, and where the run is long enough to win
     the time back."""
 
-    eval_every: int = 1
-    """Epochs between evaluations; the untrained network and the last epoch are always evaluated."""
+    eval_every: int | Literal["auto"] = "auto"
+    """Epochs between evaluations; the untrained network and the last step are always evaluated. auto: 1, or where an
+    epoch has fewer than 50 steps, as many as come near to that."""
 
     patience: int = 0
     """Evaluations without a better val/miou after which training stops; 0 never."""
@@ -204,8 +221,12 @@ class TrainConfig:
             object.__setattr__(self, "mixed_precision", "no")
         if isinstance(self.compile, bool):
             object.__setattr__(self, "compile", "on" if self.compile else "off")
-        for key in ("epochs", "batch_size", "eval_every"):
+        for key in ("epochs", "batch_size"):
             _require(getattr(self, key) >= 1, f"train.{key}", getattr(self, key), "1 or more")
+        if self.eval_every != "auto":
+            _require(self.eval_every >= 1, "train.eval_every", self.eval_every, "1 or more, or auto")
+        _require(self.minutes >= 0, "train.minutes", self.minutes, "0 or more")
+        _require(0 <= self.ema < 1, "train.ema", self.ema, "0 or more and less than 1, such as 0.99")
         if self.micro_batch_size != "auto":
             _require(self.micro_batch_size >= 1, "train.micro_batch_size", self.micro_batch_size, "1 or more, or auto")
         _require(self.timeout_minutes > 0, "train.timeout_minutes", self.timeout_minutes, "more than 0 minutes")

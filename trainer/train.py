@@ -96,7 +96,7 @@ def train(config: Config, display: Display, speaks: bool, stop: StopSignals) -> 
     # ---------------------------------------------------------------- a new run, or one that goes on
     from trainer.engine.evaluate import ValidationSet
     from trainer.engine.loop import Loop, told_by_main
-    from trainer.engine.reporter import Reporter
+    from trainer.engine.reporter import Reporter, training_pictures
     from trainer.engine.watcher import IdleWatcher
 
     validation = ValidationSet(dataset.samples(dataset.split.val), dataset.split.val, dataset.squares, sources.values)
@@ -116,9 +116,13 @@ def train(config: Config, display: Display, speaks: bool, stop: StopSignals) -> 
     try:
         rows = dataset.split.train
         loop = Loop(config, accelerator, segmenter, dataset.squares, rows, validation, stop.requested, world)
-        display.say(f"{loop.micro_batch_size} pictures at once on each process, {config.train.batch_size} in a step")
+        display.say(
+            f"{loop.stepper.micro_batch_size} pictures at once on each process, {config.train.batch_size} in a step"
+        )
         if run:
-            run.params({"hardware.micro_batch_size": loop.micro_batch_size})
+            run.params({"hardware.micro_batch_size": loop.stepper.micro_batch_size})
+            if not run.has_picture("augmented", 0):
+                run.picture("augmented", training_pictures(loop.batches, config), 0)
         if start.checkpoint:
             loop.restore(start.checkpoint)
         memory = functools.partial(hardware.memory_gib, accelerator)
@@ -171,7 +175,6 @@ def begin(
 ) -> "tuple[Run | None, Start]":
     """The run that is new or goes on, with its folder locked; and what the other processes must know of it."""
     from trainer.engine import resume
-    from trainer.engine.reporter import training_pictures
     from trainer.tracking import opening
 
     data, name = dataset.content(), config.tracking.run_name
@@ -191,8 +194,6 @@ def begin(
     run.standing["launcher"] = launcher.identity()
     facts = machine | {"data.class_names": ", ".join(dataset.names[1:])}
     opening.introduce(run, config, facts, dataset.title, data)
-    if not run.has_picture("augmented", 0):
-        run.picture("augmented", training_pictures(dataset.squares, dataset.split.train, config), 0)
     step = start.checkpoint.position.step if start.checkpoint else 0
     if start.folder is not None:
         display.say(f"run {folder.name} goes on after step {step}", "bold")
@@ -220,10 +221,10 @@ def fit(loop: "Loop", watcher: Any, run: "Run | None", display: Display, dataset
             details |= {"process": error.processes, "samples": samples}
         return end(run, display, "FAILED", "failed", 1, loop, reason=f"{type(error).__name__}: {error}", **details)
     display.close()
-    if loop.position.step < loop.total_steps:
+    if loop.position.step < loop.position.total_steps:
         train = loop.config.train
         display.say(
-            f"stopped early, after epoch {loop.position.step // loop.sampler.steps_per_epoch} of {train.epochs}: "
+            f"stopped early, after epoch {loop.position.step // loop.batches.steps_per_epoch} of {train.epochs}: "
             f"no better val/miou in {train.patience} evaluations (train.patience)"
         )
     return 0
@@ -284,7 +285,7 @@ def end(
     if run is None:
         return code
     if loop is not None:
-        details = {"step": loop.position.step, "epoch": loop.position.step / loop.sampler.steps_per_epoch} | details
+        details = {"step": loop.position.step, "epoch": loop.position.step / loop.batches.steps_per_epoch} | details
     try:
         run.end(status)
         run.status(state, exit_code=code, **details)

@@ -31,6 +31,9 @@ class Strength:
     blur: float  # probability of a soft picture
 
 
+LENT = Strength(turn=20, zoom=1.6, stretch=1.2, shift=0.3, light=0, colour=1, hue=0, grey=0, blur=0)
+"""How a thing moves on its way into another picture; its colours change with that picture's."""
+
 STRENGTHS = {
     "light": Strength(turn=5, zoom=1.15, stretch=1.05, shift=0.05, light=0.1, colour=1.2, hue=0.05, grey=0.0, blur=0.0),
     "strong": Strength(turn=20, zoom=1.5, stretch=1.2, shift=0.15, light=0.2, colour=1.6, hue=0.2, grey=0.1, blur=0.15),
@@ -49,9 +52,9 @@ class Draw:
     blur: float  # sigma in pixels; 0 for none
 
 
-def draw(strength: Strength, seed: int, epoch: int, sample: int) -> Draw:
-    """The random numbers of one sample in one epoch."""
-    random = np.random.default_rng([seed, epoch, sample, 7])
+def draw(strength: Strength, seed: int, epoch: int, sample: int, purpose: int = 7) -> Draw:
+    """The random numbers of one sample in one epoch, others for each purpose."""
+    random = np.random.default_rng([seed, epoch, sample, purpose])
 
     def factor(limit: float) -> float:
         return math.exp(random.uniform(-1, 1) * math.log(limit))
@@ -73,25 +76,63 @@ def draw(strength: Strength, seed: int, epoch: int, sample: int) -> Draw:
     )
 
 
-def augment(
-    images: Tensor, masks: Tensor, preset: str, seed: int, epoch: int, samples: Sequence[int] | np.ndarray
-) -> tuple[Tensor, Tensor]:
-    """Change a batch: images uint8 [B, 3, S, S] -> float32 RGB levels [B, 3, S, S]; masks stay uint8 [B, S, S].
+def lenders(share: float, seed: int, epoch: int, samples: np.ndarray, candidates: np.ndarray) -> np.ndarray:
+    """For each sample, int64 [B], the one of `candidates` whose things are pasted into it, or -1 for most.
 
-    `preset` off, light or strong; `samples` the B numbers that stand for the pictures. Image and mask move together;
-    what comes in from outside the picture is black and ignored.
+    `share`: probability that there is one.
     """
+    chosen = np.full(len(samples), -1)
+    for place, sample in enumerate(samples):
+        random = np.random.default_rng([seed, epoch, int(sample), 11])
+        if random.random() < share:
+            chosen[place] = random.choice(candidates)
+    return chosen
+
+
+def augment(
+    images: Tensor,
+    masks: Tensor,
+    preset: str,
+    seed: int,
+    epoch: int,
+    samples: Sequence[int] | np.ndarray,
+    side: int | None = None,
+    lent: tuple[Tensor, Tensor] | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Change a batch: images uint8 [B, 3, S, S] -> float32 RGB levels [B, 3, T, T]; masks stay uint8, [B, T, T].
+
+    `preset` off, light or strong; `samples` the B numbers that stand for the pictures; `side` T, by default S. Image
+    and mask move together; what comes in from outside the picture is black and ignored. `lent`: images and masks of B
+    other pictures, of which everything but background is pasted over these (Ghiasi 2021, Simple copy-paste); not for
+    `off`.
+    """
+    side = side or masks.shape[1]
     if preset == "off" or len(samples) == 0:
-        return images.float(), masks
+        return _shrink(images, masks, side)
     draws = [draw(STRENGTHS[preset], seed, epoch, int(sample)) for sample in samples]
-    images, masks = _move(images, masks, draws)
+    images, masks = _move(images, masks, draws, side)
+    if lent is not None:
+        others = [draw(LENT, seed, epoch, int(sample), purpose=13) for sample in samples]
+        other_images, other_masks = _move(*lent, others, side)
+        there = (other_masks > 0) & (other_masks != IGNORE)
+        images = torch.where(there[:, None], other_images, images)
+        masks = torch.where(there, other_masks, masks)
     return _recolour(images, draws) * 255, masks
 
 
-def _move(images: Tensor, masks: Tensor, draws: list[Draw]) -> tuple[Tensor, Tensor]:
-    """Flip, turn, zoom and shift; images as float32 in [0, 1]."""
+def _shrink(images: Tensor, masks: Tensor, side: int) -> tuple[Tensor, Tensor]:
+    images = images.float()
+    if side == masks.shape[1]:
+        return images, masks
+    images = torch.nn.functional.interpolate(images, size=(side, side), mode="bilinear", antialias=True)
+    masks = torch.nn.functional.interpolate(masks[:, None], size=(side, side), mode="nearest-exact")[:, 0]
+    return images, masks
+
+
+def _move(images: Tensor, masks: Tensor, draws: list[Draw], side: int) -> tuple[Tensor, Tensor]:
+    """Flip, turn, zoom and shift to side x side pixels; images as float32 in [0, 1]."""
     affine = torch.tensor(np.stack([one.affine for one in draws]), dtype=torch.float32, device=images.device)
-    grid = torch.nn.functional.affine_grid(affine, [len(draws), 1, *masks.shape[1:]], align_corners=False)
+    grid = torch.nn.functional.affine_grid(affine, [len(draws), 1, side, side], align_corners=False)
     sample = torch.nn.functional.grid_sample
     moved = sample(images.float() / 255, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
     # Outside is 0 for grid_sample, and 0 is background: sampling 255 - mask makes outside 255.

@@ -19,6 +19,8 @@ from trainer.model.segmenter import CONTRACT_FILE, WEIGHTS_FILE, Contract, load_
 
 KEPT = 2
 BEST, OPTIMIZER, POSITION, MANIFEST = "best.safetensors", "optimizer.safetensors", "position.json", "manifest.json"
+UNAVERAGED = "unaveraged.safetensors"
+"""The weights that training goes on with, where those of the model are their average."""
 
 
 @dataclass
@@ -27,6 +29,9 @@ class Position:
 
     step: int = 0
     """Optimizer steps done."""
+
+    total_steps: int = 0
+    """Steps of the whole run; 0 before that is settled."""
 
     best_miou: float | None = None
     best_step: int | None = None
@@ -50,6 +55,9 @@ class Checkpoint:
     optimizer: dict[str, Any]
     best: dict[str, Tensor]
     position: Position
+    averaged: dict[str, Tensor] = field(default_factory=dict)
+    """The moving average of the weights; empty where none is kept."""
+
     world: dict[str, str] = field(default_factory=dict)
     """What the last bits of the numbers depend on: hardware, processes, threads, versions."""
 
@@ -125,7 +133,9 @@ def _hidden(path: Path) -> Path:
 
 def _write(checkpoint: Checkpoint, folder: Path) -> None:
     """All files of a checkpoint, forced to the disk."""
-    write_model(checkpoint.contract, checkpoint.weights, folder)
+    write_model(checkpoint.contract, checkpoint.averaged or checkpoint.weights, folder)
+    if checkpoint.averaged:
+        save_file(checkpoint.weights, folder / UNAVERAGED)
     tensors, rest = _split_optimizer(checkpoint.optimizer)
     save_file(tensors, folder / OPTIMIZER)
     save_file(checkpoint.best, folder / BEST)
@@ -142,14 +152,16 @@ def load_checkpoint(folder: Path) -> Checkpoint:
     """Read a checkpoint. Raises InputError naming the file that is missing or changed."""
     try:
         manifest = json.loads((folder / MANIFEST).read_text())
-        for name in (CONTRACT_FILE, WEIGHTS_FILE, BEST, OPTIMIZER, POSITION):
+        for name in {CONTRACT_FILE, WEIGHTS_FILE, BEST, OPTIMIZER, POSITION, *manifest}:
             if sha256(folder / name) != manifest[name]:
                 raise InputError(f"{folder / name}: changed since it was saved")
         content = json.loads((folder / POSITION).read_text())
         segmenter = load_segmenter(folder)
+        averaged = UNAVERAGED in manifest
         return Checkpoint(
             contract=segmenter.contract,
-            weights=segmenter.state_dict(),
+            weights=load_file(folder / UNAVERAGED) if averaged else segmenter.state_dict(),
+            averaged=segmenter.state_dict() if averaged else {},
             optimizer=_join_optimizer(load_file(folder / OPTIMIZER), content["optimizer"]),
             best=load_file(folder / BEST),
             position=Position(**content["position"]),

@@ -1,16 +1,16 @@
 """What the main process does with the events of training: display, run, pictures, checkpoints."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import numpy as np
 import torch
 
 from trainer.config import Config
-from trainer.data.augment import augment
-from trainer.data.cache import Squares, shrink_image
+from trainer.data.cache import shrink_image
 from trainer.drawing.display import Display
 from trainer.drawing.figures import contact_sheet, shrink_to_panel, watch_picture
+from trainer.engine.batches import Batches, augmented
 from trainer.engine.checkpoint import Checkpoint, CheckpointFolder, Position
 from trainer.engine.evaluate import Evaluation, ValidationSet, network_logits
 from trainer.engine.leaving import NotWritten
@@ -38,7 +38,7 @@ class Reporter:
         self.watched = sorted(
             {int(place) for place in np.linspace(0, len(validation.samples) - 1, config.tracking.watch)}
         )
-        self.steps_per_epoch, self.total_steps = loop.sampler.steps_per_epoch, loop.total_steps
+        self.steps_per_epoch, self.minutes = loop.batches.steps_per_epoch, config.train.minutes
         self.memory_gib = memory_gib
         resumed_from = loop.saved.step if loop.saved else None
         self.checkpoints = CheckpointFolder(
@@ -48,9 +48,15 @@ class Reporter:
         self.disk_error: NotWritten | None = None
         self.absent: list[str] = []
 
+    def on_plan(self, position: Position) -> None:
+        if self.minutes:
+            epochs = position.total_steps / self.steps_per_epoch
+            self.display.say(f"{position.total_steps} steps, {epochs:.1f} epochs, fit into {self.minutes:g} minutes")
+        with self._disk():
+            self.run.params({"train.steps": position.total_steps})
+        self.display.start_training(position.total_steps, position.step)
+
     def on_step(self, step: int, values: dict[str, float]) -> None:
-        if self.display.progress is None:
-            self.display.start_training(self.total_steps, step - 1)
         self.display.step(step, values, self.memory_gib)
         with self._disk():
             self.run.metrics(values, step)
@@ -116,16 +122,16 @@ class Reporter:
             self.disk_error = self.disk_error or NotWritten(self.run.folder, error)
 
 
-def training_pictures(squares: Squares, rows: Sequence[int], config: Config) -> np.ndarray:
-    """What the network sees, with its masks, uint8 RGB: a row for each of a few pictures, plain and in four epochs.
-
-    `rows` of `squares` train.
-    """
-    chosen = sorted({rows[int(place)] for place in np.linspace(0, len(rows) - 1, 5)})
-    images, masks = squares.read(chosen)
-    columns = [(images.float(), masks)]
+def training_pictures(batches: Batches, config: Config) -> np.ndarray:
+    """What the network sees, with its masks, uint8 RGB: a row for each of a few pictures, plain and in four epochs."""
+    rows = batches.train_rows
+    chosen = np.unique(rows[np.linspace(0, len(rows) - 1, 5).astype(int)])
+    plain = batches.micro_batch(chosen, 0).pictures
+    columns = [(plain.images.float(), plain.masks)]
     if config.data.augment != "off":
-        columns += [augment(images, masks, config.data.augment, config.train.seed, epoch, chosen) for epoch in range(4)]
+        columns += [
+            augmented(batches.micro_batch(chosen, epoch), config, epoch, config.data.image_size) for epoch in range(4)
+        ]
     return contact_sheet(
         [
             [

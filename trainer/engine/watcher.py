@@ -11,6 +11,10 @@ from trainer.model.segmenter import Segmenter
 class Watcher(Protocol):
     """Who is told what happens. The main process has a real one, the others idle ones."""
 
+    def on_plan(self, position: Position) -> None:
+        """The number of steps is settled; `position` is where training starts, or goes on."""
+        ...
+
     def on_step(self, step: int, values: dict[str, float]) -> None: ...
 
     def on_evaluation(self, position: Position, values: dict[str, float], evaluation: Evaluation) -> None: ...
@@ -36,6 +40,9 @@ class Watcher(Protocol):
 
 class IdleWatcher:
     """For the processes that compute while another one speaks."""
+
+    def on_plan(self, position: Position) -> None:
+        """Nothing to say."""
 
     def on_step(self, step: int, values: dict[str, float]) -> None:
         """Nothing to say."""

@@ -1,0 +1,164 @@
+"""How good masks get, and how soon: recipes against the tutorial's, k-fold on your own pictures.
+
+python -m tests.benchmarks.quality --data.root DIR [--recipe "NAME: --key value ..." ...] [--folds 0,1,2,3,4] [--seeds 0]
+    [--image_size 128] [--tutorial EPOCHS]
+
+Every recipe is training through the real command, tracking off, on each fold with each seed. The tutorial's (UNet-32,
+Adam 1e-4, batch 16, Dice over the batch, no augmentation, float32) is a plain loop over tensors in memory; it is scored
+as ours is, after every second epoch. The table shows the mean over folds and seeds of val/miou, the last one and the
+best of the run, their spread over folds, minutes of the whole training loop, and after how long the mean curve passes
+the best mean that the tutorial's has.
+"""
+
+import argparse
+import json
+import shlex
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from tests.program import Program
+from trainer.config import Config, DataConfig, LossConfig
+from trainer.data.cache import open_dataset
+from trainer.data.dataset import plan
+from trainer.engine.evaluate import ValidationSet, evaluate
+from trainer.model.build import make_segmenter
+from trainer.model.loss import dice_loss
+
+
+@dataclass
+class Curve:
+    """val/miou of one training by the seconds since its first step began."""
+
+    seconds: list[float] = field(default_factory=list)
+    scores: list[float] = field(default_factory=list)
+
+    def at(self, second: float) -> float:
+        """The last score by then; 0 before the first."""
+        return next((score for at, score in zip(self.seconds[::-1], self.scores[::-1], strict=True) if at <= second), 0)
+
+
+def main() -> None:
+    options = arguments()
+    curves: dict[str, list[Curve]] = {}
+    with tempfile.TemporaryDirectory() as scratch:
+        program = Program(Path(scratch) / "program")
+        for fold in options.folds:
+            if options.tutorial:
+                curves.setdefault("the tutorial's", []).append(tutorial(options, fold, Path(scratch)))
+                tell("the tutorial's", fold, 0, curves["the tutorial's"][-1])
+            for name, keys in options.recipes.items():
+                for seed in options.seeds:
+                    curves.setdefault(name, []).append(recipe(program, options, keys, fold, seed))
+                    tell(name, fold, seed, curves[name][-1])
+    show(curves, next(iter(curves)))
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data.root", dest="root", required=True)
+    parser.add_argument("--recipe", action="append", default=[], help='"NAME: --key value ..."; may be repeated')
+    parser.add_argument("--folds", default="0,1,2,3,4")
+    parser.add_argument("--seeds", default="0")
+    parser.add_argument("--image_size", type=int, default=128)
+    parser.add_argument("--tutorial", type=int, default=40, help="epochs of the tutorial's loop; 0 leaves it out")
+    options = parser.parse_args()
+    options.recipes = {name.strip(): keys for name, _, keys in (text.partition(":") for text in options.recipe)}
+    options.folds, options.seeds = ([int(number) for number in text.split(",")] for text in (options.folds, options.seeds))
+    return options
+
+
+def recipe(program: Program, options: argparse.Namespace, keys: str, fold: int, seed: int) -> Curve:
+    """Train through the real command, and read its curve from the journal."""
+    before = set(program.run_folders())
+    command = [sys.executable, "trainer/train.py", "--data.root", options.root, "--data.image_size", f"{options.image_size}"]
+    command += ["--data.fold", f"{fold}", "--train.seed", f"{seed}", "--tracking.enabled", "false"]
+    command += ["--tracking.watch", "0", *shlex.split(keys)]
+    result = subprocess.run(command, cwd=program.folder, env=program.environment(), capture_output=True, text=True)
+    assert result.returncode == 0, result.stdout + result.stderr
+    (folder,) = set(program.run_folders()) - before
+    curve, began = Curve(), None
+    for line in (folder / "journal.jsonl").open():
+        record = json.loads(line)
+        metrics = record.get("metrics", {})
+        if "val/loss" in metrics:
+            began = began or record["time"]  # the untrained network's evaluation ends where training begins
+            curve.seconds.append((record["time"] - began) / 1000)
+            curve.scores.append(metrics.get("val/miou", 0.0))
+    return curve
+
+
+def tutorial(options: argparse.Namespace, fold: int, scratch: Path) -> Curve:
+    """The tutorial's recipe on the same fold, its evaluations not counted in the time."""
+    roots = options.root.strip("[]").split(",")
+    data = DataConfig(root=roots, fold=fold, image_size=options.image_size)
+    sources = plan(data, scratch / "cache", lambda _what, _total: lambda: None)
+    dataset = open_dataset(sources, options.image_size, scratch / "cache", lambda _what, _total: lambda: None)
+    config = Config(data=data)
+    segmenter = make_segmenter(config, dataset.names, dataset.shares(), dataset.digest, "")
+    network = segmenter.network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+    rows = dataset.split.val
+    validation = ValidationSet(dataset.samples(rows), rows, dataset.squares, sources.values)
+    images, masks = dataset.squares.read(dataset.split.train)
+    images, truth = segmenter.normalise(images).contiguous(), (masks == 1).float()[:, None]
+    optimizer = torch.optim.Adam(network.parameters(), lr=1e-4)
+    order, curve, spent = np.random.default_rng(0), Curve(), 0.0
+    for epoch in range(1, options.tutorial + 1):
+        began = time.perf_counter()
+        network.train()
+        for batch in np.array_split(order.permutation(len(images)), -(-len(images) // 16)):
+            optimizer.zero_grad()
+            found, true = network(images[batch]).sigmoid(), truth[batch]
+            dice_loss((found * true).sum(), found.sum(), true.sum(), 1.0).backward()
+            optimizer.step()
+        spent += time.perf_counter() - began
+        if epoch % 2 == 0:
+            result = evaluate(segmenter, validation, LossConfig())
+            curve.seconds.append(spent)
+            curve.scores.append(result.scores.miou or 0.0)
+    return curve
+
+
+def tell(name: str, fold: int, seed: int, curve: Curve) -> None:
+    last, best, seconds = curve.scores[-1], max(curve.scores), curve.seconds[-1]
+    print(f"{name:24} fold {fold} seed {seed}  last {last:.4f}  best {best:.4f}  {seconds:6.1f} s", flush=True)
+
+
+def mean_curve(curves: list[Curve]) -> list[tuple[float, float]]:
+    """Seconds and mean score, at every moment at which one of the curves has a point."""
+    moments = sorted({second for curve in curves for second in curve.seconds})
+    return [(moment, statistics.mean(curve.at(moment) for curve in curves)) for moment in moments]
+
+
+def show(curves: dict[str, list[Curve]], first: str) -> None:
+    goal = max(score for _, score in mean_curve(curves[first]))
+    table = Table(title=f"val/miou; goal: {goal:.4f}, the best mean of {first!r}", title_justify="left")
+    for column in ("recipe", "n", "last", "spread", "best", "minutes", "goal after", "in the time of the first"):
+        table.add_column(column, justify="left" if column == "recipe" else "right")
+    reached = {name: next((at for at, score in mean_curve(each) if score >= goal), None) for name, each in curves.items()}
+    base = reached[first]
+    for name, each in curves.items():
+        last = [curve.scores[-1] for curve in each]
+        best = [max(curve.scores) for curve in each]
+        minutes = statistics.mean(curve.seconds[-1] for curve in each) / 60
+        at = reached[name]
+        table.add_row(
+            name, f"{len(each)}", f"{statistics.mean(last):.4f}", f"{max(last) - min(last):.3f}",
+            f"{statistics.mean(best):.4f}", f"{minutes:.2f}", "never" if at is None else f"{at:.0f} s",
+            "-" if at is None or not base else f"{at / base:.2f}",
+        )  # fmt: skip
+    Console(width=140).print(table)
+    print(f"{torch.backends.cpu.get_cpu_capability()}, {torch.get_num_threads()} threads, torch {torch.__version__}")
+
+
+if __name__ == "__main__":
+    main()
