@@ -20,7 +20,7 @@ from trainer.engine.checkpoint import load_checkpoint
 TINY = [
     *("--model.width", "8", "--model.depth", "2", "--data.image_size", "32", "--train.batch_size", "4"),
     *("--train.epochs", "5", "--train.threads", "1", "--train.mixed_precision", "no", "--optim.lr", "0.01"),
-    *("--train.checkpoint_minutes", "0", "--tracking.watch", "1"),
+    *("--train.checkpoint_minutes", "0", "--tracking.watch", "1", "--train.eval_every", "1"),
 ]
 UNTRACKED = ["--tracking.enabled", "false"]
 LAUNCHER = [sys.executable, "-m", "accelerate.commands.launch", "--config_file"]

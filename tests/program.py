@@ -17,7 +17,10 @@ import numpy as np
 from PIL import Image
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-TINY = ["--model.width", "8", "--data.image_size", "32", "--train.batch_size", "4", "--data.workers", "1"]
+TINY = [
+    *("--model.width", "8", "--data.image_size", "32", "--train.batch_size", "4", "--data.workers", "1"),
+    *("--train.eval_every", "1"),
+]
 
 
 @dataclass

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from tests.conftest import box_mask, smooth_picture
 from trainer import IGNORE
-from trainer.data.augment import STRENGTHS, _move, augment, draw
+from trainer.data.augment import STRENGTHS, _move, augment, draw, lenders
 
 PRESETS = ["light", "strong"]
 SIZE = 48
@@ -99,7 +99,7 @@ def test_image_and_mask_move_together(preset: str) -> None:
     masks = batch(samples, classes=2)[1]
     images = (masks * 255)[:, None].repeat(1, 3, 1, 1)
     draws = [draw(STRENGTHS[preset], 0, 0, sample) for sample in samples]
-    moved_images, moved_masks = _move(images, masks, draws)
+    moved_images, moved_masks = _move(images, masks, draws, SIZE)
     assert not torch.equal(moved_masks, masks)
     inside = moved_masks != IGNORE
     level = moved_images[:, 0]
@@ -115,7 +115,7 @@ def test_movement_equals_pillow(preset: str) -> None:
     samples = list(range(8))
     masks = batch(samples)[1]
     draws = [draw(STRENGTHS[preset], 0, 0, sample) for sample in samples]
-    _, moved = _move(batch(samples)[0], masks, draws)
+    _, moved = _move(batch(samples)[0], masks, draws, SIZE)
     to_unit = np.array([[2 / SIZE, 0, -1], [0, 2 / SIZE, -1], [0, 0, 1]])
     for mask, result, one in zip(masks.numpy(), moved.numpy(), draws, strict=True):
         pixels = np.linalg.inv(to_unit) @ np.vstack([one.affine, [0, 0, 1]]) @ to_unit
@@ -131,7 +131,7 @@ def test_what_comes_from_outside_is_ignored() -> None:
     assert set(moved.unique().tolist()) == {0, IGNORE}
     white = torch.full_like(images, 255)
     draws = [draw(STRENGTHS["strong"], 0, 0, sample) for sample in range(20)]
-    level, outside = _move(white, masks, draws)
+    level, outside = _move(white, masks, draws, SIZE)
     assert (level[:, 0][outside == IGNORE] <= 0.5).all()
     assert (level[:, 0][outside == 0] >= 0.25 - 1e-4).all()  # a quarter in the corners of the picture
 
@@ -170,3 +170,49 @@ def test_grey_pictures_have_no_colour() -> None:
     grey = [sample for sample in range(80) if draw(STRENGTHS["strong"], 0, 0, sample).saturation == 0][:2]
     images, _ = augmented(grey)
     assert (images.amax(dim=1) - images.amin(dim=1)).max() < 1
+
+
+@pytest.mark.parametrize("preset", ["off", *PRESETS])
+def test_smaller_squares_show_the_same(preset: str) -> None:
+    """Half the side: every pixel is near the mean of the four that it stands for."""
+    samples = [0, 1, 2]
+    images, masks = augment(*batch(samples), preset, 0, 0, samples)
+    small_images, small_masks = augment(*batch(samples), preset, 0, 0, samples, SIZE // 2)
+    assert small_images.shape == (3, 3, SIZE // 2, SIZE // 2)
+    assert small_masks.shape == (3, SIZE // 2, SIZE // 2)
+    assert small_masks.dtype == torch.uint8
+    halved = torch.nn.functional.avg_pool2d(images, 2)
+    inside = (torch.nn.functional.avg_pool2d((masks == 255).float()[:, None], 2) == 0).expand_as(halved)
+    # Contrast is about the mean of all pixels, which those from outside move a little.
+    assert (small_images - halved)[inside].abs().mean() < 4
+    assert (small_masks == masks[:, ::2, ::2]).float().mean() > 0.9
+
+
+def test_pasting_puts_things_over_and_leaves_the_rest(monkeypatch: pytest.MonkeyPatch) -> None:
+    samples = list(range(6))
+    images, masks = (torch.full([6, *shape], 60, dtype=torch.uint8) for shape in ((3, SIZE, SIZE), (SIZE, SIZE)))
+    masks[:] = 1
+    lent_images, lent_masks = torch.full_like(images, 200), torch.zeros_like(masks)
+    lent_masks[:, 10:30, 10:30] = 2
+    lent_masks[:, 10:30, 30:34] = 255
+    lent_masks[5] = 0
+    monkeypatch.setattr("trainer.data.augment._recolour", lambda pictures, _draws: pictures)
+    before, plain = augment(images, masks, "strong", 0, 0, samples)
+    after, pasted = augment(images, masks, "strong", 0, 0, samples, None, (lent_images, lent_masks))
+    there = pasted == 2
+    assert there[:5].flatten(1).any(dim=1).sum() >= 4  # one may have been moved out of its picture
+    assert not there[5].any()
+    assert torch.equal(pasted[~there], plain[~there])  # neither the other's background nor what it ignores
+    assert torch.equal(after.permute(0, 2, 3, 1)[~there], before.permute(0, 2, 3, 1)[~there])
+    assert (after.permute(0, 2, 3, 1)[there] > 100).float().mean() > 0.9  # its edges fade into what lies outside
+
+
+def test_lenders_are_drawn_for_each_sample_and_epoch_alone() -> None:
+    candidates = np.array([3, 50, 700])
+    whole = lenders(0.4, 0, 2, np.arange(2000), candidates)
+    assert set(whole.tolist()) == {-1, 3, 50, 700}
+    assert (whole >= 0).mean() == pytest.approx(0.4, abs=0.04)
+    assert np.array_equal(lenders(0.4, 0, 2, np.array([1999, 7]), candidates), whole[[1999, 7]])
+    assert not np.array_equal(lenders(0.4, 0, 3, np.arange(2000), candidates), whole)
+    assert not np.array_equal(lenders(0.4, 1, 2, np.arange(2000), candidates), whole)
+    assert (lenders(0.0, 0, 2, np.arange(100), candidates) == -1).all()

@@ -24,7 +24,7 @@ from trainer.engine.checkpoint import (
 )
 from trainer.engine.evaluate import network_logits
 from trainer.engine.leaving import NotWritten
-from trainer.model.segmenter import Segmenter
+from trainer.model.segmenter import Segmenter, load_segmenter
 
 Maker = Callable[..., Segmenter]
 FILES = [
@@ -33,6 +33,7 @@ FILES = [
     "optimizer.safetensors",
     "position.json",
     "segmenter.json",
+    "unaveraged.safetensors",
     "weights.safetensors",
 ]
 
@@ -64,11 +65,12 @@ def snapshot(segmenter: Segmenter, optimizer: torch.optim.Optimizer, position: P
     weights, state = copied(segmenter.state_dict()), copied_optimizer(optimizer.state_dict())
     best = {name: value + 1 for name, value in weights.items()}
     world, config = {"processes": "2"}, {"optim.lr": 0.1 + 0.2}
-    return Checkpoint(segmenter.contract, weights, state, best, position, world, config, {"scale": 2.0**16})
+    averaged = {name: value - 1 for name, value in weights.items()}
+    return Checkpoint(segmenter.contract, weights, state, best, position, world, config, {"scale": 2.0**16}, averaged)
 
 
 def save(folder: Path, segmenter: Segmenter, optimizer: torch.optim.Optimizer, step: int = 3) -> Path:
-    return CheckpointFolder(folder).save(snapshot(segmenter, optimizer, Position(step, 0.1 + 0.2, 2, 1, 12.5, 0.5, 2)))
+    return CheckpointFolder(folder).save(snapshot(segmenter, optimizer, Position(step, 0.1 + 0.2, 2, 1, 12.5, 0.5, 2, 40)))
 
 
 def same(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
@@ -93,8 +95,10 @@ def test_everything_comes_back(tmp_path: Path, make_segmenter: Maker) -> None:
     found = load_checkpoint(folder)
     assert found.contract == segmenter.contract
     assert same(found.weights, segmenter.state_dict())
+    assert same(found.averaged, {name: value - 1 for name, value in segmenter.state_dict().items()})
+    assert same(load_segmenter(folder).state_dict(), found.averaged)  # what was evaluated is what predicts
     assert same(found.best, {name: value + 1 for name, value in segmenter.state_dict().items()})
-    assert found.position == Position(3, 0.1 + 0.2, 2, 1, 12.5, 0.5, 2)
+    assert found.position == Position(3, 0.1 + 0.2, 2, 1, 12.5, 0.5, 2, 40)
     assert (found.world, found.config, found.scaler) == (
         {"processes": "2"},
         {"optim.lr": 0.1 + 0.2},

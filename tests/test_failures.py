@@ -20,9 +20,9 @@ SHORT = ["--train.threads", "1", "--train.epochs", "500", "--model.norm", "group
 UNTRACKED = ["--tracking.enabled", "false"]
 WRAPPED = """
 import os, signal, sys, time
-import trainer.engine.loop as loop
+import trainer.engine.step as step
 from trainer.train import main
-real = loop.Loop._clip_gradient
+real = step.Stepper.clip_gradient
 steps = []
 def wrapped(self):
     steps.append(1)
@@ -30,7 +30,7 @@ def wrapped(self):
         open("fault", "w").close()
         {fault}
     return real(self)
-loop.Loop._clip_gradient = wrapped
+step.Stepper.clip_gradient = wrapped
 sys.exit(main(sys.argv[1:]))
 """
 

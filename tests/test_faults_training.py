@@ -406,14 +406,14 @@ def test_every_signal_to_every_process(
 
 SLOW = """
 import sys, time
-import trainer.engine.loop as loop
+import trainer.engine.step as step
 from trainer.train import main
-real = loop.image_losses
+real = step.image_losses
 def slow(*arguments):
     print("in a step", flush=True)
     time.sleep(60)
     return real(*arguments)
-loop.image_losses = slow
+step.image_losses = slow
 sys.exit(main(sys.argv[1:]))
 """
 
@@ -515,13 +515,15 @@ def test_a_restarted_run_goes_on_by_itself(
 
 NAN = """
 import os, sys
-import trainer.engine.loop as loop
+import trainer.engine.step as step
 from trainer.train import main
-real = loop.Loop._objective
+real = step.Stepper._objective
+calls = []
 def broken(self, *arguments):
-    bad = os.environ.get("RANK") == "1" and self.position.step == 5
+    calls.append(1)
+    bad = os.environ.get("RANK") == "1" and len(calls) == 6
     return tuple(part * float("nan") if bad else part for part in real(self, *arguments))
-loop.Loop._objective = broken
+step.Stepper._objective = broken
 sys.exit(main(sys.argv[1:]))
 """
 

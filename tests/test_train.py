@@ -201,14 +201,14 @@ def test_a_failure_in_the_middle_is_told_truthfully(data: Path, tmp_path: Path) 
         textwrap.dedent(
             """
             import sys
-            import trainer.engine.loop as loop
+            import trainer.engine.step as step
             from trainer.train import main
             calls = []
-            real = loop.image_losses
+            real = step.image_losses
             def broken(*arguments):
                 calls.append(1)
                 return real(*arguments) * (float("nan") if len(calls) == 3 else 1.0)
-            loop.image_losses = broken
+            step.image_losses = broken
             sys.exit(main(sys.argv[1:]))
             """
         )

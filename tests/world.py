@@ -24,7 +24,7 @@ from trainer.config import Config
 from trainer.data import sampler
 from trainer.data.cache import Dataset, open_dataset
 from trainer.data.dataset import plan
-from trainer.engine import evaluate, hardware, loop, memory, schedule
+from trainer.engine import batches, evaluate, hardware, loop, memory, schedule, step
 from trainer.engine.watcher import IdleWatcher
 from trainer.model import loss
 from trainer.model.build import make_segmenter
@@ -49,7 +49,7 @@ class Recorder(IdleWatcher):
     def on_evaluation(self, position: Any, values: dict[str, float], evaluation: evaluate.Evaluation) -> None:
         self.validation.append(numbers(evaluation))
 
-    def batches(self, real: Iterator[loop.StepBatch]) -> Iterator[loop.StepBatch]:
+    def batches(self, real: Iterator[batches.StepBatch]) -> Iterator[batches.StepBatch]:
         for batch in real:
             self.rows.append([int(row) for micro in batch.micro for row in micro.samples[micro.weights.numpy() > 0]])
             yield batch
@@ -83,8 +83,8 @@ def run_case(config: Config, accelerator: Accelerator, dataset: Dataset, out: Pa
     rows = dataset.split.train
     world = hardware.world(accelerator)
     trained = loop.Loop(config, accelerator, segmenter, dataset.squares, rows, validation, stop, world)
-    real = trained._batches
-    trained._batches = lambda: recorder.batches(real())  # type: ignore[method-assign]
+    real = trained.batches.ahead
+    trained.batches.ahead = lambda *given: recorder.batches(real(*given))  # type: ignore[method-assign]
     began = time.perf_counter()
     with contextlib.suppress(loop.Interrupted):
         trained.fit(recorder)
@@ -96,7 +96,7 @@ def run_case(config: Config, accelerator: Accelerator, dataset: Dataset, out: Pa
         "validation_of_size": sizes,
         "sizes": [weight.numel() for weight in segmenter.network.parameters()],
         "device": accelerator.device.type,
-        "micro_batch_size": trained.micro_batch_size,
+        "micro_batch_size": trained.stepper.micro_batch_size,
         "buffers": buffers.tolist(),
         "first_mean": getattr(segmenter.network.first[1], "running_mean", torch.zeros(0)).tolist(),
         "best": sum(float(value.double().sum()) for value in trained.best.values()),
@@ -111,21 +111,21 @@ def run_case(config: Config, accelerator: Accelerator, dataset: Dataset, out: Pa
 
 
 def everyone_takes_the_first_share() -> Any:
-    return patch.object(loop, "share", lambda batch, _process, processes: sampler.share(batch, 0, processes))
+    return patch.object(batches, "share", lambda batch, _process, processes: sampler.share(batch, 0, processes))
 
 
 def average_of_averages() -> Any:
-    real = loop.Loop._objective
+    real = step.Stepper._objective
 
-    def broken(self: loop.Loop, terms: Any, weights: torch.Tensor, _samples: int, total: Any) -> Any:
+    def broken(self: step.Stepper, terms: Any, weights: torch.Tensor, _samples: int, total: Any) -> Any:
         return real(self, terms, weights, len(weights) * self.accelerator.num_processes, total)
 
-    return patch.object(loop.Loop, "_objective", broken)
+    return patch.object(step.Stepper, "_objective", broken)
 
 
 def each_its_own_ratio() -> Any:
     return patch.object(
-        loop, "batch_dice_part", lambda sums, _total, smooth: loss.batch_dice_part(sums, sums.detach(), smooth)
+        step, "batch_dice_part", lambda sums, _total, smooth: loss.batch_dice_part(sums, sums.detach(), smooth)
     )
 
 
@@ -137,13 +137,13 @@ def schedule_steps_once_per_process() -> Any:
 
 
 def gradients_are_not_exchanged() -> Any:
-    real = loop.Loop._backward
+    real = step.Stepper.backward
 
-    def broken(self: loop.Loop, batch: Any) -> Any:
+    def broken(self: step.Stepper, batch: Any) -> Any:
         with self.accelerator.no_sync(self.view):
             return real(self, batch)
 
-    return patch.object(loop.Loop, "_backward", broken)
+    return patch.object(step.Stepper, "backward", broken)
 
 
 def accumulation_divides() -> Any:
@@ -151,8 +151,8 @@ def accumulation_divides() -> Any:
 
 
 def augmentation_by_place() -> Any:
-    real = loop.augment
-    return patch.object(loop, "augment", lambda *given: real(*given[:-1], range(len(given[-1]))))
+    real = batches.augment
+    return patch.object(batches, "augment", lambda *given: real(*given[:5], range(len(given[5])), *given[6:]))
 
 
 def validation_by_everyone() -> Any:
@@ -184,17 +184,17 @@ def is_last() -> bool:
 
 
 def empty_handed_stay_away() -> Any:
-    real = loop.Loop._read
+    real = batches.Batches.read
 
-    def broken(self: loop.Loop, step: int) -> loop.StepBatch:
-        batch = real(self, step)
+    def broken(self: batches.Batches, step: int, side: int) -> batches.StepBatch:
+        batch = real(self, step, side)
         return batch if batch.own else dataclasses.replace(batch, micro=[])
 
-    return patch.object(loop.Loop, "_read", broken)
+    return patch.object(batches.Batches, "read", broken)
 
 
 def statistics_stay_apart() -> Any:
-    return patch.object(loop, "average_buffers", lambda *_given: None)
+    return patch.object(step, "average_buffers", lambda *_given: None)
 
 
 @contextlib.contextmanager
@@ -209,7 +209,7 @@ def channels_first() -> Iterator[None]:
     def contiguous(*given: Any, **named: Any) -> Segmenter:
         return real(*given, **named).to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
 
-    with patch.object(loop, "network_logits", forward), patch.dict(globals(), make_segmenter=contiguous):
+    with patch.object(step, "network_logits", forward), patch.dict(globals(), make_segmenter=contiguous):
         yield
 
 

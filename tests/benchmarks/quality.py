@@ -1,7 +1,7 @@
 """How good masks get, and how soon: recipes against the tutorial's, k-fold on your own pictures.
 
-python -m tests.benchmarks.quality --data.root DIR [--recipe "NAME: --key value ..." ...] [--folds 0,1,2,3,4] [--seeds 0]
-    [--image_size 128] [--tutorial EPOCHS]
+python -m tests.benchmarks.quality --data.root DIR [--recipe "NAME: --key value ..." ...]
+    [--folds 0,1,2,3,4] [--seeds 0] [--image_size 128] [--tutorial EPOCHS]
 
 Every recipe is training through the real command, tracking off, on each fold with each seed. The tutorial's (UNet-32,
 Adam 1e-4, batch 16, Dice over the batch, no augmentation, float32) is a plain loop over tensors in memory; it is scored
@@ -73,14 +73,23 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--tutorial", type=int, default=40, help="epochs of the tutorial's loop; 0 leaves it out")
     options = parser.parse_args()
     options.recipes = {name.strip(): keys for name, _, keys in (text.partition(":") for text in options.recipe)}
-    options.folds, options.seeds = ([int(number) for number in text.split(",")] for text in (options.folds, options.seeds))
+    options.folds, options.seeds = (
+        [int(number) for number in text.split(",")] for text in (options.folds, options.seeds)
+    )
     return options
 
 
 def recipe(program: Program, options: argparse.Namespace, keys: str, fold: int, seed: int) -> Curve:
     """Train through the real command, and read its curve from the journal."""
     before = set(program.run_folders())
-    command = [sys.executable, "trainer/train.py", "--data.root", options.root, "--data.image_size", f"{options.image_size}"]
+    command = [
+        sys.executable,
+        "trainer/train.py",
+        "--data.root",
+        options.root,
+        "--data.image_size",
+        f"{options.image_size}",
+    ]
     command += ["--data.fold", f"{fold}", "--train.seed", f"{seed}", "--tracking.enabled", "false"]
     command += ["--tracking.watch", "0", *shlex.split(keys)]
     result = subprocess.run(command, cwd=program.folder, env=program.environment(), capture_output=True, text=True)
@@ -144,7 +153,9 @@ def show(curves: dict[str, list[Curve]], first: str) -> None:
     table = Table(title=f"val/miou; goal: {goal:.4f}, the best mean of {first!r}", title_justify="left")
     for column in ("recipe", "n", "last", "spread", "best", "minutes", "goal after", "in the time of the first"):
         table.add_column(column, justify="left" if column == "recipe" else "right")
-    reached = {name: next((at for at, score in mean_curve(each) if score >= goal), None) for name, each in curves.items()}
+    reached = {
+        name: next((at for at, score in mean_curve(each) if score >= goal), None) for name, each in curves.items()
+    }
     base = reached[first]
     for name, each in curves.items():
         last = [curve.scores[-1] for curve in each]

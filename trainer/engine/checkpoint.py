@@ -30,9 +30,6 @@ class Position:
     step: int = 0
     """Optimizer steps done."""
 
-    total_steps: int = 0
-    """Steps of the whole run; 0 before that is settled."""
-
     best_miou: float | None = None
     best_step: int | None = None
     evaluations_without_better: int = 0
@@ -45,6 +42,9 @@ class Position:
     evaluated_step: int | None = None
     """The last step whose weights were evaluated."""
 
+    total_steps: int = 0
+    """Steps of the whole run; 0 before that is settled."""
+
 
 @dataclass
 class Checkpoint:
@@ -55,9 +55,6 @@ class Checkpoint:
     optimizer: dict[str, Any]
     best: dict[str, Tensor]
     position: Position
-    averaged: dict[str, Tensor] = field(default_factory=dict)
-    """The moving average of the weights; empty where none is kept."""
-
     world: dict[str, str] = field(default_factory=dict)
     """What the last bits of the numbers depend on: hardware, processes, threads, versions."""
 
@@ -66,6 +63,9 @@ class Checkpoint:
 
     scaler: dict[str, float] | None = None
     """Of fp16: the factor that losses are scaled by, and its history."""
+
+    averaged: dict[str, Tensor] = field(default_factory=dict)
+    """The moving average of the weights; empty where none is kept."""
 
 
 class CheckpointFolder:
