@@ -70,7 +70,9 @@ def snapshot(segmenter: Segmenter, optimizer: torch.optim.Optimizer, position: P
 
 
 def save(folder: Path, segmenter: Segmenter, optimizer: torch.optim.Optimizer, step: int = 3) -> Path:
-    return CheckpointFolder(folder).save(snapshot(segmenter, optimizer, Position(step, 0.1 + 0.2, 2, 1, 12.5, 0.5, 2, 40)))
+    return CheckpointFolder(folder).save(
+        snapshot(segmenter, optimizer, Position(step, 0.1 + 0.2, 2, 1, 12.5, 0.5, 2, 40))
+    )
 
 
 def same(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:

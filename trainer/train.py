@@ -116,11 +116,11 @@ def train(config: Config, display: Display, speaks: bool, stop: StopSignals) -> 
     try:
         rows = dataset.split.train
         loop = Loop(config, accelerator, segmenter, dataset.squares, rows, validation, stop.requested, world)
-        display.say(
-            f"{loop.stepper.micro_batch_size} pictures at once on each process, {config.train.batch_size} in a step"
-        )
+        at_once = loop.stepper.micro_batch_size
+        display.say(f"{at_once} pictures at once on each process, {config.train.batch_size} in a step")
+        display.say(loop.stepper.why_compiled)
         if run:
-            run.params({"hardware.micro_batch_size": loop.stepper.micro_batch_size})
+            run.params({"hardware.micro_batch_size": at_once, "hardware.compiled": loop.stepper.compiled})
             if not run.has_picture("augmented", 0):
                 run.picture("augmented", training_pictures(loop.batches, config), 0)
         if start.checkpoint:

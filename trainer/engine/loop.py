@@ -73,7 +73,8 @@ class Loop:
         classes = len(segmenter.contract.class_names)
         process, processes = accelerator.process_index, accelerator.num_processes
         self.batches = Batches(config, squares, train_rows, classes, process, processes)
-        self.stepper = Stepper(config, accelerator, segmenter, len(train_rows), self._planned_steps())
+        self.sides = [self.batches.side(step, 2) for step in (0, 1)]
+        self.stepper = Stepper(config, accelerator, segmenter, len(train_rows), self.sides)
         self.batches.micro_batch_size = self.stepper.micro_batch_size
         self.batches.padded = self.stepper.compiled  # a batch of another size would be compiled anew
         self.batches.pinned = accelerator.device.type == "cuda"
@@ -120,8 +121,7 @@ class Loop:
 
     def _steps_in(self, minutes: float) -> int:
         """Steps that fit into `minutes`, by the time that a few take here, the same on all processes. A collective."""
-        sides = [self.batches.side(step, 2) for step in (0, 1)]
-        small_s, full_s = (self.stepper.measure(self.batches.read(0, side)) for side in sides)
+        small_s, full_s = (self.stepper.measure(self.batches.read(0, side)) for side in self.sides)
         evaluations_s = self.evaluation_s / self._steps_between_evaluations()
         left_s = 60 * minutes - (time.perf_counter() - self.began_s) - self.evaluation_s
         return smallest(self.accelerator, steps_that_fit(left_s, small_s, full_s, evaluations_s))

@@ -2,9 +2,9 @@
 
 import functools
 import math
-import shutil
 import statistics
 import time
+from collections.abc import Sequence
 from contextlib import nullcontext
 from copy import deepcopy
 from typing import Any
@@ -14,7 +14,7 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from trainer.config import Config
-from trainer.engine import memory
+from trainer.engine import compiling, memory
 from trainer.engine.batches import MicroBatch, StepBatch, augmented
 from trainer.engine.checkpoint import Checkpoint, copied, copied_optimizer
 from trainer.engine.evaluate import class_weights, network_logits
@@ -41,9 +41,9 @@ class Stepper:
     """The network in training, its optimizer, and the moving average of its weights."""
 
     def __init__(
-        self, config: Config, accelerator: Accelerator, segmenter: Segmenter, samples: int, steps: int
+        self, config: Config, accelerator: Accelerator, segmenter: Segmenter, samples: int, sides: Sequence[int]
     ) -> None:
-        """`samples` train; `steps` are expected, as far as is known. A collective."""
+        """`samples` train, as squares of these `sides` in pixels, for equal parts of the steps. A collective."""
         self.config, self.accelerator = config, accelerator
         self.segmenter = segmenter.to(accelerator.device)
         self.averaged = deepcopy(segmenter).eval().requires_grad_(False) if config.train.ema else None
@@ -53,7 +53,7 @@ class Stepper:
         self.micro_batch_size = self._fitting_micro_batch(view, samples)
         if accelerator.device.type == "cuda" and accelerator.num_processes > 1:
             view = nn.SyncBatchNorm.convert_sync_batchnorm(view)
-        self.compiled = self._compile_pays(steps)
+        self.compiled, self.why_compiled = self._compile(samples, sides)
         if self.compiled:
             view.compile(dynamic=False)
         decayed = [weight for weight in segmenter.network.parameters() if weight.ndim > 1]
@@ -85,11 +85,15 @@ class Stepper:
             raise memory.advise(config, 1, "before the first step")
         return found
 
-    def _compile_pays(self, steps: int) -> bool:
-        if self.config.train.compile != "auto":
-            return self.config.train.compile == "on"
-        # On a CPU the first compiled step takes minutes, on a GPU some ten seconds. Both need a compiler.
-        return self.accelerator.device.type == "cuda" and steps >= 500 and shutil.which("gcc") is not None
+    def _compile(self, samples: int, sides: Sequence[int]) -> tuple[bool, str]:
+        """Whether to compile, and why, for people."""
+        train, accelerator = self.config.train, self.accelerator
+        if train.compile != "auto":
+            return train.compile == "on", f"train.compile {train.compile}"
+        flop = sum(compiling.training_flop(self.segmenter.network, side) for side in sides) / len(sides)
+        flop *= samples * train.epochs / accelerator.num_processes
+        kind = accelerator.device.type, accelerator.mixed_precision
+        return compiling.decide(*kind, flop, len(set(sides)), train.minutes)
 
     # ---------------------------------------------------------------- one step
 

@@ -1,0 +1,63 @@
+"""Whether compiling the network pays, decided from what a run will compute, so that every start decides alike."""
+
+import os
+import shutil
+from copy import deepcopy
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+
+@dataclass(frozen=True)
+class Expectation:
+    """What is known of a kind of hardware; python -m tests.benchmarks.throughput prints it anew."""
+
+    flop_per_s: float
+    """Of training without compiling."""
+
+    saves: float
+    """Share of the training time that compiling saves."""
+
+    compile_s: float
+    """Seconds until a network for squares of one size is compiled."""
+
+
+EXPECTED = {
+    ("cpu", "no"): Expectation(0.10e12, saves=0.10, compile_s=150),
+    ("cpu", "bf16"): Expectation(0.30e12, saves=0.20, compile_s=150),
+    ("cuda", "no"): Expectation(20e12, saves=0.15, compile_s=60),
+    ("cuda", "bf16"): Expectation(100e12, saves=0.30, compile_s=60),
+    ("cuda", "fp16"): Expectation(100e12, saves=0.30, compile_s=60),
+}
+
+
+def training_flop(network: nn.Module, side: int) -> int:
+    """Floating point operations of the forward and backward pass of one picture of side x side pixels."""
+    copy = deepcopy(network).to("meta")
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        copy(torch.empty(1, 3, side, side, device="meta"))
+    return 3 * int(counter.get_total_flops())  # the backward pass is two products where the forward pass is one
+
+
+def has_compiler() -> bool:
+    return shutil.which(os.environ.get("CXX", "g++")) is not None
+
+
+def decide(device: str, precision: str, flop: float, sizes: int, minutes: float) -> tuple[bool, str]:
+    """Whether to compile for a training of `flop` operations on each process, and why, for people.
+
+    `sizes`: how many sizes of squares there are to compile for; `minutes`: that training may take, 0 for no limit.
+    """
+    expected = EXPECTED.get((device, precision))
+    if expected is None:
+        return False, f"not compiled: nothing is known of {precision} on {device}"
+    if not has_compiler():
+        return False, "not compiled: there is no C++ compiler (g++)"
+    training_s = flop / expected.flop_per_s
+    training_s = min(training_s, 60 * minutes) if minutes else training_s
+    saved_s, spent_s = expected.saves * training_s, expected.compile_s * sizes
+    pays = saved_s > 1.5 * spent_s  # an estimate: it must win clearly
+    figures = f"some {training_s / 60:.0f} minutes of training, of which it saves {saved_s / 60:.0f} and takes"
+    return pays, f"{'compiled' if pays else 'not compiled'}: {figures} {spent_s / 60:.0f} (train.compile)"
