@@ -410,7 +410,7 @@ import trainer.engine.step as step
 from trainer.train import main
 real = step.image_losses
 def slow(*arguments):
-    print("in a step", flush=True)
+    print("a step of a minute", flush=True)
     time.sleep(60)
     return real(*arguments)
 step.image_losses = slow
@@ -471,7 +471,7 @@ def test_the_second_signal_stops_at_once(program: Program, settings: list[str], 
     words = command(1, *settings, *UNTRACKED, script=wrapped(program, SLOW))
     with fault_trial(6, "a second signal in a step of a minute"), Trial(program, *words) as trial:
         assert trial.process.stdout is not None
-        while "in a step" not in trial.process.stdout.readline():
+        while "a step of a minute" not in trial.process.stdout.readline():
             assert trial.process.poll() is None
         trial.process.send_signal(signal.SIGTERM)
         time.sleep(3)

@@ -15,7 +15,10 @@ from tests.program import Program
 from trainer.data.files import write_jpeg
 
 QUICK = ["--train.epochs", "1", "--train.threads", "1", "--tracking.enabled", "false"]
-LONGER = ["--train.epochs", "40", "--train.eval_every", "40", "--optim.lr", "0.01", "--data.augment", "off"]
+LONGER = [
+    *("--train.epochs", "40", "--train.eval_every", "40", "--optim.lr", "0.01", "--data.augment", "off"),
+    *("--train.mixed_precision", "no"),
+]
 
 
 @pytest.fixture(scope="module")

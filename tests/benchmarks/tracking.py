@@ -1,5 +1,8 @@
 """What recording a run costs the training loop: tracking off, a sqlite store, a server that answers in 200 ms, in turn.
 
+Apart from that: what comes after the last step, which is writing the model, registering it and comparing it with the
+champion.
+
 python -m tests.benchmarks.tracking [--rounds 3] [--steps 150] [--image_size 128]
 """
 
@@ -16,8 +19,8 @@ from tests.proxy import Proxy
 # Outside the program: adds up the CPU time of the sender's thread, which is what it can take from the others.
 MEASURED = """
 import sys, time
+from trainer import train
 from trainer.tracking import sender
-from trainer.train import main
 seconds = [0.0]
 send = sender.Sender._send
 def timed(self):
@@ -33,7 +36,13 @@ def fitted(*arguments):
     finally:
         print("SENDER", seconds[0])
 loop.Loop.fit = fitted
-sys.exit(main(sys.argv[1:]))
+finish = train.finish
+def finished(*arguments):
+    began = time.perf_counter()
+    finish(*arguments)
+    print("FINISH", time.perf_counter() - began)
+train.finish = finished
+sys.exit(train.main(sys.argv[1:]))
 """
 
 
@@ -51,6 +60,7 @@ def main() -> None:
         kinds = {"off": None, "sqlite": "", "server in 200 ms": slow.uri}
         walls: dict[str, list[float]] = {kind: [] for kind in kinds}
         cpu: dict[str, list[float]] = {kind: [] for kind in kinds}
+        ends: dict[str, list[float]] = {kind: [] for kind in kinds}
         try:
             for number in range(options.rounds):
                 for kind, uri in kinds.items():
@@ -63,10 +73,11 @@ def main() -> None:
                     result = program.run(sys.executable, "-c", MEASURED, *arguments, timeout_s=900, **environment)
                     assert result.returncode == 0, result.stderr
                     walls[kind].append(loop_seconds(program.run_folders()[0]))
-                    line = next(line for line in result.stdout.splitlines() if line.startswith("SENDER"))
-                    cpu[kind].append(float(line.split()[1]))
+                    cpu[kind].append(figure(result.stdout, "SENDER"))
+                    ends[kind].append(figure(result.stdout, "FINISH"))
                     print(
-                        f"{number} {kind:16} loop {walls[kind][-1]:7.2f} s   sender CPU {cpu[kind][-1]:.3f} s",
+                        f"{number} {kind:16} loop {walls[kind][-1]:7.2f} s   sender CPU {cpu[kind][-1]:.3f} s   "
+                        f"model, registration, promotion {ends[kind][-1]:.2f} s",
                         flush=True,
                     )
         finally:
@@ -77,13 +88,19 @@ def main() -> None:
     for kind in kinds:
         wall = statistics.median(walls[kind])
         share = statistics.median(used / wall for used, wall in zip(cpu[kind], walls[kind], strict=True))
-        print(f"{kind:16} wall / off {wall / base:.3f}   sender's CPU / wall {share:.2%}")
+        end = statistics.median(ends[kind])
+        print(f"{kind:16} wall / off {wall / base:.3f}   sender's CPU / wall {share:.2%}   afterwards {end:.2f} s")
 
 
 def loop_seconds(folder: Path) -> float:
     """From the first step's end to the last one's, by the journal."""
     times = [record["time"] for record in map(json.loads, (folder / "journal.jsonl").open()) if is_step(record)]
     return (times[-1] - times[0]) / 1000
+
+
+def figure(output: str, name: str) -> float:
+    line = next(line for line in output.splitlines() if line.startswith(name))
+    return float(line.split()[1])
 
 
 def is_step(record: dict[str, object]) -> bool:
