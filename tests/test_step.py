@@ -17,6 +17,7 @@ from trainer.engine.checkpoint import Position
 from trainer.engine.evaluate import Evaluation, ValidationSet
 from trainer.engine.leaving import NonFiniteLoss
 from trainer.engine.loop import Loop
+from trainer.engine.recipe import settle
 from trainer.engine.watcher import IdleWatcher
 from trainer.model.build import make_segmenter
 
@@ -55,6 +56,7 @@ def make_loop(tmp_path: Path, make_voc: Callable[..., Path]) -> Maker:
         settings = ["--data.root", str(root), "--train.mixed_precision", "no", "--data.workers", "0"]
         config = parse([*settings, *SMALL, *arguments])
         dataset = open_dataset(plan(config.data, tmp_path, count_nothing), 32, tmp_path, count_nothing)
+        config, _ = settle(config, dataset)
         accelerator = hardware.start("no", 1)
         segmenter = make_segmenter(config, dataset.names, dataset.shares(), dataset.digest, "")
         rows = dataset.split.val

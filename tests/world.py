@@ -25,6 +25,7 @@ from trainer.data import sampler
 from trainer.data.cache import Dataset, open_dataset
 from trainer.data.dataset import plan
 from trainer.engine import batches, evaluate, hardware, loop, memory, schedule, step
+from trainer.engine.recipe import settle
 from trainer.engine.watcher import IdleWatcher
 from trainer.model import loss
 from trainer.model.build import make_segmenter
@@ -243,6 +244,7 @@ def main() -> None:
         dataset = open_dataset(
             plan(config.data, out / "cache", count_nothing), config.data.image_size, out / "cache", count_nothing
         )
+        config, _ = settle(config, dataset)
         with FAULTS[case["fault"]]() if case["fault"] else contextlib.nullcontext():
             try:
                 run_case(config, accelerator, dataset, out / name, case["stop_after"] * accelerator.process_index)

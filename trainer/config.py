@@ -167,8 +167,8 @@ class OptimConfig:
 
 @dataclass(frozen=True)
 class TrainConfig:
-    epochs: int = 100
-    """Times that every training picture is seen."""
+    epochs: int | Literal["auto"] = "auto"
+    """Times that every training picture is seen. auto: as many as make 4000 steps, but 30 at least and 300 at most."""
 
     minutes: float = 0.0
     """Minutes that training may take: as many steps as fit, by the time that a few take on this machine, and at most
@@ -221,14 +221,12 @@ class TrainConfig:
             object.__setattr__(self, "mixed_precision", "no")
         if isinstance(self.compile, bool):
             object.__setattr__(self, "compile", "on" if self.compile else "off")
-        for key in ("epochs", "batch_size"):
-            _require(getattr(self, key) >= 1, f"train.{key}", getattr(self, key), "1 or more")
-        if self.eval_every != "auto":
-            _require(self.eval_every >= 1, "train.eval_every", self.eval_every, "1 or more, or auto")
+        for key in ("epochs", "batch_size", "eval_every", "micro_batch_size"):
+            value = getattr(self, key)
+            alternative = "" if key == "batch_size" else ", or auto"
+            _require(value == "auto" or value >= 1, f"train.{key}", value, f"1 or more{alternative}")
         _require(self.minutes >= 0, "train.minutes", self.minutes, "0 or more")
         _require(0 <= self.ema < 1, "train.ema", self.ema, "0 or more and less than 1, such as 0.99")
-        if self.micro_batch_size != "auto":
-            _require(self.micro_batch_size >= 1, "train.micro_batch_size", self.micro_batch_size, "1 or more, or auto")
         _require(self.timeout_minutes > 0, "train.timeout_minutes", self.timeout_minutes, "more than 0 minutes")
         for key in ("patience", "threads", "seed", "checkpoint_minutes"):
             _require(getattr(self, key) >= 0, f"train.{key}", getattr(self, key), "0 or more")

@@ -3,7 +3,6 @@
 accelerate launch trainer/train.py --config configs/cats.yaml --data.root DIR [--key value ...]
 """
 
-import dataclasses
 import functools
 import os
 import shlex
@@ -69,7 +68,7 @@ def train(config: Config, display: Display, speaks: bool, stop: StopSignals) -> 
     from trainer.data.cache import open_dataset
     from trainer.data.check import check_command
     from trainer.engine import hardware, together
-    from trainer.model.loss import settled
+    from trainer.engine.recipe import settle
 
     accelerator = hardware.start(config.train.mixed_precision, config.train.threads, config.train.timeout_minutes)
     dataset = open_dataset(sources, config.data.image_size, MLRUNS / "cache", display.counting)
@@ -84,7 +83,9 @@ def train(config: Config, display: Display, speaks: bool, stop: StopSignals) -> 
     together.require_same(accelerator, settings, dataset.digest, len(dataset.split.train))
 
     # ---------------------------------------------------------------- model
-    config = dataclasses.replace(config, loss=settled(config.loss, dataset.pixels().tolist()))
+    config, decisions = settle(config, dataset)
+    for line in decisions:
+        display.say(line)
     from trainer.model.build import make_segmenter
     from trainer.tracking.run import git
 

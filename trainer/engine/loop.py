@@ -117,7 +117,9 @@ class Loop:
         self.watcher.on_plan(self.position)
 
     def _planned_steps(self) -> int:
-        return self.config.train.epochs * self.batches.steps_per_epoch
+        epochs = self.config.train.epochs
+        assert epochs != "auto"  # settled once the data are known
+        return epochs * self.batches.steps_per_epoch
 
     def _steps_in(self, minutes: float) -> int:
         """Steps that fit into `minutes`, by the time that a few take here, the same on all processes. A collective."""

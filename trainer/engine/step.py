@@ -91,6 +91,7 @@ class Stepper:
         if train.compile != "auto":
             return train.compile == "on", f"train.compile {train.compile}"
         flop = sum(compiling.training_flop(self.segmenter.network, side) for side in sides) / len(sides)
+        assert train.epochs != "auto"  # settled once the data are known
         flop *= samples * train.epochs / accelerator.num_processes
         kind = accelerator.device.type, accelerator.mixed_precision
         return compiling.decide(*kind, flop, len(set(sides)), train.minutes)
