@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 
 from tests.benchmarks.baselines import Task, bare, matrix_product, usual
-from tests.benchmarks.measuring import command, in_turn, machine, markdown, measured, seconds, train
+from tests.benchmarks.measuring import SHORT, command, in_turn, machine, markdown, measured, seconds, train
 from tests.program import Program
 
 TARGET = 1.5
@@ -55,10 +55,10 @@ def measure(task: Task, steps: int, rounds: int, scratch: Path) -> None:
     environment = {"TORCHINDUCTOR_CACHE_DIR": str(scratch / "compiled")}
     if task.device == "cpu":
         environment["CUDA_VISIBLE_DEVICES"] = ""
-    arguments = [*command(task, steps), "--train.compile", "on", "--tracking.enabled", "false"]
-    real = measured(train(program, arguments, environment))
+    settings = ["--train.compile", "on", "--tracking.enabled", "false"]
+    real = measured(train(program, [*command(task, steps), *settings], environment))
     out = scratch / "device.json"
-    train(program, arguments, environment, inside=("device", out))
+    train(program, [*command(task, SHORT), *settings], environment, inside=("device", out))
     after = in_turn(loops, task.device, rounds, dict.fromkeys(loops, chunk))
 
     inside = json.loads(out.read_text())
@@ -80,6 +80,7 @@ def measure(task: Task, steps: int, rounds: int, scratch: Path) -> None:
         "real command / usual loop": f"{real_rate / rates['usual loop']:.2f} (target {TARGET})",
         "real command / bare loop, compiled": f"{real_rate / rates['bare loop, compiled']:.2f}",
         "device idle, of a window of real steps": f"{inside['idle']:.1%}",
+        "times that a step waits for all the device has to do": f"{inside['waits']:.1f}",
         "peak memory of the real command": f"{inside['memory_gib']:.2f} GiB",
         "compiling, bare loop": f"{first['bare loop, compiled']:.0f} s",
         "compiling, real command": f"{real.compile_s:.0f} s",

@@ -1,15 +1,17 @@
 """trainer/train.py with a watch held to it; run as a script in its place: inside.py WHAT OUT ARGUMENTS...
 
-WHAT timers: where the time of a step goes. device: how long the device is idle, and its memory. OUT: a JSON file.
+WHAT timers: where the time of a step goes. device: how long the device is idle,
+how often a step waits for it, and its memory. OUT: a JSON file.
 """
 
 import functools
 import json
+import math
 import resource
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -24,8 +26,11 @@ from trainer.drawing.display import Display
 from trainer.engine import readahead
 from trainer.tracking.run import Run
 
-WINDOW = 20
-"""Steps that the profiler watches; the last ones but one."""
+WINDOW = 15, 35
+"""The steps between whose ends the profiler watches; a training must have as many."""
+
+WAITS = ("cudaStreamSynchronize", "cudaDeviceSynchronize")
+"""With which the CPU waits until the GPU has nothing left to do."""
 
 
 class Watch(Protocol):
@@ -33,7 +38,7 @@ class Watch(Protocol):
 
     def start(self) -> None: ...
 
-    def on_step(self, step: int, total: int) -> None: ...
+    def on_step(self, step: int) -> None: ...
 
     def result(self) -> Any: ...
 
@@ -88,7 +93,7 @@ class Timers:
         self.watch(Run, "metrics", "journal")
         self.watch(Display, "step", "progress")
 
-    def on_step(self, step: int, total: int) -> None:
+    def on_step(self, step: int) -> None:
         now = time.perf_counter()
         rest = now - self.began - sum(self.parts.values())
         self.steps.append({**self.parts, "agreement, the rest": rest, "whole step": now - self.began})
@@ -100,67 +105,73 @@ class Timers:
 
 
 class Device:
-    """Share of a window of steps in which the device does nothing; peak memory of the whole training."""
+    """What the device does in a window of steps; peak memory of the whole training."""
 
     def __init__(self) -> None:
         self.cuda = torch.cuda.is_available()
-        self.kind = ProfilerActivity.CUDA if self.cuda else ProfilerActivity.CPU
-        self.profile: profile | None = None
-        self.seen = 0
-        self.share = -1.0
+        self.found: dict[str, float] = {}
 
     def start(self) -> None:
-        pass
+        self.profile = profile(activities=[ProfilerActivity.CUDA if self.cuda else ProfilerActivity.CPU])
 
-    def on_step(self, step: int, total: int) -> None:
-        window = min(WINDOW, total // 2)
-        if step == total - window - 1:
+    def on_step(self, step: int) -> None:
+        if step == WINDOW[0]:
             self.synchronise()
-            self.profile = profile(activities=[self.kind])
             self.profile.start()
             self.began = time.perf_counter()
-        elif step == total - 1 and self.profile:
+        elif step == WINDOW[1]:
             self.synchronise()
             wall_s = time.perf_counter() - self.began
             self.profile.stop()
-            self.share = 1 - busy_s(self.profile, self.cuda) / wall_s
+            self.found = self.read(wall_s)
+
+    def read(self, wall_s: float) -> dict[str, float]:
+        """Share of the window without a kernel under way (on a CPU: an operator), and how often a step waits."""
+        kind = torch.autograd.DeviceType.CUDA if self.cuda else torch.autograd.DeviceType.CPU
+        events = self.profile.events() or []
+        # The ranges of record_function span the gaps between kernels.
+        spans = [
+            (event.time_range.start, event.time_range.end)
+            for event in events
+            if event.device_type == kind and not event.is_user_annotation
+        ]
+        waits = sum(event.name in WAITS for event in events)
+        return {"idle": 1 - covered(spans) / 1e6 / wall_s, "waits": waits / (WINDOW[1] - WINDOW[0])}
 
     def synchronise(self) -> None:
         if self.cuda:
             torch.cuda.synchronize()
 
     def result(self) -> dict[str, float]:
+        assert self.found, f"a training of fewer than {WINDOW[1]} steps"
         if self.cuda:
             used = torch.cuda.max_memory_allocated()
         else:
             used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-        return {"idle": self.share, "memory_gib": used / 2**30}
+        return self.found | {"memory_gib": used / 2**30}
 
 
-def busy_s(watched: profile, cuda: bool) -> float:
-    """Seconds in which at least one kernel (on a CPU: one operator) was under way."""
-    kind = torch.autograd.DeviceType.CUDA if cuda else torch.autograd.DeviceType.CPU
-    # The ranges of record_function span the gaps between kernels.
-    events = [event for event in watched.events() or () if event.device_type == kind and not event.is_user_annotation]
-    busy_us = reached = 0.0
-    for span in sorted((event.time_range for event in events), key=lambda span: span.start):
-        busy_us += max(0.0, span.end - max(span.start, reached))
-        reached = max(reached, span.end)
-    return busy_us / 1e6
+def covered(spans: Iterable[tuple[float, float]]) -> float:
+    """Length of what spans, (start, end), cover together."""
+    length, reached = 0.0, -math.inf
+    for start, end in sorted(spans):
+        length += max(0.0, end - max(start, reached))
+        reached = max(reached, end)
+    return length
 
 
 WATCHES: dict[str, Callable[[], Watch]] = {"timers": Timers, "device": Device}
 
 
-def after_each_step(told: Callable[[int, int], None]) -> None:
-    """Have `told` called with the step and the number of all steps."""
+def after_each_step(told: Callable[[int], None]) -> None:
+    """Have `told` called with the number of each step that is done."""
     from trainer.engine.reporter import Reporter
 
     on_step = Reporter.on_step
 
     def watched(self: Reporter, step: int, values: dict[str, float]) -> None:
         on_step(self, step, values)
-        told(step, self.total_steps)
+        told(step)
 
     Reporter.on_step = watched  # type: ignore[method-assign]
 

@@ -23,6 +23,9 @@ from tests.program import Program, kill_group
 WARM_UP = 10
 """Steps at the start of a training that are left out: they compile."""
 
+SHORT = 40
+"""Steps of a training that inside.py watches."""
+
 INSIDE = Path(__file__).with_name("inside.py")
 
 
@@ -147,7 +150,7 @@ def measured(folder: Path) -> Trained:
     assert len(walls) > 0, f"{folder}: no step"
     warm = min(WARM_UP, len(walls) // 2)
     usual = statistics.median(walls[warm:])
-    compile_s = sum(max(0.0, wall - usual) for wall in walls[:warm])
+    compile_s = sum(wall - usual for wall in walls[:warm] if wall > 2 * usual)
     return Trained(rates[warm:], walls[warm:], compile_s, folder)
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 
 from tests.benchmarks.baselines import Task, bare, matrix_product, tutorial
-from tests.benchmarks.measuring import Trained, command, in_turn, machine, markdown, measured, seconds, train
+from tests.benchmarks.measuring import SHORT, Trained, command, in_turn, machine, markdown, measured, seconds, train
 from tests.program import Program
 
 TARGETS = {"bare, compiled": 0.92, "tutorial": 4.2}
@@ -24,7 +24,6 @@ CHUNK = {"tutorial": 3, "bare, compiled": 8, "bare": 8, "matrix product": 5}
 """Calls in a row; a step of the tutorial's takes several times as long."""
 
 SIDE = 4096
-TIMED_STEPS = 40
 
 
 def main() -> None:
@@ -61,7 +60,7 @@ def measure(task: Task, steps: int, rounds: int, scratch: Path) -> None:
     real = measured(train(program, arguments, compiled))
     after = in_turn(loops, task.device, rounds, CHUNK)
     report(task, before, real, after)
-    timed = [*command(task, min(steps, TIMED_STEPS)), "--train.compile", "on"]
+    timed = [*command(task, SHORT), "--train.compile", "on"]
     out = scratch / "timers.json"
     train(program, timed, compiled, inside=("timers", out))
     print(f"\n{where_time_goes(json.loads(out.read_text()))}")
