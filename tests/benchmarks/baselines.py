@@ -1,0 +1,150 @@
+"""Training loops as one writes them down plainly, to hold the program's own against.
+
+Each function makes everything a loop needs and returns a function without arguments that takes one optimizer step.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+from torch.utils.flop_counter import FlopCounterMode
+
+from trainer.model.loss import image_losses, loss_terms
+from trainer.model.segmenter import Contract, Segmenter
+from trainer.model.unet import UNet
+
+Step = Callable[[], None]
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is trained, by every loop alike."""
+
+    width: int
+    image_size: int
+    batch_size: int
+    device: str  # cpu or cuda
+    precision: str  # no or bf16, as in train.mixed_precision
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return torch.bfloat16 if self.precision == "bf16" else torch.float32
+
+    def autocast(self) -> torch.autocast:
+        return torch.autocast(self.device, torch.bfloat16, enabled=self.precision == "bf16")
+
+    def pictures(self) -> tuple[Tensor, Tensor]:
+        """A batch in memory: noise, uint8 [B, 3, S, S], and masks of two classes, uint8 [B, S, S]."""
+        random, side = torch.Generator().manual_seed(0), self.image_size
+        images = torch.randint(0, 256, (self.batch_size, 3, side, side), dtype=torch.uint8, generator=random)
+        masks = torch.randint(0, 2, (self.batch_size, side, side), dtype=torch.uint8, generator=random)
+        return images.to(self.device), masks.to(self.device)
+
+    def flops(self) -> int:
+        """Floating point operations (a multiplication and an addition are two) of one image, forward and backward."""
+        network = UNet(1, self.width).to("meta")
+        with FlopCounterMode(display=False) as counter:
+            network(torch.empty(1, 3, self.image_size, self.image_size, device="meta")).sum().backward()
+        return counter.get_total_flops()
+
+
+def tutorial(task: Task) -> Step:
+    """What this program grew from: float32, channels first, Adam, Dice of the batch."""
+    network = UNet(1, task.width).to(task.device).train()
+    optimizer = torch.optim.Adam(network.parameters(), lr=1e-3)
+    images, masks = task.pictures()
+    images, truth = images / 255, masks[:, None].float()
+
+    def step() -> None:
+        optimizer.zero_grad()
+        probabilities = network(images).sigmoid()
+        loss = 1 - (2 * (probabilities * truth).sum() + 1) / (probabilities.sum() + truth.sum() + 1)
+        loss.backward()
+        optimizer.step()
+        loss.item()
+
+    return step
+
+
+def bare(task: Task, compiled: bool) -> Step:
+    """The program's network, loss, optimizer and number format, and nothing else: no data, augmentation or record."""
+    segmenter = Segmenter(Contract(("background", "cat"), ((0, 0, 0), (0, 128, 0)), task.image_size, task.width))
+    segmenter.to(task.device).train()
+    network = segmenter.network
+    if compiled:
+        network.compile()
+    optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3, fused=True)
+    images, masks = task.pictures()
+    squares = segmenter.normalise(images).contiguous(memory_format=torch.channels_last)
+
+    def step() -> None:
+        optimizer.zero_grad()
+        with task.autocast():
+            logits = network(squares)
+        image_losses(loss_terms(logits, masks), smooth=1.0, cross_entropy=0.5).mean().backward()
+        optimizer.step()
+
+    return step
+
+
+class Arrays(Dataset[tuple[Tensor, Tensor]]):
+    """Pictures in memory, flipped at random: as cheap as a data set can be."""
+
+    def __init__(self, task: Task, count: int) -> None:
+        random, side = np.random.default_rng(0), task.image_size
+        self.images = random.integers(0, 256, (count, 3, side, side), np.uint8)
+        self.masks = random.integers(0, 2, (count, 1, side, side), np.uint8)
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        image, mask = torch.from_numpy(self.images[index]).float() / 255, torch.from_numpy(self.masks[index]).float()
+        return (image.flip(2), mask.flip(2)) if np.random.random() < 0.5 else (image, mask)  # noqa: NPY002
+
+
+def endless(loader: DataLoader[tuple[Tensor, Tensor]]) -> Iterator[tuple[Tensor, Tensor]]:
+    """One epoch after the other."""
+    while True:
+        yield from loader
+
+
+def usual(task: Task, workers: int = 4) -> Step:
+    """The loop most people write: float32 weights, channels first, autocast, a DataLoader, `.item()` at every step."""
+    network = UNet(1, task.width).to(task.device).train()
+    optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3)
+    pinned, data = task.device == "cuda", Arrays(task, 20 * task.batch_size)
+    loader = DataLoader(
+        data, task.batch_size, shuffle=True, num_workers=workers, pin_memory=pinned, persistent_workers=True
+    )
+    batches = endless(loader)
+    weigh = torch.nn.BCEWithLogitsLoss()
+
+    def step() -> None:
+        images, masks = (part.to(task.device, non_blocking=True) for part in next(batches))
+        optimizer.zero_grad()
+        with task.autocast():
+            logits = network(images)
+            probabilities = logits.float().sigmoid()
+            sums = probabilities.sum((1, 2, 3)) + masks.sum((1, 2, 3))
+            dice = 1 - (2 * (probabilities * masks).sum((1, 2, 3)) + 1) / (sums + 1)
+            loss = dice.mean() + 0.5 * weigh(logits, masks)
+        loss.backward()
+        optimizer.step()
+        loss.item()
+
+    return step
+
+
+def matrix_product(task: Task, side: int) -> Step:
+    """One product of two square matrices; 2 side ** 3 operations, the machine's peak in the task's number format."""
+    left, right = (torch.randn(side, side, device=task.device, dtype=task.dtype) for _ in range(2))
+    result = torch.empty_like(left)
+
+    def step() -> None:
+        torch.mm(left, right, out=result)
+
+    return step
