@@ -7,6 +7,7 @@ whichever batch, process or thread it is trained.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import kornia
 import numpy as np
@@ -131,7 +132,7 @@ def _shrink(images: Tensor, masks: Tensor, side: int) -> tuple[Tensor, Tensor]:
 
 def _move(images: Tensor, masks: Tensor, draws: list[Draw], side: int) -> tuple[Tensor, Tensor]:
     """Flip, turn, zoom and shift to side x side pixels; images as float32 in [0, 1]."""
-    affine = torch.tensor(np.stack([one.affine for one in draws]), dtype=torch.float32, device=images.device)
+    affine = _on(images.device, np.stack([one.affine for one in draws]))
     grid = torch.nn.functional.affine_grid(affine, [len(draws), 1, side, side], align_corners=False)
     sample = torch.nn.functional.grid_sample
     moved = sample(images.float() / 255, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
@@ -142,7 +143,7 @@ def _move(images: Tensor, masks: Tensor, draws: list[Draw], side: int) -> tuple[
 
 def _recolour(images: Tensor, draws: list[Draw]) -> Tensor:
     def column(name: str) -> Tensor:
-        return torch.tensor([getattr(one, name) for one in draws], dtype=torch.float32, device=images.device)
+        return _on(images.device, [getattr(one, name) for one in draws])
 
     images = kornia.enhance.adjust_contrast_with_mean_subtraction(images, column("contrast"))
     images = kornia.enhance.adjust_brightness(images, column("light"))
@@ -150,6 +151,14 @@ def _recolour(images: Tensor, draws: list[Draw]) -> Tensor:
     images = kornia.enhance.adjust_hue(images, column("hue"))
     soft = [index for index, one in enumerate(draws) if one.blur]
     if soft:
-        sigma = column("blur")[soft][:, None].expand(-1, 2)
-        images[soft] = kornia.filters.gaussian_blur2d(images[soft], (7, 7), sigma)
+        # What gaussian_blur2d does, but for a check of sigma that makes the CPU wait for the GPU.
+        kernel = kornia.filters.get_gaussian_kernel1d(7, torch.tensor([[draws[index].blur] for index in soft]))
+        kernel, places = _on(images.device, kernel), _on(images.device, torch.tensor(soft))
+        images[places] = kornia.filters.filter2d_separable(images[places], kernel, kernel)
     return images
+
+
+def _on(device: torch.device, values: Any) -> Tensor:
+    """`values` on the device, floats as float32; a GPU fetches them without making the CPU wait."""
+    tensor = torch.as_tensor(values)
+    return tensor.to(device, torch.float32 if tensor.is_floating_point() else tensor.dtype, non_blocking=True)

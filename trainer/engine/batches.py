@@ -41,7 +41,7 @@ class MicroBatch:
 
     def to(self, device: torch.device) -> "MicroBatch":
         lent = self.lent.to(device) if self.lent else None
-        return MicroBatch(self.samples, self.weights.to(device), self.pictures.to(device), lent)
+        return MicroBatch(self.samples, self.weights.to(device, non_blocking=True), self.pictures.to(device), lent)
 
 
 @dataclass(frozen=True)

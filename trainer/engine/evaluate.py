@@ -88,7 +88,7 @@ def evaluate(
 def class_weights(loss: LossConfig, device: torch.device) -> Tensor | None:
     """The weights of the classes as float32 [K], None where all are alike."""
     assert loss.class_weights != "auto"  # the numbers stand there once the data are known
-    return torch.tensor(loss.class_weights, device=device) if loss.class_weights else None
+    return torch.tensor(loss.class_weights).to(device, non_blocking=True) if loss.class_weights else None
 
 
 def network_logits(segmenter: Segmenter, squares: Tensor) -> Tensor:

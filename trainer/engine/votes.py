@@ -35,7 +35,7 @@ class Ballot:
         # One process's bad loss is in the gradient of all; without one, nobody knows whose pictures they were.
         bad_losses = torch.zeros(processes, device=device)
         bad_losses[process] = ~finite
-        own = torch.tensor([samples, stop, save, trouble], dtype=torch.float32, device=device)
+        own = torch.tensor([samples, stop, save, trouble], dtype=torch.float32).to(device, non_blocking=True)
         votes = torch.cat([own, torch.where(finite, loss, 0)[None], bad_gradient[None].float(), bad_losses])
         if processes > 1:
             votes = accelerator.reduce(votes, "sum")
