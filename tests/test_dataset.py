@@ -53,7 +53,9 @@ def test_pairs_by_stem_sorted(make_voc: VocMaker) -> None:
     (root / "JPEGImages" / "c.d.jpg").rename(root / "JPEGImages" / "c.d.JPEG")
     samples = find_samples([root]).samples
     assert [sample.name for sample in samples] == ["a", "a b", "b", "c.d"]
-    assert samples[3] == Sample("c.d", root / "JPEGImages" / "c.d.JPEG", root / "SegmentationClassPNG" / "c.d.png")
+    assert samples[3] == Sample(
+        "c.d", str(root / "JPEGImages" / "c.d.JPEG"), str(root / "SegmentationClassPNG" / "c.d.png")
+    )
 
 
 def test_both_names_of_the_mask_folder(make_voc: VocMaker) -> None:
@@ -125,7 +127,7 @@ def test_many_problems_are_counted() -> None:
 
 
 def made_up(count: int, root: Path = Path("root")) -> list[Sample]:
-    return [Sample(f"s{number}", root / "JPEGImages" / f"s{number}.jpg", Path("mask")) for number in range(count)]
+    return [Sample(f"s{number}", str(root / "JPEGImages" / f"s{number}.jpg"), "mask") for number in range(count)]
 
 
 @pytest.mark.parametrize("count", [10, 13, 24])

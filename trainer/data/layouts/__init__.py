@@ -126,7 +126,7 @@ def pair(
             where = f"no mask {stem}{ending}.png in {folders[1]}"
             found.problems.append(f"{images[stem]}: {where}; label the picture or move it out")
         else:
-            found.samples.append(Sample(stem, images[stem], masks[stem]))
+            found.samples.append(Sample(stem, str(images[stem]), str(masks[stem])))
     return found
 
 

@@ -19,7 +19,7 @@ TRIED = 10
 """Files that are looked at to find out whether they are Labelme's."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class LabelmeSample(Sample):
     """A picture whose mask is drawn from outlines. `mask` is the JSON file; `image` too, where it holds the image."""
 
@@ -33,7 +33,10 @@ class LabelmeSample(Sample):
         return image_bytes(self.mask, self.folder, read_record(self.mask, self.folder))[1]
 
     def mask_content(self) -> bytes:
-        return super().mask_content() + repr(self.ids).encode()
+        return Sample.mask_content(self) + self.own_content()  # `super()` fails in classes with slots
+
+    def own_content(self) -> bytes:
+        return repr(self.ids).encode()
 
     def read_mask(self, values: ValueMap, content: bytes | None = None) -> np.ndarray:
         return read_outlines(self.mask, self.folder, dict(self.ids))
@@ -74,8 +77,9 @@ def find(root: Path, classes: Sequence[str] | None) -> Found:
         except InputError as error:
             found.problems += str(error).splitlines()
     ids = _ids(root, classes, labels, found)
+    pairs = tuple(ids.items())
     found.samples = [
-        LabelmeSample(stem, image, files[stem], root, tuple(ids.items())) for stem, image in sorted(images.items())
+        LabelmeSample(stem, str(image), str(files[stem]), root, pairs) for stem, image in sorted(images.items())
     ]
     taken = {image.resolve() for image in images.values()} | {file.with_suffix("").resolve() for file in files.values()}
     bare = [image for image in list_images(root) if not {image.resolve(), image.with_suffix("").resolve()} & taken]
