@@ -36,6 +36,14 @@ def list_images(folder: Path) -> list[Path]:
     return [folder / name for name in sorted(filter(is_image, os.listdir(folder)))]
 
 
+def list_folders(folder: Path) -> list[Path]:
+    """The folders directly in `folder`, sorted by name; none where it is no folder."""
+    if not folder.is_dir():
+        return []
+    with os.scandir(folder) as entries:  # which knows what is a folder without a question for each file
+        return [folder / name for name in sorted(entry.name for entry in entries if entry.is_dir())]
+
+
 def is_image(name: str) -> bool:
     """Whether a file of this name is taken for an image."""
     return name.lower().endswith(IMAGE_SUFFIXES) and not name.startswith(".")

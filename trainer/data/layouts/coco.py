@@ -17,7 +17,7 @@ import numpy as np
 
 from trainer import InputError
 from trainer.data.coco import Record, read_outlines, read_pictures, read_record
-from trainer.data.files import read_header
+from trainer.data.files import list_folders, read_header
 from trainer.data.instances import draw_instances
 from trainer.data.labelmap import choose
 from trainer.data.layouts import Found, split_parts
@@ -96,8 +96,7 @@ def _files(root: Path) -> dict[str, Path]:
     of_coco = {file.stem.removeprefix("instances_"): file for file in _json(root / "annotations", "instances_")}
     if of_coco:
         return of_coco
-    folders = sorted(path for path in root.iterdir() if path.is_dir()) if root.is_dir() else []
-    roboflow = {folder.name: folder / BESIDE for folder in folders if (folder / BESIDE).is_file()}
+    roboflow = {folder.name: folder / BESIDE for folder in list_folders(root) if (folder / BESIDE).is_file()}
     return roboflow or ({"": root / BESIDE} if (root / BESIDE).is_file() else {})
 
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from trainer import InputError
-from trainer.data.files import is_image, list_images
+from trainer.data.files import is_image, list_folders, list_images
 from trainer.data.layouts import PARTS, Found, by_stem, pair, split_parts
 
 IMAGES = ("images", "image", "imgs", "img", "img_dir", "jpegimages", "photos", "pictures")
@@ -49,9 +49,7 @@ def _parts_of(root: Path) -> dict[str, tuple[Path, Path | None]]:
 
 def _folders(folder: Path) -> dict[str, Path]:
     """Lower-case name -> folder directly in `folder`."""
-    if not folder.is_dir():
-        return {}
-    return {path.name.lower(): path for path in sorted(folder.iterdir()) if path.is_dir() and path.name[0] != "."}
+    return {path.name.lower(): path for path in list_folders(folder) if path.name[0] != "."}
 
 
 def _in_parts(folder: Path) -> dict[str, Path]:
