@@ -35,8 +35,9 @@ TILE = 64, 4096
 def groups(keys: np.ndarray) -> list[np.ndarray]:
     """The indices of equal keys, for each key that occurs more than once; `keys` uint64 [N]."""
     order = np.argsort(keys, kind="stable")
-    starts = np.flatnonzero(np.diff(keys[order])) + 1
-    return [part for part in np.split(order, starts) if len(part) > 1]
+    edges = np.concatenate([[0], np.flatnonzero(np.diff(keys[order])) + 1, [len(keys)]])
+    several = np.flatnonzero(np.diff(edges) > 1)  # few; most pictures are there once
+    return [order[edges[number] : edges[number + 1]] for number in several.tolist()]
 
 
 def kept_near_pairs(first: np.ndarray, second: np.ndarray, most: int, folder: Path | None) -> np.ndarray:
