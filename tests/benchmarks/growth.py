@@ -61,7 +61,7 @@ score = evaluate.evaluate
 
 def scored(*arguments, **named):
     if "start" not in memory:
-        memory["start"], memory["resting"] = status("VmHWM"), status("RssAnon")
+        memory["start"], memory["resting"] = status("VmHWM"), status("VmRSS")
         parts["start"] = time.time()
         new_peak()
     began = time.time()
@@ -157,7 +157,7 @@ def show(found: dict[int, dict[str, float]]) -> None:
     for key in ("first peak", "later peak", "later resting", "evaluation peak"):
         grown = [(found[count][key] - found[least][key]) / (count - least) for count in found if count > least]
         print(f"{key + ', B each':22}" + " " * 20 + "".join(f"{value:12.0f}{'':8}" for value in grown))
-    print("start: from the command to the evaluation before the first step. resting: memory that is no file's, then")
+    print("start: from the command to the evaluation before the first step, where memory is resting; peak: until then")
 
 
 # ------------------------------------------------------------------------------------------------ pictures

@@ -10,6 +10,7 @@ memory, which would then grow with the number of pictures.
 
 import errno
 import hashlib
+import mmap
 import os
 import shutil
 from collections.abc import Sequence
@@ -226,6 +227,7 @@ class Dataset:
         """Labelled pixels that train, of each class: int64 [K]."""
         counts = self.squares.facts["counts"][list(self.split.train), : len(self.names)]
         total: np.ndarray = counts.sum(axis=0, dtype=np.int64)
+        give_back(self.squares.facts)
         return total
 
     def shares(self) -> list[float]:
@@ -237,6 +239,7 @@ class Dataset:
     def report(self) -> Report:
         """What the data is, and what in it may be wrong."""
         report = check_samples(self.sources, self.squares.facts, self.names, self.size, self.folder)
+        give_back(self.squares.facts)
         return Report(report.summary, [*self.warnings, *report.findings])
 
     def content(self) -> dict[str, Any]:
@@ -245,11 +248,18 @@ class Dataset:
         return {"digest": self.digest} | parts
 
 
+def give_back(facts: np.ndarray) -> None:
+    """Have a mapped file no longer count as the process's memory: 1.4 KB a picture. Reading it works as before."""
+    if isinstance(facts.base, mmap.mmap):
+        facts.base.madvise(mmap.MADV_DONTNEED)
+
+
 def open_dataset(sources: Sources, size: int, folder: Path, progress: Progress) -> Dataset:
     """Decode and check what `plan` found. Raises one InputError with all unreadable files and impossible values."""
     squares, warnings = open_squares(sources, size, folder, progress)
     names, more = check_values(sources.samples, squares.facts, sources.names, sources.values)
     digests = [digest.decode() for digest in squares.facts["digest"]]
     identity = dataset_digest(digests, sources.split, names, sources.values)
+    give_back(squares.facts)
     notes = [Finding(WARNING, "note", note) for note in (*sources.notes, *warnings, *more)]
     return Dataset(sources, squares, size, names, identity, notes, folder)
