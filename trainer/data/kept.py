@@ -68,11 +68,11 @@ def digests_of(samples: Sequence[Sample], folder: Path, progress: Progress) -> n
         unknown = np.flatnonzero(digests == b"")
         advance = progress("comparing files", len(unknown))
 
-        def read(row: int) -> str:
+        def read(row: int) -> bytes:
             try:
-                return digest(samples[row].image_content(), samples[row].mask_content())
+                return digest(samples[row].image_content(), samples[row].mask_content()).encode()
             except InputError:
-                return ""
+                return b""
             finally:
                 advance()
 
