@@ -195,6 +195,28 @@ def test_shares_leave_ignored_pixels_out(make_voc: VocMaker, tmp_path: Path) -> 
     assert open_dataset(sources, 16, tmp_path / "cache", count_nothing).shares() == [0.75, 0.25]
 
 
+def test_facts_leave_memory_once_they_are_used(make_voc: VocMaker, tmp_path: Path) -> None:
+    """They are mapped, so that they would count as long as the process runs: 1.4 KB a picture."""
+    root = make_voc(*"abcdefghij")
+    dataset = open_dataset(
+        plan(DataConfig(root=str(root)), tmp_path / "cache", count_nothing), 32, tmp_path / "cache", count_nothing
+    )
+    expected = np.load(next((tmp_path / "cache").glob("*/facts.npy")))
+    for use in (lambda: None, lambda: dataset.report, dataset.pixels, dataset.shares):
+        use()
+        assert resident_kb("facts.npy") == 0
+        assert np.array_equal(dataset.squares.facts, expected)
+        assert resident_kb("facts.npy") > 0
+
+
+def resident_kb(name: str) -> int:
+    """Kilobytes in memory of this process's maps of a file."""
+    lines = Path("/proc/self/smaps").read_text().splitlines()
+    starts = [row for row, line in enumerate(lines) if line.endswith(f"/{name}")]
+    sizes = [next(line for line in lines[row:] if line.startswith("Rss:")) for row in starts]
+    return sum(int(size.split()[1]) for size in sizes)
+
+
 # ------------------------------------------------------------------------------------------------ too little disk
 
 

@@ -141,7 +141,7 @@ def test_many_groups_are_counted() -> None:
     facts["image"] = np.arange(300) // 2
     facts["size"], facts["counts"][:, :2] = 100, 5000
     facts["thumbnail"][:, 0, 0] = 9  # not blank, and too flat to compare
-    samples = [Sample(f"s{number}", Path(f"images/{number}.jpg"), Path(f"masks/{number}.png")) for number in range(300)]
+    samples = [Sample(f"s{number}", f"images/{number}.jpg", f"masks/{number}.png") for number in range(300)]
     trains = np.arange(300) != 299
     found = suspicions(Pictures(samples, facts, trains, ("_background_", "cat"), False, 256))
     assert [finding.kind for finding in found] == ["leak"] + 100 * ["duplicate"]

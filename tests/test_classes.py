@@ -106,7 +106,7 @@ def check(
     for row, values in enumerate(pixels):
         for value, count in values.items():
             facts["counts"][row, value] = count
-    samples = [Sample(f"s{row}", Path(f"images/s{row}.jpg"), Path(f"masks/s{row}.png")) for row in range(len(pixels))]
+    samples = [Sample(f"s{row}", f"images/s{row}.jpg", f"masks/s{row}.png") for row in range(len(pixels))]
     return check_values(samples, facts, names, ValueMap(given=mapped))
 
 

@@ -3,6 +3,8 @@
 import random
 import re
 import shutil
+import sys
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -53,7 +55,9 @@ def test_pairs_by_stem_sorted(make_voc: VocMaker) -> None:
     (root / "JPEGImages" / "c.d.jpg").rename(root / "JPEGImages" / "c.d.JPEG")
     samples = find_samples([root]).samples
     assert [sample.name for sample in samples] == ["a", "a b", "b", "c.d"]
-    assert samples[3] == Sample("c.d", root / "JPEGImages" / "c.d.JPEG", root / "SegmentationClassPNG" / "c.d.png")
+    assert samples[3] == Sample(
+        "c.d", str(root / "JPEGImages" / "c.d.JPEG"), str(root / "SegmentationClassPNG" / "c.d.png")
+    )
 
 
 def test_both_names_of_the_mask_folder(make_voc: VocMaker) -> None:
@@ -125,7 +129,7 @@ def test_many_problems_are_counted() -> None:
 
 
 def made_up(count: int, root: Path = Path("root")) -> list[Sample]:
-    return [Sample(f"s{number}", root / "JPEGImages" / f"s{number}.jpg", Path("mask")) for number in range(count)]
+    return [Sample(f"s{number}", str(root / "JPEGImages" / f"s{number}.jpg"), "mask") for number in range(count)]
 
 
 @pytest.mark.parametrize("count", [10, 13, 24])
@@ -270,3 +274,21 @@ def test_plan(make_voc: VocMaker, tmp_path: Path) -> None:
     mapped = plan(DataConfig(root=str(roots[0]), value_map={0: "background", 1: "cat"}), tmp_path, count_nothing)
     assert mapped.values.given
     assert mapped.title == "one"
+
+
+def test_memory_of_a_sample(tmp_path: Path) -> None:
+    """What stays of each once all are found: a name, two paths as text, and two numbers of the split."""
+    count = 2000
+    for folder, suffix in (("JPEGImages", "jpg"), ("SegmentationClassPNG", "png")):
+        (tmp_path / folder).mkdir()
+        for number in range(count):
+            (tmp_path / folder / f"{number:06}.{suffix}").touch()
+    plan(DataConfig(root=str(tmp_path)), tmp_path, count_nothing)  # what is imported or compiled at the first time
+    tracemalloc.start()
+    try:
+        sources = plan(DataConfig(root=str(tmp_path)), tmp_path, count_nothing)
+        held = tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+    texts = sum(sys.getsizeof(text) for sample in sources.samples for text in (sample.name, *sample.files))
+    assert held < texts + 200 * count

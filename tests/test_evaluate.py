@@ -15,8 +15,9 @@ from trainer.config import LossConfig
 from trainer.data.cache import open_squares
 from trainer.data.dataset import find_samples
 from trainer.data.files import read_image, read_mask, write_mask
-from trainer.engine.evaluate import CHUNK, Abandoned, Evaluation, ValidationSet, evaluate
+from trainer.engine.evaluate import CHUNK, Abandoned, Evaluation, ValidationSet, evaluate, own_confusion
 from trainer.model.loss import image_losses, loss_terms
+from trainer.model.metrics import confusion_matrix
 from trainer.model.segmenter import Segmenter
 
 Maker = Callable[..., Segmenter]
@@ -118,3 +119,18 @@ def test_who_is_to_stop_stops_all(make_voc: VocMaker, make_segmenter: Maker, tmp
         evaluate(make_segmenter(), data, LossConfig(), stop_requested=lambda: next(answers))
     with pytest.raises(Abandoned):
         evaluate(make_segmenter(), data, LossConfig(), 1, 2, add=lambda own: own + 1)
+
+
+@pytest.mark.parametrize("foreground", [1, 2, 4])
+@pytest.mark.parametrize("pixels", [1, 100, 37 * 53 - 1, 37 * 53, 10**6])
+def test_strips_count_as_the_whole(
+    foreground: int, pixels: int, make_segmenter: Maker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    segmenter, random = make_segmenter(foreground), torch.Generator().manual_seed(1)
+    channels = segmenter.contract.channels
+    logits = torch.randn(1, channels, 32, 32, generator=random).contiguous(memory_format=torch.channels_last)
+    mask = torch.randint(0, foreground + 1, (37, 53), generator=random, dtype=torch.uint8)
+    mask[3:20, 4:9] = IGNORE
+    whole = segmenter.classes(segmenter.probabilities(logits, (37, 53)))[0]
+    monkeypatch.setattr("trainer.engine.evaluate.STRIP_PIXELS", pixels)
+    assert torch.equal(own_confusion(segmenter, logits, mask), confusion_matrix(whole, mask, foreground + 1))

@@ -101,8 +101,13 @@ def all_errors(sources: Sources, faults: Faults, facts: np.ndarray) -> list[Find
     return errors
 
 
-def check_samples(sources: Sources, facts: np.ndarray, names: tuple[str, ...] | None, image_size: int) -> Report:
-    """The summary of the pictures that could be read, and warnings about them. `facts` FACTS [N]."""
+def check_samples(
+    sources: Sources, facts: np.ndarray, names: tuple[str, ...] | None, image_size: int, folder: Path | None = None
+) -> Report:
+    """The summary of the pictures that could be read, and warnings about them. `facts` FACTS [N].
+
+    `folder`: where near-duplicates that were found are kept for the next time.
+    """
     sound = _sound(facts)
     samples = sources.samples
     trains = np.zeros(len(samples), dtype=bool)
@@ -111,7 +116,7 @@ def check_samples(sources: Sources, facts: np.ndarray, names: tuple[str, ...] | 
         samples, facts, trains = [samples[row] for row in sound], facts[sound], trains[sound]
     if not len(samples):
         return Report({"pictures": len(sources.samples), "unreadable": len(sources.samples)})
-    pictures = Pictures(samples, facts, trains, names or (BACKGROUND,), sources.values.given, image_size)
+    pictures = Pictures(samples, facts, trains, names or (BACKGROUND,), sources.values.given, image_size, folder)
     summary = {"pictures": len(sources.samples), "train": len(sources.split.train), "val": len(sources.split.val)}
     summary |= {"unreadable": len(sources.samples) - len(samples)}
     return Report(summary | _summary(pictures), suspicions(pictures))

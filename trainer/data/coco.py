@@ -81,13 +81,14 @@ def _foreground(annotations: Sequence[Entry], categories: Sequence[Entry], names
 
 def read_pictures(record: Record, folder: Path) -> tuple[list[Picture], list[str]]:
     """The images of a record whose files lie in `folder`, and a problem for each other one."""
+    top = folder.resolve()
     pictures: dict[int | str, Picture] = {}
     names: dict[str, Path] = {}
     problems = []
     for number, entry in enumerate(record.images, start=1):
         where = f"{record.file}: image {number}"
         try:
-            picture = _picture(entry, folder, where)
+            picture = _picture(entry, folder, top, where)
             if picture.key in pictures:
                 raise InputError(f"{where}: id {picture.key!r} is another image's; each needs its own")
             if picture.name in names:
@@ -99,26 +100,29 @@ def read_pictures(record: Record, folder: Path) -> tuple[list[Picture], list[str
     return list(pictures.values()), problems
 
 
-def _picture(entry: Entry, folder: Path, where: str) -> Picture:
+def _picture(entry: Entry, folder: Path, top: Path, where: str) -> Picture:
     key: Any = entry.get("id")
     size: tuple[Any, Any] = entry.get("height"), entry.get("width")
     if not isinstance(key, int | str):
         raise InputError(f"{where}: id {key!r}; each image needs its own")
     if not all(type(side) is int and side > 0 for side in size) or size[0] * size[1] > MAX_PIXELS:
         raise InputError(f"{where}: height and width are {size}; write the image's")
-    path = _image(folder, entry.get("file_name"), where)
+    path = _image(folder, top, entry.get("file_name"), where)
     return Picture(key, path.relative_to(folder).with_suffix("").as_posix(), path, size)
 
 
-def _image(folder: Path, name: object, where: str) -> Path:
-    """The image file `name` in `folder`. Raises InputError where it leads out of it or is not there."""
+def _image(folder: Path, top: Path, name: object, where: str) -> Path:
+    """The image file `name` in `folder`, which is `top` without links.
+
+    Raises InputError where it leads out of it or is not there.
+    """
     if not isinstance(name, str) or not name or "\0" in name:
         raise InputError(f"{where}: file_name is {name!r}; write the image's name there")
     path = PureWindowsPath(name)  # Windows' rules also know the stroke of the others
     image = folder / path.as_posix()
     try:
         # A way around that ends in the folder is no name either: two of them would be one picture.
-        if path.anchor or ".." in path.parts or not image.resolve().is_relative_to(folder.resolve()):
+        if path.anchor or ".." in path.parts or not image.resolve().is_relative_to(top):
             raise InputError(f"{where}: file_name {name!r} is no plain path within {folder}; put the image there and "
                              "write its path from there")  # fmt: skip
         if not image.is_file():

@@ -161,7 +161,7 @@ def _write_pair(root: Path, annotation: Annotation, mask: np.ndarray) -> None:
 def _write_lists(root: Path, val_fraction: float) -> None:
     """ImageSets/Segmentation/train.txt and val.txt, by the same rule that splits folders without them."""
     images = sorted(list_images(root / IMAGES), key=lambda path: path.stem)
-    samples = [Sample(path.stem, path, root / MASKS / f"{path.stem}.png") for path in images]
+    samples = [Sample(path.stem, str(path), str(root / MASKS / f"{path.stem}.png")) for path in images]
     split = split_samples(samples, {}, val_fraction, fold=0)
     folder = root / "ImageSets" / "Segmentation"
     folder.mkdir(parents=True)

@@ -36,7 +36,7 @@ def find_samples(roots: Sequence[Path], layout: str = "auto", classes: Sequence[
     for root, label in zip(roots, _labels(roots), strict=True):
         found = find(root, layout, classes)
         prefix = f"{label}/" if len(roots) > 1 else ""
-        whole.samples += [replace(sample, name=prefix + sample.name) for sample in found.samples]
+        whole.samples += [replace(sample, name=prefix + sample.name) if prefix else sample for sample in found.samples]
         whole.parts |= {prefix + name: part for name, part in found.parts.items()}
         whole.problems += found.problems
         whole.notes += found.notes

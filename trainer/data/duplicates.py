@@ -1,9 +1,15 @@
 """The same picture more than once: alike to the last pixel, or saved again with another size, quality or brightness."""
 
+import hashlib
 import itertools
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
+
+from trainer.data.kept import keep, recall
+
+FORMAT = 1  # raise it when the same thumbnails give other pairs
 
 APART = 10, 6, 3, 1
 """Bits of 64 in which the difference hashes of near-duplicates may differ: flat parts of a picture flip them. The later
@@ -29,8 +35,23 @@ TILE = 64, 4096
 def groups(keys: np.ndarray) -> list[np.ndarray]:
     """The indices of equal keys, for each key that occurs more than once; `keys` uint64 [N]."""
     order = np.argsort(keys, kind="stable")
-    starts = np.flatnonzero(np.diff(keys[order])) + 1
-    return [part for part in np.split(order, starts) if len(part) > 1]
+    edges = np.concatenate([[0], np.flatnonzero(np.diff(keys[order])) + 1, [len(keys)]])
+    several = np.flatnonzero(np.diff(edges) > 1)  # few; most pictures are there once
+    return [order[edges[number] : edges[number + 1]] for number in several.tolist()]
+
+
+def kept_near_pairs(first: np.ndarray, second: np.ndarray, most: int, folder: Path | None) -> np.ndarray:
+    """The first `most` of `near_pairs`, int64 [P, 2]; out of `folder` where these thumbnails were compared before."""
+    key = hashlib.blake2b(repr((FORMAT, most, len(first))).encode(), digest_size=8)
+    for thumbnails in (first, second):
+        key.update(np.ascontiguousarray(thumbnails).data)
+    file = folder / f"near-{key.hexdigest()}.npy" if folder else None
+    pairs = recall(file, np.dtype(np.int64)) if file else None
+    if pairs is None:
+        pairs = np.array(list(itertools.islice(near_pairs(first, second), most)), np.int64).reshape(-1, 2)
+        if file:
+            keep(file, pairs)
+    return pairs
 
 
 def near_pairs(first: np.ndarray, second: np.ndarray) -> Iterator[tuple[int, int]]:

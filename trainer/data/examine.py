@@ -39,8 +39,9 @@ FACTS = np.dtype(
 )
 """One sample's record; all zeros where it could not be read."""
 
-AHEAD = 1000
-"""Samples that wait for a core at a time: a list of all would take memory for each."""
+TOGETHER, AHEAD = 8, 128
+"""Samples that a thread takes at a time, since handing over costs as much as reading a small file; and how many such
+handfuls wait: a list of all would take memory for each."""
 
 
 @dataclass
@@ -122,7 +123,7 @@ def examine_all(
         except UnknownColours as error:
             with counting:
                 faults.colours.update(error.colours)
-                faults.coloured.append(str(sample.mask))
+                faults.coloured.append(sample.mask_file)
         except InputError as error:
             wrong[index] = _all_wrong(sample, values) or error_of(error)
         finally:
@@ -154,7 +155,9 @@ def _all_wrong(sample: Sample, values: ValueMap) -> list[Finding]:
 def on_all_cores(function: Callable[[Any], Any], arguments: Sequence[Any]) -> list[Any]:
     """What `function` gives for each of the arguments, in their order; raises what it raises."""
     results: list[Any] = []
+    handfuls = [arguments[start : start + TOGETHER] for start in range(0, len(arguments), TOGETHER)]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for start in range(0, len(arguments), AHEAD):
-            results += pool.map(function, arguments[start : start + AHEAD])
+        for start in range(0, len(handfuls), AHEAD):
+            for some in pool.map(lambda some: [function(one) for one in some], handfuls[start : start + AHEAD]):
+                results += some
     return results

@@ -1,6 +1,7 @@
 """The one place that opens image and mask files, for training, validation and prediction alike."""
 
 import io
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,9 +32,21 @@ UPRIGHT = {
 
 def list_images(folder: Path) -> list[Path]:
     """The image files directly in `folder`, sorted by name; suffixes in any case, hidden files left out."""
-    return sorted(
-        path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
-    )
+    # Names, not paths, which take several times as long to sort.
+    return [folder / name for name in sorted(filter(is_image, os.listdir(folder)))]
+
+
+def list_folders(folder: Path) -> list[Path]:
+    """The folders directly in `folder`, sorted by name; none where it is no folder."""
+    if not folder.is_dir():
+        return []
+    with os.scandir(folder) as entries:  # which knows what is a folder without a question for each file
+        return [folder / name for name in sorted(entry.name for entry in entries if entry.is_dir())]
+
+
+def is_image(name: str) -> bool:
+    """Whether a file of this name is taken for an image."""
+    return name.lower().endswith(IMAGE_SUFFIXES) and not name.startswith(".")
 
 
 def read_image(path: Path, content: bytes | None = None) -> np.ndarray:

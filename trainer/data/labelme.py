@@ -72,14 +72,14 @@ def find_annotations(folder: Path) -> list[Path]:
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; give the one that holds Labelme's JSON files")
     try:
-        files = sorted(path for path in folder.iterdir() if path.suffix.lower() == ".json" and path.name[0] != ".")
+        names = sorted(name for name in os.listdir(folder) if name.lower().endswith(".json") and name[0] != ".")
     except OSError as error:
         raise InputError(f"{folder}: cannot be read ({error.strerror}); allow it") from error
-    if not files:
+    if not names:
         below = next((top for top, _, names in os.walk(folder) if any(name.endswith(".json") for name in names)), None)
         advice = f"give {below}, which has some" if below else "label pictures with Labelme first"
         raise InputError(f"{folder}: no JSON files there; {advice}")
-    return files
+    return [folder / name for name in names]
 
 
 def read_annotation(file: Path, folder: Path, ids: Mapping[str, int]) -> Annotation:
@@ -136,16 +136,18 @@ def read_record(file: Path, folder: Path) -> dict[str, Any]:
 
 def _inside(path: Path, folder: Path, file: Path) -> Path:
     """`path` without links, if it is a file in `folder`; nothing is opened to find out."""
-    what = "this" if path == file else f"imagePath {shown(str(path.relative_to(folder)))}"
     try:
         resolved, top = path.resolve(), folder.resolve()
         if not resolved.is_relative_to(top):
-            raise InputError(f"{file}: {what} is a link out of the folder; put the file itself there")
-        if not resolved.is_file():
-            raise InputError(f"{file}: {what} is no file in {folder}; put the file there or remove {file.name}")
+            fault = "is a link out of the folder; put the file itself there"
+        elif not resolved.is_file():
+            fault = f"is no file in {folder}; put the file there or remove {file.name}"
+        else:
+            return resolved
     except (OSError, RuntimeError, UnicodeError) as error:  # names too long, links in a circle, half characters
-        raise InputError(f"{file}: {what} leads nowhere ({error}); mend or remove it") from None
-    return resolved
+        fault = f"leads nowhere ({error}); mend or remove it"
+    what = "this" if path == file else f"imagePath {shown(str(path.relative_to(folder)))}"
+    raise InputError(f"{file}: {what} {fault}")
 
 
 def _bytes(path: Path, limit: float = math.inf) -> bytes:
@@ -160,9 +162,15 @@ def _bytes(path: Path, limit: float = math.inf) -> bytes:
 
 def image_bytes(file: Path, folder: Path, record: Mapping[str, Any]) -> tuple[Path | None, bytes]:
     """The image's path, None where it is within the JSON, and its bytes. Raises InputError naming the file."""
-    data, path = record.get("imageData"), record.get("imagePath")
-    if data:
-        return None, _decoded(data, f"{file}: imageData")
+    image = image_path(file, folder, record)
+    return image, _decoded(record["imageData"], f"{file}: imageData") if image is None else _bytes(image)
+
+
+def image_path(file: Path, folder: Path, record: Mapping[str, Any]) -> Path | None:
+    """The image's path without links, None where it is within the JSON. Raises InputError naming the file."""
+    if record.get("imageData"):
+        return None
+    path = record.get("imagePath")
     if not isinstance(path, str) or not path or "\0" in path:
         raise InputError(f"{file}: imagePath is {shown(path)}; write the name of the image file there")
     # Labelme on Windows writes backslashes. Windows' rules also know /x and x/y, and C:x besides.
@@ -170,8 +178,7 @@ def image_bytes(file: Path, folder: Path, record: Mapping[str, Any]) -> tuple[Pa
     if relative.anchor or ".." in relative.parts:
         raise InputError(f"{file}: imagePath {shown(path)} leads out of the folder; put the image beside the JSON file "
                          "and write its name there")  # fmt: skip
-    image = _inside(file.parent / relative.as_posix(), folder, file)
-    return image, _bytes(image)
+    return _inside(file.parent / relative.as_posix(), folder, file)
 
 
 def _decoded(text: object, what: str) -> bytes:

@@ -1,13 +1,13 @@
 """What in readable pictures and masks a person should look at, worked out from their records alone."""
 
-import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
 from trainer import IGNORE
-from trainer.data.duplicates import groups, near_pairs
+from trainer.data.duplicates import groups, kept_near_pairs
 from trainer.data.finding import MOST_FILES, WARNING, Finding
 from trainer.data.sample import Sample
 
@@ -43,6 +43,8 @@ class Pictures:
     """Whether data.value_map says what the stored values mean."""
 
     image_size: int
+    folder: Path | None = None
+    """Where near-duplicates that were found are kept for the next time."""
 
     @property
     def counts(self) -> np.ndarray:
@@ -55,7 +57,7 @@ class Pictures:
         if not len(rows):
             return []
         samples = [self.samples[row] for row in rows[:MOST_FILES].tolist()]
-        files = [str(sample.image if of_image else sample.mask) for sample in samples]
+        files = [sample.image_file if of_image else sample.mask_file for sample in samples]
         others = f" and {len(rows) - 1} more" if len(rows) > 1 else ""
         return [Finding(WARNING, kind, f"{files[0]}{others}: {text}", tuple(files))]
 
@@ -92,14 +94,14 @@ def _nearly_leaks(pictures: Pictures) -> list[np.ndarray]:
     images, thumbnails = pictures.facts["image"], pictures.facts["thumbnail"]
     train, val = np.flatnonzero(pictures.trains), np.flatnonzero(~pictures.trains)
     val = val[~np.isin(images[val], images[train])]
-    pairs = itertools.islice(near_pairs(thumbnails[val], thumbnails[train]), MOST_PAIRS)
-    return [np.array([val[left], train[right]]) for left, right in pairs]
+    pairs = kept_near_pairs(thumbnails[val], thumbnails[train], MOST_PAIRS, pictures.folder)
+    return list(np.stack([val[pairs[:, 0]], train[pairs[:, 1]]], axis=1))
 
 
 def _each(pictures: Pictures, kind: str, same: Sequence[np.ndarray], text: str) -> Iterator[Finding]:
     """A finding for each group of rows; the last one counts those that are too many to list."""
     for number, rows in enumerate(same[:MOST_GROUPS], start=1):
-        files = [str(pictures.samples[row].image) for row in rows[:MOST_FILES].tolist()]
+        files = [pictures.samples[row].image_file for row in rows[:MOST_FILES].tolist()]
         others = f" and {len(rows) - 2} more" if len(rows) > 2 else ""
         unlisted = len(same) - MOST_GROUPS if number == MOST_GROUPS else 0
         rest = f" (and so with {unlisted} other groups of pictures)" if unlisted else ""
@@ -123,7 +125,7 @@ def _mask_values(pictures: Pictures) -> Iterator[Finding]:
         text = "the mask is of one class all over, without background; if the picture shows more, label it again"
         yield from pictures.about("whole", whole, text)
     if not pictures.mapped and classes.any() and not (ignored & (classes > 0)).any():
-        drawn = np.array([sample.mask.suffix == ".json" for sample in pictures.samples])
+        drawn = np.array([sample.mask_file.endswith(".json") for sample in pictures.samples])
         text = (
             "the mask is of 0 and 255 only, while others hold class ids. 255 means ignore; if it is your class here, "
             "save the mask with its id"

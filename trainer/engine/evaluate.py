@@ -17,6 +17,9 @@ from trainer.model.segmenter import Segmenter
 CHUNK = 8
 """Samples that go through the network together; fixed, so that any number of processes does the same arithmetic."""
 
+STRIP_PIXELS = 1 << 20
+"""Pixels of a picture that are counted at a time."""
+
 
 @dataclass(frozen=True)
 class ValidationSet:
@@ -75,14 +78,30 @@ def evaluate(
         losses[list(places)] = image_losses(terms, loss.smooth, loss.cross_entropy).double()
         for row, place in enumerate(places):
             mask = torch.from_numpy(data.samples[place].read_mask(data.values)).to(device)
-            predicted = segmenter.classes(segmenter.probabilities(logits[row : row + 1], mask.shape))  # type: ignore[arg-type]
-            confusion += confusion_matrix(predicted[0], mask, classes)
+            confusion += own_confusion(segmenter, logits[row : row + 1], mask)
             seen[place] += 1
     confusion, losses, seen = (add(value) for value in (confusion, losses, seen))
     if seen[-1]:
         raise Abandoned
     assert bool((seen[:-1] == 1).all()), f"validation saw samples {seen[:-1].tolist()} times"
     return Evaluation(scores(confusion, segmenter.contract.class_names), float(losses.mean()), len(data.samples))
+
+
+def own_confusion(segmenter: Segmenter, logits: Tensor, mask: Tensor) -> Tensor:
+    """Pixel counts, int64 [K, K], of the network's logits [1, C, S, S] against one mask, uint8 [H, W].
+
+    Pixels are decided and counted strip by strip: the whole numbers in between take some 40 bytes a pixel. The
+    probabilities are made in one piece, since neither resizing nor softmax gives the same bits in strips: their
+    vectors begin elsewhere.
+    """
+    height, width = mask.shape
+    rows = max(1, STRIP_PIXELS // width)
+    probabilities = segmenter.probabilities(logits, (height, width))
+    classes = len(segmenter.contract.class_names)
+    confusion = torch.zeros(classes, classes, dtype=torch.int64, device=mask.device)
+    for some, true in zip(probabilities.split(rows, dim=2), mask.split(rows), strict=True):
+        confusion += confusion_matrix(segmenter.classes(some)[0], true, classes)
+    return confusion
 
 
 def class_weights(loss: LossConfig, device: torch.device) -> Tensor | None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from types import ModuleType
 
 from trainer import InputError
+from trainer.data.files import list_folders
 from trainer.data.labelmap import LABELMAP, read_labelmap
 from trainer.data.sample import Sample
 
@@ -67,7 +68,7 @@ def _module(name: str) -> ModuleType:
 
 def _hint(root: Path) -> str:
     """What was expected and what is there instead; or the folder within it that was perhaps meant."""
-    below = sorted(path for path in root.iterdir() if path.is_dir() and path.name[0] != ".") if root.is_dir() else []
+    below = [path for path in list_folders(root) if path.name[0] != "."]
     usable = [folder for folder in below if any(_module(name).fits(folder) for name in LAYOUTS)]
     if usable:
         several = f', or several as --data.root "[{",".join(map(str, usable[:2]))}]"' if len(usable) > 1 else ""
@@ -126,7 +127,7 @@ def pair(
             where = f"no mask {stem}{ending}.png in {folders[1]}"
             found.problems.append(f"{images[stem]}: {where}; label the picture or move it out")
         else:
-            found.samples.append(Sample(stem, images[stem], masks[stem]))
+            found.samples.append(Sample(stem, str(images[stem]), str(masks[stem])))
     return found
 
 

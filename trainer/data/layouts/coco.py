@@ -17,7 +17,7 @@ import numpy as np
 
 from trainer import InputError
 from trainer.data.coco import Record, read_outlines, read_pictures, read_record
-from trainer.data.files import read_header
+from trainer.data.files import list_folders, read_header
 from trainer.data.instances import draw_instances
 from trainer.data.labelmap import choose
 from trainer.data.layouts import Found, split_parts
@@ -29,7 +29,7 @@ TRIED = 100
 """Images that are looked for to find out which folder they are in."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class CocoSample(Sample):
     """A picture whose mask is drawn from its instances. `mask` is the JSON file."""
 
@@ -39,7 +39,14 @@ class CocoSample(Sample):
     instances: bytes = field(repr=False)
     """JSON text: [class id, outline] of each, sorted. Text takes a tenth of the memory of the lists in it."""
 
+    @property
+    def files(self) -> tuple[str, ...]:
+        return (self.image_file,)
+
     def mask_content(self) -> bytes:
+        return self.own_content()
+
+    def own_content(self) -> bytes:
         return repr(self.size).encode() + self.instances
 
     def read_mask(self, values: ValueMap, content: bytes | None = None) -> np.ndarray:
@@ -89,8 +96,7 @@ def _files(root: Path) -> dict[str, Path]:
     of_coco = {file.stem.removeprefix("instances_"): file for file in _json(root / "annotations", "instances_")}
     if of_coco:
         return of_coco
-    folders = sorted(path for path in root.iterdir() if path.is_dir()) if root.is_dir() else []
-    roboflow = {folder.name: folder / BESIDE for folder in folders if (folder / BESIDE).is_file()}
+    roboflow = {folder.name: folder / BESIDE for folder in list_folders(root) if (folder / BESIDE).is_file()}
     return roboflow or ({"": root / BESIDE} if (root / BESIDE).is_file() else {})
 
 
@@ -132,10 +138,10 @@ def _classes(record: Record, classes: Sequence[str] | None) -> tuple[tuple[str, 
 def _samples(record: Record, folder: Path, ids: Mapping[int, int | None]) -> Found:
     pictures, problems = read_pictures(record, folder)
     outlines = read_outlines(record, pictures, ids)
-    found = Found(problems=problems + outlines.problems)
+    found, mask_file = Found(problems=problems + outlines.problems), str(record.file)
     for picture in pictures:
         instances = f"[{','.join(outlines.texts.get(picture.key, []))}]".encode()
-        found.samples.append(CocoSample(picture.name, picture.path, record.file, picture.size, instances))
+        found.samples.append(CocoSample(picture.name, str(picture.path), mask_file, picture.size, instances))
     if outlines.empty:
         found.notes.append(f"{record.file}: {outlines.empty} outlines have fewer than three points; they are left out")
     bare = sum(picture.key not in outlines.texts for picture in pictures)

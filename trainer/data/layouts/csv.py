@@ -47,7 +47,7 @@ def find(root: Path, classes: Sequence[str] | None) -> Found:
         elif role is None:
             left_out += 1
         else:
-            found.samples.append(Sample(_name(image), paths[0], paths[1]))
+            found.samples.append(Sample(_name(image), str(paths[0]), str(paths[1])))
             found.parts |= {_name(image): role} if role else {}
     if left_out:
         found.notes.append(f"{files[0]}: {left_out} pictures of split test neither train nor validate; left out")

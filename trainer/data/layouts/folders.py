@@ -1,10 +1,11 @@
 """Two parallel folders, images and masks; perhaps each with, or each within, train and val."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
 from trainer import InputError
-from trainer.data.files import list_images
+from trainer.data.files import is_image, list_folders, list_images
 from trainer.data.layouts import PARTS, Found, by_stem, pair, split_parts
 
 IMAGES = ("images", "image", "imgs", "img", "img_dir", "jpegimages", "photos", "pictures")
@@ -48,9 +49,7 @@ def _parts_of(root: Path) -> dict[str, tuple[Path, Path | None]]:
 
 def _folders(folder: Path) -> dict[str, Path]:
     """Lower-case name -> folder directly in `folder`."""
-    if not folder.is_dir():
-        return {}
-    return {path.name.lower(): path for path in sorted(folder.iterdir()) if path.is_dir() and path.name[0] != "."}
+    return {path.name.lower(): path for path in list_folders(folder) if path.name[0] != "."}
 
 
 def _in_parts(folder: Path) -> dict[str, Path]:
@@ -60,7 +59,12 @@ def _in_parts(folder: Path) -> dict[str, Path]:
 def _with_pictures(folder: Path, names: Sequence[str]) -> Path | None:
     """The first folder of these names that holds pictures."""
     there = _folders(folder)
-    return next((there[name] for name in names if name in there and list_images(there[name])), None)
+    return next((there[name] for name in names if name in there and _holds_pictures(there[name])), None)
+
+
+def _holds_pictures(folder: Path) -> bool:
+    with os.scandir(folder) as entries:  # which stops at the first; a list of a million files takes seconds
+        return any(is_image(entry.name) for entry in entries)
 
 
 def _split(folder: Path, names: Sequence[str]) -> dict[str, Path]:
@@ -68,7 +72,9 @@ def _split(folder: Path, names: Sequence[str]) -> dict[str, Path]:
     there = _folders(folder)
     for name in names:
         parts = (
-            {part: path for part, path in _in_parts(there[name]).items() if list_images(path)} if name in there else {}
+            {part: path for part, path in _in_parts(there[name]).items() if _holds_pictures(path)}
+            if name in there
+            else {}
         )
         if parts:
             return parts

@@ -9,7 +9,15 @@ import numpy as np
 
 from trainer import IGNORE, InputError
 from trainer.data.files import list_images
-from trainer.data.labelme import IGNORED, find_annotations, image_bytes, read_labels, read_outlines, read_record
+from trainer.data.labelme import (
+    IGNORED,
+    find_annotations,
+    image_bytes,
+    image_path,
+    read_labels,
+    read_outlines,
+    read_record,
+)
 from trainer.data.layouts import Found, by_stem
 from trainer.data.sample import Sample
 from trainer.data.values import BACKGROUND, BACKGROUNDS, UNMAPPED, ValueMap
@@ -19,7 +27,7 @@ TRIED = 10
 """Files that are looked at to find out whether they are Labelme's."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class LabelmeSample(Sample):
     """A picture whose mask is drawn from outlines. `mask` is the JSON file; `image` too, where it holds the image."""
 
@@ -33,7 +41,10 @@ class LabelmeSample(Sample):
         return image_bytes(self.mask, self.folder, read_record(self.mask, self.folder))[1]
 
     def mask_content(self) -> bytes:
-        return super().mask_content() + repr(self.ids).encode()
+        return Sample.mask_content(self) + self.own_content()  # `super()` fails in classes with slots
+
+    def own_content(self) -> bytes:
+        return repr(self.ids).encode()
 
     def read_mask(self, values: ValueMap, content: bytes | None = None) -> np.ndarray:
         return read_outlines(self.mask, self.folder, dict(self.ids))
@@ -70,15 +81,16 @@ def find(root: Path, classes: Sequence[str] | None) -> Found:
         try:
             record = read_record(file, root)
             labels |= _labels(record)
-            images[stem] = image_bytes(file, root, record)[0] or file
+            images[stem] = image_path(file, root, record) or file
         except InputError as error:
             found.problems += str(error).splitlines()
     ids = _ids(root, classes, labels, found)
+    pairs = tuple(ids.items())
     found.samples = [
-        LabelmeSample(stem, image, files[stem], root, tuple(ids.items())) for stem, image in sorted(images.items())
+        LabelmeSample(stem, str(image), str(files[stem]), root, pairs) for stem, image in sorted(images.items())
     ]
-    taken = {image.resolve() for image in images.values()} | {file.with_suffix("").resolve() for file in files.values()}
-    bare = [image for image in list_images(root) if not {image.resolve(), image.with_suffix("").resolve()} & taken]
+    taken = set(images.values())  # without links, like those that are looked for
+    bare = [image for image in list_images(root) if image.stem not in files and image.resolve() not in taken]
     if bare:
         found.notes.append(f"{root}: {len(bare)} images have no JSON file yet; they are left out")
     return found
