@@ -4,10 +4,12 @@ python -m tests.benchmarks.quality --data.root DIR [--recipe "NAME: --key value 
     [--folds 0,1,2,3,4] [--seeds 0] [--image_size 128] [--tutorial EPOCHS]
 
 Every recipe is training through the real command, tracking off, on each fold with each seed. The tutorial's (UNet-32,
-Adam 1e-4, batch 16, Dice over the batch, no augmentation, float32) is a plain loop over tensors in memory; it is scored
-as ours is, after every second epoch. The table shows the mean over folds and seeds of val/miou, the last one and the
-best of the run, their spread over folds, minutes of the whole training loop, and after how long the mean curve passes
-the best mean that the tutorial's has.
+Adam 1e-4, batch 16, Dice over the batch, no augmentation, float32) is a plain loop over tensors in memory, scored as
+ours is after every second epoch. To spare hours, its first two epochs give the time of one; the others compute in bf16
+where the hardware does, and are charged that time.
+
+The table shows the mean over folds and seeds of val/miou, the last one and the best of the run, their spread over
+folds, minutes of the whole training loop, and after how long the mean curve passes the best mean of the first row.
 """
 
 import argparse
@@ -33,6 +35,9 @@ from trainer.data.dataset import plan
 from trainer.engine.evaluate import ValidationSet, evaluate
 from trainer.model.build import make_segmenter
 from trainer.model.loss import dice_loss
+
+TIMED = 2
+"""Epochs of the tutorial's loop in float32, whose time is the others' too."""
 
 
 @dataclass
@@ -120,16 +125,21 @@ def tutorial(options: argparse.Namespace, fold: int, scratch: Path) -> Curve:
     images, masks = dataset.squares.read(dataset.split.train)
     images, truth = segmenter.normalise(images).contiguous(), (masks == 1).float()[:, None]
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-4)
-    order, curve, spent = np.random.default_rng(0), Curve(), 0.0
+    order, curve, spent, spent_timed = np.random.default_rng(0), Curve(), 0.0, 0.0
     for epoch in range(1, options.tutorial + 1):
         began = time.perf_counter()
         network.train()
+        if epoch == TIMED + 1:
+            network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         for batch in np.array_split(order.permutation(len(images)), -(-len(images) // 16)):
             optimizer.zero_grad()
-            found, true = network(images[batch]).sigmoid(), truth[batch]
+            with torch.autocast("cpu", torch.bfloat16, enabled=epoch > TIMED):
+                found = network(images[batch])
+            found, true = found.float().sigmoid(), truth[batch]
             dice_loss((found * true).sum(), found.sum(), true.sum(), 1.0).backward()
             optimizer.step()
-        spent += time.perf_counter() - began
+        spent += time.perf_counter() - began if epoch <= TIMED else spent_timed / TIMED
+        spent_timed = spent if epoch <= TIMED else spent_timed
         if epoch % 2 == 0:
             result = evaluate(segmenter, validation, LossConfig())
             curve.seconds.append(spent)
