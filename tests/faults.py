@@ -21,6 +21,7 @@ TINY = [
     *("--model.width", "8", "--model.depth", "2", "--data.image_size", "32", "--train.batch_size", "4"),
     *("--train.epochs", "5", "--train.threads", "1", "--train.mixed_precision", "no", "--optim.lr", "0.01"),
     *("--train.checkpoint_minutes", "0", "--tracking.watch", "1", "--train.eval_every", "1"),
+    *("--train.ema", "0.9", "--train.progressive", "true", "--data.copy_paste", "0.5"),
 ]
 UNTRACKED = ["--tracking.enabled", "false"]
 LAUNCHER = [sys.executable, "-m", "accelerate.commands.launch", "--config_file"]
@@ -167,7 +168,7 @@ def result_of(folder: Path) -> tuple[dict[str, str], dict[str, list[tuple[int, f
     """What a finished run comes to: hashes of its last checkpoint, and its curves."""
     assert status(folder)["state"] == "finished"
     last = checkpoints(folder)[-1]
-    names = ("weights", "best", "optimizer")
+    names = ("weights", "unaveraged", "best", "optimizer")
     hashes = {name: hashlib.sha256((last / f"{name}.safetensors").read_bytes()).hexdigest() for name in names}
     position = json.loads((last / "position.json").read_text())["position"]
     timeless = {key: value for key, value in position.items() if key not in ("seconds", "waited_s")}
