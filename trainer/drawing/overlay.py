@@ -31,6 +31,12 @@ def draw_overlay(
     table = palette()
     if colours is not None:
         table[: len(colours)] = np.asarray(colours, dtype=np.uint8)
-    labelled = (mask != 0)[..., None]
-    blended = (1 - alpha) * image + alpha * table[mask]
-    return np.where(labelled, np.rint(blended), image).astype(np.uint8)
+    # Few classes and 256 levels: every blend that can occur is worked out once, and a pixel is looked up.
+    classes, levels = int(mask.max(initial=0)) + 1, np.arange(256)
+    blends = np.rint((1 - alpha) * levels + alpha * table[:classes].T[..., None])  # [3, K, 256]
+    blends[:, 0] = levels
+    rows = mask.astype(np.int32) * 256
+    result = np.empty_like(image)
+    for channel, blend in enumerate(blends.astype(np.uint8)):
+        result[..., channel] = blend.take(rows + image[..., channel])
+    return result

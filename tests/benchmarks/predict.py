@@ -1,0 +1,199 @@
+"""How much of the bare network's speed is left when pictures come from files and go to files; start and memory.
+
+python -m tests.benchmarks.predict [--pictures 256] [--rounds 3]
+
+Generated cats as JPEG photographs of 1024 x 768, an untrained model of the default size, and the command that a person
+gives, as a process. In turn with it, in a process of its own, the bare network: the same weights, number format,
+threads and batch, on tensors that are in memory already.
+
+    steady    the pictures that one run has more than one of an eighth of them, by the seconds that it takes longer
+    whole     all pictures by the time of the whole process, with Python's start, imports, model and report
+
+Both are wall times of processes seen from outside, and so is the peak of resident memory.
+"""
+
+import argparse
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+
+from tests.program import Program
+from trainer.config import Config
+from trainer.data.files import write_jpeg
+from trainer.data.synthetic.scene import draw_scene
+from trainer.drawing.overlay import palette
+from trainer.model.segmenter import Contract, Segmenter, load_segmenter, save_segmenter
+
+WIDTH, HEIGHT, SCENES, BATCH = 1024, 768, 16, 8
+NAME = "cats"
+
+# Outside the program: makes the model in the folder argv[1] champion of the store, as a training would.
+REGISTER = """
+import json, shutil, sys
+from pathlib import Path
+from trainer.config import MLRUNS
+from trainer.tracking import registry, server
+from trainer.tracking.run import new_run_folder
+folder = new_run_folder(MLRUNS / "work", "benchmark", "benchmark", True)
+shutil.copytree(sys.argv[1], folder / "model")
+client = server.attach(folder)
+registry.register(client, folder, json.loads((folder / "run.json").read_text())["run_id"], sys.argv[2], {})
+registry.promote(client, sys.argv[2], "1")
+"""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--pictures", type=int, default=256)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--bare", type=Path, metavar="MODEL", help="only the bare network: pictures per second")
+    options = parser.parse_args()
+    if options.bare:
+        print(bare_rate(options.bare))
+        return
+    with tempfile.TemporaryDirectory() as scratch:
+        top = Path(scratch)
+        print(f"{machine()}\nmaking {options.pictures} pictures of {WIDTH}x{HEIGHT}", flush=True)
+        pictures = make_pictures(top / "pictures", options.pictures)
+        config = Config()
+        names = ("_background_", "cat")
+        colours = tuple((int(r), int(g), int(b)) for r, g, b in palette()[: len(names)])
+        contract = Contract(names, colours, config.data.image_size, config.model.width, config.model.depth)
+        torch.manual_seed(0)
+        save_segmenter(Segmenter(contract), top / "model")
+        program = Program(top / "program")
+        registered = program.run(sys.executable, "-c", REGISTER, str(top / "model"), NAME)
+        assert registered.returncode == 0, registered.stderr
+        starts(program, top, pictures)
+        throughput(program, top, pictures, options.rounds)
+
+
+def starts(program: Program, top: Path, pictures: list[Path]) -> None:
+    """What passes before something is to be seen."""
+    helped = [timed_run(program, "--help").seconds for _ in range(5)]
+    print(f"--help                     {statistics.median(helped):6.2f} s     median of 5")
+    for what, model in (("a folder", str(top / "model")), ("the registry", f"models:/{NAME}@champion")):
+        firsts = [predict(program, model, pictures[:BATCH], top / "out").first_s for _ in range(3)]
+        print(
+            f"{'first mask, ' + what:27}{statistics.median(firsts):6.2f} s     median of 3, {BATCH} pictures",
+            flush=True,
+        )
+
+
+def throughput(program: Program, top: Path, pictures: list[Path], rounds: int) -> None:
+    """Steady and whole rate beside the bare network's, and the memory for an eighth and for all of the pictures."""
+    some, model = pictures[: len(pictures) // 8], str(top / "model")
+    steady, whole, few_mib, all_mib = [], [], [], []
+    for number in range(1, rounds + 1):
+        before = bare_process(model)
+        few, everything = (predict(program, model, chosen, top / "out") for chosen in (some, pictures))
+        after = bare_process(model)
+        bare = (before + after) / 2
+        rate = (len(pictures) - len(some)) / (everything.seconds - few.seconds)
+        steady.append(rate / bare)
+        whole.append(len(pictures) / everything.seconds / bare)
+        few_mib.append(few.peak_mib)
+        all_mib.append(everything.peak_mib)
+        print(
+            f"round {number}: bare {before:.2f} and {after:.2f} pictures/s, steady {rate:.2f} ({steady[-1]:.0%}), "
+            f"whole {len(pictures) / everything.seconds:.2f} ({whole[-1]:.0%})",
+            flush=True,
+        )
+    print(f"steady / bare              {statistics.median(steady):6.1%}     median of {rounds}, batch {BATCH}")
+    print(f"whole / bare               {statistics.median(whole):6.1%}")
+    for count, peaks in ((len(some), few_mib), (len(pictures), all_mib)):
+        print(f"peak memory, {count:4} pictures {statistics.median(peaks):6.0f} MiB")
+
+
+def bare_process(model: str) -> float:
+    """Pictures per second of `bare_rate`, in a process of its own."""
+    command = [sys.executable, "-m", "tests.benchmarks.predict", "--bare", model]
+    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
+
+@dataclass(frozen=True)
+class Timed:
+    """One process from outside."""
+
+    seconds: float
+    peak_mib: float
+    first_s: float = 0.0
+    """From the start of the process to the first mask file."""
+
+
+def timed_run(program: Program, *arguments: str) -> Timed:
+    """Run predict.py as a process of its own; raises where it fails."""
+    began = time.time()
+    process = subprocess.Popen(
+        [sys.executable, "trainer/predict.py", *arguments],
+        cwd=program.folder,
+        env=program.environment(),
+        stdout=subprocess.DEVNULL,
+    )
+    _, status, usage = os.wait4(process.pid, 0)
+    seconds = time.time() - began
+    process.returncode = os.waitstatus_to_exitcode(status)
+    assert process.returncode == 0, arguments
+    return Timed(seconds, usage.ru_maxrss / 1024)
+
+
+def predict(program: Program, model: str, pictures: list[Path], output: Path) -> Timed:
+    """Predict `pictures` into `output`, which is emptied first."""
+    subprocess.run(["rm", "-rf", str(output)], check=True)
+    began = time.time()
+    arguments = ["--model", model, "--input", *map(str, pictures), "--output", str(output)]
+    result = timed_run(program, *arguments, "--batch_size", str(BATCH))
+    masks, overlays = ([path.stat().st_mtime for path in (output / part).iterdir()] for part in ("masks", "overlays"))
+    assert len(masks) == len(overlays) == len(pictures)
+    return Timed(result.seconds, result.peak_mib, min(masks) - began)
+
+
+@torch.inference_mode()
+def bare_rate(model: Path, seconds: float = 10.0) -> float:
+    """Pictures per second of the network alone, in float32 and channels last as in prediction."""
+    segmenter = load_segmenter(model)
+    side = segmenter.contract.image_size
+    squares = torch.randn(BATCH, 3, side, side).contiguous(memory_format=torch.channels_last)
+    segmenter.network(squares)
+    began, count = time.perf_counter(), 0
+    while time.perf_counter() - began < seconds:
+        segmenter.network(squares)
+        count += BATCH
+    return count / (time.perf_counter() - began)
+
+
+def make_pictures(folder: Path, count: int) -> list[Path]:
+    """Write generated cats as JPEG photographs. Scenes come several times, mirrored, each with noise of its own."""
+    folder.mkdir()
+    random = np.random.default_rng(0)
+    scenes: list[Image.Image] = []
+    for index in range(count):
+        if index < SCENES:
+            drawn = Image.fromarray(draw_scene(0, index, 512, ["cat"]).image)
+            scenes.append(ImageOps.fit(drawn, (WIDTH, HEIGHT), Image.Resampling.BICUBIC))
+        scene = scenes[index % SCENES] if index // SCENES % 2 == 0 else ImageOps.mirror(scenes[index % SCENES])
+        # What a sensor adds; without it the decoder has less to do than with a photograph.
+        noisy = np.array(scene) + random.normal(0, 6, (HEIGHT, WIDTH, 3)).astype(np.int16)
+        write_jpeg(folder / f"cat_{index:03}.jpg", noisy.clip(0, 255).astype(np.uint8))
+    return sorted(folder.iterdir())
+
+
+def machine() -> str:
+    """What the figures were measured on."""
+    found = torch.cpu.get_capabilities()
+    facts = [f"{os.cpu_count()} cores ({found.get('cpu_name', '')})", f"{torch.get_num_threads()} threads"]
+    facts += [f"{name}={os.environ[name]}" for name in ("OMP_NUM_THREADS", "GOMP_SPINCOUNT") if name in os.environ]
+    return ", ".join([*facts, f"torch {torch.__version__}"])
+
+
+if __name__ == "__main__":
+    main()
