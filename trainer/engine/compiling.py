@@ -52,12 +52,13 @@ def decide(device: str, precision: str, flop: float, sizes: int, minutes: float)
     """
     expected = EXPECTED.get((device, precision))
     if expected is None:
-        return False, f"not compiled: nothing is known of {precision} on {device}"
+        return False, f"train.compile off: nothing is known of {precision} on {device}"
     if not has_compiler():
-        return False, "not compiled: there is no C++ compiler (g++)"
+        return False, "train.compile off: there is no C++ compiler (g++)"
     training_s = flop / expected.flop_per_s
     training_s = min(training_s, 60 * minutes) if minutes else training_s
     saved_s, spent_s = expected.saves * training_s, expected.compile_s * sizes
     pays = saved_s > 1.5 * spent_s  # an estimate: it must win clearly
-    figures = f"some {training_s / 60:.0f} minutes of training, of which it saves {saved_s / 60:.0f} and takes"
-    return pays, f"{'compiled' if pays else 'not compiled'}: {figures} {spent_s / 60:.0f} (train.compile)"
+    would = "saves" if pays else "would save"
+    figures = f"{would} some {saved_s / 60:.1f} minutes of {training_s / 60:.1f}, and {'takes' if pays else 'take'}"
+    return pays, f"train.compile {'on' if pays else 'off'}: it {figures} {spent_s / 60:.1f}"

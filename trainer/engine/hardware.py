@@ -10,6 +10,7 @@ from accelerate.utils import DistributedDataParallelKwargs, GradientAccumulation
 from torch import Tensor, nn
 
 from trainer import InputError
+from trainer.engine import memory
 
 RIGHT = "accelerate launch --config_file launch/multi_cpu.yaml --num_processes {} trainer/train.py ..."
 
@@ -24,6 +25,8 @@ def start(mixed_precision: object, threads: int, timeout_minutes: float = 10) ->
     # Its successor in torch is not yet an option of Accelerate.
     warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated", FutureWarning)
     accelerated = torch.accelerator.is_available()
+    if not accelerated:
+        memory.keep_what_is_freed()
     timeout = timedelta(minutes=timeout_minutes)
     _meet_again(accelerated, timeout)
     accelerator = Accelerator(
