@@ -113,8 +113,8 @@ class ModelConfig:
     """Normalisation after each convolution: batch, or group (8 channels a group; independent of the batch size)."""
 
     init: str | None = None
-    """Start from the weights of another model of the same shape and classes: a registry URI such as
-    models:/cat-unet@champion, or a model folder. Unset: random."""
+    """Start from the weights of another model of the same shape: a registry URI such as models:/cat-unet@champion, or a
+    model folder. Of a model of other classes, all but the last layer. Unset: random."""
 
     def __post_init__(self) -> None:
         _require(self.width > 0 and self.width % 8 == 0, "model.width", self.width, "a multiple of 8")

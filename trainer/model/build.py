@@ -12,6 +12,8 @@ from trainer.model.unet import start_from_shares
 def make_segmenter(config: Config, names: tuple[str, ...], shares: list[float], digest: str, commit: str) -> Segmenter:
     """A new model for classes `names`, or one that starts from the weights of model.init.
 
+    Of a model of other classes all but the last layer is taken.
+
     `shares`: of each class in the labelled pixels that train; `digest` and `commit` go into its contract. Raises
     InputError where the model of model.init is another kind.
     """
@@ -33,11 +35,15 @@ def make_segmenter(config: Config, names: tuple[str, ...], shares: list[float], 
     from trainer.tracking.open import open_model
 
     other = open_model(config.model.init).segmenter
-    for name in ("class_names", "width", "depth", "norm"):
+    for name in ("width", "depth", "norm"):
         theirs, ours = getattr(other.contract, name), getattr(contract, name)
         if theirs != ours:
             raise InputError(
                 f"model.init: {config.model.init} has {name} {theirs}, this run {ours}; make them the same"
             )
-    segmenter.load_state_dict(other.state_dict())
+    weights = other.state_dict()
+    if other.contract.class_names != contract.class_names:
+        start_from_shares(segmenter.network, shares)  # the last layer is about the classes, the others about pictures
+        weights |= {name: value for name, value in segmenter.state_dict().items() if name.startswith("network.last.")}
+    segmenter.load_state_dict(weights)
     return segmenter

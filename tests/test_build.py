@@ -1,0 +1,58 @@
+"""The model that training starts with."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from trainer import InputError
+from trainer.arguments import parse
+from trainer.model.build import make_segmenter
+from trainer.model.segmenter import Segmenter, save_segmenter
+
+SMALL = ["--model.width", "8", "--model.depth", "2", "--data.image_size", "32"]
+
+
+def made(names: tuple[str, ...], *arguments: str) -> Segmenter:
+    shares = [1 / len(names)] * len(names)
+    return make_segmenter(parse([*SMALL, *arguments]), names, shares, "digest", "commit")
+
+
+@pytest.fixture
+def saved(tmp_path: Path, make_segmenter: Callable[..., Segmenter]) -> Callable[..., tuple[Segmenter, list[str]]]:
+    def save(**facts: object) -> tuple[Segmenter, list[str]]:
+        segmenter = make_segmenter(seed=7, **facts)
+        save_segmenter(segmenter, tmp_path / "model")
+        return segmenter, ["--model.init", str(tmp_path / "model")]
+
+    return save
+
+
+def test_from_a_model_of_the_same_classes(saved: Callable[..., tuple[Segmenter, list[str]]]) -> None:
+    other, arguments = saved()
+    ours = made(other.contract.class_names, *arguments)
+    assert all(torch.equal(value, other.state_dict()[name]) for name, value in ours.state_dict().items())
+    assert ours.contract.dataset_digest == "digest"
+
+
+def test_from_a_model_of_other_classes(saved: Callable[..., tuple[Segmenter, list[str]]]) -> None:
+    """All but the last layer, which is that of a new model."""
+    other, arguments = saved()
+    names = ("_background_", "dog", "cow")
+    ours, new = made(names, *arguments), made(names)
+    assert ours.contract.class_names == names
+    last = [name for name in ours.state_dict() if name.startswith("network.last.")]
+    assert len(last) == 2
+    for name, value in ours.state_dict().items():
+        if name not in last:
+            assert torch.equal(value, other.state_dict()[name])
+    assert ours.network.last.weight.shape == new.network.last.weight.shape
+    assert torch.equal(ours.network.last.bias, new.network.last.bias)  # type: ignore[arg-type]
+    assert not torch.equal(ours.network.first[0].weight, new.network.first[0].weight)
+
+
+def test_another_shape_is_refused(saved: Callable[..., tuple[Segmenter, list[str]]]) -> None:
+    other, arguments = saved(width=16)
+    with pytest.raises(InputError, match="has width 16, this run 8"):
+        made(other.contract.class_names, *arguments)
