@@ -3,6 +3,7 @@
 Each function makes everything a loop needs and returns a function without arguments that takes one optimizer step.
 """
 
+import ctypes
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -12,6 +13,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torch.utils.flop_counter import FlopCounterMode
 
+from trainer.engine import memory
 from trainer.model.loss import image_losses, loss_terms
 from trainer.model.segmenter import Contract, Segmenter
 from trainer.model.unet import UNet
@@ -49,6 +51,22 @@ class Task:
         with FlopCounterMode(display=False) as counter:
             network(torch.empty(1, 3, self.image_size, self.image_size, device="meta")).sum().backward()
         return counter.get_total_flops()
+
+
+def keeping(step: Step, keeps: bool) -> Step:
+    """`step` with freed memory kept as the program keeps it, or given back as the C library does by itself."""
+
+    def kept() -> None:
+        memory.keep_what_is_freed()
+        step()
+
+    def given_back() -> None:
+        mallopt = ctypes.CDLL("libc.so.6").mallopt
+        mallopt(memory.MMAP_THRESHOLD, 32 * 2**20)  # where glibc ends up by itself after the first large blocks
+        mallopt(memory.TRIM_THRESHOLD, 64 * 2**20)
+        step()
+
+    return kept if keeps else given_back
 
 
 def tutorial(task: Task) -> Step:

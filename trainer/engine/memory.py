@@ -14,6 +14,10 @@ from trainer.model.loss import image_losses, loss_terms
 SIGNS = ("out of memory", "can't allocate memory", "Cannot allocate memory", "bad_alloc")
 
 
+MMAP_THRESHOLD, TRIM_THRESHOLD = -3, -1
+"""What mallopt calls them, in bytes: the smallest block that is given back when freed, and how much is kept."""
+
+
 def keep_what_is_freed() -> None:
     """Have the C library keep large blocks that are freed, instead of asking the system for zeroed pages each time.
 
@@ -24,9 +28,8 @@ def keep_what_is_freed() -> None:
         mallopt = ctypes.CDLL("libc.so.6").mallopt
     except (OSError, AttributeError):
         return
-    mmap_threshold, trim_threshold = -3, -1
-    mallopt(mmap_threshold, 2**30)
-    mallopt(trim_threshold, 2**31 - 1)
+    mallopt(MMAP_THRESHOLD, 2**30)
+    mallopt(TRIM_THRESHOLD, 2**31 - 1)
 
 
 class OutOfMemory(RuntimeError):
