@@ -23,8 +23,11 @@ def learning_rate(step: int, total_steps: int, peak: float, warmup: float) -> fl
 
 
 def small_side(side: int, multiple: int) -> int:
-    """The side of the smaller squares in pixels, a multiple of `multiple` as the network wants it."""
-    return max(multiple, round(SMALL_SIDE * side / multiple) * multiple)
+    """The side of the smaller squares in pixels, a multiple of `multiple` as the network wants it.
+
+    Not so small that one pixel is left at the network's bottom: batch norm has nothing to normalise there.
+    """
+    return min(side, max(2 * multiple, round(SMALL_SIDE * side / multiple) * multiple))
 
 
 def side_of_step(step: int, total_steps: int, side: int, multiple: int) -> int:
