@@ -156,7 +156,8 @@ def test_two_processes_make_one_run_and_the_same_numbers(trained: Program, data:
     assert alone.train(
         "--data.root", str(data), "--train.epochs", str(EPOCHS), "--model.norm", "group", *FLOAT32
     ).returncode == 0  # fmt: skip
-    for key, tolerance in (("train/loss", 1e-5), ("train/grad_norm", 1e-4), ("train/lr", 0)):
+    tolerances = {"train/loss": 1e-5, "train/grad_norm": 1e-4, "train/lr": 0, "val/loss": 1e-3}  # val: of the average
+    for key, tolerance in tolerances.items():
         both = [
             [point.value for point in client(one).get_metric_history(only_run(one).info.run_id, key)]
             for one in (program, alone)

@@ -47,7 +47,6 @@ class Stepper:
         self.config, self.accelerator = config, accelerator
         self.segmenter = segmenter.to(accelerator.device)
         self.averaged = deepcopy(segmenter).eval().requires_grad_(False) if config.train.ema else None
-        self.ours, self.theirs = _moving(self.averaged or segmenter), _moving(segmenter)
         self.spoiled: Tensor | None = None
         view: nn.Module = TrainingView(segmenter)
         self.micro_batch_size = self._fitting_micro_batch(view, samples)
@@ -64,6 +63,8 @@ class Stepper:
         ]
         optimizer = torch.optim.AdamW(groups, lr=config.optim.lr, fused=True)
         self.view, self.optimizer = accelerator.prepare(view, optimizer)
+        # Only now: with several processes, preparing gives the weights other memory.
+        self.ours, self.theirs = _moving(self.averaged or segmenter), _moving(segmenter)
 
     @property
     def result(self) -> Segmenter:
