@@ -2,6 +2,7 @@
 
 import math
 
+import kornia
 import numpy as np
 import pytest
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from tests.conftest import box_mask, smooth_picture
 from trainer import IGNORE
-from trainer.data.augment import STRENGTHS, _move, augment, draw, lenders
+from trainer.data.augment import STRENGTHS, _move, augment, draw, lenders, saturate_and_tint
 
 PRESETS = ["light", "strong"]
 SIZE = 48
@@ -216,3 +217,16 @@ def test_lenders_are_drawn_for_each_sample_and_epoch_alone() -> None:
     assert not np.array_equal(lenders(0.4, 0, 3, np.arange(2000), candidates), whole)
     assert not np.array_equal(lenders(0.4, 1, 2, np.arange(2000), candidates), whole)
     assert (lenders(0.0, 0, 2, np.arange(100), candidates) == -1).all()
+
+
+def test_saturation_and_hue_equal_kornias() -> None:
+    random = torch.Generator().manual_seed(0)
+    images = torch.rand(6, 3, 40, 40, generator=random)
+    images[0, :, :20] = images[0, :1, :20]  # greys
+    images[1, :, :10] = 0
+    images[2, :, :10] = 1
+    images = (images * 255).round() / 255  # levels, so that channels are often equal
+    saturation = torch.tensor([0.0, 1.0, 0.6, 1.6, 3.0, 1.0])
+    hue = torch.tensor([0.2, -0.2, 3.0, -3.0, 0.0, 1.5])
+    expected = kornia.enhance.adjust_hue(kornia.enhance.adjust_saturation(images, saturation), hue)
+    torch.testing.assert_close(saturate_and_tint(images, saturation, hue), expected, rtol=0, atol=1e-5)

@@ -86,6 +86,7 @@ def command(task: Task, steps: int) -> list[str]:
         "data.image_size": task.image_size,
         "model.width": task.width,
         "train.batch_size": task.batch_size,
+        "train.progressive": "false",  # every step as large as the bare loops'
         "train.epochs": epochs,
         "train.eval_every": epochs,
         "train.mixed_precision": task.precision,

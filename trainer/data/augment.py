@@ -147,8 +147,7 @@ def _recolour(images: Tensor, draws: list[Draw]) -> Tensor:
 
     images = kornia.enhance.adjust_contrast_with_mean_subtraction(images, column("contrast"))
     images = kornia.enhance.adjust_brightness(images, column("light"))
-    images = kornia.enhance.adjust_saturation(images, column("saturation"))
-    images = kornia.enhance.adjust_hue(images, column("hue"))
+    images = saturate_and_tint(images, column("saturation"), column("hue"))
     soft = [index for index, one in enumerate(draws) if one.blur]
     if soft:
         # What gaussian_blur2d does, but for a check of sigma that makes the CPU wait for the GPU.
@@ -156,6 +155,29 @@ def _recolour(images: Tensor, draws: list[Draw]) -> Tensor:
         kernel, places = _on(images.device, kernel), _on(images.device, torch.tensor(soft))
         images[places] = kornia.filters.filter2d_separable(images[places], kernel, kernel)
     return images
+
+
+def saturate_and_tint(images: Tensor, saturation: Tensor, hue: Tensor) -> Tensor:
+    """Colours of images [B, 3, H, W] in [0, 1] with their saturation multiplied and their hue turned, both [B].
+
+    `hue` in radians. What kornia's adjust_saturation and then adjust_hue do, each by way of HSV (Smith 1978, Color
+    gamut transform pairs), in one pass and a third of the time, which was most of augmentation's.
+    """
+    red, green, blue = images.unbind(1)
+    high, low = images.amax(1), images.amin(1)
+    delta = high - low
+    safe = delta.clamp(min=1e-12)
+    # The hue on a circle of six: red at 0, green at 2, blue at 4.
+    from_red, from_green, from_blue = (green - blue) / safe, (blue - red) / safe + 2, (red - green) / safe + 4
+    circle = torch.where(red == high, from_red, torch.where(green == high, from_green, from_blue))
+    circle = circle + (hue * (3 / math.pi))[:, None, None]
+    chroma = torch.minimum(delta * saturation[:, None, None], high)  # no more than full saturation
+    result = torch.empty_like(images)
+    for channel, opposite in enumerate((3.0, 5.0, 1.0)):
+        # Each channel falls from its full value within two sixths of the colour opposite to it.
+        distance = 3 - ((circle - opposite).remainder(6) - 3).abs()
+        torch.sub(high, (2 - distance).clamp(0, 1) * chroma, out=result[:, channel])
+    return result
 
 
 def _on(device: torch.device, values: Any) -> Tensor:

@@ -25,8 +25,8 @@ class Expectation:
 
 
 EXPECTED = {
-    ("cpu", "no"): Expectation(0.10e12, saves=0.10, compile_s=150),
-    ("cpu", "bf16"): Expectation(0.30e12, saves=0.20, compile_s=150),
+    ("cpu", "no"): Expectation(0.15e12, saves=0.05, compile_s=60),
+    ("cpu", "bf16"): Expectation(0.60e12, saves=0.05, compile_s=60),
     ("cuda", "no"): Expectation(20e12, saves=0.15, compile_s=60),
     ("cuda", "bf16"): Expectation(100e12, saves=0.30, compile_s=60),
     ("cuda", "fp16"): Expectation(100e12, saves=0.30, compile_s=60),
