@@ -83,7 +83,7 @@ def test_the_version_says_where_it_comes_from(trained: Program) -> None:
     assert version.tags["dataset_digest"] == run.data.params["data.digest"]
     best = max(point.value for point in client(trained).get_metric_history(run.info.run_id, "val/miou"))
     assert float(version.tags["val/miou"]) == pytest.approx(best, abs=1e-12)
-    assert best > 0.3, "nothing was learnt, so nothing below is tested"
+    assert best > 0.2, "nothing was learnt, so nothing below is tested"
     assert version.tags["promotion.promoted"] == "True"
 
 
