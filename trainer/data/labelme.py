@@ -183,11 +183,11 @@ def image_path(file: Path, folder: Path, record: Mapping[str, Any]) -> Path | No
 
 def _decoded(text: object, what: str) -> bytes:
     try:
-        if isinstance(text, str):
-            return base64.b64decode("".join(text.split()), validate=True)
-    except ValueError:
-        pass
-    raise InputError(f"{what} is no base64 text; save the file again with Labelme")
+        if not isinstance(text, str):
+            raise ValueError(f"{type(text).__name__} instead of text")
+        return base64.b64decode("".join(text.split()), validate=True)
+    except ValueError as error:
+        raise InputError(f"{what} is no base64 text; save the file again with Labelme") from error
 
 
 def _size_problems(file: Path, record: Mapping[str, Any], size: tuple[int, ...]) -> list[str]:

@@ -70,7 +70,7 @@ class Display:
             TextColumn("training"), BarColumn(), TextColumn("{task.completed:.0f}/{task.total:.0f} steps"),
             TextColumn("{task.fields[figures]}"), TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(),
             console=self.console, transient=True, disable=not self.console.is_terminal,
-            refresh_per_second=2,  # ten times, rich's default, costs a percent of a step's time
+            refresh_per_second=2,  # rich's ten would take CPU time from the steps
         )  # fmt: skip
         self.task = self.progress.add_task("training", total=total_steps, completed=step, figures="")
         self.progress.start()

@@ -134,10 +134,10 @@ class Batches:
         return pictures.pinned() if self.pinned else pictures
 
     def _lent(self, rows: np.ndarray, epoch: int) -> Pictures | None:
-        share_of_pictures = self.config.data.copy_paste
-        if not share_of_pictures or not len(self.lenders):
+        data = self.config.data
+        if data.copy_paste == 0 or data.augment == "off" or len(self.lenders) == 0:
             return None
-        chosen = lenders(share_of_pictures, self.config.train.seed, epoch, rows, self.lenders)
+        chosen = lenders(data.copy_paste, self.config.train.seed, epoch, rows, self.lenders)
         pictures = Pictures(*self.squares.read(np.where(chosen < 0, rows, chosen)))
         pictures.masks[torch.from_numpy(chosen < 0)] = 0
         return pictures.pinned() if self.pinned else pictures
