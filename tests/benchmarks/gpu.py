@@ -6,7 +6,6 @@ Exit code 2 where there is no GPU. Tracking is off; all else is as in a real run
 progress. `--device cpu` goes the same way without a GPU, to try the command itself; its figures mean nothing.
 """
 
-import argparse
 import json
 import statistics
 import sys
@@ -16,7 +15,7 @@ from pathlib import Path
 import torch
 
 from tests.benchmarks.baselines import Task, bare, matrix_product, usual
-from tests.benchmarks.measuring import SHORT, command, in_turn, machine, markdown, measured, seconds, train
+from tests.benchmarks.measuring import SHORT, command, in_turn, machine, markdown, measured, seconds, task_parser, train
 from tests.program import Program
 
 TARGET = 1.5
@@ -24,12 +23,7 @@ TARGET = 1.5
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--steps", type=int, default=500)
-    parser.add_argument("--width", type=int, default=64)
-    parser.add_argument("--image_size", type=int, default=256)
-    parser.add_argument("--batch_size", type=int, default=32)
-    parser.add_argument("--rounds", type=int, default=5, help="before the real command, and as many after it")
+    parser = task_parser(__doc__.splitlines()[0], width=64, batch_size=32, rounds=5)
     parser.add_argument("--device", choices=["cuda", "cpu"], default="cuda")
     options = parser.parse_args()
     if options.device == "cuda" and not torch.cuda.is_available():

@@ -1,5 +1,6 @@
 """What the benchmarks of speed share: loops timed in turn, and the real training as its journal tells it."""
 
+import argparse
 import json
 import math
 import os
@@ -75,6 +76,17 @@ class Trained:
 
 def steps_per_epoch(steps: int) -> int:
     return 4 * min(5, math.ceil(steps / 4))
+
+
+def task_parser(description: str, width: int, batch_size: int, rounds: int) -> argparse.ArgumentParser:
+    """The options that say what is trained, with these defaults."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--steps", type=int, default=500)
+    parser.add_argument("--width", type=int, default=width)
+    parser.add_argument("--image_size", type=int, default=256)
+    parser.add_argument("--batch_size", type=int, default=batch_size)
+    parser.add_argument("--rounds", type=int, default=rounds, help="before the real command, and as many after it")
+    return parser
 
 
 def command(task: Task, steps: int) -> list[str]:

@@ -8,7 +8,6 @@ draws its pictures, reads, augments strongly, tracks into a sqlite store and sho
 with timers tells where the time of a step goes. 500 steps of the defaults take half an hour on two cores.
 """
 
-import argparse
 import json
 import statistics
 import tempfile
@@ -17,7 +16,18 @@ from pathlib import Path
 import torch
 
 from tests.benchmarks.baselines import Task, bare, keeping, matrix_product, tutorial
-from tests.benchmarks.measuring import SHORT, Trained, command, in_turn, machine, markdown, measured, seconds, train
+from tests.benchmarks.measuring import (
+    SHORT,
+    Trained,
+    command,
+    in_turn,
+    machine,
+    markdown,
+    measured,
+    seconds,
+    task_parser,
+    train,
+)
 from tests.program import Program
 
 TARGETS = {"bare, compiled": 0.92, "tutorial": 4.2}
@@ -28,12 +38,7 @@ SIDE = 4096
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--steps", type=int, default=500)
-    parser.add_argument("--width", type=int, default=32)
-    parser.add_argument("--image_size", type=int, default=256)
-    parser.add_argument("--batch_size", type=int, default=8)
-    parser.add_argument("--rounds", type=int, default=3, help="before the real command, and as many after it")
+    parser = task_parser(__doc__.splitlines()[0], width=32, batch_size=8, rounds=3)
     options = parser.parse_args()
     found = torch.cpu.get_capabilities()
     precision = "bf16" if found.get("amx_bf16") or found.get("avx512_bf16") else "no"
