@@ -97,7 +97,7 @@ def train(config: Config, display: Display, speaks: bool, stop: StopSignals) -> 
     # ---------------------------------------------------------------- a new run, or one that goes on
     from trainer.engine.evaluate import ValidationSet
     from trainer.engine.loop import Loop, told_by_main
-    from trainer.engine.reporter import Reporter, training_pictures
+    from trainer.engine.reporter import Reporter
     from trainer.engine.watcher import IdleWatcher
 
     validation = ValidationSet(dataset.samples(dataset.split.val), dataset.split.val, dataset.squares, sources.values)
@@ -117,13 +117,7 @@ def train(config: Config, display: Display, speaks: bool, stop: StopSignals) -> 
     try:
         rows = dataset.split.train
         loop = Loop(config, accelerator, segmenter, dataset.squares, rows, validation, stop.requested, world)
-        at_once = loop.stepper.micro_batch_size
-        display.say(f"{at_once} pictures at once on each process, {config.train.batch_size} in a step")
-        display.say(loop.stepper.why_compiled)
-        if run:
-            run.params({"hardware.micro_batch_size": at_once, "hardware.compiled": loop.stepper.compiled})
-            if not run.has_picture("augmented", 0):
-                run.picture("augmented", training_pictures(loop.batches, config), 0)
+        describe(loop, run, display)
         if start.checkpoint:
             loop.restore(start.checkpoint)
         memory = functools.partial(hardware.memory_gib, accelerator)
@@ -205,6 +199,19 @@ def begin(
     run.status("running", step=step)
     display.say(f"should it stop, go on with:  {run.standing['resume']}", "dim")
     return run, start
+
+
+def describe(loop: "Loop", run: "Run | None", display: Display) -> None:
+    """How the network is trained on this machine, and what it will see."""
+    from trainer.engine.reporter import training_pictures
+
+    at_once, compiled = loop.stepper.micro_batch_size, loop.stepper.compiled
+    display.say(f"{at_once} pictures at once on each process, {loop.config.train.batch_size} in a step")
+    display.say(loop.stepper.why_compiled)
+    if run:
+        run.params({"hardware.micro_batch_size": at_once, "hardware.compiled": compiled})
+        if not run.has_picture("augmented", 0):
+            run.picture("augmented", training_pictures(loop.batches, loop.config), 0)
 
 
 def fit(loop: "Loop", watcher: Any, run: "Run | None", display: Display, dataset: "Dataset") -> int:
