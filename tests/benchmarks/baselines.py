@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -69,9 +69,18 @@ def keeping(step: Step, keeps: bool) -> Step:
     return kept if keeps else given_back
 
 
+def plain(network: UNet) -> UNet:
+    """The same network and weights, with torch's transposed convolutions."""
+    for place, ours in enumerate(network.up):
+        theirs = nn.ConvTranspose2d(ours.in_channels, ours.out_channels, 2, stride=2)  # type: ignore[arg-type]
+        theirs.load_state_dict(ours.state_dict())
+        network.up[place] = theirs
+    return network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload, no-any-return]
+
+
 def tutorial(task: Task) -> Step:
     """What this program grew from: float32, channels first, Adam, Dice of the batch."""
-    network = UNet(1, task.width).to(task.device).train()
+    network = plain(UNet(1, task.width)).to(task.device).train()
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-3)
     images, masks = task.pictures()
     images, truth = images / 255, masks[:, None].float()
@@ -132,7 +141,7 @@ def endless(loader: DataLoader[tuple[Tensor, Tensor]]) -> Iterator[tuple[Tensor,
 
 def usual(task: Task, workers: int = 4) -> Step:
     """The loop most people write: float32 weights, channels first, autocast, a DataLoader, `.item()` at every step."""
-    network = UNet(1, task.width).to(task.device).train()
+    network = plain(UNet(1, task.width)).to(task.device).train()
     optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3)
     pinned, data = task.device == "cuda", Arrays(task, 20 * task.batch_size)
     loader = DataLoader(

@@ -28,6 +28,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
+from tests.benchmarks.baselines import plain
 from tests.program import Program
 from trainer.config import Config, DataConfig, LossConfig
 from trainer.data.cache import open_dataset
@@ -119,7 +120,7 @@ def tutorial(options: argparse.Namespace, fold: int, scratch: Path) -> Curve:
     dataset = open_dataset(sources, options.image_size, scratch / "cache", lambda _what, _total: lambda: None)
     config = Config(data=data)
     segmenter = make_segmenter(config, dataset.names, dataset.shares(), dataset.digest, "")
-    network = segmenter.network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+    network = plain(segmenter.network)
     rows = dataset.split.val
     validation = ValidationSet(dataset.samples(rows), rows, dataset.squares, sources.values)
     images, masks = dataset.squares.read(dataset.split.train)
