@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from trainer.model.unet import UNet, start_from_shares
+from trainer.model.unet import Doubling, UNet, start_from_shares
 
 
 @pytest.mark.parametrize("channels", [1, 4])
@@ -35,6 +35,25 @@ def test_parameter_count() -> None:
     assert found == count(32, 4, 1)
     assert round(found / 1e6, 2) == 7.76
     assert sum(weight.numel() for weight in UNet(5, width=8, depth=2, norm="group").parameters()) == count(8, 2, 5)
+
+
+def test_doubling_is_the_transposed_convolution() -> None:
+    torch.manual_seed(0)
+    ours, theirs = Doubling(6, 3, 2, stride=2), nn.ConvTranspose2d(6, 3, 2, stride=2)
+    theirs.load_state_dict(ours.state_dict())
+    images = torch.randn(2, 6, 5, 7).contiguous(memory_format=torch.channels_last)
+    results = []
+    for layer in (ours, theirs):
+        given = images.clone(memory_format=torch.preserve_format).requires_grad_()
+        found = layer(given)
+        assert found.is_contiguous(memory_format=torch.channels_last)
+        (found * torch.arange(found.numel()).view_as(found).sin()).sum().backward()
+        results.append([found, given.grad, *(weight.grad for weight in layer.parameters())])
+    assert type(results[0][0].grad_fn) is not type(results[1][0].grad_fn)
+    for one, other in zip(*results, strict=True):
+        torch.testing.assert_close(one, other)
+    with torch.no_grad():
+        assert torch.equal(ours(images), theirs(images))
 
 
 @pytest.mark.parametrize("norm", ["batch", "group"])
