@@ -46,13 +46,14 @@ def test_long_runs_are_compiled_and_short_ones_not(kind: tuple[str, str], monkey
 
 
 def test_never_without_a_compiler(monkeypatch: pytest.MonkeyPatch, tmp_path: object) -> None:
-    assert decide("cpu", "bf16", YEAR_FLOP, 1, 0)[0] == compiling.has_compiler()
+    assert decide("cuda", "bf16", YEAR_FLOP, 1, 0)[0] == compiling.has_compiler()
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.delenv("CXX", raising=False)
-    compiled, why = decide("cpu", "bf16", YEAR_FLOP, 1, 0)
+    compiled, why = decide("cuda", "bf16", YEAR_FLOP, 1, 0)
     assert not compiled
     assert "g++" in why
 
 
-def test_unknown_hardware_is_left_alone() -> None:
+def test_where_it_wins_nothing_or_nothing_is_known() -> None:
+    assert decide("cpu", "bf16", YEAR_FLOP, 1, 0) == (False, "train.compile off: on a CPU it wins nothing")
     assert not decide("mps", "no", YEAR_FLOP, 1, 0)[0]

@@ -195,8 +195,8 @@ class TrainConfig:
     """Number format inside the network. auto: bf16 where the hardware computes in it, else no (float32)."""
 
     compile: Literal["auto", "on", "off"] | bool = "auto"
-    """torch.compile: half a minute or more of compiling, then faster steps. auto: where the run is long enough to win
-    that time back, and there is a C++ compiler."""
+    """torch.compile: half a minute or more of compiling, then faster steps on a GPU. auto: there, where the run is long
+    enough to win that time back, and there is a C++ compiler."""
 
     eval_every: int | Literal["auto"] = "auto"
     """Epochs between evaluations; the untrained network and the last step are always evaluated. auto: 1, or where an

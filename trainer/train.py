@@ -18,8 +18,11 @@ from trainer.config import MLRUNS, Config, flatten
 from trainer.drawing.display import Display
 from trainer.engine import launcher
 from trainer.engine.signals import EXIT_STOPPED, StopSignals
+from trainer.tracking import address
 
 if TYPE_CHECKING:
+    from accelerate import Accelerator
+
     from trainer.data.cache import Dataset
     from trainer.engine.evaluate import ValidationSet
     from trainer.engine.loop import Loop
@@ -57,38 +60,18 @@ def main(arguments: list[str] | None = None) -> int:
 
 def train(config: Config, display: Display, speaks: bool, stop: StopSignals) -> int:
     display.settings(flatten(config), flatten(Config()))
-
-    # ---------------------------------------------------------------- data: what can be checked without torch
-    from trainer.data.dataset import plan
-
-    tracked = speaks and reachable(config, display)
-    sources = plan(config.data, MLRUNS / "cache", display.counting)
-
-    # ---------------------------------------------------------------- processes and pixels
-    from trainer.data.cache import open_dataset
-    from trainer.data.check import check_command
-    from trainer.engine import hardware, together
-    from trainer.engine.recipe import settle
-
-    accelerator = hardware.start(config.train.mixed_precision, config.train.threads, config.train.timeout_minutes)
-    dataset = open_dataset(sources, config.data.image_size, MLRUNS / "cache", display.counting)
-    if speaks:  # one comparison of all pictures is enough
-        display.warnings([finding.text for finding in dataset.report.of("warning")], check_command(config.data))
-    display.say(
-        f"{len(dataset.split.train)} pictures train, {len(dataset.split.val)} validate; "
-        f"classes: {', '.join(dataset.names[1:])}; dataset {dataset.digest}"
-    )
-
-    settings = {key: value for key, value in flatten(config).items() if key not in ("data.root", "resume")}
-    together.require_same(accelerator, settings, dataset.digest, len(dataset.split.train))
+    tracked = speaks and address.reachable(config.tracking, display.say)
+    accelerator, dataset = load(config, display, speaks)
 
     # ---------------------------------------------------------------- model
-    config, decisions = settle(config, dataset)
-    for line in decisions:
-        display.say(line)
+    from trainer.engine import hardware, together
+    from trainer.engine.recipe import settle
     from trainer.model.build import make_segmenter
     from trainer.tracking.run import git
 
+    config, decisions = settle(config, dataset)
+    for line in decisions:
+        display.say(line)
     commit = git("rev-parse", "HEAD")
     segmenter = make_segmenter(config, dataset.names, dataset.shares(), dataset.digest, commit)
     machine = hardware.describe(accelerator)
@@ -100,7 +83,8 @@ def train(config: Config, display: Display, speaks: bool, stop: StopSignals) -> 
     from trainer.engine.reporter import Reporter
     from trainer.engine.watcher import IdleWatcher
 
-    validation = ValidationSet(dataset.samples(dataset.split.val), dataset.split.val, dataset.squares, sources.values)
+    rows = dataset.split.val
+    validation = ValidationSet(dataset.samples(rows), rows, dataset.squares, dataset.sources.values)
     world = hardware.world(accelerator)
     stop.hold()
     run, start = begin(config, dataset, machine, world, tracked, display) if speaks else (None, None)
@@ -144,20 +128,27 @@ def train(config: Config, display: Display, speaks: bool, stop: StopSignals) -> 
     return code
 
 
-def reachable(config: Config, display: Display) -> bool:
-    """Whether the tracking store answers. Raises InputError where it does not and the run may not do without."""
-    from trainer.tracking.address import probe
+def load(config: Config, display: Display, speaks: bool) -> "tuple[Accelerator, Dataset]":
+    """The processes, and the data that all of them have. What can be checked without torch is, before it is loaded."""
+    from trainer.data.dataset import plan
 
-    if not config.tracking.enabled:
-        return False
-    try:
-        probe()
-    except InputError as error:
-        if config.tracking.required:
-            raise InputError(f"{error}. Or train on without it: --tracking.required false") from error
-        display.say(f"warning: {error}. Training goes on; the run is kept, and sent when the store answers", "yellow")
-        return False
-    return True
+    sources = plan(config.data, MLRUNS / "cache", display.counting)
+
+    from trainer.data.cache import open_dataset
+    from trainer.data.check import check_command
+    from trainer.engine import hardware, together
+
+    accelerator = hardware.start(config.train.mixed_precision, config.train.threads, config.train.timeout_minutes)
+    dataset = open_dataset(sources, config.data.image_size, MLRUNS / "cache", display.counting)
+    if speaks:  # one comparison of all pictures is enough
+        display.warnings([finding.text for finding in dataset.report.of("warning")], check_command(config.data))
+    display.say(
+        f"{len(dataset.split.train)} pictures train, {len(dataset.split.val)} validate; "
+        f"classes: {', '.join(dataset.names[1:])}; dataset {dataset.digest}"
+    )
+    settings = {key: value for key, value in flatten(config).items() if key not in ("data.root", "resume")}
+    together.require_same(accelerator, settings, dataset.digest, len(dataset.split.train))
+    return accelerator, dataset
 
 
 def begin(
@@ -280,9 +271,9 @@ def promote(config: Config, run: "Run", validation: "ValidationSet", display: Di
     assert name is not None
     decision = decide(run.client or connect(), run.folder, name, config.registry.promote, score)
     display.say(f"registered models:/{name}/{decision.version}: {decision.reason}")
-    address = f"models:/{name}@champion" if decision.promoted else f"models:/{name}/{decision.version}"
+    model = f"models:/{name}@champion" if decision.promoted else f"models:/{name}/{decision.version}"
     display.say("now the champion; use it with" if decision.promoted else "not promoted; use it with")
-    display.say(f"  python trainer/predict.py --model {shlex.quote(address)} --input PICTURES --output OUT")
+    display.say(f"  python trainer/predict.py --model {shlex.quote(model)} --input PICTURES --output OUT")
 
 
 def end(
@@ -309,7 +300,6 @@ def end(
     display.say(f"run folder: {run.folder}")
     if not run.tracked:
         return code
-    from trainer.tracking.address import look_command
     from trainer.tracking.journal import unsent
 
     if not sent:
@@ -317,7 +307,7 @@ def end(
         display.say(f"{unsent(run.folder)} records are not sent yet ({reason}). Send them later with", "yellow")
         display.say(f"  python trainer/sync.py {run.folder}", "yellow")
     info = run.info()
-    display.say(f"look at run {info['run_name']} in experiment {info['experiment']}:  {look_command()}", "bold")
+    display.say(f"look at run {info['run_name']} in experiment {info['experiment']}:  {address.look_command()}", "bold")
     return code
 
 

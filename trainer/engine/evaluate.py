@@ -66,6 +66,7 @@ def evaluate(
     # One place per sample: adding up zeros from the other processes changes no bit.
     losses = torch.zeros(len(data.samples), dtype=torch.float64, device=device)
     seen = torch.zeros(len(data.samples) + 1, dtype=torch.int64, device=device)  # the last place: who is to stop
+    weights = class_weights(loss, device)
     starts = range(0, len(data.samples), CHUNK)
     for start in starts[process::processes]:
         if stop_requested():
@@ -74,7 +75,7 @@ def evaluate(
         places = range(start, min(start + CHUNK, len(data.samples)))
         images, small_masks = data.squares.read([data.rows[place] for place in places])
         logits = network_logits(segmenter, images.to(device))
-        terms = loss_terms(logits, small_masks.to(device), class_weights(loss, device))
+        terms = loss_terms(logits, small_masks.to(device), weights)
         losses[list(places)] = image_losses(terms, loss.smooth, loss.cross_entropy).double()
         for row, place in enumerate(places):
             mask = torch.from_numpy(data.samples[place].read_mask(data.values)).to(device)

@@ -47,6 +47,7 @@ class Stepper:
         self.config, self.accelerator = config, accelerator
         self.segmenter = segmenter.to(accelerator.device)
         self.averaged = deepcopy(segmenter).eval().requires_grad_(False) if config.train.ema else None
+        self.class_weights = class_weights(config.loss, accelerator.device)
         self.spoiled: Tensor | None = None
         view: nn.Module = TrainingView(segmenter)
         self.micro_batch_size = self._fitting_micro_batch(view, samples)
@@ -186,8 +187,7 @@ class Stepper:
     def _terms(self, batch: StepBatch, micro: MicroBatch) -> tuple[Any, Tensor]:
         micro = micro.to(self.accelerator.device)
         images, masks = augmented(micro, self.config, batch.epoch, batch.side)
-        weights = class_weights(self.config.loss, self.accelerator.device)
-        return loss_terms(self.view(images), masks, weights), micro.weights
+        return loss_terms(self.view(images), masks, self.class_weights), micro.weights
 
     def _objective(self, terms: Any, weights: Tensor, samples: int, total: Tensor | None) -> tuple[Tensor, Tensor]:
         """What to differentiate, and the part of the batch's loss that it stands for."""

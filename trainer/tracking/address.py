@@ -5,12 +5,13 @@ import sqlite3
 import ssl
 import urllib.error
 import urllib.request
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
 from trainer import InputError, public
-from trainer.config import MLRUNS
+from trainer.config import MLRUNS, TrackingConfig
 
 PROBE_SECONDS = 5.0
 LOCKED_SECONDS = 45.0  # how long another program may hold the database's lock before that is an error
@@ -25,6 +26,23 @@ def sqlite_file() -> Path | None:
     """The database file, where the store in use is one."""
     scheme, separator, path = tracking_uri().partition(":///")
     return Path(path.partition("?")[0]) if separator and scheme.partition("+")[0] == "sqlite" and path else None
+
+
+def reachable(tracking: TrackingConfig, say: Callable[[str, str], None]) -> bool:
+    """Whether the store answers; where it does not, `say` is told, in a text and its colour.
+
+    Raises InputError where it does not and the run may not do without.
+    """
+    if not tracking.enabled:
+        return False
+    try:
+        probe()
+    except InputError as error:
+        if tracking.required:
+            raise InputError(f"{error}. Or train on without it: --tracking.required false") from error
+        say(f"warning: {error}. Training goes on; the run is kept, and sent when the store answers", "yellow")
+        return False
+    return True
 
 
 def probe() -> None:
