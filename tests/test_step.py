@@ -197,3 +197,26 @@ def test_a_compiled_step_has_one_shape(make_loop: Maker) -> None:
     torch.testing.assert_close(loop.stepper.backward(short), other.stepper.backward(plain))
     for one, two in zip(loop.segmenter.parameters(), other.segmenter.parameters(), strict=True):
         torch.testing.assert_close(one.grad, two.grad, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        ["--data.copy_paste", "0.5", "--loss.class_weights", "auto"],
+        ["--data.augment", "light", "--loss.reduction", "batch", "--train.micro_batch_size", "2"],
+        ["--data.augment", "off", "--model.norm", "group"],
+    ],
+)
+def test_nothing_up_to_the_gradient_waits_for_the_device(
+    make_loop: Maker, monkeypatch: pytest.MonkeyPatch, settings: list[str]
+) -> None:
+    """Tensors on `meta` have no content: to ask for a number, or to leave something on the CPU, is an error."""
+    loop, nowhere = make_loop(*settings), torch.device("meta")
+    batches = [loop.batches.read(0, side) for side in (16, 32)]
+    stepper = loop.stepper
+    stepper.segmenter.to(nowhere)
+    stepper.class_weights = None if stepper.class_weights is None else stepper.class_weights.to(nowhere)
+    monkeypatch.setattr(loop.accelerator.state, "device", nowhere)
+    for batch in batches:
+        loss, norm = stepper.backward(batch), stepper.clip_gradient()
+        assert loss.device == norm.device == nowhere
