@@ -189,7 +189,7 @@ class Loop:
 
     def _check(self, pending: "Pending") -> Votes:
         """The votes of a step. Raises, on all processes together, where its numbers are bad."""
-        votes = pending.ballot.read()
+        votes = pending.ballot.votes
         assert votes.samples == pending.samples, f"a step of {pending.samples} pictures saw {votes.samples}"
         if votes.bad_losses or votes.bad_gradient:
             raise self._non_finite(pending.step, votes.bad_losses or list(range(self.accelerator.num_processes)))

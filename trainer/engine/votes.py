@@ -1,6 +1,7 @@
 """What all processes tell each other in each step: the loss, bad numbers, and what is due."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from accelerate import Accelerator
@@ -22,7 +23,7 @@ class Votes:
 
 
 class Ballot:
-    """One step's votes on their way. Making one is a collective; `read` may wait for the device."""
+    """One step's votes on their way. Making one is a collective; to look at `votes` may wait for the device."""
 
     def __init__(
         self, accelerator: Accelerator, samples: int, loss: Tensor, norm: Tensor, stop: bool, save: bool, trouble: bool
@@ -50,7 +51,8 @@ class Ballot:
         else:
             self.told = told.cpu()
 
-    def read(self) -> Votes:
+    @cached_property
+    def votes(self) -> Votes:
         if self.arrived is not None:
             self.arrived.synchronize()
         samples, stop, save, trouble, loss, bad_gradient, *bad_losses, norm = self.told.tolist()
