@@ -8,7 +8,7 @@ import torch
 
 from trainer import InputError
 from trainer.arguments import parse
-from trainer.model.build import make_segmenter
+from trainer.model.build import make_segmenter, open_init
 from trainer.model.segmenter import Segmenter, save_segmenter
 
 SMALL = ["--model.width", "8", "--model.depth", "2", "--data.image_size", "32"]
@@ -16,7 +16,8 @@ SMALL = ["--model.width", "8", "--model.depth", "2", "--data.image_size", "32"]
 
 def made(names: tuple[str, ...], *arguments: str) -> Segmenter:
     shares = [1 / len(names)] * len(names)
-    return make_segmenter(parse([*SMALL, *arguments]), names, shares, "digest", "commit")
+    config = parse([*SMALL, *arguments])
+    return make_segmenter(config, names, shares, "digest", "commit", open_init(config))
 
 
 @pytest.fixture

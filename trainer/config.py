@@ -103,8 +103,9 @@ class DataConfig:
 
 @dataclass(frozen=True)
 class ModelConfig:
-    width: int = 32
-    """Channels of the UNet's first level; each level down has twice as many. Cost grows with its square."""
+    width: int | Literal["auto"] = "auto"
+    """Channels of the UNet's first level; each level down has twice as many. Cost grows with its square. auto: that of
+    model.init, or else 32, but 16 where fewer than 200 pictures train: they gain more by more steps."""
 
     depth: int = 4
     """How many times the UNet halves the picture."""
@@ -117,7 +118,8 @@ class ModelConfig:
     model folder. Of a model of other classes, all but the last layer. Unset: random."""
 
     def __post_init__(self) -> None:
-        _require(self.width > 0 and self.width % 8 == 0, "model.width", self.width, "a multiple of 8")
+        usable = self.width == "auto" or (self.width > 0 and self.width % 8 == 0)
+        _require(usable, "model.width", self.width, "a multiple of 8, or auto")
         _require(1 <= self.depth <= 7, "model.depth", self.depth, "1 to 7")
 
 
@@ -168,7 +170,7 @@ class OptimConfig:
 @dataclass(frozen=True)
 class TrainConfig:
     epochs: int | Literal["auto"] = "auto"
-    """Times that every training picture is seen. auto: as many as make 4000 steps, but 30 at least and 300 at most."""
+    """Times that every training picture is seen. auto: as many as make 3000 steps, but 30 at least."""
 
     minutes: float = 0.0
     """Minutes that training may take: as many steps as fit, by the time that a few take on this machine, and at most

@@ -66,14 +66,15 @@ def train(config: Config, display: Display, speaks: bool, stop: StopSignals) -> 
     # ---------------------------------------------------------------- model
     from trainer.engine import hardware, together
     from trainer.engine.recipe import settle
-    from trainer.model.build import make_segmenter
+    from trainer.model.build import make_segmenter, open_init
     from trainer.tracking.run import git
 
-    config, decisions = settle(config, dataset)
+    init = open_init(config)
+    config, decisions = settle(config, dataset, init.contract.width if init else None)
     for line in decisions:
         display.say(line)
     commit = git("rev-parse", "HEAD")
-    segmenter = make_segmenter(config, dataset.names, dataset.shares(), dataset.digest, commit)
+    segmenter = make_segmenter(config, dataset.names, dataset.shares(), dataset.digest, commit, init)
     machine = hardware.describe(accelerator)
     display.say("  ".join(f"{key.removeprefix('hardware.')} {value}" for key, value in machine.items() if value))
 

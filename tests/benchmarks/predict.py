@@ -1,8 +1,8 @@
 """How much of the bare network's speed is left when pictures come from files and go to files; start and memory.
 
-python -m tests.benchmarks.predict [--pictures 256] [--rounds 3]
+python -m tests.benchmarks.predict [--pictures 256] [--rounds 3] [--width 32]
 
-Generated cats as JPEG photographs of 1024 x 768, an untrained model of the default size, and the command that a person
+Generated cats as JPEG photographs of 1024 x 768, an untrained model for 256 pixels, and the command that a person
 gives, as a process. In turn with it, in a process of its own, the bare network: the same weights, number format,
 threads and batch, on tensors that are in memory already.
 
@@ -55,6 +55,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pictures", type=int, default=256)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--width", type=int, default=32, help="of the model (32)")
     parser.add_argument("--bare", type=Path, metavar="MODEL", help="only the bare network: pictures per second")
     options = parser.parse_args()
     if options.bare:
@@ -64,10 +65,9 @@ def main() -> None:
         top = Path(scratch)
         print(f"{machine()}\nmaking {options.pictures} pictures of {WIDTH}x{HEIGHT}", flush=True)
         pictures = make_pictures(top / "pictures", options.pictures)
-        config = Config()
         names = ("_background_", "cat")
         colours = tuple((int(r), int(g), int(b)) for r, g, b in palette()[: len(names)])
-        contract = Contract(names, colours, config.data.image_size, config.model.width, config.model.depth)
+        contract = Contract(names, colours, Config().data.image_size, options.width)
         torch.manual_seed(0)
         save_segmenter(Segmenter(contract), top / "model")
         program = Program(top / "program")

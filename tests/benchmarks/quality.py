@@ -30,7 +30,7 @@ from rich.table import Table
 
 from tests.benchmarks.baselines import plain
 from tests.program import Program
-from trainer.config import Config, DataConfig, LossConfig
+from trainer.config import Config, DataConfig, LossConfig, ModelConfig
 from trainer.data.cache import open_dataset
 from trainer.data.dataset import plan
 from trainer.engine.evaluate import ValidationSet, evaluate
@@ -118,7 +118,7 @@ def tutorial(options: argparse.Namespace, fold: int, scratch: Path) -> Curve:
     data = DataConfig(root=roots, fold=fold, image_size=options.image_size)
     sources = plan(data, scratch / "cache", lambda _what, _total: lambda: None)
     dataset = open_dataset(sources, options.image_size, scratch / "cache", lambda _what, _total: lambda: None)
-    config = Config(data=data)
+    config = Config(data=data, model=ModelConfig(width=32))
     segmenter = make_segmenter(config, dataset.names, dataset.shares(), dataset.digest, "")
     network = plain(segmenter.network)
     rows = dataset.split.val

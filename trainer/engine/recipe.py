@@ -7,20 +7,27 @@ from trainer.data.cache import Dataset
 from trainer.data.sampler import Sampler
 from trainer.model.loss import settled
 
-STEPS = 4000
-"""That a training should have, where neither bound below is reached."""
+STEPS, FEWEST_EPOCHS = 3000, 30
+"""That a training should have at least; both were enough in k-fold trials, see the README."""
 
-FEWEST_EPOCHS, MOST_EPOCHS = 30, 300
+NARROW, WIDE, FEW_PICTURES = 16, 32, 200
+"""The network's width for fewer training pictures than that, and for more."""
 
 
-def settle(config: Config, dataset: Dataset) -> tuple[Config, list[str]]:
+def settle(config: Config, dataset: Dataset, width: int | None = None) -> tuple[Config, list[str]]:
     """`config` with everything decided that the data decides, and a line for people about each decision.
 
-    Raises InputError where the settings do not fit the data.
+    `width`: of the model that training starts from, where there is one. Raises InputError where the settings do not fit
+    the data.
     """
     train, pictures = config.train, len(dataset.split.train)
     config = replace(config, loss=settled(config.loss, dataset.pixels().tolist()))
     lines = []
+    if config.model.width == "auto":
+        reason = "as model.init has it" if width else f"for {pictures} training pictures"
+        width = width or (NARROW if pictures < FEW_PICTURES else WIDE)
+        config = replace(config, model=replace(config.model, width=width))
+        lines.append(f"model.width {width}, {reason}")
     if train.epochs == "auto":
         epochs = recommended_epochs(pictures, train.batch_size, config.data.drop_last)
         config = replace(config, train=replace(train, epochs=epochs))
@@ -29,6 +36,6 @@ def settle(config: Config, dataset: Dataset) -> tuple[Config, list[str]]:
 
 
 def recommended_epochs(pictures: int, batch_size: int, drop_last: bool = False) -> int:
-    """Few pictures are seen often and many rarely, so that trainings are of some 4000 steps."""
+    """Few pictures are seen often and many rarely: what counts is the number of steps."""
     steps_per_epoch = Sampler(pictures, batch_size, 0, drop_last).steps_per_epoch
-    return min(MOST_EPOCHS, max(FEWEST_EPOCHS, round(STEPS / steps_per_epoch)))
+    return max(FEWEST_EPOCHS, round(STEPS / steps_per_epoch))

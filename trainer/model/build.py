@@ -9,14 +9,31 @@ from trainer.model.segmenter import Contract, Segmenter
 from trainer.model.unet import start_from_shares
 
 
-def make_segmenter(config: Config, names: tuple[str, ...], shares: list[float], digest: str, commit: str) -> Segmenter:
-    """A new model for classes `names`, or one that starts from the weights of model.init.
+def open_init(config: Config) -> Segmenter | None:
+    """The model of model.init; None where training starts from nothing. Raises InputError where it cannot be read."""
+    if config.model.init is None:
+        return None
+    from trainer.tracking.open import open_model
+
+    return open_model(config.model.init).segmenter
+
+
+def make_segmenter(
+    config: Config,
+    names: tuple[str, ...],
+    shares: list[float],
+    digest: str,
+    commit: str,
+    init: Segmenter | None = None,
+) -> Segmenter:
+    """A new model for classes `names`, or one that starts from the weights of `init`.
 
     Of a model of other classes all but the last layer is taken.
 
     `shares`: of each class in the labelled pixels that train; `digest` and `commit` go into its contract. Raises
-    InputError where the model of model.init is another kind.
+    InputError where `init` is of another shape.
     """
+    assert config.model.width != "auto"  # settled once the data are known
     torch.manual_seed(config.train.seed)
     contract = Contract(
         class_names=names,
@@ -29,20 +46,17 @@ def make_segmenter(config: Config, names: tuple[str, ...], shares: list[float], 
         commit=commit,
     )
     segmenter = Segmenter(contract)
-    if config.model.init is None:
+    if init is None:
         start_from_shares(segmenter.network, shares)
         return segmenter
-    from trainer.tracking.open import open_model
-
-    other = open_model(config.model.init).segmenter
     for name in ("width", "depth", "norm"):
-        theirs, ours = getattr(other.contract, name), getattr(contract, name)
+        theirs, ours = getattr(init.contract, name), getattr(contract, name)
         if theirs != ours:
             raise InputError(
                 f"model.init: {config.model.init} has {name} {theirs}, this run {ours}; make them the same"
             )
-    weights = other.state_dict()
-    if other.contract.class_names != contract.class_names:
+    weights = init.state_dict()
+    if init.contract.class_names != contract.class_names:
         start_from_shares(segmenter.network, shares)  # the last layer is about the classes, the others about pictures
         weights |= {name: value for name, value in segmenter.state_dict().items() if name.startswith("network.last.")}
     segmenter.load_state_dict(weights)
