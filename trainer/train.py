@@ -21,10 +21,9 @@ from trainer.engine.signals import EXIT_STOPPED, StopSignals
 from trainer.tracking import address
 
 if TYPE_CHECKING:
-    from accelerate import Accelerator
-
     from trainer.data.cache import Dataset
     from trainer.engine.evaluate import ValidationSet
+    from trainer.engine.hardware import Accelerator
     from trainer.engine.loop import Loop
     from trainer.engine.resume import Start
     from trainer.model.segmenter import Segmenter
@@ -62,23 +61,10 @@ def train(config: Config, display: Display, speaks: bool, stop: StopSignals) -> 
     display.settings(flatten(config), flatten(Config()))
     tracked = speaks and address.reachable(config.tracking, display.say)
     accelerator, dataset = load(config, display, speaks)
-
-    # ---------------------------------------------------------------- model
-    from trainer.engine import hardware, together
-    from trainer.engine.recipe import settle
-    from trainer.model.build import make_segmenter, open_init
-    from trainer.tracking.run import git
-
-    init = open_init(config)
-    config, decisions = settle(config, dataset, init.contract.width if init else None)
-    for line in decisions:
-        display.say(line)
-    commit = git("rev-parse", "HEAD")
-    segmenter = make_segmenter(config, dataset.names, dataset.shares(), dataset.digest, commit, init)
-    machine = hardware.describe(accelerator)
-    display.say("  ".join(f"{key.removeprefix('hardware.')} {value}" for key, value in machine.items() if value))
+    config, segmenter = build(config, dataset, display)
 
     # ---------------------------------------------------------------- a new run, or one that goes on
+    from trainer.engine import hardware, together
     from trainer.engine.evaluate import ValidationSet
     from trainer.engine.loop import Loop, told_by_main
     from trainer.engine.reporter import Reporter
@@ -86,7 +72,8 @@ def train(config: Config, display: Display, speaks: bool, stop: StopSignals) -> 
 
     rows = dataset.split.val
     validation = ValidationSet(dataset.samples(rows), rows, dataset.squares, dataset.sources.values)
-    world = hardware.world(accelerator)
+    machine, world = hardware.describe(accelerator), hardware.world(accelerator)
+    display.say("  ".join(f"{key.removeprefix('hardware.')} {value}" for key, value in machine.items() if value))
     stop.hold()
     run, start = begin(config, dataset, machine, world, tracked, display) if speaks else (None, None)
     start = told_by_main(start)
@@ -150,6 +137,20 @@ def load(config: Config, display: Display, speaks: bool) -> "tuple[Accelerator, 
     settings = {key: value for key, value in flatten(config).items() if key not in ("data.root", "resume")}
     together.require_same(accelerator, settings, dataset.digest, len(dataset.split.train))
     return accelerator, dataset
+
+
+def build(config: Config, dataset: "Dataset", display: Display) -> "tuple[Config, Segmenter]":
+    """The settings with what the data decides of them, and the model that training starts with."""
+    from trainer.engine.recipe import settle
+    from trainer.model.build import make_segmenter, open_init
+    from trainer.tracking.run import git
+
+    init = open_init(config)
+    config, decisions = settle(config, dataset, init.contract.width if init else None)
+    for line in decisions:
+        display.say(line)
+    commit = git("rev-parse", "HEAD")
+    return config, make_segmenter(config, dataset.names, dataset.shares(), dataset.digest, commit, init)
 
 
 def begin(
