@@ -1,9 +1,8 @@
-"""From picture files to mask and overlay files: decoding, predicting and writing at the same time."""
+"""From picture files to mask and overlay files: decoding, predicting and writing, some batches at the same time."""
 
+import math
 import time
-from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,8 @@ from trainer.engine.evaluate import network_logits
 from trainer.engine.readahead import read_ahead
 from trainer.model.segmenter import Segmenter
 
-READERS = WRITERS = 2
+LANES = 4
+"""Batches under way at the same time, at most: each holds its pictures in memory."""
 
 
 @dataclass
@@ -39,33 +39,24 @@ class Outcome:
 def outline(segmenter: Segmenter, pictures: list[Picture], output: Path, batch_size: int) -> Iterator[dict[str, Any]]:
     """Write the masks and overlays of `pictures` below `output`; yields a row of the report for each, in order.
 
-    At most some three batches of pictures are in memory, however many there are.
+    Threads take a batch each from file to file, so that all cores have work whatever the network is; together they use
+    as many threads as torch was given. Each holds one batch of pictures in memory, however many there are.
     """
+    threads = torch.get_num_threads()
+    lanes = max(1, min(LANES, threads if segmenter.mean.device.type == "cpu" else LANES, len(pictures)))
 
-    def read(picture: Picture) -> Outcome:
-        return decode(picture, segmenter.contract.image_size)
+    def work(batch: list[Picture]) -> list[dict[str, Any]]:
+        torch.set_num_threads(max(1, threads // lanes))  # of this lane
+        outcomes = [decode(picture, segmenter.contract.image_size) for picture in batch]
+        predict_batch(segmenter, outcomes)
+        return [write(outcome, segmenter, output) for outcome in outcomes]
 
-    with ThreadPoolExecutor(WRITERS) as writers:
-        waiting: deque[Future[dict[str, Any]]] = deque()
-        for batch in batches(read_ahead(iter(pictures), read, READERS), batch_size):
-            predict_batch(segmenter, batch)
-            while batch:  # a picture that is written is held by nobody
-                waiting.append(writers.submit(write, batch.pop(0), segmenter, output))
-            while len(waiting) > batch_size:  # results wait in memory for the disk, but only so many
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-
-
-def batches(outcomes: Iterator[Outcome], size: int) -> Iterator[list[Outcome]]:
-    batch: list[Outcome] = []
-    for outcome in outcomes:
-        batch.append(outcome)
-        if len(batch) == size:
-            yield batch
-            batch = []
-    if batch:
-        yield batch
+    size = max(1, min(batch_size, math.ceil(len(pictures) / lanes)))
+    try:
+        for rows in read_ahead((pictures[at : at + size] for at in range(0, len(pictures), size)), work, lanes):
+            yield from rows
+    finally:
+        torch.set_num_threads(threads)
 
 
 def decode(picture: Picture, size: int) -> Outcome:
