@@ -8,7 +8,7 @@ from trainer.data.sampler import Sampler
 from trainer.model.loss import settled
 
 STEPS, FEWEST_EPOCHS = 3000, 30
-"""That a training should have at least; both were enough in k-fold trials, see the README."""
+"""That a training should have at least. The steps come from k-fold trials with 38 pictures, see the README."""
 
 NARROW, WIDE, FEW_PICTURES = 16, 32, 200
 """The network's width for fewer training pictures than that, and for more."""
