@@ -9,10 +9,11 @@ import pytest
 import torch
 from PIL import Image
 
-from trainer.data.dataset import Sources, Split
-from trainer.data.files import write_mask
+from trainer.data.image_io import write_mask
 from trainer.data.sample import Sample
-from trainer.data.values import ValueMap
+from trainer.data.sources import Sources
+from trainer.data.split import Split
+from trainer.data.value_map import ValueMap
 from trainer.model.segmenter import Contract, Segmenter
 
 VocMaker = Callable[..., Path]

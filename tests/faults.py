@@ -14,7 +14,7 @@ from typing import Any
 import psutil
 
 from tests.program import Program
-from trainer.engine.checkpoint import load_checkpoint
+from trainer.engine.checkpoint.format import load_checkpoint
 
 # The best val/miou comes in the middle of the run, so that a best forgotten at resume shows.
 TINY = [

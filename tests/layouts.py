@@ -13,10 +13,10 @@ from PIL import Image
 from tests.conftest import count_nothing, smooth_picture
 from trainer import InputError
 from trainer.config import DataConfig
-from trainer.data.cache import Dataset, open_dataset
-from trainer.data.dataset import Sources, find_samples, plan
-from trainer.data.files import write_mask
-from trainer.data.layouts import Found
+from trainer.data.dataset import Dataset, open_dataset
+from trainer.data.image_io import write_mask
+from trainer.data.layouts.base import Found
+from trainer.data.sources import Sources, find_samples, plan
 
 Names = tuple[str, ...]
 NAMES = ("_background_", "cat", "dog")

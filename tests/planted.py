@@ -13,9 +13,9 @@ from PIL import ExifTags, Image, ImageEnhance
 
 from tests.conftest import box_mask, count_nothing
 from trainer.config import DataConfig
-from trainer.data.check import Report, check_folders
-from trainer.data.dataset import plan
-from trainer.data.files import write_mask
+from trainer.data.checks.report import Report, check_folders
+from trainer.data.image_io import write_mask
+from trainer.data.sources import plan
 
 COUNT, HEIGHT, WIDTH = 15, 96, 112
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from trainer import InputError, public
-from trainer.tracking import address
+from trainer.tracking import store
 
 
 @pytest.mark.parametrize(
@@ -52,22 +52,22 @@ def test_public(text: str, shown: str, monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_sqlite_file(uri: str, file: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
-    assert address.sqlite_file() == (file and Path(file))
+    assert store.sqlite_file() == (file and Path(file))
 
 
 def test_a_locked_database_is_waited_for_and_then_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "new folder" / "mlflow.db"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{file}")
-    address.probe()  # makes the folder
+    store.probe()  # makes the folder
     with closing(sqlite3.connect(file, check_same_thread=False)) as other:
         other.execute("BEGIN EXCLUSIVE")
-        monkeypatch.setattr(address, "LOCKED_SECONDS", 0.2)
+        monkeypatch.setattr(store, "LOCKED_SECONDS", 0.2)
         with pytest.raises(InputError, match="database is locked; end the program"):
-            address.probe()
-        monkeypatch.setattr(address, "LOCKED_SECONDS", 60.0)
+            store.probe()
+        monkeypatch.setattr(store, "LOCKED_SECONDS", 60.0)
         began = time.monotonic()
         threading.Timer(0.5, other.rollback).start()
-        address.probe()
+        store.probe()
         assert time.monotonic() - began >= 0.4
 
 
@@ -75,7 +75,7 @@ def test_a_locked_database_is_waited_for_and_then_refused(tmp_path: Path, monkey
 def test_stores_that_mlflow_does_not_write_to(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     with pytest.raises(InputError, match="MLFLOW_TRACKING_URI"):
-        address.probe()
+        store.probe()
 
 
 def test_an_old_file_store_is_called_that(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -84,4 +84,4 @@ def test_an_old_file_store_is_called_that(tmp_path: Path, monkeypatch: pytest.Mo
     for uri in (str(tmp_path), tmp_path.as_uri()):
         monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
         with pytest.raises(InputError, match=f"file store .* --source {tmp_path} "):
-            address.probe()
+            store.probe()

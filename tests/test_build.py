@@ -7,9 +7,11 @@ import pytest
 import torch
 
 from trainer import InputError
-from trainer.arguments import parse
-from trainer.model.build import make_segmenter, open_init
-from trainer.model.segmenter import Segmenter, save_segmenter
+from trainer.cli import parse
+from trainer.model.build import make_segmenter
+from trainer.model.model_folder import save_segmenter
+from trainer.model.segmenter import Segmenter
+from trainer.tracking.load import open_init
 
 SMALL = ["--model.width", "8", "--model.depth", "2", "--data.image_size", "32"]
 

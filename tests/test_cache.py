@@ -11,12 +11,13 @@ from PIL import Image
 from tests.conftest import SAME, VocMaker, count_nothing, sources_of
 from trainer import InputError
 from trainer.config import DataConfig
-from trainer.data.cache import Cache, Uncached, open_dataset, open_squares, shrink_mask
-from trainer.data.dataset import find_samples, plan
-from trainer.data.files import read_image, read_mask, write_mask
+from trainer.data.cache import Cache, Uncached, open_squares
+from trainer.data.dataset import open_dataset
+from trainer.data.image_io import read_image, read_mask, write_mask
+from trainer.data.resize import resize_images, shrink_mask
 from trainer.data.sample import Sample
-from trainer.data.values import ValueMap
-from trainer.model.segmenter import resize_images
+from trainer.data.sources import find_samples, plan
+from trainer.data.value_map import ValueMap
 
 
 def opened(samples: list[Sample], folder: Path, size: int = 32, values: ValueMap = SAME) -> Cache:

@@ -26,14 +26,14 @@ from tests.planted import (
 from tests.program import Program
 from trainer import InputError
 from trainer.config import DataConfig
-from trainer.data.cache import open_dataset
-from trainer.data.check import Report, check_command
-from trainer.data.dataset import plan
-from trainer.data.examine import FACTS
-from trainer.data.files import read_image, write_mask
+from trainer.data.checks.report import Report, check_command
+from trainer.data.checks.rules import Pictures, suspicions
+from trainer.data.checks.scan import FACTS
+from trainer.data.dataset import open_dataset
+from trainer.data.image_io import read_image, write_mask
 from trainer.data.sample import Sample
-from trainer.data.suspicions import Pictures, suspicions
-from trainer.data.synthetic import write_labelme, write_voc
+from trainer.data.sources import plan
+from trainer.make.synthetic import write_labelme, write_voc
 
 
 @pytest.fixture

@@ -13,18 +13,11 @@ import torch
 from torch import Tensor
 
 from trainer import InputError
-from trainer.engine.checkpoint import (
-    MANIFEST,
-    Checkpoint,
-    CheckpointFolder,
-    Position,
-    copied,
-    copied_optimizer,
-    load_checkpoint,
-)
-from trainer.engine.evaluate import network_logits
-from trainer.engine.leaving import NotWritten
-from trainer.model.segmenter import Segmenter, load_segmenter
+from trainer.engine.checkpoint.folder import CheckpointFolder
+from trainer.engine.checkpoint.format import MANIFEST, Checkpoint, Position, copied, copied_optimizer, load_checkpoint
+from trainer.engine.stopping import NotWritten
+from trainer.model.model_folder import load_segmenter
+from trainer.model.segmenter import Segmenter, network_logits
 
 Maker = Callable[..., Segmenter]
 FILES = [

@@ -10,14 +10,15 @@ from PIL import Image
 
 from tests.conftest import VocMaker, count_nothing
 from trainer import IGNORE, InputError
-from trainer.arguments import parse
-from trainer.data.cache import open_dataset
-from trainer.data.classes import check_values, named_classes
-from trainer.data.dataset import plan
-from trainer.data.examine import FACTS
-from trainer.data.files import write_mask
+from trainer.cli import parse
+from trainer.data.checks.class_ids import check_values
+from trainer.data.checks.scan import FACTS
+from trainer.data.class_names import named_classes
+from trainer.data.dataset import open_dataset
+from trainer.data.image_io import write_mask
 from trainer.data.sample import Sample
-from trainer.data.values import BACKGROUND, UNMAPPED, ValueMap, value_map
+from trainer.data.sources import plan
+from trainer.data.value_map import BACKGROUND, UNMAPPED, ValueMap, value_map
 
 STEMS = [f"picture_{number}" for number in range(10)]
 

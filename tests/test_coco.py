@@ -19,10 +19,10 @@ from pycocotools import mask as coco
 from tests.layouts import NAMES, coco_record, found, opened, parts_of, planned, refusal, save_image, scenes
 from tests.program import REPOSITORY
 from trainer import InputError
-from trainer.data.instances import check_outline, draw_instances
-from trainer.data.layouts import Found
+from trainer.data.layouts.base import Found
+from trainer.data.layouts.coco_masks import check_outline, draw_instances
 from trainer.data.sample import Sample
-from trainer.data.values import ValueMap
+from trainer.data.value_map import ValueMap
 
 HEIGHT, WIDTH = 20, 30
 

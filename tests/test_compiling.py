@@ -3,8 +3,8 @@
 import pytest
 from torch import nn
 
-from trainer.engine import compiling
-from trainer.engine.compiling import decide, training_flop
+from trainer.engine import auto
+from trainer.engine.auto import decide, training_flop
 from trainer.model.unet import UNet
 
 YEAR_FLOP = 1e20
@@ -32,9 +32,9 @@ def test_counting_leaves_the_network_alone() -> None:
     assert isinstance(network, nn.Module)
 
 
-@pytest.mark.parametrize("kind", list(compiling.EXPECTED))
+@pytest.mark.parametrize("kind", list(auto.EXPECTED))
 def test_long_runs_are_compiled_and_short_ones_not(kind: tuple[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(compiling, "has_compiler", lambda: True)
+    monkeypatch.setattr(auto, "has_compiler", lambda: True)
     decisions = [decide(*kind, 10.0**power, 2, 0)[0] for power in range(8, 21)]
     assert decisions == sorted(decisions)
     assert not decisions[0]
@@ -46,7 +46,7 @@ def test_long_runs_are_compiled_and_short_ones_not(kind: tuple[str, str], monkey
 
 
 def test_never_without_a_compiler(monkeypatch: pytest.MonkeyPatch, tmp_path: object) -> None:
-    assert decide("cuda", "bf16", YEAR_FLOP, 1, 0)[0] == compiling.has_compiler()
+    assert decide("cuda", "bf16", YEAR_FLOP, 1, 0)[0] == auto.has_compiler()
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.delenv("CXX", raising=False)
     compiled, why = decide("cuda", "bf16", YEAR_FLOP, 1, 0)

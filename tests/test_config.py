@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from trainer.arguments import parse
+from trainer.cli import parse
 from trainer.config import REPOSITORY, Config, flatten, to_yaml
 
 BAD_COMMAND_LINES = [

@@ -14,18 +14,12 @@ from PIL import Image
 from tests.conftest import VocMaker, count_nothing
 from trainer import InputError
 from trainer.config import DataConfig
-from trainer.data.cache import open_dataset
-from trainer.data.dataset import (
-    Split,
-    dataset_digest,
-    find_samples,
-    plan,
-    raise_all,
-    split_samples,
-)
-from trainer.data.files import write_mask
+from trainer.data.dataset import open_dataset
+from trainer.data.image_io import write_mask
 from trainer.data.sample import Sample
-from trainer.data.values import ValueMap
+from trainer.data.sources import find_samples, plan, raise_all
+from trainer.data.split import Split, dataset_digest, split_samples
+from trainer.data.value_map import ValueMap
 
 STEMS = [f"picture_{number}" for number in range(10)]
 

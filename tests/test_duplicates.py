@@ -8,8 +8,8 @@ import pytest
 from PIL import Image, ImageEnhance
 
 from tests.planted import picture as drawn
-from trainer.data import duplicates
-from trainer.data.duplicates import APART, difference_hash, groups, near_pairs, same_picture
+from trainer.data.checks import duplicates
+from trainer.data.checks.duplicates import APART, difference_hash, groups, near_pairs, same_picture
 
 
 def thumbnail(picture: Image.Image) -> np.ndarray:

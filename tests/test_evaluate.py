@@ -13,9 +13,10 @@ from tests.conftest import SAME, VocMaker, count_nothing, sources_of
 from trainer import IGNORE
 from trainer.config import LossConfig
 from trainer.data.cache import open_squares
-from trainer.data.dataset import find_samples
-from trainer.data.files import read_image, read_mask, write_mask
-from trainer.engine.evaluate import CHUNK, Abandoned, Evaluation, ValidationSet, evaluate, own_confusion
+from trainer.data.dataset import ValidationSet
+from trainer.data.image_io import read_image, read_mask, write_mask
+from trainer.data.sources import find_samples
+from trainer.engine.evaluate import CHUNK, Abandoned, Evaluation, evaluate, own_confusion
 from trainer.model.loss import image_losses, loss_terms
 from trainer.model.metrics import confusion_matrix
 from trainer.model.segmenter import Segmenter

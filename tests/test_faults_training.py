@@ -35,10 +35,11 @@ from tests.faults import (
 )
 from tests.program import REPOSITORY, Program, histories, make_voc
 from trainer import InputError
-from trainer.arguments import parse
-from trainer.engine import resume
-from trainer.engine.checkpoint import load_checkpoint
-from trainer.engine.launcher import WATCH_SECONDS
+from trainer.cli import parse
+from trainer.engine.checkpoint import resume
+from trainer.engine.checkpoint.format import load_checkpoint
+from trainer.system import run_folder
+from trainer.system.launcher import WATCH_SECONDS
 
 FaultTrial = Callable[[int, str], AbstractContextManager[None]]
 Golden = Callable[..., tuple[object, object]]
@@ -143,8 +144,8 @@ def search(program: Program, settings: list[str], wanted: str, *more: str) -> re
     try:
         return resume.find(config, program.folder / "mlruns" / "work", data, "")
     finally:
-        while resume._locks:
-            resume._locks.popitem()[1].release()
+        while run_folder._locks:
+            run_folder._locks.popitem()[1].release()
 
 
 def test_what_latest_means(again: Program, settings: list[str]) -> None:

@@ -11,8 +11,9 @@ from PIL import ExifTags, Image, ImageOps
 
 from tests.conftest import smooth_picture
 from trainer import InputError
-from trainer.data.files import list_images, read_header, read_image, read_mask, write_jpeg, write_mask
-from trainer.drawing.overlay import palette
+from trainer.data.files import list_images
+from trainer.data.image_io import read_header, read_image, read_mask, write_jpeg, write_mask
+from trainer.drawing.palette import palette
 
 PICTURE = smooth_picture(40, 56)  # the size in samples of chroma, so that JPEG keeps it
 

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from trainer.tracking.journal import Journal, read_records, sent_bytes, unsent, write_json
+from trainer.system.atomic import write_json
+from trainer.tracking.journal import Journal, read_records, sent_bytes, unsent
 
 
 def records(path: Path, offset: int = 0) -> list[dict[str, object]]:

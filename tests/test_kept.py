@@ -15,14 +15,15 @@ from tests.conftest import VocMaker, count_nothing
 from tests.layouts import scenes, write_coco, write_labelme
 from tests.test_duplicates import thumbnails
 from trainer.config import DataConfig
-from trainer.data import duplicates, kept
-from trainer.data.cache import open_dataset
-from trainer.data.dataset import find_samples, plan
-from trainer.data.duplicates import kept_near_pairs, near_pairs
-from trainer.data.examine import digest, on_all_cores
-from trainer.data.files import write_mask
-from trainer.data.kept import digests_of, keep, recall
-from trainer.data.sample import Sample
+from trainer.data import file_index
+from trainer.data.checks import duplicates
+from trainer.data.checks.duplicates import kept_near_pairs, near_pairs
+from trainer.data.dataset import open_dataset
+from trainer.data.file_index import digests_of, keep, recall
+from trainer.data.image_io import write_mask
+from trainer.data.sample import Sample, digest
+from trainer.data.sources import find_samples, plan
+from trainer.system.parallel import on_all_cores
 
 
 class Reads:
@@ -39,7 +40,7 @@ class Reads:
 @pytest.fixture
 def settled(monkeypatch: pytest.MonkeyPatch) -> None:
     """Files count as old as soon as they are there."""
-    monkeypatch.setattr(kept, "SETTLED_S", -60.0)
+    monkeypatch.setattr(file_index, "SETTLED_S", -60.0)
 
 
 def fresh(samples: list[Sample]) -> list[bytes]:

@@ -23,10 +23,11 @@ from tests.conftest import smooth_picture
 from tests.program import REPOSITORY, Program
 from trainer import InputError
 from trainer.config import DataConfig
-from trainer.data.dataset import find_samples, plan, split_samples
-from trainer.data.files import read_image, read_mask
-from trainer.data.labelme import MAX_BYTES, read_annotation, read_labels
-from trainer.data.outlines import FARTHEST, Shape, rasterise
+from trainer.data.image_io import read_image, read_mask
+from trainer.data.layouts.labelme_json import MAX_BYTES, read_annotation, read_labels
+from trainer.data.layouts.labelme_shapes import FARTHEST, Shape, rasterise
+from trainer.data.sources import find_samples, plan
+from trainer.data.split import split_samples
 from trainer.prepare import main
 
 REFERENCE = REPOSITORY / ".." / "shared" / "data" / "labelme_voc"
@@ -538,7 +539,7 @@ def test_a_full_disk_leaves_nothing(
     def refuse(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("trainer.data.convert.write_mask", refuse)
+    monkeypatch.setattr("trainer.make.labelme_to_voc.write_mask", refuse)
     before = sorted(labelled.top.rglob("*"))
     assert labelled.convert() == 2
     assert "No space left" in capsys.readouterr().err

@@ -10,9 +10,9 @@ from PIL import Image
 from tests.conftest import smooth_picture
 from tests.layouts import found, opened, parts_of, planned, refusal, scenes, write_labelme
 from tests.test_labelme import HEIGHT, WIDTH, Labelled, png, record, shape, text
-from trainer.data.dataset import find_samples
-from trainer.data.files import read_image, read_mask
-from trainer.data.values import ValueMap
+from trainer.data.image_io import read_image, read_mask
+from trainer.data.sources import find_samples
+from trainer.data.value_map import ValueMap
 from trainer.prepare import main
 
 SAME = ValueMap()

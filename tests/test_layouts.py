@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from tests.conftest import count_nothing
-from tests.layouts import (
+from tests.layouts import (  # fmt: skip
     NAMES,
     WRITERS,
     Scene,
@@ -25,9 +25,9 @@ from tests.layouts import (
     write_folders,
     write_pairs,
     write_voc,
-)  # fmt: skip
+)
 from trainer.config import DataConfig
-from trainer.data.cache import open_dataset
+from trainer.data.dataset import open_dataset
 from trainer.data.layouts import LAYOUTS, _module, find
 
 # ------------------------------------------------------------------------------------------------ all of them

@@ -12,7 +12,7 @@ from PIL import Image
 
 from tests.layouts import NAMES, WRITERS, save_image, scenes, write_folders
 from tests.program import Program
-from trainer.data.files import write_jpeg
+from trainer.data.image_io import write_jpeg
 
 QUICK = ["--train.epochs", "1", "--train.threads", "1", "--tracking.enabled", "false"]
 LONGER = [

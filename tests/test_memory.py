@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from trainer.config import Config
-from trainer.engine.memory import OutOfMemory, attempt_step, explained, largest_micro_batch, ran_out
+from trainer.engine.auto import attempt_step, largest_micro_batch
+from trainer.engine.memory import OutOfMemory, explained, ran_out
 from trainer.engine.step import TrainingView
 from trainer.model.segmenter import Segmenter
 

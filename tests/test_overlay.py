@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from tests.conftest import box_mask, smooth_picture
-from trainer.drawing.overlay import draw_overlay, palette
+from trainer.drawing.overlay import draw_overlay
+from trainer.drawing.palette import palette
 
 
 def voc_palette() -> list[tuple[int, int, int]]:

@@ -17,7 +17,7 @@ import pytest
 from tests.conftest import count_nothing
 from tests.layouts import found, opened, parts_of, planned, refusal, scenes, write_pets
 from tests.program import Program
-from trainer.data.pets import ARCHIVES, TRIES, fetch_pets
+from trainer.make.oxford_pets import ARCHIVES, TRIES, fetch_pets
 
 # ------------------------------------------------------------------------------------------------ a server
 

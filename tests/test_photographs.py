@@ -8,7 +8,7 @@ import pytest
 from PIL import ExifTags, Image
 
 from tests.program import Program, mean_iou
-from trainer.data.files import UPRIGHT
+from trainer.data.image_io import UPRIGHT
 
 OPPOSITE = {6: Image.Transpose.ROTATE_90, 8: Image.Transpose.ROTATE_270, 3: Image.Transpose.ROTATE_180}
 LONG, SHORT = 4032, 3024

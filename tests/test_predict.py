@@ -13,8 +13,9 @@ from PIL import Image
 
 from tests.conftest import smooth_picture
 from tests.program import Program, make_voc
-from trainer.data.files import read_image
-from trainer.model.segmenter import Contract, Segmenter, load_segmenter, save_segmenter
+from trainer.data.image_io import read_image
+from trainer.model.model_folder import load_segmenter, save_segmenter
+from trainer.model.segmenter import Contract, Segmenter
 
 COLOURS = ((0, 0, 0), (0, 128, 0))
 

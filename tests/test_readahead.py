@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from trainer.engine.readahead import read_ahead
+from trainer.system.parallel import read_ahead
 
 
 @pytest.mark.parametrize("workers", [0, 1, 3])

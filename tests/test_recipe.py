@@ -7,12 +7,12 @@ import pytest
 
 from tests.conftest import count_nothing
 from trainer import InputError
-from trainer.arguments import parse
+from trainer.cli import parse
 from trainer.config import Config
-from trainer.data.cache import open_dataset
-from trainer.data.dataset import plan
-from trainer.engine import recipe
-from trainer.engine.recipe import recommended_epochs, settle
+from trainer.data.dataset import open_dataset
+from trainer.data.sources import plan
+from trainer.engine import auto
+from trainer.engine.auto import recommended_epochs, settle
 
 
 @pytest.mark.parametrize(
@@ -48,7 +48,7 @@ def test_what_is_given_stays_and_what_is_decided_is_said(
     assert (config.model.width, config.train.epochs, lines) == (8, 7, [])
     assert isinstance(config.loss.class_weights, list)
     assert len(config.loss.class_weights) == 2
-    monkeypatch.setattr(recipe, "FEW_PICTURES", 8)
+    monkeypatch.setattr(auto, "FEW_PICTURES", 8)
     assert settled()[0].model.width == 32
     with pytest.raises(InputError, match="3 weights"):
         settled("--loss.class_weights", "[1, 1, 1]")

@@ -7,7 +7,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainer.engine.schedule import learning_rate, side_of_step, steps_that_fit
+from trainer.data.loader import side_of_step
+from trainer.engine.auto import steps_that_fit
+from trainer.engine.schedule import learning_rate
 
 TOTAL, WARMUP = st.integers(1, 500), st.floats(0, 1)
 

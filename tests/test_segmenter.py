@@ -12,16 +12,9 @@ from safetensors.torch import load_file
 
 from tests.conftest import smooth_picture
 from trainer import InputError
-from trainer.data.cache import shrink_image
-from trainer.model.segmenter import (
-    CONTRACT_FILE,
-    WEIGHTS_FILE,
-    Contract,
-    Segmenter,
-    load_segmenter,
-    resize_images,
-    save_segmenter,
-)
+from trainer.data.resize import resize_images, shrink_image
+from trainer.model.model_folder import CONTRACT_FILE, WEIGHTS_FILE, load_segmenter, save_segmenter
+from trainer.model.segmenter import Contract, Segmenter
 
 Maker = Callable[..., Segmenter]
 

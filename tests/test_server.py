@@ -14,8 +14,10 @@ from mlflow.entities import ViewType
 
 from tests.program import histories, journal_points
 from trainer import InputError
-from trainer.tracking.journal import unsent, write_json
-from trainer.tracking.run import Run, new_run_folder
+from trainer.system.atomic import write_json
+from trainer.system.run_folder import new_run_folder
+from trainer.tracking.journal import unsent
+from trainer.tracking.run import Run
 from trainer.tracking.server import BATCH, UID_TAG, attach, sync
 
 EXPERIMENT = "cats"

@@ -9,16 +9,16 @@ import pytest
 import torch
 
 from tests.conftest import count_nothing
-from trainer.arguments import parse
-from trainer.data.cache import open_dataset
-from trainer.data.dataset import plan
-from trainer.engine import hardware
-from trainer.engine.checkpoint import Position
-from trainer.engine.evaluate import Evaluation, ValidationSet
-from trainer.engine.leaving import NonFiniteLoss
+from trainer.cli import parse
+from trainer.data.dataset import ValidationSet, open_dataset
+from trainer.data.sources import plan
+from trainer.engine.auto import settle
+from trainer.engine.callback import IdleWatcher
+from trainer.engine.checkpoint.format import Position
+from trainer.engine.distributed.accelerator import start
+from trainer.engine.evaluate import Evaluation
 from trainer.engine.loop import Loop
-from trainer.engine.recipe import settle
-from trainer.engine.watcher import IdleWatcher
+from trainer.engine.stopping import NonFiniteLoss
 from trainer.model.build import make_segmenter
 
 SMALL = ["--model.width", "8", "--model.depth", "2", "--data.image_size", "32", "--train.batch_size", "4"]
@@ -57,7 +57,7 @@ def make_loop(tmp_path: Path, make_voc: Callable[..., Path]) -> Maker:
         config = parse([*settings, *SMALL, *arguments])
         dataset = open_dataset(plan(config.data, tmp_path, count_nothing), 32, tmp_path, count_nothing)
         config, _ = settle(config, dataset)
-        accelerator = hardware.start("no", 1)
+        accelerator = start("no", 1)
         segmenter = make_segmenter(config, dataset.names, dataset.shares(), dataset.digest, "")
         rows = dataset.split.val
         validation = ValidationSet(dataset.samples(rows), rows, dataset.squares, dataset.sources.values)

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from trainer.arguments import parse
-from trainer.data.files import read_mask
-from trainer.data.suggest import suggest_colours, suggest_values
-from trainer.data.values import ValueMap, value_map
+from trainer.cli import parse
+from trainer.data.checks.suggest import suggest_colours, suggest_values
+from trainer.data.image_io import read_mask
+from trainer.data.value_map import ValueMap, value_map
 
 Value = int | tuple[int, int, int]
 SIZE = 160

@@ -10,11 +10,11 @@ import pytest
 from PIL import Image, ImageDraw
 
 from trainer import InputError
-from trainer.data.files import read_image, read_mask
-from trainer.data.synthetic import KINDS, Scene, Shape, draw_scene, rasterise, write_labelme, write_voc
-from trainer.data.synthetic.animals import cat
-from trainer.data.synthetic.canvas import Canvas
-from trainer.data.synthetic.shapes import cut_to_frame
+from trainer.data.image_io import read_image, read_mask
+from trainer.make.synthetic import KINDS, Scene, Shape, draw_scene, rasterise, write_labelme, write_voc
+from trainer.make.synthetic.animals import cat
+from trainer.make.synthetic.canvas import Canvas
+from trainer.make.synthetic.shapes import cut_to_frame
 
 CAT = ["_background_", "cat"]
 MANY = ("cat", "dog", "rabbit", "ball", "plant")
@@ -188,7 +188,7 @@ def test_interrupted_write_leaves_nothing_behind(write, tmp_path: Path) -> None:
 
 def test_workers_write_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_voc(tmp_path / "alone", 4, size=48)
-    monkeypatch.setattr("trainer.data.synthetic.files.WORTH_A_WORKER", 2)
+    monkeypatch.setattr("trainer.make.synthetic.write.WORTH_A_WORKER", 2)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1}, raising=False)
     seen: list[int] = []
     write_voc(tmp_path / "shared", 4, size=48, progress=seen.append)
@@ -198,9 +198,9 @@ def test_workers_write_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_failing_worker_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("trainer.data.synthetic.files.WORTH_A_WORKER", 2)
+    monkeypatch.setattr("trainer.make.synthetic.write.WORTH_A_WORKER", 2)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1}, raising=False)
-    monkeypatch.setattr("trainer.data.synthetic.files.sys.executable", "/bin/false")
+    monkeypatch.setattr("trainer.make.synthetic.write.sys.executable", "/bin/false")
     with pytest.raises(RuntimeError, match="worker"):
         write_voc(tmp_path / "set", 4, size=48)
     assert os.listdir(tmp_path) == []

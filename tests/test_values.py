@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from tests.layouts import refusal
 from trainer import IGNORE, InputError
-from trainer.data.keys import parse_key
-from trainer.data.values import UNMAPPED, UnknownColours, ValueMap, value_map
+from trainer.config import parse_key
+from trainer.data.value_map import UNMAPPED, UnknownColours, ValueMap, value_map
 
 NAMES = ("_background_", "cat", "dog")
 

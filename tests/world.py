@@ -19,14 +19,16 @@ import torch
 from accelerate import Accelerator
 
 from tests.conftest import count_nothing
-from trainer.arguments import parse
+from trainer.cli import parse
 from trainer.config import Config
-from trainer.data import sampler
-from trainer.data.cache import Dataset, open_dataset
-from trainer.data.dataset import plan
-from trainer.engine import batches, evaluate, hardware, loop, memory, schedule, step
-from trainer.engine.recipe import settle
-from trainer.engine.watcher import IdleWatcher
+from trainer.data import loader, sampler
+from trainer.data.dataset import Dataset, open_dataset
+from trainer.data.sources import plan
+from trainer.engine import auto, evaluate, loop, memory, schedule, step
+from trainer.engine.auto import settle
+from trainer.engine.callback import IdleWatcher
+from trainer.engine.distributed.accelerator import start
+from trainer.engine.distributed.accelerator import world as world_facts
 from trainer.model import loss
 from trainer.model.build import make_segmenter
 from trainer.model.segmenter import Segmenter
@@ -50,7 +52,7 @@ class Recorder(IdleWatcher):
     def on_evaluation(self, position: Any, values: dict[str, float], evaluation: evaluate.Evaluation) -> None:
         self.validation.append(numbers(evaluation))
 
-    def batches(self, real: Iterator[batches.StepBatch]) -> Iterator[batches.StepBatch]:
+    def batches(self, real: Iterator[loader.StepBatch]) -> Iterator[loader.StepBatch]:
         for batch in real:
             self.rows.append([int(row) for micro in batch.micro for row in micro.samples[micro.weights.numpy() > 0]])
             yield batch
@@ -71,18 +73,18 @@ def run_case(config: Config, accelerator: Accelerator, dataset: Dataset, out: Pa
         assert segmenter.network.last.bias is not None
         segmenter.network.last.bias.zero_()
     rows = dataset.split.val
-    validation = evaluate.ValidationSet(dataset.samples(rows), rows, dataset.squares, dataset.sources.values)
+    validation = dataset.ValidationSet(dataset.samples(rows), rows, dataset.squares, dataset.sources.values)
     process, processes = accelerator.process_index, accelerator.num_processes
     sizes = {}
     for size in (1, len(rows), 3 * len(rows)):
         several = (rows * 3)[:size]
-        data = evaluate.ValidationSet(dataset.samples(several), several, dataset.squares, dataset.sources.values)
+        data = dataset.ValidationSet(dataset.samples(several), several, dataset.squares, dataset.sources.values)
         reduce = accelerator.reduce
         sizes[size] = numbers(evaluate.evaluate(segmenter, data, config.loss, process, processes, reduce))
     recorder = Recorder(segmenter)
     stop = lambda: len(recorder.steps) + 1 == stop_after  # noqa: E731  # asked in the step before it is over
     rows = dataset.split.train
-    world = hardware.world(accelerator)
+    world = world_facts(accelerator)
     trained = loop.Loop(config, accelerator, segmenter, dataset.squares, rows, validation, stop, world)
     real = trained.batches.ahead
     trained.batches.ahead = lambda *given: recorder.batches(real(*given))  # type: ignore[method-assign]
@@ -112,7 +114,7 @@ def run_case(config: Config, accelerator: Accelerator, dataset: Dataset, out: Pa
 
 
 def everyone_takes_the_first_share() -> Any:
-    return patch.object(batches, "share", lambda batch, _process, processes: sampler.share(batch, 0, processes))
+    return patch.object(loader, "share", lambda batch, _process, processes: sampler.share(batch, 0, processes))
 
 
 def average_of_averages() -> Any:
@@ -152,8 +154,8 @@ def accumulation_divides() -> Any:
 
 
 def augmentation_by_place() -> Any:
-    real = batches.augment
-    return patch.object(batches, "augment", lambda *given: real(*given[:5], range(len(given[5])), *given[6:]))
+    real = loader.augment
+    return patch.object(loader, "augment", lambda *given: real(*given[:5], range(len(given[5])), *given[6:]))
 
 
 def validation_by_everyone() -> Any:
@@ -164,7 +166,7 @@ def validation_by_everyone() -> Any:
 @contextlib.contextmanager
 def two_pictures_fit_on_the_last_process() -> Iterator[None]:
     """A device that refuses, as a GPU does, and is smaller than the others."""
-    real, limit = memory.attempt_step, 2 if is_last() else 1000
+    real, limit = auto.attempt_step, 2 if is_last() else 1000
 
     def refusing(view: torch.nn.Module, side: int, autocast: Any, size: int) -> None:
         real(view, side, autocast, size)
@@ -185,13 +187,13 @@ def is_last() -> bool:
 
 
 def empty_handed_stay_away() -> Any:
-    real = batches.Batches.read
+    real = loader.Batches.read
 
-    def broken(self: batches.Batches, step: int, side: int) -> batches.StepBatch:
+    def broken(self: loader.Batches, step: int, side: int) -> loader.StepBatch:
         batch = real(self, step, side)
         return batch if batch.own else dataclasses.replace(batch, micro=[])
 
-    return patch.object(batches.Batches, "read", broken)
+    return patch.object(loader.Batches, "read", broken)
 
 
 def statistics_stay_apart() -> Any:
@@ -237,7 +239,7 @@ FAULTS: dict[str, Callable[[], Any]] = {
 def main() -> None:
     """`order`: JSON with the data folder, the output folder, the precision and cases {name: {arguments, fault}}."""
     order = json.loads(Path(sys.argv[1]).read_text())
-    accelerator = hardware.start(order["mixed_precision"], threads=1, timeout_minutes=order["timeout_minutes"])
+    accelerator = start(order["mixed_precision"], threads=1, timeout_minutes=order["timeout_minutes"])
     out = Path(order["out"])
     for name, case in order["cases"].items():
         config = parse(["--data.root", order["data"], *case["arguments"]])

@@ -1,7 +1,7 @@
 """Every setting of a training run, its unit, its default and its reason. The one place with defaults.
 
 Precedence: these defaults, then each `--config FILE` in turn, then `--section.key value` on the command line
-(arguments.py reads them).
+(cli.py reads them).
 """
 
 import dataclasses
@@ -14,7 +14,6 @@ from typing import Any, Literal, get_args, get_type_hints
 import yaml
 
 from trainer import IGNORE, InputError
-from trainer.data.keys import parse_key
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 MLRUNS = REPOSITORY / "mlruns"
@@ -344,3 +343,23 @@ def dotted(sections: Mapping[str, Any]) -> dict[str, Any]:
 def to_yaml(config: Config) -> str:
     """The whole resolved configuration, as a file that `--config` reads back to the same thing, for a new run."""
     return yaml.safe_dump(dataclasses.asdict(dataclasses.replace(config, resume="never")), sort_keys=False)
+
+
+OTHER, NEAREST = "other", "nearest"
+"""The key that stands for every value and colour not named, and the name that makes it the nearest one that is."""
+
+
+def parse_key(key: int | str) -> range | int | None:
+    """The stored values that a key of data.value_map names, as a range, or its colour as 0xRRGGBB; None for `other`."""
+    text = str(key).strip()
+    if text == OTHER:
+        return None
+    if re.fullmatch(r"#[0-9a-fA-F]{6}", text):
+        return int(text[1:], 16)
+    numbers = re.fullmatch(r"(\d{1,3})(?:\s*-\s*(\d{1,3}))?", text)
+    if numbers:
+        first, last = int(numbers[1]), int(numbers[2] or numbers[1])
+        if first <= last <= 255:
+            return range(first, last + 1)
+    raise InputError(f"data.value_map: {key!r} is no mask value; give 0 to 255, a range such as 128-255, a colour such "
+                     "as '#ff0000', or `other`")  # fmt: skip

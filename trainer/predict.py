@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from trainer import InputError
 
 if TYPE_CHECKING:
-    from trainer.data.pictures import Picture
+    from trainer.inference.inputs import Picture
 
 EXIT_INPUT, EXIT_SOME_FAILED = 2, 3
 
@@ -35,7 +35,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         if options.batch_size < 1:
             raise InputError(f"--batch_size: {options.batch_size} is not possible; give 1 or more")
-        from trainer.data.pictures import find_pictures
+        from trainer.inference.inputs import find_pictures
 
         pictures = find_pictures(options.input, options.output)
         make_output(options.output)
@@ -56,13 +56,13 @@ def make_output(output: Path) -> None:
 
 
 def predict(uri: str, pictures: "list[Picture]", output: Path, batch_size: int) -> int:
-    from trainer.drawing.display import Display
+    from trainer.system.terminal import Display
 
     display = Display()
     # ---------------------------------------------------------------- the model, by its address alone
     import torch
 
-    from trainer.tracking.open import open_model
+    from trainer.tracking.load import open_model
 
     model = open_model(uri)
     contract = model.segmenter.contract
@@ -71,7 +71,7 @@ def predict(uri: str, pictures: "list[Picture]", output: Path, batch_size: int) 
     display.say("  ".join(f"{key} {value}" for key, value in model.origin.items() if value))
 
     # ---------------------------------------------------------------- read, predict and write at the same time
-    from trainer.engine.outlining import outline
+    from trainer.inference.predictor import outline
 
     advance = display.counting("predicting", len(pictures))
     rows: list[dict[str, Any]] = []

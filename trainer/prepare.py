@@ -62,9 +62,9 @@ def _add_check(commands: Any) -> None:
 
 def check_data(options: argparse.Namespace) -> int:
     from trainer.config import MLRUNS, data_config
-    from trainer.data.check import check_folders
-    from trainer.drawing.display import Display
-    from trainer.drawing.report import show_report
+    from trainer.data.checks.report import check_folders
+    from trainer.data.checks.show import show_report
+    from trainer.system.terminal import Display
 
     keys = ("val_fraction", "fold", "image_size", "layout", "classes", "value_map")
     given = {key: getattr(options, key) for key in keys if getattr(options, key) is not None}
@@ -88,8 +88,8 @@ def write_text(file: Path, text: str) -> None:
 
 
 def convert(options: argparse.Namespace) -> int:
-    from trainer.data.convert import convert_labelme
-    from trainer.drawing.display import Display
+    from trainer.make.labelme_to_voc import convert_labelme
+    from trainer.system.terminal import Display
 
     if options.val_fraction is not None and not 0 < options.val_fraction <= 0.5:
         raise InputError(f"--val_fraction: {options.val_fraction} is not possible; give a share above 0, up to 0.5")
@@ -107,8 +107,8 @@ def convert(options: argparse.Namespace) -> int:
 
 
 def draw(options: argparse.Namespace) -> int:
-    from trainer.data.synthetic import write_labelme, write_voc
-    from trainer.drawing.display import Display
+    from trainer.make.synthetic import write_labelme, write_voc
+    from trainer.system.terminal import Display
 
     for name, least in (("count", 1), ("size", 32), ("seed", 0)):
         if getattr(options, name) < least:
@@ -125,8 +125,8 @@ def draw(options: argparse.Namespace) -> int:
 
 
 def fetch(options: argparse.Namespace) -> int:
-    from trainer.data.pets import URL, fetch_pets
-    from trainer.drawing.display import Display
+    from trainer.make.oxford_pets import URL, fetch_pets
+    from trainer.system.terminal import Display
 
     display = Display()
     try:

@@ -31,7 +31,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def sync_all(folders: list[Path]) -> int:
-    from trainer.tracking.address import look_command, probe
+    from trainer.tracking.store import look_command, probe
 
     for folder in folders:
         if not (folder / "journal.jsonl").is_file():

@@ -19,7 +19,7 @@ from PIL import Image, ImageDraw
 from rich.console import Console
 from rich.table import Table
 
-from trainer.data.files import write_mask
+from trainer.data.image_io import write_mask
 
 SIDE, TRAINING, VALIDATING, RARE = 64, 200, 60, 25
 NAMES = ("disc", "square", "triangle")

@@ -22,8 +22,8 @@ from torch.profiler import ProfilerActivity, profile
 
 # Where other modules take functions by name, these must be replaced before those modules are loaded.
 from trainer.data import augment as augmenting
-from trainer.drawing.display import Display
-from trainer.engine import readahead
+from trainer.system import parallel
+from trainer.system.terminal import Display
 from trainer.tracking.run import Run
 
 WINDOW = 15, 35
@@ -70,7 +70,7 @@ class Timers:
         setattr(owner, name, timed)
 
     def watch_reading(self) -> None:
-        read_ahead = readahead.read_ahead
+        read_ahead = parallel.read_ahead
 
         def timed(*arguments: Any) -> Iterator[Any]:
             batches = read_ahead(*arguments)
@@ -82,7 +82,7 @@ class Timers:
                     return
                 yield batch
 
-        readahead.read_ahead = timed  # type: ignore[assignment]
+        parallel.read_ahead = timed  # type: ignore[assignment]
 
     def start(self) -> None:
         self.watch_reading()

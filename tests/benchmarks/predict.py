@@ -28,10 +28,11 @@ from PIL import Image, ImageOps
 
 from tests.program import Program
 from trainer.config import Config
-from trainer.data.files import write_jpeg
-from trainer.data.synthetic.scene import draw_scene
-from trainer.drawing.overlay import palette
-from trainer.model.segmenter import Contract, Segmenter, load_segmenter, save_segmenter
+from trainer.data.image_io import write_jpeg
+from trainer.drawing.palette import palette
+from trainer.make.synthetic.scene import draw_scene
+from trainer.model.model_folder import load_segmenter, save_segmenter
+from trainer.model.segmenter import Contract, Segmenter
 
 WIDTH, HEIGHT, SCENES, BATCH = 1024, 768, 16, 8
 NAME = "cats"

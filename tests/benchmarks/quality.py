@@ -31,9 +31,9 @@ from rich.table import Table
 from tests.benchmarks.baselines import plain
 from tests.program import Program
 from trainer.config import Config, DataConfig, LossConfig, ModelConfig
-from trainer.data.cache import open_dataset
-from trainer.data.dataset import plan
-from trainer.engine.evaluate import ValidationSet, evaluate
+from trainer.data.dataset import ValidationSet, open_dataset
+from trainer.data.sources import plan
+from trainer.engine.evaluate import evaluate
 from trainer.model.build import make_segmenter
 from trainer.model.loss import dice_loss
 

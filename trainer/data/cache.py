@@ -10,29 +10,26 @@ memory, which would then grow with the number of pictures.
 
 import errno
 import hashlib
-import mmap
 import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import torch
 from filelock import FileLock
 
 from trainer import InputError
-from trainer.data.check import Report, all_errors, check_samples
-from trainer.data.classes import check_values
-from trainer.data.dataset import Sources, Split, dataset_digest, raise_all
-from trainer.data.examine import FACTS, Progress, examine_all
-from trainer.data.finding import WARNING, Finding
-from trainer.data.kept import digests_of
+from trainer.data.checks.report import all_errors
+from trainer.data.checks.scan import FACTS, examine_all
+from trainer.data.file_index import digests_of
+from trainer.data.resize import shrink_image, shrink_mask
 from trainer.data.sample import Sample
-from trainer.data.values import ValueMap
-from trainer.model.segmenter import resize_images
+from trainer.data.sources import Sources, raise_all
+from trainer.data.value_map import ValueMap
+from trainer.system.parallel import Progress
 
 FORMAT = 3  # raise it when the same files give other arrays
 RESERVE_BYTES = 1_000_000_000
@@ -179,87 +176,3 @@ def _build(target: Path, sources: Sources, size: int, progress: Progress) -> Non
         raise InputError(f"{target}: cannot be written ({error.strerror or error}); free some space") from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-
-
-def shrink_image(image: np.ndarray, size: int) -> np.ndarray:
-    """What the network will see of an image: uint8 [size, size, 3], resized exactly as in prediction."""
-    tensor = torch.from_numpy(image).permute(2, 0, 1)[None]
-    return resize_images(tensor, size)[0].permute(1, 2, 0).to(torch.uint8).numpy()
-
-
-def shrink_mask(mask: np.ndarray, size: int) -> np.ndarray:
-    """The class id at the centre of each pixel of the smaller mask, uint8 [size, size]."""
-    rows, columns = (((np.arange(size) + 0.5) * side / size).astype(int) for side in mask.shape)
-    return mask[rows[:, None], columns]
-
-
-@dataclass(frozen=True)
-class Dataset:
-    """The data of a run: what it is, and where its pixels are."""
-
-    sources: Sources
-    squares: Squares
-    size: int
-    """Side of the squares in pixels."""
-
-    names: tuple[str, ...]
-    """K class names, the background's first."""
-
-    digest: str
-    warnings: list[Finding]
-    """What was noticed while the data was opened."""
-
-    folder: Path
-    """Where what is worked out of the pictures is kept for the next start."""
-
-    @property
-    def title(self) -> str:
-        return self.sources.title
-
-    @property
-    def split(self) -> Split:
-        return self.sources.split
-
-    def samples(self, rows: Sequence[int]) -> list[Sample]:
-        return [self.sources.samples[row] for row in rows]
-
-    def pixels(self) -> np.ndarray:
-        """Labelled pixels that train, of each class: int64 [K]."""
-        counts = self.squares.facts["counts"][list(self.split.train), : len(self.names)]
-        total: np.ndarray = counts.sum(axis=0, dtype=np.int64)
-        give_back(self.squares.facts)
-        return total
-
-    def shares(self) -> list[float]:
-        """Each class's share of the labelled pixels that train; K numbers."""
-        pixels = self.pixels()
-        return [float(count) for count in pixels / max(1, pixels.sum())]
-
-    @cached_property
-    def report(self) -> Report:
-        """What the data is, and what in it may be wrong."""
-        report = check_samples(self.sources, self.squares.facts, self.names, self.size, self.folder)
-        give_back(self.squares.facts)
-        return Report(report.summary, [*self.warnings, *report.findings])
-
-    def content(self) -> dict[str, Any]:
-        """What makes two datasets the same: the digest of their contents, and who trains and who validates, by name."""
-        parts = {part: [one.name for one in self.samples(getattr(self.split, part))] for part in ("train", "val")}
-        return {"digest": self.digest} | parts
-
-
-def give_back(facts: np.ndarray) -> None:
-    """Have a mapped file no longer count as the process's memory: 1.4 KB a picture. Reading it works as before."""
-    if isinstance(facts.base, mmap.mmap):
-        facts.base.madvise(mmap.MADV_DONTNEED)
-
-
-def open_dataset(sources: Sources, size: int, folder: Path, progress: Progress) -> Dataset:
-    """Decode and check what `plan` found. Raises one InputError with all unreadable files and impossible values."""
-    squares, warnings = open_squares(sources, size, folder, progress)
-    names, more = check_values(sources.samples, squares.facts, sources.names, sources.values)
-    digests = [digest.decode() for digest in squares.facts["digest"]]
-    identity = dataset_digest(digests, sources.split, names, sources.values)
-    give_back(squares.facts)
-    notes = [Finding(WARNING, "note", note) for note in (*sources.notes, *warnings, *more)]
-    return Dataset(sources, squares, size, names, identity, notes, folder)

@@ -1,12 +1,14 @@
 """One labelled picture: where it is, and how its image and its mask are read."""
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from trainer.data.files import read_bytes, read_image, read_mask
-from trainer.data.values import ValueMap
+from trainer.data.files import read_bytes
+from trainer.data.image_io import read_image, read_mask
+from trainer.data.value_map import ValueMap
 
 LOSSY = (".jpg", ".jpeg", ".webp")
 """Suffixes of mask files whose values compression has changed."""
@@ -66,3 +68,10 @@ class Sample:
     def lossy(self) -> bool:
         """Whether the mask's values are those that a lossy compression has left."""
         return self.mask_file.lower().endswith(LOSSY)
+
+
+def digest(image: bytes, mask: bytes) -> str:
+    """64 hexadecimal digits that stand for one sample's contents."""
+    result = hashlib.sha256(image)
+    result.update(hashlib.sha256(mask).digest())
+    return result.hexdigest()

@@ -1,34 +1,22 @@
 """Validation: every sample exactly once on however many processes, scored at its mask's own size."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from trainer.config import LossConfig
-from trainer.data.cache import Squares
-from trainer.data.sample import Sample
-from trainer.data.values import ValueMap
-from trainer.model.loss import image_losses, loss_terms
+from trainer.data.dataset import ValidationSet
+from trainer.model.loss import class_weights, image_losses, loss_terms
 from trainer.model.metrics import Scores, confusion_matrix, scores
-from trainer.model.segmenter import Segmenter
+from trainer.model.segmenter import Segmenter, network_logits
 
 CHUNK = 8
 """Samples that go through the network together; fixed, so that any number of processes does the same arithmetic."""
 
 STRIP_PIXELS = 1 << 20
 """Pixels of a picture that are counted at a time."""
-
-
-@dataclass(frozen=True)
-class ValidationSet:
-    """The samples that validate, and where their pixels are."""
-
-    samples: Sequence[Sample]
-    rows: Sequence[int]  # of these samples among the squares
-    squares: Squares
-    values: ValueMap
 
 
 @dataclass(frozen=True)
@@ -103,14 +91,3 @@ def own_confusion(segmenter: Segmenter, logits: Tensor, mask: Tensor) -> Tensor:
     for some, true in zip(probabilities.split(rows, dim=2), mask.split(rows), strict=True):
         confusion += confusion_matrix(segmenter.classes(some)[0], true, classes)
     return confusion
-
-
-def class_weights(loss: LossConfig, device: torch.device) -> Tensor | None:
-    """The weights of the classes as float32 [K], None where all are alike."""
-    assert loss.class_weights != "auto"  # the numbers stand there once the data are known
-    return torch.tensor(loss.class_weights).to(device, non_blocking=True) if loss.class_weights else None
-
-
-def network_logits(segmenter: Segmenter, squares: Tensor) -> Tensor:
-    """The bare network on RGB levels [B, 3, S, S] that are resized already; logits [B, C, S, S]."""
-    return segmenter.network(segmenter.normalise(squares).contiguous(memory_format=torch.channels_last))

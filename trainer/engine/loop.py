@@ -3,49 +3,28 @@
 import dataclasses
 import time
 from collections.abc import Callable, Iterator
-from typing import TypeVar
 
 from accelerate import Accelerator
-from accelerate.utils import broadcast_object_list
 from torch import Tensor
 
 from trainer.config import Config, flatten
 from trainer.data.cache import Squares
+from trainer.data.dataset import ValidationSet
+from trainer.data.loader import Batches, StepBatch
 from trainer.engine import memory
-from trainer.engine.batches import Batches, StepBatch
-from trainer.engine.checkpoint import Checkpoint, Position, copied
-from trainer.engine.evaluate import Abandoned, Evaluation, ValidationSet, evaluate
-from trainer.engine.hardware import smallest
-from trainer.engine.leaving import Interrupted, LeftTogether, NonFiniteLoss
-from trainer.engine.schedule import learning_rate, steps_that_fit
+from trainer.engine.auto import steps_that_fit
+from trainer.engine.callback import IdleWatcher, Watcher
+from trainer.engine.checkpoint.format import Checkpoint, Position, copied
+from trainer.engine.distributed.collectives import smallest
+from trainer.engine.evaluate import Abandoned, Evaluation, evaluate
+from trainer.engine.schedule import learning_rate
 from trainer.engine.step import Stepper
-from trainer.engine.votes import Ballot, Votes
-from trainer.engine.watcher import IdleWatcher, Watcher
+from trainer.engine.step_stats import Ballot, Pending, Votes
+from trainer.engine.stopping import Interrupted, LeftTogether, NonFiniteLoss
 from trainer.model.segmenter import Segmenter
 
 STEPS_BETWEEN_EVALUATIONS = 50
 """At least, where epochs are shorter than that."""
-
-T = TypeVar("T")
-
-
-def told_by_main(value: T | None) -> T:
-    """What the main process has, on all processes; the others give None. A collective."""
-    told = [value]
-    broadcast_object_list(told)
-    assert told[0] is not None
-    return told[0]
-
-
-@dataclasses.dataclass
-class Pending:
-    """A step that was taken, whose numbers are still on their way."""
-
-    step: int  # the first is 1
-    samples: int
-    rate: float
-    ballot: Ballot
-    seconds: float = 0.0
 
 
 class Loop:

@@ -7,16 +7,18 @@ import numpy as np
 import torch
 
 from trainer.config import Config
-from trainer.data.cache import shrink_image
-from trainer.drawing.display import Display
+from trainer.data.dataset import ValidationSet
+from trainer.data.loader import Batches, augmented
+from trainer.data.resize import shrink_image
 from trainer.drawing.figures import contact_sheet, shrink_to_panel, watch_picture
-from trainer.engine.batches import Batches, augmented
-from trainer.engine.checkpoint import Checkpoint, CheckpointFolder, Position
-from trainer.engine.evaluate import Evaluation, ValidationSet, network_logits
-from trainer.engine.leaving import NotWritten
+from trainer.engine.checkpoint.folder import CheckpointFolder
+from trainer.engine.checkpoint.format import Checkpoint, Position
+from trainer.engine.checkpoint.writer import CheckpointWriter
+from trainer.engine.evaluate import Evaluation
 from trainer.engine.loop import Loop
-from trainer.engine.writer import CheckpointWriter
-from trainer.model.segmenter import Segmenter
+from trainer.engine.stopping import NotWritten
+from trainer.model.segmenter import Segmenter, network_logits
+from trainer.system.terminal import Display
 from trainer.tracking.names import metric_key, picture_key
 from trainer.tracking.run import Run
 

@@ -14,13 +14,12 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from trainer.config import Config
-from trainer.engine import compiling, memory
-from trainer.engine.batches import MicroBatch, StepBatch, augmented
-from trainer.engine.checkpoint import Checkpoint, copied, copied_optimizer
-from trainer.engine.evaluate import class_weights, network_logits
-from trainer.engine.hardware import average_buffers, smallest
-from trainer.model.loss import batch_dice, batch_dice_part, batch_sums, image_losses, loss_terms
-from trainer.model.segmenter import Segmenter
+from trainer.data.loader import MicroBatch, StepBatch, augmented
+from trainer.engine import auto, memory
+from trainer.engine.checkpoint.format import Checkpoint, copied, copied_optimizer
+from trainer.engine.distributed.collectives import average_buffers, smallest
+from trainer.model.loss import batch_dice, batch_dice_part, batch_sums, class_weights, image_losses, loss_terms
+from trainer.model.segmenter import Segmenter, network_logits
 
 
 class TrainingView(nn.Module):
@@ -78,11 +77,11 @@ class Stepper:
         if config.train.micro_batch_size != "auto":
             return int(config.train.micro_batch_size)
         largest_share = math.ceil(min(config.train.batch_size, samples) / accelerator.num_processes)
-        if not memory.can_be_tried(accelerator.device):
+        if not auto.can_be_tried(accelerator.device):
             return largest_share
         side = config.data.image_size
-        attempt = functools.partial(memory.attempt_step, view, side, accelerator.autocast)
-        found = smallest(accelerator, memory.largest_micro_batch(largest_share, attempt))
+        attempt = functools.partial(auto.attempt_step, view, side, accelerator.autocast)
+        found = smallest(accelerator, auto.largest_micro_batch(largest_share, attempt))
         if not found:
             raise memory.advise(config, 1, "before the first step")
         return found
@@ -92,11 +91,11 @@ class Stepper:
         train, accelerator = self.config.train, self.accelerator
         if train.compile != "auto":
             return train.compile == "on", f"train.compile {train.compile}"
-        flop = sum(compiling.training_flop(self.segmenter.network, side) for side in sides) / len(sides)
+        flop = sum(auto.training_flop(self.segmenter.network, side) for side in sides) / len(sides)
         assert train.epochs != "auto"  # settled once the data are known
         flop *= samples * train.epochs / accelerator.num_processes
         kind = accelerator.device.type, accelerator.mixed_precision
-        return compiling.decide(*kind, flop, len(set(sides)), train.minutes)
+        return auto.decide(*kind, flop, len(set(sides)), train.minutes)
 
     # ---------------------------------------------------------------- one step
 

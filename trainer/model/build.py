@@ -4,18 +4,9 @@ import torch
 
 from trainer import InputError
 from trainer.config import Config
-from trainer.drawing.overlay import palette
+from trainer.drawing.palette import palette
 from trainer.model.segmenter import Contract, Segmenter
 from trainer.model.unet import start_from_shares
-
-
-def open_init(config: Config) -> Segmenter | None:
-    """The model of model.init; None where training starts from nothing. Raises InputError where it cannot be read."""
-    if config.model.init is None:
-        return None
-    from trainer.tracking.open import open_model
-
-    return open_model(config.model.init).segmenter
 
 
 def make_segmenter(

@@ -110,3 +110,9 @@ def batch_dice_part(sums: Tensor, total: Tensor, smooth: float) -> Tensor:
     with torch.enable_grad():
         (slope,) = torch.autograd.grad(batch_dice(total, smooth), total)
     return (slope * sums).sum()
+
+
+def class_weights(loss: LossConfig, device: torch.device) -> Tensor | None:
+    """The weights of the classes as float32 [K], None where all are alike."""
+    assert loss.class_weights != "auto"  # the numbers stand there once the data are known
+    return torch.tensor(loss.class_weights).to(device, non_blocking=True) if loss.class_weights else None

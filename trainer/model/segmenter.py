@@ -1,22 +1,13 @@
 """The model as it is registered: a network together with everything that must be known to use it."""
 
-import dataclasses
-import hashlib
-import json
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
-from trainer import InputError
+from trainer.data.resize import resize_images
 from trainer.model.unet import UNet
-
-CONTRACT_FILE = "segmenter.json"
-WEIGHTS_FILE = "weights.safetensors"
 
 
 @dataclass(frozen=True)
@@ -90,59 +81,6 @@ class Segmenter(nn.Module):
         return probabilities.argmax(dim=1).to(torch.uint8)
 
 
-def resize_images(images: Tensor, size: int) -> Tensor:
-    """Resize RGB levels [B, 3, H, W] to float32 [B, 3, size, size], rounded to whole levels 0..255.
-
-    Rounding makes a picture that was resized once and kept as uint8 the same as one resized on the way in.
-    """
-    squares = functional.interpolate(images.float(), size=(size, size), mode="bilinear", antialias=True)
-    return squares.round().clamp(0, 255)
-
-
-def save_segmenter(segmenter: Segmenter, folder: Path) -> None:
-    """Write weights and contract into `folder`, two files that hold data only and no code."""
-    weights = {name: value.detach().cpu().contiguous() for name, value in segmenter.state_dict().items()}
-    write_model(segmenter.contract, weights, folder)
-
-
-def write_model(contract: Contract, weights: dict[str, Tensor], folder: Path) -> None:
-    """What `save_segmenter` does, from the parts; the weights are contiguous and on the CPU."""
-    folder.mkdir(parents=True, exist_ok=True)
-    save_file(weights, folder / WEIGHTS_FILE)
-    content = dataclasses.asdict(contract) | {"weights_sha256": sha256(folder / WEIGHTS_FILE)}
-    (folder / CONTRACT_FILE).write_text(json.dumps(content, indent=1))
-
-
-def load_segmenter(folder: Path) -> Segmenter:
-    """Rebuild a segmenter, in eval mode on the CPU, from a folder that `save_segmenter` wrote.
-
-    Opens the two named files only. Raises InputError where one is missing, unreadable or changed.
-    """
-    for name in (CONTRACT_FILE, WEIGHTS_FILE):
-        path = folder / name
-        if path.is_symlink() or not path.is_file():
-            inside = f"; there is one in {folder / 'model'}" if (folder / "model" / CONTRACT_FILE).is_file() else ""
-            raise InputError(f"{folder}: no model of this program there ({name} is missing){inside}")
-    try:
-        content = json.loads((folder / CONTRACT_FILE).read_text())
-        digest = content.pop("weights_sha256")
-        if digest != sha256(folder / WEIGHTS_FILE):
-            raise InputError(f"{folder / WEIGHTS_FILE}: not the weights that were saved (SHA-256 differs)")
-        contract: dict[str, Any] = {key: _tuples(value) for key, value in content.items()}
-        segmenter = Segmenter(Contract(**contract))
-        segmenter.load_state_dict(load_file(folder / WEIGHTS_FILE))
-    except InputError:
-        raise
-    except Exception as error:
-        raise InputError(f"{folder}: damaged model ({type(error).__name__}: {error})") from error
-    return segmenter.eval()
-
-
-def _tuples(value: object) -> object:
-    return tuple(_tuples(item) for item in value) if isinstance(value, list) else value
-
-
-def sha256(path: Path) -> str:
-    """64 hexadecimal digits of a file's contents."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def network_logits(segmenter: Segmenter, squares: Tensor) -> Tensor:
+    """The bare network on RGB levels [B, 3, S, S] that are resized already; logits [B, C, S, S]."""
+    return segmenter.network(segmenter.normalise(squares).contiguous(memory_format=torch.channels_last))

@@ -114,14 +114,3 @@ def unsent(folder: Path) -> int:
     with (folder / "journal.jsonl").open("rb") as file:
         file.seek(sent_bytes(folder))
         return sum(block.count(b"\n") for block in iter(lambda: file.read(1 << 20), b""))
-
-
-def write_json(path: Path, content: Any) -> None:
-    """Write so that readers, also after a power cut, see the old file or the new one, never a part."""
-    partial = path.with_name(f".{path.name}.partial")
-    text = json.dumps(content, indent=1)
-    with partial.open("w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.rename(path)

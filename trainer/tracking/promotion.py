@@ -9,9 +9,10 @@ from typing import Any
 from mlflow import MlflowClient
 
 from trainer import InputError
-from trainer.model.segmenter import Segmenter, load_segmenter
+from trainer.model.model_folder import load_segmenter
+from trainer.model.segmenter import Segmenter
 from trainer.tracking import registry
-from trainer.tracking.open import open_version
+from trainer.tracking.load import open_version
 
 Score = Callable[[Segmenter], float | None]
 """val/miou of a model on the run's validation set; None where no class is there to be scored."""

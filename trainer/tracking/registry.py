@@ -15,8 +15,9 @@ from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
 from trainer import InputError
-from trainer.model.segmenter import CONTRACT_FILE, WEIGHTS_FILE, Segmenter
-from trainer.tracking.journal import write_json
+from trainer.model.model_folder import CONTRACT_FILE, WEIGHTS_FILE
+from trainer.model.segmenter import Segmenter
+from trainer.system.atomic import write_json
 
 CHAMPION = "champion"
 

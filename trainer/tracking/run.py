@@ -1,13 +1,8 @@
 """One training run: its folder, its journal, and the thread that sends the journal to MLflow."""
 
 import json
-import os
-import secrets
-import subprocess
-import sys
 import time
 from collections.abc import Mapping
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,15 +10,20 @@ import numpy as np
 from PIL import Image
 
 from trainer import public
-from trainer.config import REPOSITORY
-from trainer.tracking.journal import Journal, unsent, write_json
+from trainer.system.atomic import write_json
+from trainer.tracking.journal import Journal, unsent
 from trainer.tracking.names import picture_id, picture_names
 from trainer.tracking.sender import Sender
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-PACKAGES = ("torch", "accelerate", "mlflow", "numpy", "pillow", "kornia")
+import shutil
+from collections.abc import Callable
+
+from trainer import InputError
+from trainer.config import Config, flatten
+from trainer.system.provenance import versions
 
 
 class Run:
@@ -133,52 +133,33 @@ class Run:
         self.journal.close()
 
 
-def new_run_folder(work: Path, experiment: str, run_name: str, tracked: bool) -> Path:
-    """Make `mlruns/work/<uid>/`. The uid is ours, so that a run is the same one whether or not a server knows it."""
-    uid = f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}"
-    folder = work / uid
-    (folder / "checkpoints").mkdir(parents=True)
-    info = {
-        "uid": uid,
-        "experiment": experiment,
-        "run_name": run_name,
-        "time": time.time_ns() // 1_000_000,
-        "tracked": tracked,
-    }
-    write_json(folder / "run.json", info | {"tags": source_tags()})
-    (folder / "journal.jsonl").touch()
-    return folder
+def open_run(folder: Path, config: Config, new: bool, reachable: bool, say: Callable[[str, str], None]) -> Run:
+    """The run of a folder, with its MLflow run where the store is `reachable`.
 
+    Where the store refuses, `say` is told; or InputError is raised where the run may not do without, and a `new` folder
+    removed.
+    """
+    client = None
+    if reachable:
+        from trainer.tracking.server import open_run as open_on_server
 
-def source_tags() -> dict[str, str]:
-    """Who runs what: the program, the commit, and whether files differ from it."""
-    tags = {
-        "mlflow.source.name": "trainer/train.py",
-        "mlflow.source.type": "LOCAL",
-        "mlflow.user": os.environ.get("USER") or os.environ.get("LOGNAME") or "unknown",
-    }
-    commit = git("rev-parse", "HEAD")
-    if commit:
-        tags |= {"mlflow.source.git.commit": commit, "git.dirty": str(bool(git("status", "--porcelain"))).lower()}
-    return tags
-
-
-def git(*arguments: str) -> str:
-    """What git says of this repository; empty where there is no git or no repository."""
-    try:
-        return subprocess.run(
-            ["git", *arguments], cwd=REPOSITORY, capture_output=True, text=True, check=True, timeout=10
-        ).stdout.strip()
-    except (OSError, subprocess.SubprocessError):
-        return ""
-
-
-def versions() -> dict[str, str]:
-    """The versions of Python and of the packages that results depend on."""
-    found = {"versions.python": sys.version.split()[0]}
-    for name in PACKAGES:
         try:
-            found[f"versions.{name}"] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
+            client = open_on_server(folder)
+        except InputError as error:
+            if not config.tracking.required:
+                say(f"warning: {error}. Training goes on; sync.py sends the run later", "yellow")
+            else:
+                if new:
+                    shutil.rmtree(folder)
+                raise
+    return Run(folder, client, config.tracking.enabled)
+
+
+def introduce(run: Run, config: Config, facts: Mapping[str, Any], title: str, data: Mapping[str, Any]) -> None:
+    """Settings, hardware, versions and data. What an earlier start of the run has told stays as it is."""
+    run.params(flatten(config) | dict(facts) | versions() | {"data.digest": data["digest"]})
+    run.params({"data.train_samples": len(data["train"])})
+    for context, part in (("training", "train"), ("validation", "val")):
+        run.dataset(title, data["digest"], context, {"samples": len(data[part])})
+    for file in ("config.yaml", "split.json", "check.json"):
+        run.artifact(run.folder / file)

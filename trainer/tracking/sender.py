@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trainer import public
-from trainer.tracking.address import answers
 from trainer.tracking.journal import Journal
+from trainer.tracking.store import answers
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

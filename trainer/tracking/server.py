@@ -13,8 +13,9 @@ from filelock import FileLock, Timeout
 
 from trainer import InputError
 from trainer.config import MLRUNS
-from trainer.tracking.address import probe, sqlite_file, tracking_uri
-from trainer.tracking.journal import read_records, sent_bytes, write_json
+from trainer.system.atomic import write_json
+from trainer.tracking.journal import read_records, sent_bytes
+from trainer.tracking.store import probe, sqlite_file, tracking_uri
 
 # Read by MLflow at each call: without these a dead server holds a call for minutes. A user's own values win.
 # No retries: the sender repeats by itself, and looks first whether the lost request had been heard.

@@ -16,13 +16,13 @@ from pathlib import Path, PureWindowsPath
 import numpy as np
 
 from trainer import InputError
-from trainer.data.coco import Record, read_outlines, read_pictures, read_record
-from trainer.data.files import list_folders, read_header
-from trainer.data.instances import draw_instances
-from trainer.data.labelmap import choose
-from trainer.data.layouts import Found, split_parts
+from trainer.data.files import list_folders
+from trainer.data.image_io import read_header
+from trainer.data.layouts.base import Found, choose, split_parts
+from trainer.data.layouts.coco_json import Record, read_outlines, read_pictures, read_record
+from trainer.data.layouts.coco_masks import draw_instances
 from trainer.data.sample import Sample
-from trainer.data.values import BACKGROUND, ValueMap
+from trainer.data.value_map import BACKGROUND, ValueMap
 
 BESIDE = "_annotations.coco.json"
 TRIED = 100

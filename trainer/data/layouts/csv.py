@@ -7,7 +7,7 @@ from pathlib import Path, PurePath
 
 from trainer import InputError
 from trainer.data.files import read_text
-from trainer.data.layouts import PARTS, Found
+from trainer.data.layouts.base import PARTS, Found
 from trainer.data.sample import Sample
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from trainer import InputError
 from trainer.data.files import is_image, list_folders, list_images
-from trainer.data.layouts import PARTS, Found, by_stem, pair, split_parts
+from trainer.data.layouts.base import PARTS, Found, by_stem, pair, split_parts
 
 IMAGES = ("images", "image", "imgs", "img", "img_dir", "jpegimages", "photos", "pictures")
 MASKS = ("masks", "mask", "labels", "label", "annotations", "annotation", "ann_dir", "gt", "gts", "ground_truth",

@@ -9,7 +9,8 @@ import numpy as np
 
 from trainer import IGNORE, InputError
 from trainer.data.files import list_images
-from trainer.data.labelme import (
+from trainer.data.layouts.base import Found, by_stem
+from trainer.data.layouts.labelme_json import (
     IGNORED,
     find_annotations,
     image_bytes,
@@ -18,9 +19,8 @@ from trainer.data.labelme import (
     read_outlines,
     read_record,
 )
-from trainer.data.layouts import Found, by_stem
 from trainer.data.sample import Sample
-from trainer.data.values import BACKGROUND, BACKGROUNDS, UNMAPPED, ValueMap
+from trainer.data.value_map import BACKGROUND, BACKGROUNDS, UNMAPPED, ValueMap
 
 LABELS_FILE = "labels.txt"
 TRIED = 10

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from trainer import InputError
 from trainer.data.files import IMAGE_SUFFIXES, list_images, read_bytes
-from trainer.data.layouts import Found, by_stem, pair
-from trainer.data.values import BACKGROUND, UNMAPPED
+from trainer.data.layouts.base import Found, by_stem, pair
+from trainer.data.value_map import BACKGROUND, UNMAPPED
 
 IMAGES, MASKS, RECORD = "imagesTr", "labelsTr", "dataset.json"
 CHANNEL = "_0000"

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from trainer import InputError
 from trainer.data.files import list_images, read_lines
-from trainer.data.layouts import Found, by_stem, pair
-from trainer.data.values import BACKGROUND
+from trainer.data.layouts.base import Found, by_stem, pair
+from trainer.data.value_map import BACKGROUND
 
 LISTS = {"trainval.txt": "train", "test.txt": "val"}
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from trainer import InputError
 from trainer.data.files import list_images, read_lines
-from trainer.data.layouts import Found, by_stem, pair
+from trainer.data.layouts.base import Found, by_stem, pair
 
 IMAGES = "JPEGImages"
 MASK_FOLDERS = ("SegmentationClassPNG", "SegmentationClass")

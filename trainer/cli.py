@@ -1,0 +1,107 @@
+"""Reading the command line of train.py: one sentence, the key and the fix for every mistake.
+
+Only light imports here: `--help` and a mistyped key must answer at once, before torch is loaded.
+"""
+
+import dataclasses
+import difflib
+import os
+import re
+import sys
+from itertools import pairwise
+from typing import Any, NoReturn
+
+from jsonargparse import ArgumentError, ArgumentParser, Namespace, set_parsing_settings
+
+from trainer import InputError
+from trainer.config import Config, flatten
+from trainer.system.run_folder import run_folder
+
+
+def parse(arguments: list[str] | None = None) -> Config:
+    """Read the command line of train.py. Exits with code 2, the key and the fix where something is wrong."""
+    set_parsing_settings(docstring_parse_attribute_docstrings=True)
+    parser = _Parser(
+        prog="train.py", description="Train a UNet on labelled pictures.", exit_on_error=False, allow_abbrev=False
+    )
+    parser.add_argument("--config", action="config", help="YAML file with any of the keys below; may be repeated.")
+    parser.add_class_arguments(Config, as_group=True)
+    given = sys.argv[1:] if arguments is None else arguments
+    try:
+        config = _frozen(parser, parser.parse_args(_with_own_config(given)))
+        if config.resume not in ("never", "latest"):
+            run_folder(config.resume)
+        return config
+    except (InputError, ArgumentError) as error:
+        files = [value for option, value in pairwise(given) if option == "--config"]
+        _fail(parser, str(error).replace('"<unicode string>"', " or ".join(files)))
+    except UnicodeDecodeError:
+        _fail(parser, "--config: not a text file in UTF-8")
+
+
+def _with_own_config(given: list[str]) -> list[str]:
+    """A run that goes on and is given no settings has those that it had."""
+    options = dict(word.split("=", 1) for word in given if word.startswith("--") and "=" in word) | dict(
+        pairwise(given)
+    )
+    resume = options.get("--resume", "never")
+    if resume in ("never", "latest") or any(word.partition("=")[0] == "--config" for word in given):
+        return given
+    return ["--config", str(run_folder(resume) / "config.yaml"), *given]
+
+
+def _frozen(parser: ArgumentParser, namespace: Any) -> Config:
+    for part in dataclasses.fields(Config):
+        if part.default is dataclasses.MISSING and not isinstance(namespace.get(part.name), Namespace):
+            raise InputError(f"{part.name}: {namespace.get(part.name)!r} is not possible; give keys with values")
+    parts = parser.instantiate(namespace)
+    return Config(**{part.name: parts[part.name] for part in dataclasses.fields(Config)})
+
+
+class _Parser(ArgumentParser):
+    """Errors of jsonargparse come with usage lines and nested causes; ours are one sentence."""
+
+    def error(self, message: str, exception: Exception | None = None) -> NoReturn:
+        raise InputError(message) from exception
+
+
+def _fail(parser: ArgumentParser, message: str) -> NoReturn:
+    # A wrong launch runs this in every process; one of them speaks.
+    if os.environ.get("RANK", "0") == "0":
+        print(f"train.py: {_explain(message)}", file=sys.stderr)
+    sys.exit(2)
+
+
+def _explain(message: str) -> str:
+    """One sentence out of jsonargparse's several lines: the key, what came, what is wanted."""
+    unknown = re.search(r"arguments?: --([\w.]+)|Key '([\w.]+)'|(?:does not accept o|O)ption '([\w.]+)'", message)
+    if unknown:
+        section = re.search(r"Group '([\w.]+)'", message)
+        key = next(group for group in unknown.groups() if group)
+        return _unknown(f"{section[1]}.{key}" if section and "." not in key else key)
+    if message.startswith("Unexpected config"):
+        return "--config: a file without settings; write sections with keys and values, such as train: {epochs: 10}"
+    wrong = re.search(r'Parser key "([\w.]+)":', message)
+    got = re.search(r"(?:Got|Given) value: (.*)", message)
+    if wrong and got:
+        types = {
+            kind.strip("<>").removeprefix("class ").strip("'")
+            for kind in re.findall(r"Expected a (\S+\[.*\]|<.*?>)", message)
+        }
+        wanted = " or ".join(
+            sorted(kind.replace("typing.Literal", "one of ").replace("NoneType", "null") for kind in types)
+        )
+        hints = {
+            "data.value_map": "; YAML wants a space after each colon",
+            "data.classes": f", such as [{got[1].strip()}]",
+        }
+        hint = hints.get(wrong[1], "")
+        return f"{wrong[1]}: {got[1].strip()!r} is not possible; give {wanted or 'a value that --help allows'}{hint}"
+    return " ".join(line.strip(" -") for line in message.splitlines() if line.strip())
+
+
+def _unknown(key: str) -> str:
+    keys = list(flatten(Config()))
+    names = {name.split(".")[-1]: name for name in keys} | {name: name for name in keys}
+    near = difflib.get_close_matches(key, list(names), n=1, cutoff=0.5)
+    return f"{key}: no such key; " + (f"did you mean {names[near[0]]}?" if near else "--help lists them")

@@ -1,0 +1,180 @@
+"""What a folder of labelled pictures holds, and what is wrong with it: for `prepare.py check` and before training.
+
+The report as JSON (`Report.to_json`; counts are of the pictures that could be read):
+
+    pictures, train, val   how many there are, train and validate
+    unreadable             pictures that an error keeps out
+    sizes                  {smallest, largest, most_common}, each {height, width, pictures}; by pixels, upright
+    kinds                  format and mode -> pictures, such as {"JPEG RGB": 40}
+    rotated                pictures that their EXIF turns or mirrors
+    empty                  pictures without a pixel of any class
+    values                 class id -> pixels, 255 (ignore) too
+    classes                [{id, name, pixels, pixel_share, pictures, picture_share, train, val}]; shares of what is
+                           labelled; train and val: pictures that have it
+    errors, warnings       how many findings
+    findings               [{level, kind, text, files}], errors first; level is error or warning; at most 100 files
+
+Kinds of errors: folder (missing pairs, clashing stems, broken annotations), unreadable, size (mask and image differ),
+turned (they differ by the image's EXIF), value (no class). Kinds of warnings: leak (one picture trains and validates),
+near (so do two nearly equal ones), contradiction (one picture, two masks), duplicate, ignored, whole, scaled, shifted,
+empty, absent, rare (masks and classes), small, blank, turned (images), note.
+"""
+
+import json
+from collections import Counter
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from trainer import IGNORE, InputError
+from trainer.config import DataConfig
+from trainer.data.checks.class_ids import check_values
+from trainer.data.checks.finding import ERROR, WARNING, Finding, error_of, folder_error
+from trainer.data.checks.rules import Pictures, suspicions
+from trainer.data.checks.scan import FACTS, Faults, examine_all
+from trainer.data.checks.suggest import suggest_colours
+from trainer.data.sample import LOSSY
+from trainer.data.sources import Sources, plan
+from trainer.data.value_map import BACKGROUND
+from trainer.system.parallel import Progress
+
+
+@dataclass(frozen=True)
+class Report:
+    """What the data is, and what was found."""
+
+    summary: dict[str, Any] = field(default_factory=dict)
+    findings: list[Finding] = field(default_factory=list)
+
+    def of(self, level: str) -> list[Finding]:
+        return [finding for finding in self.findings if finding.level == level]
+
+    def to_json(self) -> str:
+        """The keys are those above; without the summary's where no picture was found."""
+        counted = {"errors": len(self.of(ERROR)), "warnings": len(self.of(WARNING))}
+        found = {"findings": [asdict(finding) for finding in (*self.of(ERROR), *self.of(WARNING))]}
+        return json.dumps(self.summary | counted | found, indent=1, ensure_ascii=False)
+
+
+def check_folders(config: DataConfig, cache: Path, progress: Progress) -> Report:
+    """Find, read and judge the pictures of data.root. Whatever is wrong with them is in the report, not raised."""
+    try:
+        sources = plan(config, cache, progress)
+    except InputError as error:
+        return Report(findings=[folder_error(line) for line in str(error).splitlines()])
+    facts = np.zeros(len(sources.samples), dtype=FACTS)
+    errors = all_errors(sources, examine_all(sources.samples, sources.values, facts, progress), facts)
+    names, notes = sources.names, list(sources.notes)
+    if not errors:
+        try:
+            names, more = check_values(sources.samples, facts, sources.names, sources.values)
+            notes += more
+        except InputError as error:
+            errors = error_of(error, "value")
+    report = check_samples(sources, facts, names, config.image_size)
+    return Report(report.summary, [*errors, *(Finding(WARNING, "note", note) for note in notes), *report.findings])
+
+
+def all_errors(sources: Sources, faults: Faults, facts: np.ndarray) -> list[Finding]:
+    """Everything that keeps the data from being used, where something could not be read; none where all could.
+
+    `facts` FACTS [N] as `examine_all` left them.
+    """
+    errors = [*(folder_error(problem) for problem in sources.problems), *faults.problems]
+    if faults.coloured:
+        others = f" and {len(faults.coloured) - 1} more" if len(faults.coloured) > 1 else ""
+        lossy = any(file.lower().endswith(LOSSY) for file in faults.coloured)
+        option = suggest_colours(faults.colours, sources.names, lossy)
+        advice = f", or say what the colours mean\n  {option}" if option else ""
+        text = (
+            f"{faults.coloured[0]}{others}: colour pictures, not class ids. Save them as palette or grey PNGs{advice}"
+        )
+        errors.append(Finding(ERROR, "value", text, tuple(faults.coloured)))
+    sound = _sound(facts)
+    # Where nobody names the classes, what is missing here may be in the masks that could not be read.
+    if errors and len(sound) and (sources.names is not None or sources.values.given):
+        try:
+            check_values([sources.samples[row] for row in sound], facts[sound], sources.names, sources.values)
+        except InputError as error:
+            errors += error_of(error, "value")
+    return errors
+
+
+def check_samples(
+    sources: Sources, facts: np.ndarray, names: tuple[str, ...] | None, image_size: int, folder: Path | None = None
+) -> Report:
+    """The summary of the pictures that could be read, and warnings about them. `facts` FACTS [N].
+
+    `folder`: where near-duplicates that were found are kept for the next time.
+    """
+    sound = _sound(facts)
+    samples = sources.samples
+    trains = np.zeros(len(samples), dtype=bool)
+    trains[list(sources.split.train)] = True
+    if len(sound) < len(samples):
+        samples, facts, trains = [samples[row] for row in sound], facts[sound], trains[sound]
+    if not len(samples):
+        return Report({"pictures": len(sources.samples), "unreadable": len(sources.samples)})
+    pictures = Pictures(samples, facts, trains, names or (BACKGROUND,), sources.values.given, image_size, folder)
+    summary = {"pictures": len(sources.samples), "train": len(sources.split.train), "val": len(sources.split.val)}
+    summary |= {"unreadable": len(sources.samples) - len(samples)}
+    return Report(summary | _summary(pictures), suspicions(pictures))
+
+
+def check_command(config: DataConfig) -> list[str]:
+    """The command that shows the whole report on this data."""
+    command = ["python", "trainer/prepare.py", "check", *map(str, config.roots)]
+    for key in ("layout", "val_fraction", "fold", "image_size"):
+        if getattr(config, key) != getattr(DataConfig(), key):
+            command += [f"--{key}", f"{getattr(config, key)}"]
+    command += ["--classes", *config.classes] if config.classes else []
+    return command + (["--value_map", json.dumps(config.value_map)] if config.value_map else [])
+
+
+def _sound(facts: np.ndarray) -> np.ndarray:
+    """The rows that could be read."""
+    return np.flatnonzero(facts["size"][:, 0])
+
+
+def _summary(pictures: Pictures) -> dict[str, Any]:
+    facts, counts = pictures.facts, pictures.counts
+    total = counts.sum(axis=0, dtype=np.int64)
+    return {
+        "sizes": _sizes(facts["size"]),
+        "kinds": {kind.decode(): number for kind, number in Counter(facts["kind"].tolist()).most_common()},
+        "rotated": int((facts["orientation"] > 1).sum()),
+        "empty": int((~counts[:, 1:IGNORE].any(axis=1)).sum()),
+        "values": {str(value): int(total[value]) for value in np.flatnonzero(total)},
+        "classes": _class_rows(pictures, total),
+    }
+
+
+def _sizes(sizes: np.ndarray) -> dict[str, dict[str, int]]:
+    """uint32 [N, 2]: the smallest, the largest and the most common, with the number of pictures that have it."""
+    different, numbers = np.unique(sizes, axis=0, return_counts=True)
+    pixels = different.prod(axis=1, dtype=np.int64)
+    chosen = {"smallest": pixels.argmin(), "largest": pixels.argmax(), "most_common": numbers.argmax()}
+    return {
+        name: {"height": int(different[row][0]), "width": int(different[row][1]), "pictures": int(numbers[row])}
+        for name, row in chosen.items()
+    }
+
+
+def _class_rows(pictures: Pictures, total: np.ndarray) -> list[dict[str, Any]]:
+    labelled = max(1, int(total[:IGNORE].sum()))
+    rows: list[dict[str, Any]] = []
+    for number, name in enumerate(pictures.names):
+        holds = pictures.counts[:, number] > 0
+        rows.append({
+            "id": number,
+            "name": name,
+            "pixels": int(total[number]),
+            "pixel_share": float(total[number] / labelled),
+            "pictures": int(holds.sum()),
+            "picture_share": float(holds.mean()),
+            "train": int((holds & pictures.trains).sum()),
+            "val": int((holds & ~pictures.trains).sum()),
+        })  # fmt: skip
+    return rows

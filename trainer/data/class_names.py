@@ -1,0 +1,28 @@
+"""Names of the classes, from the settings or from class_names.txt."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from trainer import InputError
+from trainer.data.files import read_lines
+from trainer.data.value_map import BACKGROUND, BACKGROUNDS, UNMAPPED
+
+
+def named_classes(roots: Sequence[Path], configured: Sequence[str] | None) -> tuple[str, ...] | None:
+    """Names of all K classes, the background's first, from data.classes or class_names.txt; None where neither is."""
+    if configured is not None:
+        names = [name for name in configured if name not in BACKGROUNDS]
+        if not names or "ignore" in names:
+            raise InputError(f"data.classes: {list(configured)} is not possible; name the foreground classes")
+        return (BACKGROUND, *names)
+    found: dict[tuple[str, ...], Path] = {}
+    for root in roots:
+        file = (root if root.is_dir() else root.parent) / "class_names.txt"  # data.root may be a CSV list
+        if file.is_file():
+            names = [name for name in read_lines(file) if name not in (*BACKGROUNDS, "__ignore__")]
+            if len(set(names)) < len(names) or not 0 < len(names) < UNMAPPED:
+                raise InputError(f"{file}: needs different class names, one a line")
+            found[(BACKGROUND, *names)] = file
+    if len(found) > 1:
+        raise InputError(f"{' and '.join(map(str, found.values()))}: different classes; make them the same")
+    return next(iter(found), None)

@@ -1,0 +1,53 @@
+"""Training and validation parts of a dataset, and the digest of its contents."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from trainer import InputError
+from trainer.data.sample import Sample
+from trainer.data.value_map import ValueMap
+
+
+@dataclass(frozen=True)
+class Split:
+    """Indices into the list of samples."""
+
+    train: tuple[int, ...]
+    val: tuple[int, ...]
+
+
+def split_samples(samples: Sequence[Sample], parts: Mapping[str, str], val_fraction: float, fold: int) -> Split:
+    """Who trains and who validates: `parts`, sample name -> "train" or "val", where it says, else a hash of the name.
+
+    Samples ranked by that hash are cut into round(1 / val_fraction) parts of nearly equal size; part `fold`
+    validates. A sample's rank does not depend on the machine, the order of files or the seed.
+    """
+    train: list[int] = []
+    val: list[int] = []
+    free: list[int] = []
+    for index, sample in enumerate(samples):
+        part = parts.get(sample.name)
+        (free if part is None else train if part == "train" else val).append(index)
+    free.sort(key=lambda index: hashlib.sha256(samples[index].name.encode()).digest())
+    folds = np.array_split(np.array(free, dtype=np.int64), round(1 / val_fraction)) if val_fraction else []
+    if not val_fraction:
+        train += free
+    for number, members in enumerate(folds):
+        (val if number == fold else train).extend(int(index) for index in members)
+    if not train:
+        raise InputError(f"data: {len(samples)} labelled pictures leave none for training; label at least 2")
+    if not val:
+        raise InputError(
+            f"data: {len(samples)} labelled pictures leave none for validation; "
+            "label more, lower data.fold, or raise data.val_fraction"
+        )
+    return Split(tuple(sorted(train)), tuple(sorted(val)))
+
+
+def dataset_digest(digests: Sequence[str], split: Split, names: Sequence[str], values: ValueMap) -> str:
+    """32 hexadecimal digits that stand for the contents: files, classes, value map and split, not names of files."""
+    parts = [sorted(digests[index] for index in indices) for indices in (split.train, split.val)]
+    return hashlib.sha256(repr((parts, list(names), values.key)).encode()).hexdigest()[:32]

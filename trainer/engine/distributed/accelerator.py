@@ -1,0 +1,129 @@
+"""What the program runs on: processes, devices, number format, threads. Accelerate starts here."""
+
+import os
+import warnings
+from datetime import timedelta
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import DistributedDataParallelKwargs, GradientAccumulationPlugin, InitProcessGroupKwargs
+
+from trainer import InputError
+from trainer.engine import memory
+
+RIGHT = "accelerate launch --config_file launch/multi_cpu.yaml --num_processes {} trainer/train.py ..."
+
+
+def start(mixed_precision: object, threads: int, timeout_minutes: float = 10) -> Accelerator:
+    """Join the processes that the launcher started. Raises InputError where they were not started together."""
+    _check_launch()
+    local_processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    # Launchers set OMP_NUM_THREADS to 1 where there are several processes, and nobody asked for that.
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    torch.set_num_threads(threads or max(1, cores // local_processes))
+    # Its successor in torch is not yet an option of Accelerate.
+    warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated", FutureWarning)
+    accelerated = torch.accelerator.is_available()
+    if not accelerated:
+        memory.keep_what_is_freed()
+    timeout = timedelta(minutes=timeout_minutes)
+    _meet_again(accelerated, timeout)
+    accelerator = Accelerator(
+        # Without this, processes of torchrun on a machine without a GPU each believe they are alone.
+        cpu=not accelerated,
+        mixed_precision=_precision(mixed_precision, accelerated),
+        # A plugin, because ACCELERATE_GRADIENT_ACCUMULATION_STEPS overrides the plain argument, and backward divides.
+        gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=1),
+        kwargs_handlers=[
+            # Process 0's batch norm statistics must not overwrite the others' at every step; the loop averages them.
+            DistributedDataParallelKwargs(broadcast_buffers=False, gradient_as_bucket_view=True),
+            InitProcessGroupKwargs(timeout=timeout),
+        ],
+    )
+    wanted = os.environ.get("WORLD_SIZE", "1")
+    if wanted != str(accelerator.num_processes):
+        raise InputError(f"{wanted} processes were started, but each is alone. Use: {RIGHT.format('N')}")
+    return accelerator
+
+
+def _meet_again(accelerated: bool, timeout: timedelta) -> None:
+    """Have processes that the launcher started again find each other under names of their own.
+
+    Its store outlives a failure, and with it the addresses of processes that are gone, which torch would try.
+    """
+    attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+    if attempt == "0" or "WORLD_SIZE" not in os.environ:
+        return
+    address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+    own_store = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True" and os.environ["RANK"] == "0"
+    store = torch.distributed.TCPStore(address, port, is_master=own_store, timeout=timeout, multi_tenant=True)
+    torch.distributed.init_process_group(
+        "nccl" if accelerated else "gloo",
+        store=torch.distributed.PrefixStore(f"attempt_{attempt}", store),
+        rank=int(os.environ["RANK"]),
+        world_size=int(os.environ["WORLD_SIZE"]),
+        timeout=timeout,
+    )
+
+
+def _check_launch() -> None:
+    """Raise InputError, with the command that is right, where the launcher and this machine do not fit."""
+    variables = ("SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE")
+    tasks = max((int(os.environ.get(name, "1")), name) for name in variables)
+    if "WORLD_SIZE" in os.environ:
+        local, gpus = int(os.environ.get("LOCAL_WORLD_SIZE", "1")), torch.cuda.device_count()
+        if 0 < gpus < local:
+            raise InputError(
+                f"{local} processes were started for the {gpus} GPUs of this machine. Use: "
+                f"accelerate launch --config_file launch/multi_gpu.yaml --num_processes {gpus} trainer/train.py ..."
+            )
+    elif "MASTER_ADDR" in os.environ and "ACCELERATE_MIXED_PRECISION" in os.environ:
+        # `accelerate launch --cpu --num_processes 2`, or a configuration of type MULTI_CPU (accelerate #2741).
+        raise InputError(f"several processes were asked for, and the launcher started one. Use: {RIGHT.format('N')}")
+    elif tasks[0] > 1:
+        raise InputError(
+            f"{tasks[0]} processes were started ({tasks[1]}) that know nothing of each other. Start one on each "
+            f"machine, and let it start the others: {RIGHT.format('N')}; for Slurm see launch/slurm.sh"
+        )
+
+
+def _precision(wanted: object, accelerated: bool) -> str:
+    """The number format to compute in; bf16 where `auto` finds hardware for it."""
+    if wanted == "fp16" and not accelerated:
+        raise InputError("train.mixed_precision: 'fp16' needs a GPU; give auto, bf16 or no")
+    if wanted != "auto":
+        return str(wanted)
+    if accelerated:
+        return "bf16" if torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False) else "no"
+    found = torch.cpu.get_capabilities()
+    return "bf16" if found.get("amx_bf16") or found.get("avx512_bf16") else "no"
+
+
+def describe(accelerator: Accelerator) -> dict[str, str]:
+    """The hardware as the run records it."""
+    cuda = accelerator.device.type == "cuda"
+    name = torch.cuda.get_device_name(accelerator.device) if cuda else torch.cpu.get_capabilities().get("cpu_name", "")
+    return {
+        "hardware.device": str(accelerator.device.type),
+        "hardware.name": str(name),
+        "hardware.processes": str(accelerator.num_processes),
+        "hardware.threads_per_process": str(torch.get_num_threads()),
+        "hardware.distributed": accelerator.distributed_type.value,
+        "hardware.mixed_precision": accelerator.mixed_precision,
+    }
+
+
+def world(accelerator: Accelerator) -> dict[str, str]:
+    """What the last bits of the numbers depend on, beside the settings."""
+    facts = describe(accelerator)
+    keys = ("processes", "threads_per_process", "device", "name", "mixed_precision")
+    return {key: facts[f"hardware.{key}"] for key in keys} | {"torch": torch.__version__}
+
+
+def memory_gib(accelerator: Accelerator) -> float:
+    """Memory that this process holds now: on the GPU where there is one, else resident."""
+    if accelerator.device.type == "cuda":
+        return torch.cuda.max_memory_reserved(accelerator.device) / 2**30
+    import psutil
+
+    return psutil.Process().memory_info().rss / 2**30

@@ -1,0 +1,124 @@
+"""Fetching the Oxford-IIIT Pet Dataset: 7349 photographs of cats and dogs with trimaps, 0.8 GB."""
+
+import hashlib
+import http.client
+import re
+import shutil
+import tarfile
+import time
+import urllib.error
+import urllib.request
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+from trainer import InputError
+from trainer.system.atomic import folder_in_making
+
+URL = "https://www.robots.ox.ac.uk/~vgg/data/pets/data"
+ARCHIVES = {
+    "images.tar.gz": "5c4f3ee8e5d25df40f4fd59a7f44e54c",
+    "annotations.tar.gz": "95a8c909bbe2e81eed6a22bccdf3f68f",
+}
+"""Archive -> MD5, as torchvision checks them too."""
+
+TRIES = 5
+TIMEOUT_S = 60
+CHUNK = 1 << 20
+
+Counting = Callable[[str, int], Callable[[], None]]
+
+
+def fetch_pets(out: Path, url: str, counting: Counting, sums: dict[str, str] = ARCHIVES, wait_s: float = 2.0) -> None:
+    """Download both archives below `url`, check and unpack them into the folder `out`, which appears when it is whole.
+
+    What has arrived stays in `.<out>.download` beside it, so that a later call goes on from there; it is removed at the
+    end. `sums`: archive -> MD5. Raises InputError where the server, a checksum, an archive or the disk is at fault.
+    """
+    if out.exists():
+        raise InputError(f"{out}: exists already; remove it or give another folder")
+    if not url.startswith(("http://", "https://")):
+        raise InputError(f"--url: {url!r} is not possible; give one that begins with http:// or https://")
+    parts = out.absolute().parent / f".{out.name}.download"
+    try:
+        parts.mkdir(parents=True, exist_ok=True)
+        for name, md5 in sums.items():
+            _download(f"{url.rstrip('/')}/{name}", parts / f"{name}.part", md5, counting, wait_s)
+        with folder_in_making(out) as partial:
+            advance = counting("unpacking", len(sums))
+            for name in sums:
+                _unpack(parts / f"{name}.part", partial)
+                advance()
+    except OSError as error:
+        raise InputError(f"{parts}: {error.strerror or error}; free some space or name another folder") from error
+    shutil.rmtree(parts, ignore_errors=True)
+
+
+def _download(url: str, part: Path, md5: str, counting: Counting, wait_s: float) -> None:
+    """Bring `part` to what lies at `url`, from where it ends; going on after what may pass."""
+    if part.is_file() and _md5(part) == md5:
+        return
+    for attempt in range(1, TRIES + 1):
+        try:
+            if _continue(url, part, counting):
+                break
+            reason = "the connection broke off"
+        except urllib.error.HTTPError as error:
+            reason = f"the server says {error.code} {error.reason}"
+            if error.code < 500:  # an answer that will not change
+                raise InputError(f"{url}: {reason}; name another place with --url") from error
+        except (urllib.error.URLError, http.client.HTTPException, ConnectionError, TimeoutError) as error:
+            reason = str(getattr(error, "reason", error) or type(error).__name__)
+        if attempt < TRIES:
+            time.sleep(wait_s)
+    else:
+        kept = part.stat().st_size if part.is_file() else 0
+        raise InputError(
+            f"{url}: {reason}, {TRIES} times; {kept:,} bytes have come. The same command goes on from there; --url "
+            "names another place"
+        )
+    if _md5(part) != md5:
+        part.unlink()
+        raise InputError(f"{url}: not the file that it should be (MD5 differs from {md5}); it was removed. Try again, "
+                         "or name another place with --url")  # fmt: skip
+
+
+def _continue(url: str, part: Path, counting: Counting) -> bool:
+    """One request for what is missing; whether the file is complete now."""
+    have = part.stat().st_size if part.is_file() else 0
+    request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
+    try:
+        answer = urllib.request.urlopen(request, timeout=TIMEOUT_S)
+    except urllib.error.HTTPError as error:
+        if error.code != http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE or not have:
+            raise
+        if error.headers.get("Content-Range") == f"bytes */{have}":
+            return True
+        part.unlink()  # longer than the file there
+        return False
+    with answer:
+        span = re.fullmatch(r"bytes (\d+)-\d+/(\d+)", answer.headers.get("Content-Range", ""))
+        follows = answer.status == http.HTTPStatus.PARTIAL_CONTENT and span is not None and int(span[1]) == have
+        length = answer.headers.get("Content-Length")
+        start = have if follows else 0  # a server that knows no ranges sends all of it
+        total = None if length is None else start + int(length)
+        advance = counting(f"fetching {part.stem}, MB", max(1, ((total or start) - start) // CHUNK))
+        with part.open("ab" if follows else "wb") as file:
+            while chunk := answer.read(CHUNK):
+                file.write(chunk)
+                advance()
+            size = file.tell()
+    return total is None or size == total
+
+
+def _md5(file: Path) -> str:
+    with file.open("rb") as content:
+        return hashlib.file_digest(content, "md5").hexdigest()
+
+
+def _unpack(archive: Path, folder: Path) -> None:
+    try:
+        with tarfile.open(archive, "r:gz") as tar:
+            tar.extractall(folder, filter="data")
+    except (tarfile.TarError, zlib.error, EOFError, ValueError) as error:
+        raise InputError(f"{archive}: cannot be unpacked ({error}); remove it and try again") from error

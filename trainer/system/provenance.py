@@ -1,0 +1,44 @@
+"""Provenance of a run: commit, user and package versions."""
+
+import os
+import subprocess
+import sys
+from importlib import metadata
+
+from trainer.config import REPOSITORY
+
+PACKAGES = ("torch", "accelerate", "mlflow", "numpy", "pillow", "kornia")
+
+
+def source_tags() -> dict[str, str]:
+    """Who runs what: the program, the commit, and whether files differ from it."""
+    tags = {
+        "mlflow.source.name": "trainer/train.py",
+        "mlflow.source.type": "LOCAL",
+        "mlflow.user": os.environ.get("USER") or os.environ.get("LOGNAME") or "unknown",
+    }
+    commit = git("rev-parse", "HEAD")
+    if commit:
+        tags |= {"mlflow.source.git.commit": commit, "git.dirty": str(bool(git("status", "--porcelain"))).lower()}
+    return tags
+
+
+def git(*arguments: str) -> str:
+    """What git says of this repository; empty where there is no git or no repository."""
+    try:
+        return subprocess.run(
+            ["git", *arguments], cwd=REPOSITORY, capture_output=True, text=True, check=True, timeout=10
+        ).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return ""
+
+
+def versions() -> dict[str, str]:
+    """The versions of Python and of the packages that results depend on."""
+    found = {"versions.python": sys.version.split()[0]}
+    for name in PACKAGES:
+        try:
+            found[f"versions.{name}"] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
