@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from trainer import InputError, public
+from trainer import InputError, redact
 from trainer.tracking import store
 
 
@@ -34,7 +34,7 @@ from trainer.tracking import store
 def test_public(text: str, shown: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", "my-own-t0ken")
     monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "a")  # too short to be searched for
-    assert public(text) == shown
+    assert redact(text) == shown
     assert str(InputError(text)) == shown
 
 

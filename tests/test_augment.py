@@ -11,7 +11,7 @@ from torch import Tensor
 
 from tests.conftest import box_mask, smooth_picture
 from trainer import IGNORE
-from trainer.data.augment import STRENGTHS, _move, augment, draw, lenders, saturate_and_tint
+from trainer.data.augment import STRENGTHS, _move, augment, choose_paste_sources, draw, saturate_and_tint
 
 PRESETS = ["light", "strong"]
 SIZE = 48
@@ -210,13 +210,13 @@ def test_pasting_puts_things_over_and_leaves_the_rest(monkeypatch: pytest.Monkey
 
 def test_lenders_are_drawn_for_each_sample_and_epoch_alone() -> None:
     candidates = np.array([3, 50, 700])
-    whole = lenders(0.4, 0, 2, np.arange(2000), candidates)
+    whole = choose_paste_sources(0.4, 0, 2, np.arange(2000), candidates)
     assert set(whole.tolist()) == {-1, 3, 50, 700}
     assert (whole >= 0).mean() == pytest.approx(0.4, abs=0.04)
-    assert np.array_equal(lenders(0.4, 0, 2, np.array([1999, 7]), candidates), whole[[1999, 7]])
-    assert not np.array_equal(lenders(0.4, 0, 3, np.arange(2000), candidates), whole)
-    assert not np.array_equal(lenders(0.4, 1, 2, np.arange(2000), candidates), whole)
-    assert (lenders(0.0, 0, 2, np.arange(100), candidates) == -1).all()
+    assert np.array_equal(choose_paste_sources(0.4, 0, 2, np.array([1999, 7]), candidates), whole[[1999, 7]])
+    assert not np.array_equal(choose_paste_sources(0.4, 0, 3, np.arange(2000), candidates), whole)
+    assert not np.array_equal(choose_paste_sources(0.4, 1, 2, np.arange(2000), candidates), whole)
+    assert (choose_paste_sources(0.0, 0, 2, np.arange(100), candidates) == -1).all()
 
 
 def test_saturation_and_hue_equal_kornias() -> None:

@@ -11,7 +11,7 @@ from PIL import Image
 from tests.conftest import SAME, VocMaker, count_nothing, sources_of
 from trainer import InputError
 from trainer.config import DataConfig
-from trainer.data.cache import Cache, Uncached, open_squares
+from trainer.data.cache import CachedSamples, UncachedSamples, open_resized
 from trainer.data.dataset import open_dataset
 from trainer.data.image_io import read_image, read_mask, write_mask
 from trainer.data.resize import resize_images, shrink_mask
@@ -20,11 +20,11 @@ from trainer.data.sources import find_samples, plan
 from trainer.data.value_map import ValueMap
 
 
-def opened(samples: list[Sample], folder: Path, size: int = 32, values: ValueMap = SAME) -> Cache:
-    squares, warnings = open_squares(sources_of(samples, values), size, folder, count_nothing)
-    assert isinstance(squares, Cache)
+def opened(samples: list[Sample], folder: Path, size: int = 32, values: ValueMap = SAME) -> CachedSamples:
+    resized, warnings = open_resized(sources_of(samples, values), size, folder, count_nothing)
+    assert isinstance(resized, CachedSamples)
     assert not warnings
-    return squares
+    return resized
 
 
 def folders(folder: Path) -> list[Path]:
@@ -206,7 +206,7 @@ def test_facts_leave_memory_once_they_are_used(make_voc: VocMaker, tmp_path: Pat
     for use in (lambda: None, lambda: dataset.report, dataset.pixels, dataset.shares):
         use()
         assert resident_kb("facts.npy") == 0
-        assert np.array_equal(dataset.squares.facts, expected)
+        assert np.array_equal(dataset.resized.facts, expected)
         assert resident_kb("facts.npy") > 0
 
 
@@ -227,15 +227,15 @@ def test_without_disk_the_files_are_read_each_time(
     samples = find_samples([make_voc("a", "b", "c", classes=3)]).samples
     cached = opened(samples, tmp_path / "cache")
     monkeypatch.setattr("trainer.data.cache.RESERVE_BYTES", 1 << 62)
-    squares, warnings = open_squares(sources_of(samples), 32, tmp_path / "full", count_nothing)
-    assert isinstance(squares, Uncached)
+    resized, warnings = open_resized(sources_of(samples), 32, tmp_path / "full", count_nothing)
+    assert isinstance(resized, UncachedSamples)
     assert str(tmp_path / "full") in warnings[0]
-    for mine, theirs in zip(squares.read([2, 0]), cached.read([2, 0]), strict=True):
+    for mine, theirs in zip(resized.read([2, 0]), cached.read([2, 0]), strict=True):
         assert torch.equal(mine, theirs)
         assert mine.stride() == theirs.stride()
-    assert np.array_equal(squares.facts, cached.facts)
-    again, warnings = open_squares(sources_of(samples), 32, tmp_path / "full", count_nothing)
-    assert isinstance(again, Uncached)
+    assert np.array_equal(resized.facts, cached.facts)
+    again, warnings = open_resized(sources_of(samples), 32, tmp_path / "full", count_nothing)
+    assert isinstance(again, UncachedSamples)
     assert len(warnings) == 1
 
 

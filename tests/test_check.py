@@ -27,7 +27,7 @@ from tests.program import Program
 from trainer import InputError
 from trainer.config import DataConfig
 from trainer.data.checks.report import Report, check_command
-from trainer.data.checks.rules import Pictures, suspicions
+from trainer.data.checks.rules import ScannedSamples, run_rules
 from trainer.data.checks.scan import FACTS
 from trainer.data.dataset import open_dataset
 from trainer.data.image_io import read_image, write_mask
@@ -143,7 +143,7 @@ def test_many_groups_are_counted() -> None:
     facts["thumbnail"][:, 0, 0] = 9  # not blank, and too flat to compare
     samples = [Sample(f"s{number}", f"images/{number}.jpg", f"masks/{number}.png") for number in range(300)]
     trains = np.arange(300) != 299
-    found = suspicions(Pictures(samples, facts, trains, ("_background_", "cat"), False, 256))
+    found = run_rules(ScannedSamples(samples, facts, trains, ("_background_", "cat"), False, 256))
     assert [finding.kind for finding in found] == ["leak"] + 100 * ["duplicate"]
     assert found[0].files == ("images/298.jpg", "images/299.jpg")
     assert found[7].files == ("images/12.jpg", "images/13.jpg")

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from trainer import InputError
 from trainer.engine.checkpoint.folder import CheckpointFolder
-from trainer.engine.checkpoint.format import MANIFEST, Checkpoint, Position, copied, copied_optimizer, load_checkpoint
+from trainer.engine.checkpoint.format import MANIFEST, Checkpoint, TrainState, copied, copied_optimizer, load_checkpoint
 from trainer.engine.stopping import NotWritten
 from trainer.model.model_folder import load_segmenter
 from trainer.model.segmenter import Segmenter, network_logits
@@ -46,25 +46,25 @@ def train(segmenter: Segmenter, optimizer: torch.optim.Optimizer, steps: range) 
     segmenter.train()
     for step in steps:
         random = torch.Generator().manual_seed(step)
-        squares = torch.randint(0, 256, (2, 3, 32, 32), generator=random, dtype=torch.uint8)
+        resized = torch.randint(0, 256, (2, 3, 32, 32), generator=random, dtype=torch.uint8)
         optimizer.param_groups[0]["lr"] = 1e-3 / (step + 1)
         optimizer.zero_grad()
-        (network_logits(segmenter, squares) - 1).square().mean().backward()
+        (network_logits(segmenter, resized) - 1).square().mean().backward()
         optimizer.step()
 
 
-def snapshot(segmenter: Segmenter, optimizer: torch.optim.Optimizer, position: Position) -> Checkpoint:
+def snapshot(segmenter: Segmenter, optimizer: torch.optim.Optimizer, position: TrainState) -> Checkpoint:
     """As the loop makes it."""
     weights, state = copied(segmenter.state_dict()), copied_optimizer(optimizer.state_dict())
     best = {name: value + 1 for name, value in weights.items()}
     world, config = {"processes": "2"}, {"optim.lr": 0.1 + 0.2}
-    averaged = {name: value - 1 for name, value in weights.items()}
-    return Checkpoint(segmenter.contract, weights, state, best, position, world, config, {"scale": 2.0**16}, averaged)
+    ema = {name: value - 1 for name, value in weights.items()}
+    return Checkpoint(segmenter.contract, weights, state, best, position, world, config, {"scale": 2.0**16}, ema)
 
 
 def save(folder: Path, segmenter: Segmenter, optimizer: torch.optim.Optimizer, step: int = 3) -> Path:
     return CheckpointFolder(folder).save(
-        snapshot(segmenter, optimizer, Position(step, 0.1 + 0.2, 2, 1, 12.5, 0.5, 2, 40))
+        snapshot(segmenter, optimizer, TrainState(step, 0.1 + 0.2, 2, 1, 12.5, 0.5, 2, 40))
     )
 
 
@@ -90,10 +90,10 @@ def test_everything_comes_back(tmp_path: Path, make_segmenter: Maker) -> None:
     found = load_checkpoint(folder)
     assert found.contract == segmenter.contract
     assert same(found.weights, segmenter.state_dict())
-    assert same(found.averaged, {name: value - 1 for name, value in segmenter.state_dict().items()})
-    assert same(load_segmenter(folder).state_dict(), found.averaged)  # what was evaluated is what predicts
+    assert same(found.ema, {name: value - 1 for name, value in segmenter.state_dict().items()})
+    assert same(load_segmenter(folder).state_dict(), found.ema)  # what was evaluated is what predicts
     assert same(found.best, {name: value + 1 for name, value in segmenter.state_dict().items()})
-    assert found.position == Position(3, 0.1 + 0.2, 2, 1, 12.5, 0.5, 2, 40)
+    assert found.position == TrainState(3, 0.1 + 0.2, 2, 1, 12.5, 0.5, 2, 40)
     assert (found.world, found.config, found.scaler) == (
         {"processes": "2"},
         {"optim.lr": 0.1 + 0.2},
@@ -129,10 +129,10 @@ def test_continued_training_equals_uninterrupted(norm: str, tmp_path: Path, make
 
 def test_before_the_first_step(tmp_path: Path, make_segmenter: Maker) -> None:
     segmenter = make_segmenter()
-    first = dataclasses.replace(snapshot(segmenter, make_optimizer(segmenter), Position()), best={})
+    first = dataclasses.replace(snapshot(segmenter, make_optimizer(segmenter), TrainState()), best={})
     folder = CheckpointFolder(tmp_path).save(first)
     found = load_checkpoint(folder)
-    assert found.position == Position()
+    assert found.position == TrainState()
     assert found.optimizer["state"] == {}
     assert found.best == {}
     make_optimizer(segmenter).load_state_dict(found.optimizer)
@@ -224,7 +224,7 @@ def test_save_that_breaks_off_leaves_nothing_behind_that_looks_whole(saved: Path
     segmenter = make_segmenter()
     refused = {"weight": torch.ones(4, 4).T[::2]}  # not contiguous: safetensors raises when half of the files are there
     for step in (4, 3):
-        one = dataclasses.replace(snapshot(segmenter, make_optimizer(segmenter), Position(step)), best=refused)
+        one = dataclasses.replace(snapshot(segmenter, make_optimizer(segmenter), TrainState(step)), best=refused)
         with pytest.raises(ValueError, match="contiguous"):
             CheckpointFolder(saved.parent).save(one)
         assert [path.name for path in saved.parent.glob("[!.]*")] == ["step-3"]
@@ -237,7 +237,7 @@ def test_a_snapshot_is_not_changed_by_training(make_segmenter: Maker) -> None:
     segmenter = make_segmenter()
     optimizer = make_optimizer(segmenter)
     train(segmenter, optimizer, range(2))
-    taken = snapshot(segmenter, optimizer, Position(2))
+    taken = snapshot(segmenter, optimizer, TrainState(2))
     weights, state = copy.deepcopy(segmenter.state_dict()), copy.deepcopy(optimizer.state_dict()["state"])
     train(segmenter, optimizer, range(2, 3))
     assert same(taken.weights, weights)
@@ -256,7 +256,7 @@ def test_the_one_resumed_from_stays(tmp_path: Path, make_segmenter: Maker) -> No
     save(tmp_path, segmenter, optimizer, 30)  # of the start that the checkpoint of step 4 is resumed in spite of
     folder = CheckpointFolder(tmp_path, resumed_from=4)
     for step in (5, 6, 7):
-        folder.save(snapshot(segmenter, optimizer, Position(step)))
+        folder.save(snapshot(segmenter, optimizer, TrainState(step)))
     assert folder.steps() == [4, 6, 7, 30]
 
 
@@ -284,12 +284,12 @@ def test_what_cannot_be_removed_is_told_once(saved: Path, make_segmenter: Maker,
     try:
         with fault_trial(4, "an old checkpoint cannot be removed"):
             for step in (4, 5, 6, 7):
-                folder.save(snapshot(segmenter, optimizer, Position(step)))
+                folder.save(snapshot(segmenter, optimizer, TrainState(step)))
             assert folder.steps() == [6, 7]
             assert len(warnings) == 1
             assert "position.json" in warnings[0]
     finally:
         for path in saved.parent.rglob("position.json"):
             subprocess.run(["chattr", "-i", path], check=True)
-    folder.save(snapshot(segmenter, optimizer, Position(8)))
+    folder.save(snapshot(segmenter, optimizer, TrainState(8)))
     assert sorted(path.name for path in saved.parent.iterdir()) == ["step-7", "step-8"]

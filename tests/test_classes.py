@@ -13,7 +13,7 @@ from trainer import IGNORE, InputError
 from trainer.cli import parse
 from trainer.data.checks.class_ids import check_values
 from trainer.data.checks.scan import FACTS
-from trainer.data.class_names import named_classes
+from trainer.data.class_names import read_class_names
 from trainer.data.dataset import open_dataset
 from trainer.data.image_io import write_mask
 from trainer.data.sample import Sample
@@ -30,7 +30,7 @@ def refusal(*parts: str) -> "pytest.RaisesExc[InputError]":
 
 def test_class_names_file(make_voc: VocMaker) -> None:
     root = make_voc("a")
-    assert named_classes([root], None) is None
+    assert read_class_names([root], None) is None
     file = root / "class_names.txt"
     for text in (
         "cat\ndog\n",
@@ -39,8 +39,8 @@ def test_class_names_file(make_voc: VocMaker) -> None:
         "\ufeffcat\r\ndog\r\n",
     ):
         file.write_bytes(text.encode())
-        assert named_classes([root], None) == (BACKGROUND, "cat", "dog"), text
-    assert named_classes([root], ["bird"]) == (BACKGROUND, "bird")
+        assert read_class_names([root], None) == (BACKGROUND, "cat", "dog"), text
+    assert read_class_names([root], ["bird"]) == (BACKGROUND, "bird")
     for content in (
         b"cat\ncat\n",
         b"\n",
@@ -50,25 +50,25 @@ def test_class_names_file(make_voc: VocMaker) -> None:
     ):
         file.write_bytes(content)
         with refusal(str(file)):
-            named_classes([root], None)
+            read_class_names([root], None)
 
 
 def test_class_names_of_several_roots(make_voc: VocMaker) -> None:
     roots = [make_voc("a", folder="one"), make_voc("a", folder="two"), make_voc("a", folder="silent")]
     (roots[0] / "class_names.txt").write_text("cat\ndog\n")
     (roots[1] / "class_names.txt").write_text("_background_\ncat\ndog\n")
-    assert named_classes(roots, None) == (BACKGROUND, "cat", "dog")
+    assert read_class_names(roots, None) == (BACKGROUND, "cat", "dog")
     (roots[1] / "class_names.txt").write_text("dog\ncat\n")
     with refusal("one", "two", "different classes"):
-        named_classes(roots, None)
+        read_class_names(roots, None)
 
 
 def test_configured_classes_with_their_background() -> None:
-    assert named_classes([], ["_background_", "cat"]) == (BACKGROUND, "cat")
-    assert named_classes([], ["background", "cat", "dog"]) == (BACKGROUND, "cat", "dog")
+    assert read_class_names([], ["_background_", "cat"]) == (BACKGROUND, "cat")
+    assert read_class_names([], ["background", "cat", "dog"]) == (BACKGROUND, "cat", "dog")
     for wrong in (["background"], ["cat", "ignore"]):
         with refusal("data.classes"):
-            named_classes([], wrong)
+            read_class_names([], wrong)
 
 
 # ------------------------------------------------------------------------------------------------ values

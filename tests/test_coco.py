@@ -20,7 +20,7 @@ from tests.layouts import NAMES, coco_record, found, opened, parts_of, planned, 
 from tests.program import REPOSITORY
 from trainer import InputError
 from trainer.data.layouts.base import Found
-from trainer.data.layouts.coco_masks import check_outline, draw_instances
+from trainer.data.layouts.coco_masks import check_segmentation, draw_instances
 from trainer.data.sample import Sample
 from trainer.data.value_map import ValueMap
 
@@ -97,7 +97,7 @@ def test_run_lengths_of_any_mask(noise: bytes, height: int) -> None:
     bits = np.unpackbits(np.frombuffer(noise, np.uint8)).astype(bool)
     mask = np.resize(np.repeat(bits, 3), (height, 17))
     for value in (compressed(mask), plain(mask)):
-        outline = check_outline(value, mask.shape, "here")
+        outline = check_segmentation(value, mask.shape, "here")
         assert outline == plain(mask)
         np.testing.assert_array_equal(draw_instances([(7, outline)], mask.shape), np.where(mask, 7, 0))
 
@@ -115,7 +115,7 @@ def test_smaller_ones_lie_over_larger_ones(order: int, area: int, tmp_path: Path
 @pytest.mark.filterwarnings("error")
 def test_drawing_warns_of_nothing() -> None:
     """pycocotools is older than NumPy 2 and says so; other warnings are left alone."""
-    mask = draw_instances([(1, check_outline(box(4, 3, 20, 9), (HEIGHT, WIDTH), "here"))], (HEIGHT, WIDTH))
+    mask = draw_instances([(1, check_segmentation(box(4, 3, 20, 9), (HEIGHT, WIDTH), "here"))], (HEIGHT, WIDTH))
     assert mask.sum() == 16 * 6
     with pytest.warns(DeprecationWarning, match="other"):
         warnings.warn("other", DeprecationWarning, stacklevel=1)
@@ -449,7 +449,7 @@ SEGMENTATIONS = st.one_of(
 @given(SEGMENTATIONS)
 def test_any_outline_is_drawn_or_refused(segmentation: object) -> None:
     try:
-        outline = check_outline(segmentation, (HEIGHT, WIDTH), "here")
+        outline = check_segmentation(segmentation, (HEIGHT, WIDTH), "here")
     except InputError as error:
         assert str(error).startswith("here")  # noqa: PT017
         return

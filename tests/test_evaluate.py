@@ -12,11 +12,11 @@ from torch import Tensor
 from tests.conftest import SAME, VocMaker, count_nothing, sources_of
 from trainer import IGNORE
 from trainer.config import LossConfig
-from trainer.data.cache import open_squares
+from trainer.data.cache import open_resized
 from trainer.data.dataset import ValidationSet
 from trainer.data.image_io import read_image, read_mask, write_mask
 from trainer.data.sources import find_samples
-from trainer.engine.evaluate import CHUNK, Abandoned, Evaluation, evaluate, own_confusion
+from trainer.engine.evaluate import CHUNK, Evaluation, EvaluationStopped, evaluate, sample_confusion
 from trainer.model.loss import image_losses, loss_terms
 from trainer.model.metrics import confusion_matrix
 from trainer.model.segmenter import Segmenter
@@ -26,8 +26,8 @@ Maker = Callable[..., Segmenter]
 
 def make_set(root: Path, cache: Path, rows: list[int]) -> ValidationSet:
     samples = find_samples([root]).samples
-    squares, _ = open_squares(sources_of(samples), 32, cache, count_nothing)
-    return ValidationSet([samples[row] for row in rows], rows, squares, SAME)
+    resized, _ = open_resized(sources_of(samples), 32, cache, count_nothing)
+    return ValidationSet([samples[row] for row in rows], rows, resized, SAME)
 
 
 def on_processes(segmenter: Segmenter, data: ValidationSet, count: int) -> list[Evaluation]:
@@ -69,7 +69,7 @@ def test_scores_at_the_masks_own_size(
             classes = segmenter.classes(segmenter(torch.from_numpy(image)[None]))[0].numpy()  # as predict does
             true.append(mask[mask != IGNORE])
             predicted.append(classes[mask != IGNORE])
-            images, masks = data.squares.read([row])
+            images, masks = data.resized.read([row])
             terms = loss_terms(segmenter.network(segmenter.normalise(images)), masks)
             losses.append(float(image_losses(terms, 1.0, 0.5)))
     expected = jaccard_score(
@@ -116,9 +116,9 @@ def test_who_is_to_stop_stops_all(make_voc: VocMaker, make_segmenter: Maker, tmp
     stems = [f"p{number:02}" for number in range(2 * CHUNK + 1)]
     data = make_set(make_voc(*stems), tmp_path / "cache", list(range(len(stems))))
     answers = iter([False, True])
-    with pytest.raises(Abandoned):
+    with pytest.raises(EvaluationStopped):
         evaluate(make_segmenter(), data, LossConfig(), stop_requested=lambda: next(answers))
-    with pytest.raises(Abandoned):
+    with pytest.raises(EvaluationStopped):
         evaluate(make_segmenter(), data, LossConfig(), 1, 2, add=lambda own: own + 1)
 
 
@@ -134,4 +134,4 @@ def test_strips_count_as_the_whole(
     mask[3:20, 4:9] = IGNORE
     whole = segmenter.classes(segmenter.probabilities(logits, (37, 53)))[0]
     monkeypatch.setattr("trainer.engine.evaluate.STRIP_PIXELS", pixels)
-    assert torch.equal(own_confusion(segmenter, logits, mask), confusion_matrix(whole, mask, foreground + 1))
+    assert torch.equal(sample_confusion(segmenter, logits, mask), confusion_matrix(whole, mask, foreground + 1))

@@ -15,7 +15,7 @@ from trainer.drawing.figures import (
     contact_sheet,
     error_map,
     shrink_to_panel,
-    watch_picture,
+    watch_panels,
 )
 
 
@@ -30,7 +30,7 @@ def test_error_map() -> None:
 @pytest.mark.parametrize("size", [(320, 320), (320, 100), (33, 320), (1, 320), (10, 20)], ids=str)
 def test_watch_picture_is_one_square(size: tuple[int, int]) -> None:
     mask = box_mask(*size)
-    found = watch_picture(smooth_picture(*size), mask, mask)
+    found = watch_panels(smooth_picture(*size), mask, mask)
     assert found.shape == (2 * PANEL, 2 * PANEL, 3)
     assert found.dtype == np.uint8
 
@@ -49,7 +49,7 @@ def test_the_four_panels(true: int, predicted: int, colour: tuple[int, int, int]
     """Image, mask; prediction, errors."""
     image = np.zeros((PANEL, PANEL, 3), dtype=np.uint8)
     image[:] = (200, 180, 100)
-    found = watch_picture(image, np.full((PANEL, PANEL), true, np.uint8), np.full((PANEL, PANEL), predicted, np.uint8))
+    found = watch_panels(image, np.full((PANEL, PANEL), true, np.uint8), np.full((PANEL, PANEL), predicted, np.uint8))
     colours = {0: None, 1: (0, 128, 0), 2: (128, 0, 0), 255: None}
 
     def blended(overlay: tuple[int, int, int] | None, ground: tuple[int, int, int], alpha: float) -> np.ndarray:
@@ -65,7 +65,7 @@ def test_right_background_is_grey() -> None:
     nothing = np.zeros((PANEL, PANEL), np.uint8)
     image = np.zeros((PANEL, PANEL, 3), dtype=np.uint8)
     image[:] = (200, 180, 100)
-    assert centre(watch_picture(image, nothing, nothing), 1, 1).tolist() == [160, 160, 160]
+    assert centre(watch_panels(image, nothing, nothing), 1, 1).tolist() == [160, 160, 160]
 
 
 @pytest.mark.parametrize(

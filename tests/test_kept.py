@@ -17,9 +17,9 @@ from tests.test_duplicates import thumbnails
 from trainer.config import DataConfig
 from trainer.data import file_index
 from trainer.data.checks import duplicates
-from trainer.data.checks.duplicates import kept_near_pairs, near_pairs
+from trainer.data.checks.duplicates import cached_near_pairs, near_pairs
 from trainer.data.dataset import open_dataset
-from trainer.data.file_index import digests_of, keep, recall
+from trainer.data.file_index import digests_of, load_array, save_array
 from trainer.data.image_io import write_mask
 from trainer.data.sample import Sample, digest
 from trainer.data.sources import find_samples, plan
@@ -191,18 +191,18 @@ def test_pairs_are_those_of_a_search(tmp_path: Path, monkeypatch: pytest.MonkeyP
     second[[4, 12]] = first[7] // 2 + 20, first[2]
     expected = list(near_pairs(first, second))
     assert len(expected) == 2
-    assert kept_near_pairs(first, second, 100, tmp_path).tolist() == [list(pair) for pair in expected]
+    assert cached_near_pairs(first, second, 100, tmp_path).tolist() == [list(pair) for pair in expected]
     with monkeypatch.context() as patch:
         patch.setattr(duplicates, "near_pairs", None)  # nothing is compared
-        assert kept_near_pairs(first, second, 100, tmp_path).tolist() == [list(pair) for pair in expected]
-    assert kept_near_pairs(first, second, 1, tmp_path).tolist() == [list(expected[0])]
+        assert cached_near_pairs(first, second, 100, tmp_path).tolist() == [list(pair) for pair in expected]
+    assert cached_near_pairs(first, second, 1, tmp_path).tolist() == [list(expected[0])]
     for changed in (first[::-1], first[:9], np.where(first == first[2], 255 - first, first)):
         fresh_pairs = [list(pair) for pair in near_pairs(changed, second)]
-        assert kept_near_pairs(changed, second, 100, tmp_path).tolist() == fresh_pairs
+        assert cached_near_pairs(changed, second, 100, tmp_path).tolist() == fresh_pairs
         assert fresh_pairs != [list(pair) for pair in expected] or len(changed) == 9
-    assert kept_near_pairs(first, second[:4], 100, tmp_path).shape == (0, 2)
-    assert kept_near_pairs(first, second[:4], 100, tmp_path).shape == (0, 2)
-    assert kept_near_pairs(first, second, 100, None).tolist() == [list(pair) for pair in expected]
+    assert cached_near_pairs(first, second[:4], 100, tmp_path).shape == (0, 2)
+    assert cached_near_pairs(first, second[:4], 100, tmp_path).shape == (0, 2)
+    assert cached_near_pairs(first, second, 100, None).tolist() == [list(pair) for pair in expected]
 
 
 def test_a_later_start_finds_the_same(make_voc: VocMaker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -228,12 +228,12 @@ def test_a_later_start_finds_the_same(make_voc: VocMaker, tmp_path: Path, monkey
 
 def test_kept_and_recalled(tmp_path: Path) -> None:
     values = np.arange(6).reshape(3, 2)
-    assert recall(tmp_path / "a.npy", values.dtype) is None
-    keep(tmp_path / "a.npy", values)
-    again = recall(tmp_path / "a.npy", values.dtype)
+    assert load_array(tmp_path / "a.npy", values.dtype) is None
+    save_array(tmp_path / "a.npy", values)
+    again = load_array(tmp_path / "a.npy", values.dtype)
     assert again is not None
     assert np.array_equal(again, values)
-    assert recall(tmp_path / "a.npy", np.dtype(np.uint8)) is None
+    assert load_array(tmp_path / "a.npy", np.dtype(np.uint8)) is None
     assert [path.name for path in tmp_path.iterdir()] == ["a.npy"]
 
 

@@ -17,7 +17,7 @@ from trainer.model.loss import (
     dice_loss,
     image_losses,
     loss_terms,
-    settled,
+    resolve_class_weights,
 )
 
 CHANNELS = [1, 3]  # cat or not; background and two classes
@@ -220,8 +220,10 @@ def test_balancing_weights() -> None:
 
 
 def test_settled_loss() -> None:
-    assert settled(LossConfig(), [5, 5]) == LossConfig()
-    assert settled(LossConfig(class_weights="auto"), [75, 25]).class_weights == balancing_weights([75, 25])
-    assert settled(LossConfig(class_weights=[1.0, 2.0]), [5, 5]).class_weights == [1.0, 2.0]
+    assert resolve_class_weights(LossConfig(), [5, 5]) == LossConfig()
+    assert resolve_class_weights(LossConfig(class_weights="auto"), [75, 25]).class_weights == balancing_weights(
+        [75, 25]
+    )
+    assert resolve_class_weights(LossConfig(class_weights=[1.0, 2.0]), [5, 5]).class_weights == [1.0, 2.0]
     with pytest.raises(InputError, match=r"loss\.class_weights: 2 weights, but there are 3 classes"):
-        settled(LossConfig(class_weights=[1.0, 2.0]), [5, 5, 5])
+        resolve_class_weights(LossConfig(class_weights=[1.0, 2.0]), [5, 5, 5])

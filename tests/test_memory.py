@@ -9,8 +9,8 @@ import torch
 
 from trainer.config import Config
 from trainer.engine.auto import attempt_step, largest_micro_batch
-from trainer.engine.memory import OutOfMemory, explained, ran_out
-from trainer.engine.step import TrainingView
+from trainer.engine.memory import OutOfMemory, explain_out_of_memory, ran_out
+from trainer.engine.step import TrainingNetwork
 from trainer.model.segmenter import Segmenter
 
 
@@ -55,7 +55,7 @@ def test_an_attempt_leaves_no_trace(make_segmenter: Callable[..., Segmenter], no
             raise torch.OutOfMemoryError("too many")
 
     with contextlib.nullcontext() if enough else pytest.raises(torch.OutOfMemoryError):
-        attempt_step(TrainingView(segmenter), 32, autocast, 3)
+        attempt_step(TrainingNetwork(segmenter), 32, autocast, 3)
     assert reached
     assert all(torch.equal(value, before[name]) for name, value in segmenter.state_dict().items())
     assert all(weight.grad is None for weight in segmenter.parameters())
@@ -67,7 +67,7 @@ def test_an_attempt_costs_what_a_step_costs(make_segmenter: Callable[..., Segmen
     segmenter, touched = make_segmenter(), set()
     for name, weight in segmenter.named_parameters():
         weight.register_hook(lambda _gradient, name=name: touched.add(name))
-    attempt_step(TrainingView(segmenter), 32, contextlib.nullcontext, 2)
+    attempt_step(TrainingNetwork(segmenter), 32, contextlib.nullcontext, 2)
     assert touched == {name for name, _ in segmenter.named_parameters()}
 
 
@@ -82,16 +82,16 @@ REAL = {
 def test_what_runs_out_is_explained(where: str) -> None:
     with (
         pytest.raises(OutOfMemory, match=r"in step 7, with 5 pictures of 256x256 .*micro_batch_size 2") as told,
-        explained(Config(), 5, "in step 7"),
+        explain_out_of_memory(Config(), 5, "in step 7"),
     ):
         REAL[where]()
     assert told.value.__cause__ is not None
-    with pytest.raises(OutOfMemory) as one, explained(Config(), 1, "in step 7"):
+    with pytest.raises(OutOfMemory) as one, explain_out_of_memory(Config(), 1, "in step 7"):
         REAL[where]()
     assert "micro_batch_size" not in str(one.value)
 
 
 def test_other_errors_stay_what_they_are() -> None:
     assert not ran_out(RuntimeError("shapes differ"))
-    with pytest.raises(KeyError), explained(Config(), 5, "in step 7"):
+    with pytest.raises(KeyError), explain_out_of_memory(Config(), 5, "in step 7"):
         raise KeyError("x")

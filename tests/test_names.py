@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from trainer.tracking.names import metric_key, picture_key, picture_names
+from trainer.tracking.names import image_key, image_names, metric_key
 
 NAMES = ["cat", "Kätzchen", "a/b", "a_b", "a?b", "a(b)", "猫", "", "x" * 10, "dog: big", "../etc", "a\nb"]
 
@@ -17,7 +17,7 @@ def test_metric_keys() -> None:
 
 
 def test_picture_keys() -> None:
-    keys = [picture_key(name) for name in NAMES]
+    keys = [image_key(name) for name in NAMES]
     assert all(re.fullmatch(r"[a-zA-Z0-9_\-./ ]*", key) for key in keys)
     assert len(set(keys)) == len(NAMES)
     assert keys[0] == "cat"
@@ -26,10 +26,10 @@ def test_picture_keys() -> None:
 @pytest.mark.parametrize("place", range(4))
 def test_picture_names_are_stable(place: int) -> None:
     one = ("watch/a", 3, 1000, "uid")
-    full, small = picture_names(*one)
-    assert picture_names(*one) == (full, small)
+    full, small = image_names(*one)
+    assert image_names(*one) == (full, small)
     assert re.fullmatch(r"watch~a\+step\+3\+timestamp\+1000\+[0-9a-f-]{36}\.png", full)
     assert small == full.removesuffix(".png") + "+compressed.webp"
     other = [*one]
     other[place] = ("watch/b", 4, 1001, "another")[place]
-    assert picture_names(*other)[0] != full  # type: ignore[arg-type]
+    assert image_names(*other)[0] != full  # type: ignore[arg-type]

@@ -12,7 +12,7 @@ from trainer.config import Config
 from trainer.data.dataset import open_dataset
 from trainer.data.sources import plan
 from trainer.engine import auto
-from trainer.engine.auto import recommended_epochs, settle
+from trainer.engine.auto import recommended_epochs, resolve
 
 
 @pytest.mark.parametrize(
@@ -35,7 +35,7 @@ def test_what_is_given_stays_and_what_is_decided_is_said(
     def settled(*arguments: str, width: int | None = None) -> tuple[Config, list[str]]:
         config = parse(["--data.root", str(root), "--data.image_size", "32", *arguments])
         dataset = open_dataset(plan(config.data, tmp_path, count_nothing), 32, tmp_path, count_nothing)
-        found, lines = settle(config, dataset, width)
+        found, lines = resolve(config, dataset, width)
         assert found.data == config.data
         return found, lines
 

@@ -12,20 +12,20 @@ from tests.conftest import count_nothing
 from trainer.cli import parse
 from trainer.data.dataset import ValidationSet, open_dataset
 from trainer.data.sources import plan
-from trainer.engine.auto import settle
-from trainer.engine.callback import IdleWatcher
-from trainer.engine.checkpoint.format import Position
+from trainer.engine.auto import resolve
+from trainer.engine.callback import NullCallback
+from trainer.engine.checkpoint.format import TrainState
 from trainer.engine.distributed.accelerator import start
 from trainer.engine.evaluate import Evaluation
-from trainer.engine.loop import Loop
+from trainer.engine.loop import Trainer
 from trainer.engine.stopping import NonFiniteLoss
 from trainer.model.build import make_segmenter
 
 SMALL = ["--model.width", "8", "--model.depth", "2", "--data.image_size", "32", "--train.batch_size", "4"]
-Maker = Callable[..., Loop]
+Maker = Callable[..., Trainer]
 
 
-class Recorder(IdleWatcher):
+class Recorder(NullCallback):
     """Keeps what it is told."""
 
     def __init__(self) -> None:
@@ -34,13 +34,13 @@ class Recorder(IdleWatcher):
         self.scores: dict[int, float] = {}
         self.heard_at_evaluation: list[int] = []
 
-    def on_plan(self, position: Position) -> None:
+    def on_train_begin(self, position: TrainState) -> None:
         self.planned = position.total_steps
 
     def on_step(self, step: int, values: dict[str, float]) -> None:
         self.steps[step] = values
 
-    def on_evaluation(self, position: Position, values: dict[str, float], evaluation: Evaluation) -> None:
+    def on_evaluation(self, position: TrainState, values: dict[str, float], evaluation: Evaluation) -> None:
         self.scores[position.step] = evaluation.loss
         self.heard_at_evaluation.append(len(self.steps) - position.step)
 
@@ -49,27 +49,27 @@ class Recorder(IdleWatcher):
 def make_loop(tmp_path: Path, make_voc: Callable[..., Path]) -> Maker:
     """Makes a loop over ten pictures, eight of which train."""
 
-    def make(*arguments: str, late: bool = False) -> Loop:
+    def make(*arguments: str, late: bool = False) -> Trainer:
         root = tmp_path / "voc"
         if not root.is_dir():
             make_voc(*(f"p{number}" for number in range(10)))
         settings = ["--data.root", str(root), "--train.mixed_precision", "no", "--data.workers", "0"]
         config = parse([*settings, *SMALL, *arguments])
         dataset = open_dataset(plan(config.data, tmp_path, count_nothing), 32, tmp_path, count_nothing)
-        config, _ = settle(config, dataset)
+        config, _ = resolve(config, dataset)
         accelerator = start("no", 1)
         segmenter = make_segmenter(config, dataset.names, dataset.shares(), dataset.digest, "")
         rows = dataset.split.val
-        validation = ValidationSet(dataset.samples(rows), rows, dataset.squares, dataset.sources.values)
+        validation = ValidationSet(dataset.samples(rows), rows, dataset.resized, dataset.sources.values)
         rows = dataset.split.train
-        loop = Loop(config, accelerator, segmenter, dataset.squares, rows, validation, lambda: False, {})
+        loop = Trainer(config, accelerator, segmenter, dataset.resized, rows, validation, lambda: False, {})
         loop.heard_late = late
         return loop
 
     return make
 
 
-def state(loop: Loop) -> dict[str, torch.Tensor]:
+def state(loop: Trainer) -> dict[str, torch.Tensor]:
     return {name: value.clone() for name, value in loop.segmenter.state_dict().items()}
 
 
@@ -94,12 +94,12 @@ def test_the_average_follows_the_weights(make_loop: Maker) -> None:
     loop.fit(Recorder())
     assert len(set(seen)) > 10  # it warms up
     assert seen[-1] == 0.6
-    averaged = loop.stepper.result.state_dict()
-    moving = [name for name, value in averaged.items() if value.is_floating_point()]
+    ema = loop.stepper.result.state_dict()
+    moving = [name for name, value in ema.items() if value.is_floating_point()]
     assert any("running_mean" in name for name in moving)
     for name in moving:
-        torch.testing.assert_close(averaged[name], expected[name], rtol=1e-4, atol=1e-6)
-    assert not same({name: averaged[name] for name in moving}, state(loop))
+        torch.testing.assert_close(ema[name], expected[name], rtol=1e-4, atol=1e-6)
+    assert not same({name: ema[name] for name in moving}, state(loop))
 
 
 def test_what_is_evaluated_and_kept_is_the_average(make_loop: Maker) -> None:

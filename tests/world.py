@@ -25,8 +25,8 @@ from trainer.data import loader, sampler
 from trainer.data.dataset import Dataset, open_dataset
 from trainer.data.sources import plan
 from trainer.engine import auto, evaluate, loop, memory, schedule, step
-from trainer.engine.auto import settle
-from trainer.engine.callback import IdleWatcher
+from trainer.engine.auto import resolve
+from trainer.engine.callback import NullCallback
 from trainer.engine.distributed.accelerator import start
 from trainer.engine.distributed.accelerator import world as world_facts
 from trainer.model import loss
@@ -34,7 +34,7 @@ from trainer.model.build import make_segmenter
 from trainer.model.segmenter import Segmenter
 
 
-class Recorder(IdleWatcher):
+class Recorder(NullCallback):
     """Keeps every number of a training run, and the gradient of each step."""
 
     def __init__(self, segmenter: Segmenter) -> None:
@@ -73,19 +73,19 @@ def run_case(config: Config, accelerator: Accelerator, dataset: Dataset, out: Pa
         assert segmenter.network.last.bias is not None
         segmenter.network.last.bias.zero_()
     rows = dataset.split.val
-    validation = dataset.ValidationSet(dataset.samples(rows), rows, dataset.squares, dataset.sources.values)
+    validation = dataset.ValidationSet(dataset.samples(rows), rows, dataset.resized, dataset.sources.values)
     process, processes = accelerator.process_index, accelerator.num_processes
     sizes = {}
     for size in (1, len(rows), 3 * len(rows)):
         several = (rows * 3)[:size]
-        data = dataset.ValidationSet(dataset.samples(several), several, dataset.squares, dataset.sources.values)
+        data = dataset.ValidationSet(dataset.samples(several), several, dataset.resized, dataset.sources.values)
         reduce = accelerator.reduce
         sizes[size] = numbers(evaluate.evaluate(segmenter, data, config.loss, process, processes, reduce))
     recorder = Recorder(segmenter)
     stop = lambda: len(recorder.steps) + 1 == stop_after  # noqa: E731  # asked in the step before it is over
     rows = dataset.split.train
     world = world_facts(accelerator)
-    trained = loop.Loop(config, accelerator, segmenter, dataset.squares, rows, validation, stop, world)
+    trained = loop.Trainer(config, accelerator, segmenter, dataset.resized, rows, validation, stop, world)
     real = trained.batches.ahead
     trained.batches.ahead = lambda *given: recorder.batches(real(*given))  # type: ignore[method-assign]
     began = time.perf_counter()
@@ -118,12 +118,12 @@ def everyone_takes_the_first_share() -> Any:
 
 
 def average_of_averages() -> Any:
-    real = step.Stepper._objective
+    real = step.TrainStep._objective
 
-    def broken(self: step.Stepper, terms: Any, weights: torch.Tensor, _samples: int, total: Any) -> Any:
+    def broken(self: step.TrainStep, terms: Any, weights: torch.Tensor, _samples: int, total: Any) -> Any:
         return real(self, terms, weights, len(weights) * self.accelerator.num_processes, total)
 
-    return patch.object(step.Stepper, "_objective", broken)
+    return patch.object(step.TrainStep, "_objective", broken)
 
 
 def each_its_own_ratio() -> Any:
@@ -140,13 +140,13 @@ def schedule_steps_once_per_process() -> Any:
 
 
 def gradients_are_not_exchanged() -> Any:
-    real = step.Stepper.backward
+    real = step.TrainStep.backward
 
-    def broken(self: step.Stepper, batch: Any) -> Any:
+    def broken(self: step.TrainStep, batch: Any) -> Any:
         with self.accelerator.no_sync(self.view):
             return real(self, batch)
 
-    return patch.object(step.Stepper, "backward", broken)
+    return patch.object(step.TrainStep, "backward", broken)
 
 
 def accumulation_divides() -> Any:
@@ -187,13 +187,13 @@ def is_last() -> bool:
 
 
 def empty_handed_stay_away() -> Any:
-    real = loader.Batches.read
+    real = loader.TrainLoader.read
 
-    def broken(self: loader.Batches, step: int, side: int) -> loader.StepBatch:
+    def broken(self: loader.TrainLoader, step: int, side: int) -> loader.StepBatch:
         batch = real(self, step, side)
         return batch if batch.own else dataclasses.replace(batch, micro=[])
 
-    return patch.object(loader.Batches, "read", broken)
+    return patch.object(loader.TrainLoader, "read", broken)
 
 
 def statistics_stay_apart() -> Any:
@@ -204,8 +204,8 @@ def statistics_stay_apart() -> Any:
 def channels_first() -> Iterator[None]:
     """No fault, but the other order of numbers in memory: what torch does by default."""
 
-    def forward(segmenter: Segmenter, squares: torch.Tensor) -> torch.Tensor:
-        return segmenter.network(segmenter.normalise(squares).contiguous())
+    def forward(segmenter: Segmenter, resized: torch.Tensor) -> torch.Tensor:
+        return segmenter.network(segmenter.normalise(resized).contiguous())
 
     real = make_segmenter
 
@@ -246,7 +246,7 @@ def main() -> None:
         dataset = open_dataset(
             plan(config.data, out / "cache", count_nothing), config.data.image_size, out / "cache", count_nothing
         )
-        config, _ = settle(config, dataset)
+        config, _ = resolve(config, dataset)
         with FAULTS[case["fault"]]() if case["fault"] else contextlib.nullcontext():
             try:
                 run_case(config, accelerator, dataset, out / name, case["stop_after"] * accelerator.process_index)

@@ -25,10 +25,10 @@ class InputError(ValueError):
     """
 
     def __init__(self, text: str) -> None:
-        super().__init__(public(text))
+        super().__init__(redact(text))
 
 
-def public(text: str) -> str:
+def redact(text: str) -> str:
     """The text without passwords and tokens: for whatever is shown, kept or sent.
 
     Left out are the `user:password@` of addresses, their `token=` and the like, and the values of SECRET_VARIABLES.

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from trainer import InputError
 
 if TYPE_CHECKING:
-    from trainer.inference.inputs import Picture
+    from trainer.inference.inputs import InputImage
 
 EXIT_INPUT, EXIT_SOME_FAILED = 2, 3
 
@@ -35,9 +35,9 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         if options.batch_size < 1:
             raise InputError(f"--batch_size: {options.batch_size} is not possible; give 1 or more")
-        from trainer.inference.inputs import find_pictures
+        from trainer.inference.inputs import find_images
 
-        pictures = find_pictures(options.input, options.output)
+        pictures = find_images(options.input, options.output)
         make_output(options.output)
         return predict(options.model, pictures, options.output, options.batch_size)
     except InputError as error:
@@ -55,7 +55,7 @@ def make_output(output: Path) -> None:
         raise InputError(f"--output {output}: cannot be written ({error.strerror}); give another folder") from error
 
 
-def predict(uri: str, pictures: "list[Picture]", output: Path, batch_size: int) -> int:
+def predict(uri: str, pictures: "list[InputImage]", output: Path, batch_size: int) -> int:
     from trainer.system.terminal import Display
 
     display = Display()
@@ -68,14 +68,14 @@ def predict(uri: str, pictures: "list[Picture]", output: Path, batch_size: int) 
     contract = model.segmenter.contract
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model.segmenter.to(device)
-    display.say("  ".join(f"{key} {value}" for key, value in model.origin.items() if value))
+    display.log("  ".join(f"{key} {value}" for key, value in model.origin.items() if value))
 
     # ---------------------------------------------------------------- read, predict and write at the same time
-    from trainer.inference.predictor import outline
+    from trainer.inference.predictor import predict_files
 
-    advance = display.counting("predicting", len(pictures))
+    advance = display.progress_bar("predicting", len(pictures))
     rows: list[dict[str, Any]] = []
-    for row in outline(model.segmenter, pictures, output, batch_size):
+    for row in predict_files(model.segmenter, pictures, output, batch_size):
         rows.append(row)
         advance()
 
@@ -85,7 +85,7 @@ def predict(uri: str, pictures: "list[Picture]", output: Path, batch_size: int) 
     failed = [row for row in rows if "error" in row]
     for row in failed[:20]:
         print(f"predict.py: {row['error']}", file=sys.stderr)
-    display.say(
+    display.log(
         f"{len(rows) - len(failed)} pictures done, {len(failed)} failed; see {output / 'overlays'} and report.csv"
     )
     return EXIT_SOME_FAILED if failed else 0

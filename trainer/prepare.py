@@ -70,7 +70,7 @@ def check_data(options: argparse.Namespace) -> int:
     given = {key: getattr(options, key) for key in keys if getattr(options, key) is not None}
     config = data_config(root=options.folders, **given)
     display = Display(quiet=options.json == "-")
-    report = check_folders(config, MLRUNS / "cache", display.counting)
+    report = check_folders(config, MLRUNS / "cache", display.progress_bar)
     if options.json == "-":
         print(report.to_json())
     else:
@@ -94,15 +94,15 @@ def convert(options: argparse.Namespace) -> int:
     if options.val_fraction is not None and not 0 < options.val_fraction <= 0.5:
         raise InputError(f"--val_fraction: {options.val_fraction} is not possible; give a share above 0, up to 0.5")
     display = Display()
-    done = convert_labelme(options.annotated, options.out, options.labels, options.val_fraction, display.counting)
+    done = convert_labelme(options.annotated, options.out, options.labels, options.val_fraction, display.progress_bar)
     found = [f"{name} in {pictures}" for name, pictures in done.holders.items() if pictures]
-    display.say(f"{done.pictures} pictures with masks in {options.out}: {', '.join(found) or 'all background'}")
+    display.log(f"{done.pictures} pictures with masks in {options.out}: {', '.join(found) or 'all background'}")
     if done.unlabelled:
-        display.say(f"{done.unlabelled} images have no JSON file yet; they were left out")
+        display.log(f"{done.unlabelled} images have no JSON file yet; they were left out")
     if done.shared:
-        display.say(f"warning: more than one JSON file for {', '.join(done.shared)}; the same picture may train and "
+        display.log(f"warning: more than one JSON file for {', '.join(done.shared)}; the same picture may train and "
                     "validate", "yellow")  # fmt: skip
-    display.say(f"train with\n  accelerate launch trainer/train.py --data.root {shlex.quote(str(options.out))}")
+    display.log(f"train with\n  accelerate launch trainer/train.py --data.root {shlex.quote(str(options.out))}")
     return 0
 
 
@@ -116,11 +116,11 @@ def draw(options: argparse.Namespace) -> int:
     if options.out.exists():
         raise InputError(f"{options.out}: exists already; remove it or give another folder")
     display = Display()
-    advance = display.counting("drawing", options.count)
+    advance = display.progress_bar("drawing", options.count)
     write = write_labelme if options.labelme else write_voc
     write(options.out, options.count, size=options.size, seed=options.seed, labelled=tuple(options.classes),
           progress=lambda _done: advance())  # fmt: skip
-    display.say(f"{options.count} pictures in {options.out}")
+    display.log(f"{options.count} pictures in {options.out}")
     return 0
 
 
@@ -130,10 +130,10 @@ def fetch(options: argparse.Namespace) -> int:
 
     display = Display()
     try:
-        fetch_pets(options.out, options.url or URL, display.counting)
+        fetch_pets(options.out, options.url or URL, display.progress_bar)
     finally:
         display.close()
-    display.say(f"the pets are in {options.out}; train with\n"
+    display.log(f"the pets are in {options.out}; train with\n"
                 f"  accelerate launch trainer/train.py --data.root {shlex.quote(str(options.out))}")  # fmt: skip
     return 0
 

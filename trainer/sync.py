@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from trainer import InputError, public
+from trainer import InputError
 from trainer.config import MLRUNS
 
 HELP = """Run folders, wherever they lie now. Each is compared with the store in use, and sent whole where that does not
@@ -31,7 +31,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def sync_all(folders: list[Path]) -> int:
-    from trainer.tracking.store import look_command, probe
+    from trainer.tracking.store import probe, ui_command
 
     for folder in folders:
         if not (folder / "journal.jsonl").is_file():
@@ -52,8 +52,8 @@ def sync_all(folders: list[Path]) -> int:
             send(folder)
         except Exception as error:  # the next folder may be luckier
             failed += 1
-            print(f"sync.py: {folder}: {unsent(folder)} records still unsent ({public(f'{error}')})", file=sys.stderr)
-    print(f"look at the runs:  {look_command()}")
+            print(f"sync.py: {folder}: {unsent(folder)} records still unsent ({redact(f'{error}')})", file=sys.stderr)
+    print(f"look at the runs:  {ui_command()}")
     return 1 if failed else 0
 
 

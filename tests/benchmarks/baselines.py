@@ -57,7 +57,7 @@ def keeping(step: Step, keeps: bool) -> Step:
     """`step` with freed memory kept as the program keeps it, or given back as the C library does by itself."""
 
     def kept() -> None:
-        memory.keep_what_is_freed()
+        memory.keep_freed_memory()
         step()
 
     def given_back() -> None:
@@ -105,12 +105,12 @@ def bare(task: Task, compiled: bool) -> Step:
         network.compile()
     optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3, fused=True)
     images, masks = task.pictures()
-    squares = segmenter.normalise(images).contiguous(memory_format=torch.channels_last)
+    resized = segmenter.normalise(images).contiguous(memory_format=torch.channels_last)
 
     def step() -> None:
         optimizer.zero_grad()
         with task.autocast():
-            logits = network(squares)
+            logits = network(resized)
         image_losses(loss_terms(logits, masks), smooth=1.0, cross_entropy=0.5).mean().backward()
         optimizer.step()
 

@@ -163,11 +163,11 @@ def bare_rate(model: Path, seconds: float = 10.0) -> float:
     """Pictures per second of the network alone, in float32 and channels last as in prediction."""
     segmenter = load_segmenter(model)
     side = segmenter.contract.image_size
-    squares = torch.randn(BATCH, 3, side, side).contiguous(memory_format=torch.channels_last)
-    segmenter.network(squares)
+    resized = torch.randn(BATCH, 3, side, side).contiguous(memory_format=torch.channels_last)
+    segmenter.network(resized)
     began, count = time.perf_counter(), 0
     while time.perf_counter() - began < seconds:
-        segmenter.network(squares)
+        segmenter.network(resized)
         count += BATCH
     return count / (time.perf_counter() - began)
 

@@ -122,8 +122,8 @@ def tutorial(options: argparse.Namespace, fold: int, scratch: Path) -> Curve:
     segmenter = make_segmenter(config, dataset.names, dataset.shares(), dataset.digest, "")
     network = plain(segmenter.network)
     rows = dataset.split.val
-    validation = ValidationSet(dataset.samples(rows), rows, dataset.squares, sources.values)
-    images, masks = dataset.squares.read(dataset.split.train)
+    validation = ValidationSet(dataset.samples(rows), rows, dataset.resized, sources.values)
+    images, masks = dataset.resized.read(dataset.split.train)
     images, truth = segmenter.normalise(images).contiguous(), (masks == 1).float()[:, None]
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-4)
     order, curve, spent, spent_timed = np.random.default_rng(0), Curve(), 0.0, 0.0

@@ -32,7 +32,7 @@ class Strength:
     blur: float  # probability of a soft picture
 
 
-LENT = Strength(turn=20, zoom=1.6, stretch=1.2, shift=0.3, light=0, colour=1, hue=0, grey=0, blur=0)
+PASTED = Strength(turn=20, zoom=1.6, stretch=1.2, shift=0.3, light=0, colour=1, hue=0, grey=0, blur=0)
 """How a thing moves on its way into another picture; its colours change with that picture's."""
 
 STRENGTHS = {
@@ -77,7 +77,9 @@ def draw(strength: Strength, seed: int, epoch: int, sample: int, purpose: int = 
     )
 
 
-def lenders(share: float, seed: int, epoch: int, samples: np.ndarray, candidates: np.ndarray) -> np.ndarray:
+def choose_paste_sources(
+    share: float, seed: int, epoch: int, samples: np.ndarray, candidates: np.ndarray
+) -> np.ndarray:
     """For each sample, int64 [B], the one of `candidates` whose things are pasted into it, or -1 for most.
 
     `share`: probability that there is one.
@@ -98,12 +100,12 @@ def augment(
     epoch: int,
     samples: Sequence[int] | np.ndarray,
     side: int | None = None,
-    lent: tuple[Tensor, Tensor] | None = None,
+    pasted: tuple[Tensor, Tensor] | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Change a batch: images uint8 [B, 3, S, S] -> float32 RGB levels [B, 3, T, T]; masks stay uint8, [B, T, T].
 
     `preset` off, light or strong; `samples` the B numbers that stand for the pictures; `side` T, by default S. Image
-    and mask move together; what comes in from outside the picture is black and ignored. `lent`: images and masks of B
+    and mask move together; what comes in from outside the picture is black and ignored. `pasted`: images and masks of B
     other pictures, of which everything but background is pasted over these (Ghiasi 2021, Simple copy-paste); not for
     `off`.
     """
@@ -112,9 +114,9 @@ def augment(
         return _shrink(images, masks, side)
     draws = [draw(STRENGTHS[preset], seed, epoch, int(sample)) for sample in samples]
     images, masks = _move(images, masks, draws, side)
-    if lent is not None:
-        others = [draw(LENT, seed, epoch, int(sample), purpose=13) for sample in samples]
-        other_images, other_masks = _move(*lent, others, side)
+    if pasted is not None:
+        others = [draw(PASTED, seed, epoch, int(sample), purpose=13) for sample in samples]
+        other_images, other_masks = _move(*pasted, others, side)
         there = (other_masks > 0) & (other_masks != IGNORE)
         images = torch.where(there[:, None], other_images, images)
         masks = torch.where(there, other_masks, masks)

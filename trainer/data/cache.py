@@ -23,7 +23,7 @@ from filelock import FileLock
 
 from trainer import InputError
 from trainer.data.checks.report import all_errors
-from trainer.data.checks.scan import FACTS, examine_all
+from trainer.data.checks.scan import FACTS, scan
 from trainer.data.file_index import digests_of
 from trainer.data.resize import shrink_image, shrink_mask
 from trainer.data.sample import Sample
@@ -78,7 +78,7 @@ class Rows:
         os.close(self.descriptor)
 
 
-class Squares(Protocol):
+class ResizedSamples(Protocol):
     """N samples at one size. Reading is safe from any thread and process."""
 
     @property
@@ -92,7 +92,7 @@ class Squares(Protocol):
 
 
 @dataclass(frozen=True)
-class Cache:
+class CachedSamples:
     """Squares that lie resized on the disk."""
 
     images: Rows
@@ -110,7 +110,7 @@ class Cache:
 
 
 @dataclass(frozen=True)
-class Uncached:
+class UncachedSamples:
     """Squares made from the files each time they are asked for: slower, and without need of disk."""
 
     samples: Sequence[Sample]
@@ -128,7 +128,7 @@ class Uncached:
         return torch.from_numpy(images).permute(0, 3, 1, 2), torch.from_numpy(masks)
 
 
-def open_squares(sources: Sources, size: int, folder: Path, progress: Progress) -> tuple[Squares, list[str]]:
+def open_resized(sources: Sources, size: int, folder: Path, progress: Progress) -> tuple[ResizedSamples, list[str]]:
     """The samples at size x size pixels, and warnings: from the cache where it has them, else decoded now.
 
     Raises one InputError for all unreadable files, masks of another size than their image, and what `plan` found.
@@ -144,8 +144,10 @@ def open_squares(sources: Sources, size: int, folder: Path, progress: Progress) 
     facts = np.load(folder / key / "facts.npy", mmap_mode="r")
     if not (folder / key / "images.npy").is_file():
         advice = "Pictures are decoded at every step instead, which is slower"
-        return Uncached(samples, size, values, facts), [f"{folder}: too little free space for the cache. {advice}"]
-    return Cache(Rows(folder / key / "images.npy"), Rows(folder / key / "masks.npy"), facts), []
+        return UncachedSamples(samples, size, values, facts), [
+            f"{folder}: too little free space for the cache. {advice}"
+        ]
+    return CachedSamples(Rows(folder / key / "images.npy"), Rows(folder / key / "masks.npy"), facts), []
 
 
 def _build(target: Path, sources: Sources, size: int, progress: Progress) -> None:
@@ -157,7 +159,7 @@ def _build(target: Path, sources: Sources, size: int, progress: Progress) -> Non
         facts = np.lib.format.open_memmap(partial / "facts.npy", "w+", FACTS, (count,))
         free = shutil.disk_usage(partial).free
         if sources.problems or free - count * size * size * 4 < RESERVE_BYTES:
-            faults = examine_all(sources.samples, sources.values, facts, progress)
+            faults = scan(sources.samples, sources.values, facts, progress)
         else:
             images = Rows.make(partial / "images.npy", (count, size, size, 3))
             masks = Rows.make(partial / "masks.npy", (count, size, size))
@@ -165,7 +167,7 @@ def _build(target: Path, sources: Sources, size: int, progress: Progress) -> Non
             def keep(index: int, image: np.ndarray, mask: np.ndarray) -> None:
                 images[index], masks[index] = shrink_image(image, size), shrink_mask(mask, size)
 
-            faults = examine_all(sources.samples, sources.values, facts, progress, keep)
+            faults = scan(sources.samples, sources.values, facts, progress, keep)
             images.sync()
             masks.sync()
         if sources.problems or faults.problems or faults.coloured:

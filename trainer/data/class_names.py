@@ -8,7 +8,7 @@ from trainer.data.files import read_lines
 from trainer.data.value_map import BACKGROUND, BACKGROUNDS, UNMAPPED
 
 
-def named_classes(roots: Sequence[Path], configured: Sequence[str] | None) -> tuple[str, ...] | None:
+def read_class_names(roots: Sequence[Path], configured: Sequence[str] | None) -> tuple[str, ...] | None:
     """Names of all K classes, the background's first, from data.classes or class_names.txt; None where neither is."""
     if configured is not None:
         names = [name for name in configured if name not in BACKGROUNDS]

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from trainer.data.cache import Squares, open_squares
+from trainer.data.cache import ResizedSamples, open_resized
 from trainer.data.checks.class_ids import check_values
 from trainer.data.checks.finding import WARNING, Finding
 from trainer.data.checks.report import Report, check_samples
@@ -25,7 +25,7 @@ class Dataset:
     """The data of a run: what it is, and where its pixels are."""
 
     sources: Sources
-    squares: Squares
+    resized: ResizedSamples
     size: int
     """Side of the squares in pixels."""
 
@@ -52,9 +52,9 @@ class Dataset:
 
     def pixels(self) -> np.ndarray:
         """Labelled pixels that train, of each class: int64 [K]."""
-        counts = self.squares.facts["counts"][list(self.split.train), : len(self.names)]
+        counts = self.resized.facts["counts"][list(self.split.train), : len(self.names)]
         total: np.ndarray = counts.sum(axis=0, dtype=np.int64)
-        give_back(self.squares.facts)
+        release_pages(self.resized.facts)
         return total
 
     def shares(self) -> list[float]:
@@ -65,8 +65,8 @@ class Dataset:
     @cached_property
     def report(self) -> Report:
         """What the data is, and what in it may be wrong."""
-        report = check_samples(self.sources, self.squares.facts, self.names, self.size, self.folder)
-        give_back(self.squares.facts)
+        report = check_samples(self.sources, self.resized.facts, self.names, self.size, self.folder)
+        release_pages(self.resized.facts)
         return Report(report.summary, [*self.warnings, *report.findings])
 
     def content(self) -> dict[str, Any]:
@@ -75,7 +75,7 @@ class Dataset:
         return {"digest": self.digest} | parts
 
 
-def give_back(facts: np.ndarray) -> None:
+def release_pages(facts: np.ndarray) -> None:
     """Have a mapped file no longer count as the process's memory: 1.4 KB a picture. Reading it works as before."""
     if isinstance(facts.base, mmap.mmap):
         facts.base.madvise(mmap.MADV_DONTNEED)
@@ -83,13 +83,13 @@ def give_back(facts: np.ndarray) -> None:
 
 def open_dataset(sources: Sources, size: int, folder: Path, progress: Progress) -> Dataset:
     """Decode and check what `plan` found. Raises one InputError with all unreadable files and impossible values."""
-    squares, warnings = open_squares(sources, size, folder, progress)
-    names, more = check_values(sources.samples, squares.facts, sources.names, sources.values)
-    digests = [digest.decode() for digest in squares.facts["digest"]]
+    resized, warnings = open_resized(sources, size, folder, progress)
+    names, more = check_values(sources.samples, resized.facts, sources.names, sources.values)
+    digests = [digest.decode() for digest in resized.facts["digest"]]
     identity = dataset_digest(digests, sources.split, names, sources.values)
-    give_back(squares.facts)
+    release_pages(resized.facts)
     notes = [Finding(WARNING, "note", note) for note in (*sources.notes, *warnings, *more)]
-    return Dataset(sources, squares, size, names, identity, notes, folder)
+    return Dataset(sources, resized, size, names, identity, notes, folder)
 
 
 @dataclass(frozen=True)
@@ -98,5 +98,5 @@ class ValidationSet:
 
     samples: Sequence[Sample]
     rows: Sequence[int]  # of these samples among the squares
-    squares: Squares
+    resized: ResizedSamples
     values: ValueMap

@@ -29,8 +29,8 @@ SETTLED_S = 5.0
 KNOWN = np.dtype([("stamp", "<u8"), ("digest", "S64")])
 
 
-def recall(file: Path, dtype: np.dtype) -> np.ndarray | None:
-    """The array that `keep` wrote; None where there is none that can be read."""
+def load_array(file: Path, dtype: np.dtype) -> np.ndarray | None:
+    """The array that `save_array` wrote; None where there is none that can be read."""
     try:
         found: np.ndarray = np.load(file)
     except (OSError, ValueError, EOFError):  # none yet, or damaged
@@ -38,8 +38,8 @@ def recall(file: Path, dtype: np.dtype) -> np.ndarray | None:
     return found if found.dtype == dtype else None
 
 
-def keep(file: Path, values: np.ndarray) -> None:
-    """Write an array for `recall`. Where the disk is full there is none, which costs time at the next start only."""
+def save_array(file: Path, values: np.ndarray) -> None:
+    """Write an array for `load_array`. On a full disk there is none, which costs time at the next start only."""
     partial = file.with_name(f"{file.name}.{os.getpid()}.partial")
     try:
         with partial.open("wb") as target:
@@ -52,7 +52,7 @@ def keep(file: Path, values: np.ndarray) -> None:
 
 
 def digests_of(samples: Sequence[Sample], folder: Path, progress: Progress) -> np.ndarray:
-    """The digest of each sample, S64 [N]; b"" where a file cannot be read, which `examine_all` will tell of.
+    """The digest of each sample, S64 [N]; b"" where a file cannot be read, which `scan` will tell of.
 
     Several processes may ask at once: one reads, the others wait and take what it has kept in `folder`.
     """
@@ -60,11 +60,11 @@ def digests_of(samples: Sequence[Sample], folder: Path, progress: Progress) -> n
     name = hashlib.sha256(repr((FORMAT, homes)).encode()).hexdigest()[:16]
     file = folder / f"files-{name}.npy"
     stamps = stamps_of(samples)
-    digests = _known(stamps, recall(file, KNOWN))
+    digests = _known(stamps, load_array(file, KNOWN))
     if (digests != b"").all():
         return digests
     with FileLock(file.with_suffix(".lock")):
-        digests = _known(stamps, recall(file, KNOWN))
+        digests = _known(stamps, load_array(file, KNOWN))
         unknown = np.flatnonzero(digests == b"")
         advance = progress("comparing files", len(unknown))
 
@@ -80,7 +80,7 @@ def digests_of(samples: Sequence[Sample], folder: Path, progress: Progress) -> n
         found = (stamps != 0) & (digests != b"")
         entries = np.empty(int(found.sum()), KNOWN)
         entries["stamp"], entries["digest"] = stamps[found], digests[found]
-        keep(file, np.sort(entries, order="stamp"))
+        save_array(file, np.sort(entries, order="stamp"))
     return digests
 
 

@@ -8,25 +8,25 @@ import torch
 from torch import Tensor
 
 from trainer.config import Config
-from trainer.data.augment import augment, lenders
-from trainer.data.cache import Squares
+from trainer.data.augment import augment, choose_paste_sources
+from trainer.data.cache import ResizedSamples
 from trainer.data.sampler import Sampler, foreground_weights, micro_batches, share
 from trainer.system.parallel import read_ahead
 
 
 @dataclass(frozen=True)
-class Pictures:
+class ImageMaskBatch:
     """Some samples: images uint8 [B, 3, S, S] and masks uint8 [B, S, S]."""
 
     images: Tensor
     masks: Tensor
 
-    def to(self, device: torch.device) -> "Pictures":
-        return Pictures(self.images.to(device, non_blocking=True), self.masks.to(device, non_blocking=True))
+    def to(self, device: torch.device) -> "ImageMaskBatch":
+        return ImageMaskBatch(self.images.to(device, non_blocking=True), self.masks.to(device, non_blocking=True))
 
-    def pinned(self) -> "Pictures":
+    def pinned(self) -> "ImageMaskBatch":
         """Where a GPU fetches them from without making anybody wait."""
-        return Pictures(self.images.pin_memory(), self.masks.pin_memory())
+        return ImageMaskBatch(self.images.pin_memory(), self.masks.pin_memory())
 
 
 @dataclass(frozen=True)
@@ -35,12 +35,12 @@ class MicroBatch:
 
     samples: np.ndarray  # int64 [B], rows of the cache
     weights: Tensor  # float32 [B]: 1, or 0 for a sample that only fills a place
-    pictures: Pictures
-    lent: Pictures | None = None  # what is pasted into each; an empty mask where nothing is
+    pictures: ImageMaskBatch
+    pasted: ImageMaskBatch | None = None  # what is pasted into each; an empty mask where nothing is
 
     def to(self, device: torch.device) -> "MicroBatch":
-        lent = self.lent.to(device) if self.lent else None
-        return MicroBatch(self.samples, self.weights.to(device, non_blocking=True), self.pictures.to(device), lent)
+        pasted = self.pasted.to(device) if self.pasted else None
+        return MicroBatch(self.samples, self.weights.to(device, non_blocking=True), self.pictures.to(device), pasted)
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class StepBatch:
 
 def augmented(micro: MicroBatch, config: Config, epoch: int, side: int) -> tuple[Tensor, Tensor]:
     """Images float32 [B, 3, side, side] and masks uint8 [B, side, side] as the network is shown them."""
-    pictures, lent = micro.pictures, micro.lent
+    pictures, pasted = micro.pictures, micro.pasted
     return augment(
         pictures.images,
         pictures.masks,
@@ -65,24 +65,30 @@ def augmented(micro: MicroBatch, config: Config, epoch: int, side: int) -> tuple
         epoch,
         micro.samples,
         side,
-        (lent.images, lent.masks) if lent else None,
+        (pasted.images, pasted.masks) if pasted else None,
     )
 
 
-class Batches:
+class TrainLoader:
     """The batches of all steps, as this process sees them. Reading is safe from any thread."""
 
     def __init__(
-        self, config: Config, squares: Squares, train_rows: tuple[int, ...], classes: int, process: int, processes: int
+        self,
+        config: Config,
+        resized: ResizedSamples,
+        train_rows: tuple[int, ...],
+        classes: int,
+        process: int,
+        processes: int,
     ) -> None:
-        """`train_rows` of `squares` train, with K = `classes` classes; this is `process` of `processes`."""
-        self.config, self.squares, self.train_rows = config, squares, np.array(train_rows)
+        """`train_rows` of `resized` train, with K = `classes` classes; this is `process` of `processes`."""
+        self.config, self.resized, self.train_rows = config, resized, np.array(train_rows)
         self.process, self.processes = process, processes
-        counts = squares.facts["counts"][self.train_rows, :classes]
+        counts = resized.facts["counts"][self.train_rows, :classes]
         weights = foreground_weights(counts) if config.data.sampling == "foreground" else None
         train = config.train
         self.sampler = Sampler(len(train_rows), train.batch_size, train.seed, config.data.drop_last, weights)
-        self.lenders = self.train_rows[counts[:, 1:].any(axis=1)]
+        self.paste_candidates = self.train_rows[counts[:, 1:].any(axis=1)]
         """Those with something in them."""
         self.micro_batch_size = train.batch_size
         self.padded = self.pinned = False
@@ -105,7 +111,7 @@ class Batches:
         return side_of_step(step, total_steps, side, multiple) if self.config.train.progressive else side
 
     def rows(self, step: int) -> np.ndarray:
-        """The rows of `squares` that make the step after `step` finished ones, over all processes."""
+        """The rows of `resized` that make the step after `step` finished ones, over all processes."""
         return self.train_rows[self.sampler.batch(*divmod(step, self.steps_per_epoch))]
 
     def rows_of(self, step: int, process: int) -> np.ndarray:
@@ -128,16 +134,16 @@ class Batches:
         weights = (torch.arange(len(rows)) < (len(rows) if real is None else real)).float()
         return MicroBatch(rows, weights, self._pictures(rows), self._lent(rows, epoch))
 
-    def _pictures(self, rows: np.ndarray) -> Pictures:
-        pictures = Pictures(*self.squares.read(rows))
+    def _pictures(self, rows: np.ndarray) -> ImageMaskBatch:
+        pictures = ImageMaskBatch(*self.resized.read(rows))
         return pictures.pinned() if self.pinned else pictures
 
-    def _lent(self, rows: np.ndarray, epoch: int) -> Pictures | None:
+    def _lent(self, rows: np.ndarray, epoch: int) -> ImageMaskBatch | None:
         data = self.config.data
-        if data.copy_paste == 0 or data.augment == "off" or len(self.lenders) == 0:
+        if data.copy_paste == 0 or data.augment == "off" or len(self.paste_candidates) == 0:
             return None
-        chosen = lenders(data.copy_paste, self.config.train.seed, epoch, rows, self.lenders)
-        pictures = Pictures(*self.squares.read(np.where(chosen < 0, rows, chosen)))
+        chosen = choose_paste_sources(data.copy_paste, self.config.train.seed, epoch, rows, self.paste_candidates)
+        pictures = ImageMaskBatch(*self.resized.read(np.where(chosen < 0, rows, chosen)))
         pictures.masks[torch.from_numpy(chosen < 0)] = 0
         return pictures.pinned() if self.pinned else pictures
 

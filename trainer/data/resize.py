@@ -23,5 +23,5 @@ def resize_images(images: Tensor, size: int) -> Tensor:
 
     Rounding makes a picture that was resized once and kept as uint8 the same as one resized on the way in.
     """
-    squares = functional.interpolate(images.float(), size=(size, size), mode="bilinear", antialias=True)
-    return squares.round().clamp(0, 255)
+    resized = functional.interpolate(images.float(), size=(size, size), mode="bilinear", antialias=True)
+    return resized.round().clamp(0, 255)

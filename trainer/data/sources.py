@@ -6,7 +6,7 @@ from pathlib import Path
 
 from trainer import InputError
 from trainer.config import DataConfig
-from trainer.data.class_names import named_classes
+from trainer.data.class_names import read_class_names
 from trainer.data.layouts import find
 from trainer.data.layouts.base import Found
 from trainer.data.sample import Sample
@@ -84,7 +84,7 @@ class Sources:
 def plan(config: DataConfig, cache: Path, progress: Progress) -> Sources:
     """Find the pictures of data.root, or draw cats where it is unset. Raises InputError if none can be used."""
     roots = config.roots or [generated_cats(config.generated_images, cache, progress)]
-    classes = named_classes(roots, config.classes)
+    classes = read_class_names(roots, config.classes)
     found = find_samples(roots, config.layout, classes)
     values, names = value_map(config.value_map or found.value_map, classes or found.names)
     if not found.samples:

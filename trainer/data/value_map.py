@@ -94,8 +94,8 @@ def value_map(
     if not entries:
         return ValueMap(), names
     rest = next((name for key, name in entries.items() if key == OTHER), None)
-    named_classes = [name for key, name in entries.items() if (key, name) != (OTHER, NEAREST)]
-    foreground = [name for name in named_classes if name not in (*BACKGROUNDS, "ignore")]
+    read_class_names = [name for key, name in entries.items() if (key, name) != (OTHER, NEAREST)]
+    foreground = [name for name in read_class_names if name not in (*BACKGROUNDS, "ignore")]
     known = names or (BACKGROUND, *dict.fromkeys(foreground))
     if len(known) < 2:
         raise InputError("data.value_map: no value stands for a class; name at least one")

@@ -17,7 +17,7 @@ SHEET = 200
 RIGHT, WRONG, MISSED, CONFUSED = (0, 150, 0), (230, 60, 40), (40, 90, 230), (240, 180, 0)
 
 
-def watch_picture(image: np.ndarray, mask: np.ndarray, predicted: np.ndarray) -> np.ndarray:
+def watch_panels(image: np.ndarray, mask: np.ndarray, predicted: np.ndarray) -> np.ndarray:
     """One square picture of four panels, uint8 RGB: image, mask; prediction, errors.
 
     `image` uint8 [H, W, 3]; `mask` and `predicted` uint8 [H, W]. In the errors, right foreground is green, foreground

@@ -15,7 +15,7 @@ from trainer.data.dataset import Dataset
 from trainer.data.loader import SMALL_SHARE
 from trainer.data.sampler import Sampler
 from trainer.engine.memory import ran_out
-from trainer.model.loss import image_losses, loss_terms, settled
+from trainer.model.loss import image_losses, loss_terms, resolve_class_weights
 from trainer.model.unet import UNet
 
 
@@ -98,14 +98,14 @@ NARROW, WIDE, FEW_PICTURES = 16, 32, 200
 """The network's width for fewer training pictures than that, and for more."""
 
 
-def settle(config: Config, dataset: Dataset, width: int | None = None) -> tuple[Config, list[str]]:
+def resolve(config: Config, dataset: Dataset, width: int | None = None) -> tuple[Config, list[str]]:
     """`config` with everything decided that the data decides, and a line for people about each decision.
 
     `width`: of the model that training starts from, where there is one. Raises InputError where the settings do not fit
     the data.
     """
     train, pictures = config.train, len(dataset.split.train)
-    config = replace(config, loss=settled(config.loss, dataset.pixels().tolist()))
+    config = replace(config, loss=resolve_class_weights(config.loss, dataset.pixels().tolist()))
     lines = []
     if config.model.width == "auto":
         reason = "as model.init has it" if width else f"for {pictures} training pictures"

@@ -3,25 +3,25 @@
 from collections.abc import Callable
 from typing import Protocol
 
-from trainer.engine.checkpoint.format import Checkpoint, Position
+from trainer.engine.checkpoint.format import Checkpoint, TrainState
 from trainer.engine.evaluate import Evaluation
 from trainer.model.segmenter import Segmenter
 
 
-class Watcher(Protocol):
+class Callback(Protocol):
     """Who is told what happens. The main process has a real one, the others idle ones."""
 
-    def on_plan(self, position: Position) -> None:
+    def on_train_begin(self, position: TrainState) -> None:
         """The number of steps is settled; `position` is where training starts, or goes on."""
         ...
 
     def on_step(self, step: int, values: dict[str, float]) -> None: ...
 
-    def on_evaluation(self, position: Position, values: dict[str, float], evaluation: Evaluation) -> None: ...
+    def on_evaluation(self, position: TrainState, values: dict[str, float], evaluation: Evaluation) -> None: ...
 
-    def on_pictures(self, segmenter: Segmenter, step: int) -> None: ...
+    def on_images(self, segmenter: Segmenter, step: int) -> None: ...
 
-    def save_due(self) -> bool:
+    def checkpoint_due(self) -> bool:
         """Whether it is time for a checkpoint."""
         ...
 
@@ -38,22 +38,22 @@ class Watcher(Protocol):
         ...
 
 
-class IdleWatcher:
+class NullCallback:
     """For the processes that compute while another one speaks."""
 
-    def on_plan(self, position: Position) -> None:
+    def on_train_begin(self, position: TrainState) -> None:
         """Nothing to say."""
 
     def on_step(self, step: int, values: dict[str, float]) -> None:
         """Nothing to say."""
 
-    def on_evaluation(self, position: Position, values: dict[str, float], evaluation: Evaluation) -> None:
+    def on_evaluation(self, position: TrainState, values: dict[str, float], evaluation: Evaluation) -> None:
         """Nothing to say."""
 
-    def on_pictures(self, segmenter: Segmenter, step: int) -> None:
+    def on_images(self, segmenter: Segmenter, step: int) -> None:
         """Nothing to draw."""
 
-    def save_due(self) -> bool:
+    def checkpoint_due(self) -> bool:
         return False
 
     def save(self, snapshot: Callable[[], Checkpoint], wait: bool) -> None:

@@ -28,7 +28,7 @@ class Evaluation:
     samples: int
 
 
-class Abandoned(Exception):
+class EvaluationStopped(Exception):
     """An evaluation was not brought to its end, on any process, because one of them is to stop."""
 
 
@@ -61,22 +61,22 @@ def evaluate(
             seen[-1] = 1
             break
         places = range(start, min(start + CHUNK, len(data.samples)))
-        images, small_masks = data.squares.read([data.rows[place] for place in places])
+        images, small_masks = data.resized.read([data.rows[place] for place in places])
         logits = network_logits(segmenter, images.to(device))
         terms = loss_terms(logits, small_masks.to(device), weights)
         losses[list(places)] = image_losses(terms, loss.smooth, loss.cross_entropy).double()
         for row, place in enumerate(places):
             mask = torch.from_numpy(data.samples[place].read_mask(data.values)).to(device)
-            confusion += own_confusion(segmenter, logits[row : row + 1], mask)
+            confusion += sample_confusion(segmenter, logits[row : row + 1], mask)
             seen[place] += 1
     confusion, losses, seen = (add(value) for value in (confusion, losses, seen))
     if seen[-1]:
-        raise Abandoned
+        raise EvaluationStopped
     assert bool((seen[:-1] == 1).all()), f"validation saw samples {seen[:-1].tolist()} times"
     return Evaluation(scores(confusion, segmenter.contract.class_names), float(losses.mean()), len(data.samples))
 
 
-def own_confusion(segmenter: Segmenter, logits: Tensor, mask: Tensor) -> Tensor:
+def sample_confusion(segmenter: Segmenter, logits: Tensor, mask: Tensor) -> Tensor:
     """Pixel counts, int64 [K, K], of the network's logits [1, C, S, S] against one mask, uint8 [H, W].
 
     Pixels are decided and counted strip by strip: the whole numbers in between take some 40 bytes a pixel. The

@@ -10,7 +10,7 @@ from trainer import InputError
 from trainer.config import MLRUNS, Config
 from trainer.data.dataset import Dataset, ValidationSet
 from trainer.engine.checkpoint.resume import Start
-from trainer.engine.loop import Loop
+from trainer.engine.loop import Trainer
 from trainer.model.segmenter import Segmenter
 from trainer.system import launcher, run_folder
 from trainer.system.signals import EXIT_STOPPED
@@ -35,62 +35,62 @@ def begin(
 ) -> "tuple[Run | None, Start]":
     """The run that is new or goes on, with its folder locked; and what the other processes must know of it."""
     from trainer.engine.checkpoint import resume
-    from trainer.tracking.run import introduce, open_run
+    from trainer.tracking.run import log_settings, open_run
 
     data, name = dataset.content(), config.tracking.run_name
     name = name or f"{dataset.title}-{config.data.image_size}px-{time.strftime('%m%d-%H%M')}"
     try:
         start = resume.find(config, MLRUNS / "work", data, launcher.identity() if launcher.restarted() else "")
         for warning in start.warnings:
-            display.say(f"warning: {warning}", "yellow")
+            display.log(f"warning: {warning}", "yellow")
         if start.finished:
             return None, start
         folder = start.folder or run_folder.new_folder(config, name, data, dataset.report.to_json())
         run_folder.lock(folder)
-        run = open_run(folder, config, start.folder is None, reachable, display.say)
+        run = open_run(folder, config, start.folder is None, reachable, display.log)
     except InputError as error:
         return None, resume.Start(error=error)
-    run.standing = {"resume": launcher.resume_command(folder), "pid": os.getpid(), "host": socket.gethostname()}
-    run.standing["launcher"] = launcher.identity()
+    run.status_fields = {"resume": launcher.resume_command(folder), "pid": os.getpid(), "host": socket.gethostname()}
+    run.status_fields["launcher"] = launcher.identity()
     facts = machine | {"data.class_names": ", ".join(dataset.names[1:])}
-    introduce(run, config, facts, dataset.title, data)
+    log_settings(run, config, facts, dataset.title, data)
     step = start.checkpoint.position.step if start.checkpoint else 0
     if start.folder is not None:
-        display.say(f"run {folder.name} goes on after step {step}", "bold")
+        display.log(f"run {folder.name} goes on after step {step}", "bold")
         run.resumed(step)
         changes = resume.no_longer_exact(start.checkpoint, world, config) if start.checkpoint else []
         if changes:
-            display.say(f"warning: the last bits of the numbers differ from now on: {'; '.join(changes)}", "yellow")
+            display.log(f"warning: the last bits of the numbers differ from now on: {'; '.join(changes)}", "yellow")
     run.status("running", step=step)
-    display.say(f"should it stop, go on with:  {run.standing['resume']}", "dim")
+    display.log(f"should it stop, go on with:  {run.status_fields['resume']}", "dim")
     return run, start
 
 
-def describe(loop: "Loop", run: "Run | None", display: Display) -> None:
+def describe(loop: "Trainer", run: "Run | None", display: Display) -> None:
     """How the network is trained on this machine, and what it will see."""
-    from trainer.engine.reporter import training_pictures
+    from trainer.engine.reporter import augmentation_sheet
 
     at_once, compiled = loop.stepper.micro_batch_size, loop.stepper.compiled
-    display.say(f"{at_once} pictures at once on each process, {loop.config.train.batch_size} in a step")
-    display.say(loop.stepper.why_compiled)
+    display.log(f"{at_once} pictures at once on each process, {loop.config.train.batch_size} in a step")
+    display.log(loop.stepper.why_compiled)
     if run:
         run.params({"hardware.micro_batch_size": at_once, "hardware.compiled": compiled})
-        if not run.has_picture("augmented", 0):
-            run.picture("augmented", training_pictures(loop.batches, loop.config), 0)
+        if not run.has_image("augmented", 0):
+            run.picture("augmented", augmentation_sheet(loop.batches, loop.config), 0)
 
 
-def finish(config: Config, run: "Run", loop: "Loop", validation: "ValidationSet", display: Display) -> None:
+def finish(config: Config, run: "Run", loop: "Trainer", validation: "ValidationSet", display: Display) -> None:
     """Save the best weights as the run's model, have them registered, decide about the champion."""
     from trainer.model.model_folder import load_segmenter, save_segmenter
 
     position, segmenter = loop.position, loop.segmenter
     segmenter.load_state_dict(loop.best)
     segmenter.to("cpu")
-    loop.watcher.on_pictures(segmenter, position.best_step or 0)
+    loop.watcher.on_images(segmenter, position.best_step or 0)
     model = run.folder / "model"
     save_segmenter(segmenter, model)
     run.tags({"best.miou": position.best_miou, "best.step": position.best_step})
-    display.say(f"best: step {position.best_step}, val/miou {position.best_miou or 0:.4f}", "bold")
+    display.log(f"best: step {position.best_step}, val/miou {position.best_miou or 0:.4f}", "bold")
     if not config.tracking.enabled:
         return
     from trainer.tracking.registry import export
@@ -105,7 +105,7 @@ def finish(config: Config, run: "Run", loop: "Loop", validation: "ValidationSet"
         try:
             promote(config, run, validation, display)
         except Exception as error:  # a registry that fails now takes nothing from a finished training
-            display.say(f"the new version of {config.registry.name} was not compared: {error}", "yellow")
+            display.log(f"the new version of {config.registry.name} was not compared: {error}", "yellow")
 
 
 def promote(config: Config, run: "Run", validation: "ValidationSet", display: Display) -> None:
@@ -120,14 +120,14 @@ def promote(config: Config, run: "Run", validation: "ValidationSet", display: Di
     name = config.registry.name
     assert name is not None
     decision = decide(run.client or connect(), run.folder, name, config.registry.promote, score)
-    display.say(f"registered models:/{name}/{decision.version}: {decision.reason}")
+    display.log(f"registered models:/{name}/{decision.version}: {decision.reason}")
     model = f"models:/{name}@champion" if decision.promoted else f"models:/{name}/{decision.version}"
-    display.say("now the champion; use it with" if decision.promoted else "not promoted; use it with")
-    display.say(f"  python trainer/predict.py --model {shlex.quote(model)} --input PICTURES --output OUT")
+    display.log("now the champion; use it with" if decision.promoted else "not promoted; use it with")
+    display.log(f"  python trainer/predict.py --model {shlex.quote(model)} --input PICTURES --output OUT")
 
 
 def end(
-    run: "Run | None", display: Display, status: str, state: str, code: int, loop: "Loop | None", **details: Any
+    run: "Run | None", display: Display, status: str, state: str, code: int, loop: "Trainer | None", **details: Any
 ) -> int:
     """Close the run truthfully, within a bounded time, and say where to look. Returns `code`."""
     display.close()
@@ -142,20 +142,20 @@ def end(
         run.status(state, exit_code=code, **details)  # again, for the number of records that are not sent
         run.close()
     except OSError as error:  # a full disk; the reason below has more of it
-        display.say(f"{run.folder}: {error}", "red")
+        display.log(f"{run.folder}: {error}", "red")
         sent = False
     if code:
-        display.say(f"{state}: {details.get('reason', '')}", "red")
-        display.say(f"go on with:  {run.standing['resume']}")
-    display.say(f"run folder: {run.folder}")
+        display.log(f"{state}: {details.get('reason', '')}", "red")
+        display.log(f"go on with:  {run.status_fields['resume']}")
+    display.log(f"run folder: {run.folder}")
     if not run.tracked:
         return code
     from trainer.tracking.journal import unsent
 
     if not sent:
         reason = run.last_error or "no answer in time"
-        display.say(f"{unsent(run.folder)} records are not sent yet ({reason}). Send them later with", "yellow")
-        display.say(f"  python trainer/sync.py {run.folder}", "yellow")
+        display.log(f"{unsent(run.folder)} records are not sent yet ({reason}). Send them later with", "yellow")
+        display.log(f"  python trainer/sync.py {run.folder}", "yellow")
     info = run.info()
-    display.say(f"look at run {info['run_name']} in experiment {info['experiment']}:  {store.look_command()}", "bold")
+    display.log(f"look at run {info['run_name']} in experiment {info['experiment']}:  {store.ui_command()}", "bold")
     return code

@@ -8,26 +8,26 @@ from accelerate import Accelerator
 from torch import Tensor
 
 from trainer.config import Config, flatten
-from trainer.data.cache import Squares
+from trainer.data.cache import ResizedSamples
 from trainer.data.dataset import ValidationSet
-from trainer.data.loader import Batches, StepBatch
+from trainer.data.loader import StepBatch, TrainLoader
 from trainer.engine import memory
 from trainer.engine.auto import steps_that_fit
-from trainer.engine.callback import IdleWatcher, Watcher
-from trainer.engine.checkpoint.format import Checkpoint, Position, copied
+from trainer.engine.callback import Callback, NullCallback
+from trainer.engine.checkpoint.format import Checkpoint, TrainState, copied
 from trainer.engine.distributed.collectives import smallest
-from trainer.engine.evaluate import Abandoned, Evaluation, evaluate
+from trainer.engine.evaluate import Evaluation, EvaluationStopped, evaluate
 from trainer.engine.schedule import learning_rate
-from trainer.engine.step import Stepper
+from trainer.engine.step import TrainStep
 from trainer.engine.step_stats import Ballot, Pending, Votes
-from trainer.engine.stopping import Interrupted, LeftTogether, NonFiniteLoss
+from trainer.engine.stopping import Interrupted, NonFiniteLoss, TrainingStopped
 from trainer.model.segmenter import Segmenter
 
 STEPS_BETWEEN_EVALUATIONS = 50
 """At least, where epochs are shorter than that."""
 
 
-class Loop:
+class Trainer:
     """Trains a segmenter. Every process makes one and calls `fit`."""
 
     def __init__(
@@ -35,7 +35,7 @@ class Loop:
         config: Config,
         accelerator: Accelerator,
         segmenter: Segmenter,
-        squares: Squares,
+        resized: ResizedSamples,
         train_rows: tuple[int, ...],
         validation: ValidationSet,
         stop_requested: Callable[[], bool],
@@ -43,17 +43,17 @@ class Loop:
     ) -> None:
         self.config, self.accelerator, self.segmenter = config, accelerator, segmenter
         self.validation, self.stop_requested, self.world = validation, stop_requested, world
-        self.watcher: Watcher = IdleWatcher()
-        self.stopping = self.save_due = self.trouble = False
-        self.position = Position()
-        self.saved: Position | None = None
+        self.watcher: Callback = NullCallback()
+        self.stopping = self.checkpoint_due = self.trouble = False
+        self.position = TrainState()
+        self.saved: TrainState | None = None
         self.best: dict[str, Tensor] = {}
         self.pictures_due_s = self.evaluation_s = 0.0
         classes = len(segmenter.contract.class_names)
         process, processes = accelerator.process_index, accelerator.num_processes
-        self.batches = Batches(config, squares, train_rows, classes, process, processes)
+        self.batches = TrainLoader(config, resized, train_rows, classes, process, processes)
         self.sides = [self.batches.side(step, 2) for step in (0, 1)]
-        self.stepper = Stepper(config, accelerator, segmenter, len(train_rows), self.sides)
+        self.stepper = TrainStep(config, accelerator, segmenter, len(train_rows), self.sides)
         self.batches.micro_batch_size = self.stepper.micro_batch_size
         self.batches.padded = self.stepper.compiled  # a batch of another size would be compiled anew
         self.batches.pinned = accelerator.device.type == "cuda"
@@ -69,7 +69,7 @@ class Loop:
         self.position, self.best = dataclasses.replace(checkpoint.position), checkpoint.best
         self.saved = checkpoint.position
 
-    def fit(self, watcher: Watcher) -> Position:
+    def fit(self, watcher: Callback) -> TrainState:
         """Train to the end or to early stop. Afterwards `best` holds the best weights, and the last ones are saved.
 
         Raises LeftTogether, on all processes after the same step, where training ends before.
@@ -93,7 +93,7 @@ class Loop:
         if not self.position.total_steps:
             planned, minutes = self._planned_steps(), self.config.train.minutes
             self.position.total_steps = min(planned, self._steps_in(minutes)) if minutes else planned
-        self.watcher.on_plan(self.position)
+        self.watcher.on_train_begin(self.position)
 
     def _planned_steps(self) -> int:
         epochs = self.config.train.epochs
@@ -114,7 +114,7 @@ class Loop:
         step = self.position.step + 1
         optim, total = self.config.optim, self.position.total_steps
         rate = learning_rate(step - 1, total, optim.lr, optim.warmup)
-        with memory.explained(self.config, self.stepper.micro_batch_size, f"in step {step}"):
+        with memory.explain_out_of_memory(self.config, self.stepper.micro_batch_size, f"in step {step}"):
             loss = self.stepper.backward(batch)
             ballot = self._vote(batch, loss, self.stepper.clip_gradient())
             mine, earlier = Pending(step, batch.samples, rate, ballot), self.pending
@@ -136,11 +136,11 @@ class Loop:
             self._hear_all()
             self._evaluate()
         if self.trouble:
-            raise self.watcher.trouble() or LeftTogether("the main process could not write to its disk")
+            raise self.watcher.trouble() or TrainingStopped("the main process could not write to its disk")
         if self.stopping:
             self._save(wait=True)
             raise Interrupted(f"stopped after step {self.position.step}")
-        if self.save_due and not self._finished():
+        if self.checkpoint_due and not self._finished():
             self._save(wait=False)
 
     def _finished(self) -> bool:
@@ -163,7 +163,7 @@ class Loop:
     # ---------------------------------------------------------------- what a step came to
 
     def _vote(self, batch: StepBatch, loss: Tensor, norm: Tensor) -> Ballot:
-        due = self.watcher.save_due(), self.watcher.trouble() is not None
+        due = self.watcher.checkpoint_due(), self.watcher.trouble() is not None
         return Ballot(self.accelerator, batch.own, loss, norm, self.stop_requested(), *due)
 
     def _check(self, pending: "Pending") -> Votes:
@@ -180,7 +180,7 @@ class Loop:
         Whether to stop is acted upon after the step, whose forward pass has moved the statistics of batch norm.
         """
         votes = self._check(pending)
-        self.stopping, self.save_due, self.trouble = votes.stop, votes.save, votes.trouble
+        self.stopping, self.checkpoint_due, self.trouble = votes.stop, votes.save, votes.trouble
         values = {"train/loss": votes.loss, "train/lr": pending.rate, "train/grad_norm": votes.norm}
         values["train/images_per_second"] = pending.samples / pending.seconds
         self.watcher.on_step(pending.step, values)
@@ -212,7 +212,7 @@ class Loop:
                 lambda own: accelerator.reduce(own, "sum"),
                 self.stop_requested,
             )
-        except Abandoned:
+        except EvaluationStopped:
             self.stopping = True
             return
         self.evaluation_s = time.perf_counter() - began
@@ -241,7 +241,7 @@ class Loop:
     def _draw(self, last: bool) -> None:
         """Pictures of the watch list: at step 0, at the last evaluation, and at most every 60 s between."""
         if self.position.step == 0 or last or time.perf_counter() >= self.pictures_due_s:
-            self.watcher.on_pictures(self.stepper.result, self.position.step)
+            self.watcher.on_images(self.stepper.result, self.position.step)
             self.pictures_due_s = time.perf_counter() + 60
 
     def _save(self, wait: bool) -> None:

@@ -15,7 +15,7 @@ MMAP_THRESHOLD, TRIM_THRESHOLD = -3, -1
 """What mallopt calls them, in bytes: the smallest block that is given back when freed, and how much is kept."""
 
 
-def keep_what_is_freed() -> None:
+def keep_freed_memory() -> None:
     """Have the C library keep large blocks that are freed, instead of asking the system for zeroed pages each time.
 
     Activations are such blocks, in every step anew: on a CPU that takes a tenth of the time of a step at 256 pixels and
@@ -41,7 +41,7 @@ def ran_out(error: BaseException) -> bool:
 
 
 @contextmanager
-def explained(config: Config, pictures: int, when: str) -> Iterator[None]:
+def explain_out_of_memory(config: Config, pictures: int, when: str) -> Iterator[None]:
     """Turns running out of memory with `pictures` at once into an OutOfMemory that says what helps."""
     try:
         yield

@@ -8,18 +8,18 @@ import torch
 
 from trainer.config import Config
 from trainer.data.dataset import ValidationSet
-from trainer.data.loader import Batches, augmented
+from trainer.data.loader import TrainLoader, augmented
 from trainer.data.resize import shrink_image
-from trainer.drawing.figures import contact_sheet, shrink_to_panel, watch_picture
+from trainer.drawing.figures import contact_sheet, shrink_to_panel, watch_panels
 from trainer.engine.checkpoint.folder import CheckpointFolder
-from trainer.engine.checkpoint.format import Checkpoint, Position
+from trainer.engine.checkpoint.format import Checkpoint, TrainState
 from trainer.engine.checkpoint.writer import CheckpointWriter
 from trainer.engine.evaluate import Evaluation
-from trainer.engine.loop import Loop
+from trainer.engine.loop import Trainer
 from trainer.engine.stopping import NotWritten
 from trainer.model.segmenter import Segmenter, network_logits
 from trainer.system.terminal import Display
-from trainer.tracking.names import metric_key, picture_key
+from trainer.tracking.names import image_key, metric_key
 from trainer.tracking.run import Run
 
 
@@ -32,7 +32,7 @@ class Reporter:
         display: Display,
         validation: ValidationSet,
         config: Config,
-        loop: Loop,
+        loop: Trainer,
         memory_gib: Callable[[], float],
     ) -> None:
         self.run, self.display, self.validation = run, display, validation
@@ -44,16 +44,16 @@ class Reporter:
         self.memory_gib = memory_gib
         resumed_from = loop.saved.step if loop.saved else None
         self.checkpoints = CheckpointFolder(
-            run.folder / "checkpoints", resumed_from, lambda text: display.say(f"warning: {text}", "yellow")
+            run.folder / "checkpoints", resumed_from, lambda text: display.log(f"warning: {text}", "yellow")
         )
         self.writer = CheckpointWriter(self._write, config.train.checkpoint_minutes)
         self.disk_error: NotWritten | None = None
         self.absent: list[str] = []
 
-    def on_plan(self, position: Position) -> None:
+    def on_train_begin(self, position: TrainState) -> None:
         if self.minutes:
             epochs = position.total_steps / self.steps_per_epoch
-            self.display.say(f"{position.total_steps} steps, {epochs:.1f} epochs, fit into {self.minutes:g} minutes")
+            self.display.log(f"{position.total_steps} steps, {epochs:.1f} epochs, fit into {self.minutes:g} minutes")
         with self._disk():
             self.run.params({"train.steps": position.total_steps})
         self.display.start_training(position.total_steps, position.step)
@@ -63,14 +63,14 @@ class Reporter:
         with self._disk():
             self.run.metrics(values, step)
 
-    def on_evaluation(self, position: Position, values: dict[str, float], evaluation: Evaluation) -> None:
+    def on_evaluation(self, position: TrainState, values: dict[str, float], evaluation: Evaluation) -> None:
         scores = evaluation.scores
         values |= {f"val/iou/{metric_key(name)}": value for name, value in scores.iou.items()}
         if scores.miou is not None and scores.mean_dice is not None:
             values |= {"val/miou": scores.miou, "val/dice": scores.mean_dice}
         if scores.absent != self.absent:
             self.absent = scores.absent
-            self.display.say(
+            self.display.log(
                 f"no pixel of {', '.join(scores.absent)} in the validation masks: not in the means", "yellow"
             )
         with self._disk():
@@ -85,18 +85,18 @@ class Reporter:
         )
 
     @torch.no_grad()
-    def on_pictures(self, segmenter: Segmenter, step: int) -> None:
+    def on_images(self, segmenter: Segmenter, step: int) -> None:
         segmenter.eval()
         for place in self.watched:
             sample = self.validation.samples[place]
-            key = f"watch/{picture_key(sample.name)}"
-            if self.run.has_picture(key, step):
+            key = f"watch/{image_key(sample.name)}"
+            if self.run.has_image(key, step):
                 continue
             picture = watch_panel(segmenter, sample.read_image(), sample.read_mask(self.validation.values))
             with self._disk():
                 self.run.picture(key, picture, step)
 
-    def save_due(self) -> bool:
+    def checkpoint_due(self) -> bool:
         return self.writer.due()
 
     def save(self, snapshot: Callable[[], Checkpoint], wait: bool) -> None:
@@ -124,7 +124,7 @@ class Reporter:
             self.disk_error = self.disk_error or NotWritten(self.run.folder, error)
 
 
-def training_pictures(batches: Batches, config: Config) -> np.ndarray:
+def augmentation_sheet(batches: TrainLoader, config: Config) -> np.ndarray:
     """What the network sees, with its masks, uint8 RGB: a row for each of a few pictures, plain and in four epochs."""
     rows = batches.train_rows
     chosen = np.unique(rows[np.linspace(0, len(rows) - 1, 5).astype(int)])
@@ -155,4 +155,4 @@ def watch_panel(segmenter: Segmenter, image: np.ndarray, mask: np.ndarray) -> np
     rows, columns = (
         ((np.arange(new) + 0.5) * old / new).astype(int) for new, old in zip((height, width), mask.shape, strict=True)
     )
-    return watch_picture(image[rows[:, None], columns], mask[rows[:, None], columns], predicted)
+    return watch_panels(image[rows[:, None], columns], mask[rows[:, None], columns], predicted)

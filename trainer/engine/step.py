@@ -22,7 +22,7 @@ from trainer.model.loss import batch_dice, batch_dice_part, batch_sums, class_we
 from trainer.model.segmenter import Segmenter, network_logits
 
 
-class TrainingView(nn.Module):
+class TrainingNetwork(nn.Module):
     """The segmenter as training calls it: RGB levels [B, 3, S, S] to logits [B, C, S, S].
 
     A module of its own, because Accelerate replaces `forward` of what it prepares, and evaluation wants the bare one.
@@ -32,11 +32,11 @@ class TrainingView(nn.Module):
         super().__init__()
         self.segmenter = segmenter
 
-    def forward(self, squares: Tensor) -> Tensor:
-        return network_logits(self.segmenter, squares)
+    def forward(self, resized: Tensor) -> Tensor:
+        return network_logits(self.segmenter, resized)
 
 
-class Stepper:
+class TrainStep:
     """The network in training, its optimizer, and the moving average of its weights."""
 
     def __init__(
@@ -45,10 +45,10 @@ class Stepper:
         """`samples` train, as squares of these `sides` in pixels, for equal parts of the steps. A collective."""
         self.config, self.accelerator = config, accelerator
         self.segmenter = segmenter.to(accelerator.device)
-        self.averaged = deepcopy(segmenter).eval().requires_grad_(False) if config.train.ema else None
+        self.ema = deepcopy(segmenter).eval().requires_grad_(False) if config.train.ema else None
         self.class_weights = class_weights(config.loss, accelerator.device)
         self.spoiled: Tensor | None = None
-        view: nn.Module = TrainingView(segmenter)
+        view: nn.Module = TrainingNetwork(segmenter)
         self.micro_batch_size = self._fitting_micro_batch(view, samples)
         if accelerator.device.type == "cuda" and accelerator.num_processes > 1:
             view = nn.SyncBatchNorm.convert_sync_batchnorm(view)
@@ -64,12 +64,12 @@ class Stepper:
         optimizer = torch.optim.AdamW(groups, lr=config.optim.lr, fused=True)
         self.view, self.optimizer = accelerator.prepare(view, optimizer)
         # Only now: with several processes, preparing gives the weights other memory.
-        self.ours, self.theirs = _moving(self.averaged or segmenter), _moving(segmenter)
+        self.ours, self.theirs = _moving(self.ema or segmenter), _moving(segmenter)
 
     @property
     def result(self) -> Segmenter:
         """What training has come to: the averaged weights, where there is an average. Evaluated and kept."""
-        return self.averaged or self.segmenter
+        return self.ema or self.segmenter
 
     def _fitting_micro_batch(self, view: nn.Module, samples: int) -> int:
         """Pictures that every process can send through the network at once; all processes agree on the number."""
@@ -134,7 +134,7 @@ class Stepper:
             self.optimizer.optimizer.found_inf = self.spoiled
         self.optimizer.step()
         average_buffers(self.accelerator, self.segmenter, batch.own / batch.samples)
-        if self.averaged:
+        if self.ema:
             decay = min(self.config.train.ema, step / (step + 9))  # at first it soon forgets where it began
             torch._foreach_lerp_(self.ours, self.theirs, 1 - decay)
 
@@ -168,15 +168,15 @@ class Stepper:
         scaler = self.accelerator.scaler
         return {
             "weights": copied(self.segmenter.state_dict()),
-            "averaged": copied(self.averaged.state_dict()) if self.averaged else {},
+            "averaged": copied(self.ema.state_dict()) if self.ema else {},
             "optimizer": copied_optimizer(self.optimizer.state_dict()),
             "scaler": scaler.state_dict() if scaler else None,
         }
 
     def restore(self, checkpoint: Checkpoint) -> None:
         self.segmenter.load_state_dict(checkpoint.weights)
-        if self.averaged:
-            self.averaged.load_state_dict(checkpoint.averaged)
+        if self.ema:
+            self.ema.load_state_dict(checkpoint.ema)
         self.optimizer.load_state_dict(checkpoint.optimizer)
         if self.accelerator.scaler is not None and checkpoint.scaler is not None:
             self.accelerator.scaler.load_state_dict(checkpoint.scaler)

@@ -4,11 +4,11 @@ import shutil
 from pathlib import Path
 
 
-class LeftTogether(Exception):
+class TrainingStopped(Exception):
     """Training ends early, at the same step on all processes."""
 
 
-class NotWritten(LeftTogether):
+class NotWritten(TrainingStopped):
     """Something that had to be kept could not be written; the text names the file and the bytes that are free."""
 
     def __init__(self, path: Path, error: Exception) -> None:
@@ -16,11 +16,11 @@ class NotWritten(LeftTogether):
         super().__init__(f"{path}: could not be written ({error}); {free} bytes are free on its disk")
 
 
-class Interrupted(LeftTogether):
+class Interrupted(TrainingStopped):
     """A signal asked for an end; the run was stopped at a step boundary, and saved."""
 
 
-class NonFiniteLoss(LeftTogether):
+class NonFiniteLoss(TrainingStopped):
     """The loss or its gradient became NaN or infinite; the weights were not touched by it."""
 
     def __init__(self, text: str, processes: list[int], rows: list[int]) -> None:

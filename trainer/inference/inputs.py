@@ -8,20 +8,20 @@ from trainer.data.files import list_images
 
 
 @dataclass(frozen=True)
-class Picture:
+class InputImage:
     """A file to predict, and the name of its results below masks/ and overlays/, without suffix."""
 
     path: Path
     name: Path
 
 
-def find_pictures(inputs: list[Path], output: Path) -> list[Picture]:
+def find_images(inputs: list[Path], output: Path) -> list[InputImage]:
     """The pictures of files and folders, the latter with their subfolders. Results of an earlier call are no input.
 
     Raises InputError where there is no picture, an input is missing, or two would have the same name.
     """
     results = [output.resolve() / part for part in ("masks", "overlays")]
-    pictures: dict[Path, Picture] = {}
+    pictures: dict[Path, InputImage] = {}
     for given in inputs:
         for picture in _pictures_of(given, results):
             other = pictures.setdefault(picture.name, picture)
@@ -35,15 +35,15 @@ def find_pictures(inputs: list[Path], output: Path) -> list[Picture]:
     return list(pictures.values())
 
 
-def _pictures_of(given: Path, results: list[Path]) -> list[Picture]:
+def _pictures_of(given: Path, results: list[Path]) -> list[InputImage]:
     """What one input holds; the folders `results` and those below are left out."""
     if not given.is_dir():
         if not given.exists():
             raise InputError(f"{given}: no such file or folder")
-        return [Picture(given, Path(given.stem))]
+        return [InputImage(given, Path(given.stem))]
     folders = sorted(folder for folder in [given, *given.rglob("*")] if folder.is_dir())
     return [
-        Picture(path, path.relative_to(given).with_suffix(""))
+        InputImage(path, path.relative_to(given).with_suffix(""))
         for folder in folders
         if not any(folder.resolve().is_relative_to(part) for part in results)
         for path in list_images(folder)

@@ -14,7 +14,7 @@ from trainer import InputError
 from trainer.data.image_io import read_image, write_jpeg, write_mask
 from trainer.data.resize import shrink_image
 from trainer.drawing.overlay import draw_overlay
-from trainer.inference.inputs import Picture
+from trainer.inference.inputs import InputImage
 from trainer.model.segmenter import Segmenter, network_logits
 from trainer.system.parallel import read_ahead
 
@@ -23,10 +23,10 @@ LANES = 4
 
 
 @dataclass
-class Outcome:
+class ImageResult:
     """One picture on its way through: decoded, then predicted, or failed."""
 
-    picture: Picture
+    picture: InputImage
     image: np.ndarray | None = None  # uint8 [H, W, 3]
     square: np.ndarray | None = None  # uint8 [S, S, 3], what the network sees
     mask: np.ndarray | None = None  # uint8 [H, W]
@@ -35,7 +35,9 @@ class Outcome:
     error: str = ""
 
 
-def outline(segmenter: Segmenter, pictures: list[Picture], output: Path, batch_size: int) -> Iterator[dict[str, Any]]:
+def predict_files(
+    segmenter: Segmenter, pictures: list[InputImage], output: Path, batch_size: int
+) -> Iterator[dict[str, Any]]:
     """Write the masks and overlays of `pictures` below `output`; yields a row of the report for each, in order.
 
     Threads take a batch each from file to file, so that all cores have work whatever the network is; together they use
@@ -44,7 +46,7 @@ def outline(segmenter: Segmenter, pictures: list[Picture], output: Path, batch_s
     threads = torch.get_num_threads()
     lanes = max(1, min(LANES, threads if segmenter.mean.device.type == "cpu" else LANES, len(pictures)))
 
-    def work(batch: list[Picture]) -> list[dict[str, Any]]:
+    def work(batch: list[InputImage]) -> list[dict[str, Any]]:
         torch.set_num_threads(max(1, threads // lanes))  # of this lane
         outcomes = [decode(picture, segmenter.contract.image_size) for picture in batch]
         predict_batch(segmenter, outcomes)
@@ -58,25 +60,25 @@ def outline(segmenter: Segmenter, pictures: list[Picture], output: Path, batch_s
         torch.set_num_threads(threads)
 
 
-def decode(picture: Picture, size: int) -> Outcome:
+def decode(picture: InputImage, size: int) -> ImageResult:
     """Read a picture and make the square that the network sees, or tell what is wrong with the file."""
     began = time.perf_counter()
     try:
         image = read_image(picture.path)
     except (InputError, OSError) as error:
-        return Outcome(picture, error=str(error))
-    return Outcome(picture, image, shrink_image(image, size), seconds=time.perf_counter() - began)
+        return ImageResult(picture, error=str(error))
+    return ImageResult(picture, image, shrink_image(image, size), seconds=time.perf_counter() - began)
 
 
 @torch.inference_mode()
-def predict_batch(segmenter: Segmenter, batch: list[Outcome]) -> None:
+def predict_batch(segmenter: Segmenter, batch: list[ImageResult]) -> None:
     """Fill in class ids and confidence of each picture at its own size."""
     readable = [(one, one.image, one.square) for one in batch if one.image is not None and one.square is not None]
     if not readable:
         return
     began = time.perf_counter()
-    squares = torch.from_numpy(np.stack([square for _, _, square in readable])).permute(0, 3, 1, 2)
-    logits = network_logits(segmenter, squares.to(segmenter.mean.device))
+    resized = torch.from_numpy(np.stack([square for _, _, square in readable])).permute(0, 3, 1, 2)
+    logits = network_logits(segmenter, resized.to(segmenter.mean.device))
     for row, (outcome, image, _) in enumerate(readable):
         height, width, _ = image.shape
         probabilities = segmenter.probabilities(logits[row : row + 1], (height, width))
@@ -87,7 +89,7 @@ def predict_batch(segmenter: Segmenter, batch: list[Outcome]) -> None:
         outcome.seconds += (time.perf_counter() - began) / len(readable)
 
 
-def write(outcome: Outcome, segmenter: Segmenter, output: Path) -> dict[str, Any]:
+def write(outcome: ImageResult, segmenter: Segmenter, output: Path) -> dict[str, Any]:
     """Write mask and overlay of one picture; returns its row of the report."""
     row: dict[str, Any] = {"file": str(outcome.picture.path)}
     if outcome.image is None or outcome.mask is None:

@@ -44,7 +44,7 @@ def convert_labelme(
     out: Path,
     labels: Path,
     val_fraction: float | None,
-    counting: Callable[[str, int], Callable[[], None]],
+    progress: Callable[[str, int], Callable[[], None]],
 ) -> Converted:
     """Turn a folder of images and Labelme JSON files into a dataset folder that appears when it is complete.
 
@@ -56,7 +56,7 @@ def convert_labelme(
     with folder_in_making(out) as partial:
         (partial / IMAGES).mkdir()
         (partial / MASKS).mkdir()
-        used, values = _write_pairs(files, folder, partial, ids, counting("converting", len(files)))
+        used, values = _write_pairs(files, folder, partial, ids, progress("converting", len(files)))
         _write_lines(partial / "class_names.txt", [BACKGROUND, *names])
         if val_fraction is not None:
             _write_lists(partial, val_fraction)

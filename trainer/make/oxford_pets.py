@@ -26,10 +26,10 @@ TRIES = 5
 TIMEOUT_S = 60
 CHUNK = 1 << 20
 
-Counting = Callable[[str, int], Callable[[], None]]
+Progress = Callable[[str, int], Callable[[], None]]
 
 
-def fetch_pets(out: Path, url: str, counting: Counting, sums: dict[str, str] = ARCHIVES, wait_s: float = 2.0) -> None:
+def fetch_pets(out: Path, url: str, progress: Progress, sums: dict[str, str] = ARCHIVES, wait_s: float = 2.0) -> None:
     """Download both archives below `url`, check and unpack them into the folder `out`, which appears when it is whole.
 
     What has arrived stays in `.<out>.download` beside it, so that a later call goes on from there; it is removed at the
@@ -43,9 +43,9 @@ def fetch_pets(out: Path, url: str, counting: Counting, sums: dict[str, str] = A
     try:
         parts.mkdir(parents=True, exist_ok=True)
         for name, md5 in sums.items():
-            _download(f"{url.rstrip('/')}/{name}", parts / f"{name}.part", md5, counting, wait_s)
+            _download(f"{url.rstrip('/')}/{name}", parts / f"{name}.part", md5, progress, wait_s)
         with folder_in_making(out) as partial:
-            advance = counting("unpacking", len(sums))
+            advance = progress("unpacking", len(sums))
             for name in sums:
                 _unpack(parts / f"{name}.part", partial)
                 advance()
@@ -54,13 +54,13 @@ def fetch_pets(out: Path, url: str, counting: Counting, sums: dict[str, str] = A
     shutil.rmtree(parts, ignore_errors=True)
 
 
-def _download(url: str, part: Path, md5: str, counting: Counting, wait_s: float) -> None:
+def _download(url: str, part: Path, md5: str, progress: Progress, wait_s: float) -> None:
     """Bring `part` to what lies at `url`, from where it ends; going on after what may pass."""
     if part.is_file() and _md5(part) == md5:
         return
     for attempt in range(1, TRIES + 1):
         try:
-            if _continue(url, part, counting):
+            if _continue(url, part, progress):
                 break
             reason = "the connection broke off"
         except urllib.error.HTTPError as error:
@@ -83,7 +83,7 @@ def _download(url: str, part: Path, md5: str, counting: Counting, wait_s: float)
                          "or name another place with --url")  # fmt: skip
 
 
-def _continue(url: str, part: Path, counting: Counting) -> bool:
+def _continue(url: str, part: Path, progress: Progress) -> bool:
     """One request for what is missing; whether the file is complete now."""
     have = part.stat().st_size if part.is_file() else 0
     request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
@@ -102,7 +102,7 @@ def _continue(url: str, part: Path, counting: Counting) -> bool:
         length = answer.headers.get("Content-Length")
         start = have if follows else 0  # a server that knows no ranges sends all of it
         total = None if length is None else start + int(length)
-        advance = counting(f"fetching {part.stem}, MB", max(1, ((total or start) - start) // CHUNK))
+        advance = progress(f"fetching {part.stem}, MB", max(1, ((total or start) - start) // CHUNK))
         with part.open("ab" if follows else "wb") as file:
             while chunk := answer.read(CHUNK):
                 file.write(chunk)

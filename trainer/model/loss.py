@@ -64,7 +64,7 @@ def balancing_weights(pixels: Sequence[int]) -> list[float]:
     return [round(weight / mean, 4) if mean else 1.0 for weight in raw]
 
 
-def settled(loss: LossConfig, pixels: Sequence[int]) -> LossConfig:
+def resolve_class_weights(loss: LossConfig, pixels: Sequence[int]) -> LossConfig:
     """`loss` with numbers for its class weights; `pixels`: labelled pixels of each of the K classes in training."""
     if loss.class_weights == "auto":
         return replace(loss, class_weights=balancing_weights(pixels))

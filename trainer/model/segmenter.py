@@ -61,13 +61,13 @@ class Segmenter(nn.Module):
         self.register_buffer("std", torch.tensor(contract.std)[None, :, None, None], persistent=False)
 
     def forward(self, images: Tensor) -> Tensor:
-        squares = resize_images(images.permute(0, 3, 1, 2), self.contract.image_size)
-        logits = self.network(self.normalise(squares))
+        resized = resize_images(images.permute(0, 3, 1, 2), self.contract.image_size)
+        logits = self.network(self.normalise(resized))
         return self.probabilities(logits, (images.shape[1], images.shape[2]))
 
-    def normalise(self, squares: Tensor) -> Tensor:
+    def normalise(self, resized: Tensor) -> Tensor:
         """RGB levels [B, 3, S, S] in 0..255, of any dtype, as the network wants them: float32 around 0."""
-        return (squares - self.mean) / self.std
+        return (resized - self.mean) / self.std
 
     def probabilities(self, logits: Tensor, size: tuple[int, int]) -> Tensor:
         """The network's logits [B, C, S, S] as float32 probabilities [B, C, *size]."""
@@ -81,6 +81,6 @@ class Segmenter(nn.Module):
         return probabilities.argmax(dim=1).to(torch.uint8)
 
 
-def network_logits(segmenter: Segmenter, squares: Tensor) -> Tensor:
+def network_logits(segmenter: Segmenter, resized: Tensor) -> Tensor:
     """The bare network on RGB levels [B, 3, S, S] that are resized already; logits [B, C, S, S]."""
-    return segmenter.network(segmenter.normalise(squares).contiguous(memory_format=torch.channels_last))
+    return segmenter.network(segmenter.normalise(resized).contiguous(memory_format=torch.channels_last))

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from trainer import public
+from trainer import redact
 
 MOST_WARNINGS = 9
 
@@ -23,17 +23,17 @@ class Display:
         self.header_shown = False
         self.bars: list[Progress] = []
 
-    def say(self, text: str, style: str = "") -> None:
+    def log(self, text: str, style: str = "") -> None:
         """A line of text, taken literally; it never breaks a path in two."""
-        self.console.print(public(text), style=style, markup=False, soft_wrap=True)
+        self.console.print(redact(text), style=style, markup=False, soft_wrap=True)
 
     def warnings(self, texts: Sequence[str], command: Sequence[str]) -> None:
         """The first lines of what was noticed about the data; `command` shows the rest."""
         for text in texts[:MOST_WARNINGS]:
-            self.say(f"warning: {text}", "yellow")
+            self.log(f"warning: {text}", "yellow")
         if len(texts) > MOST_WARNINGS:
             more = f"... and {len(texts) - MOST_WARNINGS} more warnings; check.json in the run folder has them all"
-            self.say(f"{more}, and\n  {shlex.join(command)}", "yellow")
+            self.log(f"{more}, and\n  {shlex.join(command)}", "yellow")
 
     def settings(self, values: Mapping[str, Any], defaults: Mapping[str, Any]) -> None:
         """The resolved configuration as a table; what differs from the defaults is marked."""
@@ -42,11 +42,11 @@ class Display:
         table.add_column("value", overflow="fold")
         for key, value in values.items():
             changed = value != defaults[key]
-            table.add_row(key, public(f"{value}") + ("  *" if changed else ""), style="bold" if changed else "dim")
+            table.add_row(key, redact(f"{value}") + ("  *" if changed else ""), style="bold" if changed else "dim")
         self.console.print(table)
-        self.say("* differs from the default", "dim")
+        self.log("* differs from the default", "dim")
 
-    def counting(self, what: str, total: int) -> Callable[[], None]:
+    def progress_bar(self, what: str, total: int) -> Callable[[], None]:
         """Show that `what` is being done `total` times; the function returned counts one."""
         bar = Progress(
             TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed:.0f}/{task.total:.0f}"),
@@ -95,10 +95,10 @@ class Display:
         widths = [max(10, len(name) + 2) for name in names]
         cells = [f"{step}", f"{epoch:g}", *("-" if number is None else f"{number:.4f}" for number in numbers)]
         if not self.header_shown:
-            self.say("".join(name.rjust(width) for name, width in zip(names, widths, strict=True)), "bold")
+            self.log("".join(name.rjust(width) for name, width in zip(names, widths, strict=True)), "bold")
             self.header_shown = True
         row = "".join(cell.rjust(width) for cell, width in zip(cells, widths, strict=True))
-        self.say(row + ("  best" if best else ""), "green" if best else "")
+        self.log(row + ("  best" if best else ""), "green" if best else "")
         self.losses = [0.0, 0.0]
 
     def close(self) -> None:

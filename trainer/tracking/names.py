@@ -10,7 +10,7 @@ def metric_key(name: str) -> str:
     return _replace(r"[^\w.\- :]", name)
 
 
-def picture_key(name: str) -> str:
+def image_key(name: str) -> str:
     """A sample's name as part of a picture key, which is ASCII."""
     return _replace(r"[^a-zA-Z0-9_\-./ ]", name)
 
@@ -21,16 +21,16 @@ def _replace(refused: str, name: str) -> str:
     return changed if changed == name else f"{changed}-{hashlib.sha256(name.encode()).hexdigest()[:6]}"
 
 
-def picture_names(key: str, step: int, time_ms: int, uid: str) -> tuple[str, str]:
+def image_names(key: str, step: int, time_ms: int, uid: str) -> tuple[str, str]:
     """File names under images/ by which MLflow's UI finds a picture of `key` at `step`, and its thumbnail.
 
     `MlflowClient.log_image` makes the same names with a random part, so that sending twice shows two pictures; ours
     are always the same.
     """
-    name = f"{key.replace('/', '~')}+step+{step}+timestamp+{time_ms}+{picture_id(key, step, uid)}"
+    name = f"{key.replace('/', '~')}+step+{step}+timestamp+{time_ms}+{image_id(key, step, uid)}"
     return f"{name}.png", f"{name}+compressed.webp"
 
 
-def picture_id(key: str, step: int, uid: str) -> str:
+def image_id(key: str, step: int, uid: str) -> str:
     """The part of a picture's file names that stands for its run, key and step."""
     return str(uuid.uuid5(uuid.NAMESPACE_URL, f"{uid}/{key}/{step}"))

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from trainer import public
+from trainer import redact
 from trainer.system.atomic import write_json
 from trainer.tracking.journal import Journal, unsent
-from trainer.tracking.names import picture_id, picture_names
+from trainer.tracking.names import image_id, image_names
 from trainer.tracking.sender import Sender
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ class Run:
         self.uid = self.info()["uid"]
         self.journal = Journal(folder / "journal.jsonl")
         self.pictures = {name.removesuffix(".png")[-36:] for name in self.journal.files if name.endswith(".png")}
-        self.standing: dict[str, Any] = {}
+        self.status_fields: dict[str, Any] = {}
         self.sender = Sender(folder, self.journal, client) if tracked else None
 
     @property
@@ -59,10 +59,10 @@ class Run:
         self.journal.metrics(values, step)
 
     def params(self, values: Mapping[str, Any]) -> None:
-        self.journal.params({key: public(str(value)) for key, value in values.items()})
+        self.journal.params({key: redact(str(value)) for key, value in values.items()})
 
     def tags(self, values: Mapping[str, Any]) -> None:
-        self.journal.append(tags={key: public(str(value)) for key, value in values.items()})
+        self.journal.append(tags={key: redact(str(value)) for key, value in values.items()})
 
     def artifact(self, path: Path, to: str = "") -> None:
         """A file of the run folder, sent into the folder `to` of the run's artifacts."""
@@ -70,7 +70,7 @@ class Run:
 
     def dataset(self, name: str, digest: str, context: str, profile: Mapping[str, Any]) -> None:
         """The data of `context` (training or validation), so that runs on other data can be told apart."""
-        name = public(name)
+        name = redact(name)
         entity = {
             # MLflow holds a dataset to be the same one, and drops the second context, where name and digest agree.
             "name": f"{name} ({context})",
@@ -81,34 +81,34 @@ class Run:
         }
         self.journal.append(dataset=entity, context=context)
 
-    def has_picture(self, key: str, step: int) -> bool:
+    def has_image(self, key: str, step: int) -> bool:
         """Whether this start of the run or an earlier one has told this picture."""
-        return picture_id(key, step, self.uid) in self.pictures
+        return image_id(key, step, self.uid) in self.pictures
 
     def picture(self, key: str, image: np.ndarray, step: int) -> None:
         """A picture, uint8 RGB [H, W, 3], that the UI shows by step."""
         folder = self.folder / "pictures"
         folder.mkdir(exist_ok=True)
-        full, small = (folder / name for name in picture_names(key, step, self.info()["time"], self.uid))
+        full, small = (folder / name for name in image_names(key, step, self.info()["time"], self.uid))
         picture = Image.fromarray(image)
         picture.save(full)
         picture.thumbnail((256, 256))
         picture.save(small)
         for path in (full, small):
             self.artifact(path, "images")
-        self.pictures.add(picture_id(key, step, self.uid))
+        self.pictures.add(image_id(key, step, self.uid))
         self.tags({"mlflow.loggedImages": True})
 
     def status(self, state: str, **details: Any) -> None:
-        """Write status.json: what anyone who asks how the run is should read. `standing` is in all of them."""
+        """Write status.json: what anyone who asks how the run is should read. `status_fields` is in all of them."""
         content: dict[str, Any] = {
             "state": state,
             "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
             "run_folder": str(self.folder),
         }
         content |= {"unsent_records": unsent(self.folder) if self.tracked else 0}
-        shown = {key: public(value) if isinstance(value, str) else value for key, value in details.items()}
-        write_json(self.folder / "status.json", content | self.standing | shown)
+        shown = {key: redact(value) if isinstance(value, str) else value for key, value in details.items()}
+        write_json(self.folder / "status.json", content | self.status_fields | shown)
 
     def register(self, name: str, tags: Mapping[str, str]) -> None:
         """Have the model in the run folder become a version of the registered model `name`."""
@@ -133,10 +133,10 @@ class Run:
         self.journal.close()
 
 
-def open_run(folder: Path, config: Config, new: bool, reachable: bool, say: Callable[[str, str], None]) -> Run:
+def open_run(folder: Path, config: Config, new: bool, reachable: bool, log: Callable[[str, str], None]) -> Run:
     """The run of a folder, with its MLflow run where the store is `reachable`.
 
-    Where the store refuses, `say` is told; or InputError is raised where the run may not do without, and a `new` folder
+    Where the store refuses, `log` is told; or InputError is raised where the run may not do without, and a `new` folder
     removed.
     """
     client = None
@@ -147,7 +147,7 @@ def open_run(folder: Path, config: Config, new: bool, reachable: bool, say: Call
             client = open_on_server(folder)
         except InputError as error:
             if not config.tracking.required:
-                say(f"warning: {error}. Training goes on; sync.py sends the run later", "yellow")
+                log(f"warning: {error}. Training goes on; sync.py sends the run later", "yellow")
             else:
                 if new:
                     shutil.rmtree(folder)
@@ -155,7 +155,7 @@ def open_run(folder: Path, config: Config, new: bool, reachable: bool, say: Call
     return Run(folder, client, config.tracking.enabled)
 
 
-def introduce(run: Run, config: Config, facts: Mapping[str, Any], title: str, data: Mapping[str, Any]) -> None:
+def log_settings(run: Run, config: Config, facts: Mapping[str, Any], title: str, data: Mapping[str, Any]) -> None:
     """Settings, hardware, versions and data. What an earlier start of the run has told stays as it is."""
     run.params(flatten(config) | dict(facts) | versions() | {"data.digest": data["digest"]})
     run.params({"data.train_samples": len(data["train"])})

@@ -6,9 +6,9 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from trainer import public
+from trainer import redact
 from trainer.tracking.journal import Journal
-from trainer.tracking.store import answers
+from trainer.tracking.store import is_alive
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -50,7 +50,7 @@ class Sender:
             self.asked.put(tried)
             silent = 0
             while not tried.wait(min(LISTEN_SECONDS, max(0.0, deadline - time.monotonic()))):
-                silent = 0 if answers(ANSWER_SECONDS) else silent + 1
+                silent = 0 if is_alive(ANSWER_SECONDS) else silent + 1
                 if silent >= patience or time.monotonic() >= deadline:
                     self.error = self.error or "no answer in time"
                     return False
@@ -84,4 +84,4 @@ class Sender:
             self.error = ""
         except Exception as error:  # whatever MLflow and the network come up with; the journal keeps the records
             self.client = None
-            self.error = public(f"{type(error).__name__}: {error}")
+            self.error = redact(f"{type(error).__name__}: {error}")

@@ -10,7 +10,7 @@ from contextlib import closing
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
-from trainer import InputError, public
+from trainer import InputError, redact
 from trainer.config import MLRUNS, TrackingConfig
 
 PROBE_SECONDS = 5.0
@@ -28,8 +28,8 @@ def sqlite_file() -> Path | None:
     return Path(path.partition("?")[0]) if separator and scheme.partition("+")[0] == "sqlite" and path else None
 
 
-def reachable(tracking: TrackingConfig, say: Callable[[str, str], None]) -> bool:
-    """Whether the store answers; where it does not, `say` is told, in a text and its colour.
+def reachable(tracking: TrackingConfig, log: Callable[[str, str], None]) -> bool:
+    """Whether the store answers; where it does not, `log` is told, in a text and its colour.
 
     Raises InputError where it does not and the run may not do without.
     """
@@ -40,7 +40,7 @@ def reachable(tracking: TrackingConfig, say: Callable[[str, str], None]) -> bool
     except InputError as error:
         if tracking.required:
             raise InputError(f"{error}. Or train on without it: --tracking.required false") from error
-        say(f"warning: {error}. Training goes on; the run is kept, and sent when the store answers", "yellow")
+        log(f"warning: {error}. Training goes on; the run is kept, and sent when the store answers", "yellow")
         return False
     return True
 
@@ -68,7 +68,7 @@ def _probe_server(uri: str, seconds: float) -> None:
         if isinstance(getattr(error, "reason", None), ssl.SSLError):
             return  # so does this one; whether to trust its certificate is for MLflow's own settings to say
         raise InputError(
-            f"tracking server {public(uri)}: no answer ({getattr(error, 'reason', error)}). Start it, or set "
+            f"tracking server {redact(uri)}: no answer ({getattr(error, 'reason', error)}). Start it, or set "
             "MLFLOW_TRACKING_URI to another one"
         ) from error
 
@@ -103,7 +103,7 @@ def _refusal(uri: str) -> str:
     )
 
 
-def answers(seconds: float) -> bool:
+def is_alive(seconds: float) -> bool:
     """Whether the server answers within `seconds`. A database in a file counts as one that does, locked or not."""
     uri = tracking_uri()
     try:
@@ -114,7 +114,7 @@ def answers(seconds: float) -> bool:
     return True
 
 
-def look_command() -> str:
+def ui_command() -> str:
     """What to open or type to see the runs."""
     uri = tracking_uri()
-    return public(uri) if uri.startswith("http") else "bash launch/ui.sh"
+    return redact(uri) if uri.startswith("http") else "bash launch/ui.sh"

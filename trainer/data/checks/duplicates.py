@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from trainer.data.file_index import keep, recall
+from trainer.data.file_index import load_array, save_array
 
 FORMAT = 1  # raise it when the same thumbnails give other pairs
 
@@ -40,17 +40,17 @@ def groups(keys: np.ndarray) -> list[np.ndarray]:
     return [order[edges[number] : edges[number + 1]] for number in several.tolist()]
 
 
-def kept_near_pairs(first: np.ndarray, second: np.ndarray, most: int, folder: Path | None) -> np.ndarray:
+def cached_near_pairs(first: np.ndarray, second: np.ndarray, most: int, folder: Path | None) -> np.ndarray:
     """The first `most` of `near_pairs`, int64 [P, 2]; out of `folder` where these thumbnails were compared before."""
     key = hashlib.blake2b(repr((FORMAT, most, len(first))).encode(), digest_size=8)
     for thumbnails in (first, second):
         key.update(np.ascontiguousarray(thumbnails).data)
     file = folder / f"near-{key.hexdigest()}.npy" if folder else None
-    pairs = recall(file, np.dtype(np.int64)) if file else None
+    pairs = load_array(file, np.dtype(np.int64)) if file else None
     if pairs is None:
         pairs = np.array(list(itertools.islice(near_pairs(first, second), most)), np.int64).reshape(-1, 2)
         if file:
-            keep(file, pairs)
+            save_array(file, pairs)
     return pairs
 
 

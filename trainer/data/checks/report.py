@@ -32,8 +32,8 @@ from trainer import IGNORE, InputError
 from trainer.config import DataConfig
 from trainer.data.checks.class_ids import check_values
 from trainer.data.checks.finding import ERROR, WARNING, Finding, error_of, folder_error
-from trainer.data.checks.rules import Pictures, suspicions
-from trainer.data.checks.scan import FACTS, Faults, examine_all
+from trainer.data.checks.rules import ScannedSamples, run_rules
+from trainer.data.checks.scan import FACTS, Faults, scan
 from trainer.data.checks.suggest import suggest_colours
 from trainer.data.sample import LOSSY
 from trainer.data.sources import Sources, plan
@@ -65,7 +65,7 @@ def check_folders(config: DataConfig, cache: Path, progress: Progress) -> Report
     except InputError as error:
         return Report(findings=[folder_error(line) for line in str(error).splitlines()])
     facts = np.zeros(len(sources.samples), dtype=FACTS)
-    errors = all_errors(sources, examine_all(sources.samples, sources.values, facts, progress), facts)
+    errors = all_errors(sources, scan(sources.samples, sources.values, facts, progress), facts)
     names, notes = sources.names, list(sources.notes)
     if not errors:
         try:
@@ -80,7 +80,7 @@ def check_folders(config: DataConfig, cache: Path, progress: Progress) -> Report
 def all_errors(sources: Sources, faults: Faults, facts: np.ndarray) -> list[Finding]:
     """Everything that keeps the data from being used, where something could not be read; none where all could.
 
-    `facts` FACTS [N] as `examine_all` left them.
+    `facts` FACTS [N] as `scan` left them.
     """
     errors = [*(folder_error(problem) for problem in sources.problems), *faults.problems]
     if faults.coloured:
@@ -117,10 +117,10 @@ def check_samples(
         samples, facts, trains = [samples[row] for row in sound], facts[sound], trains[sound]
     if not len(samples):
         return Report({"pictures": len(sources.samples), "unreadable": len(sources.samples)})
-    pictures = Pictures(samples, facts, trains, names or (BACKGROUND,), sources.values.given, image_size, folder)
+    pictures = ScannedSamples(samples, facts, trains, names or (BACKGROUND,), sources.values.given, image_size, folder)
     summary = {"pictures": len(sources.samples), "train": len(sources.split.train), "val": len(sources.split.val)}
     summary |= {"unreadable": len(sources.samples) - len(samples)}
-    return Report(summary | _summary(pictures), suspicions(pictures))
+    return Report(summary | _summary(pictures), run_rules(pictures))
 
 
 def check_command(config: DataConfig) -> list[str]:
@@ -138,7 +138,7 @@ def _sound(facts: np.ndarray) -> np.ndarray:
     return np.flatnonzero(facts["size"][:, 0])
 
 
-def _summary(pictures: Pictures) -> dict[str, Any]:
+def _summary(pictures: ScannedSamples) -> dict[str, Any]:
     facts, counts = pictures.facts, pictures.counts
     total = counts.sum(axis=0, dtype=np.int64)
     return {
@@ -162,7 +162,7 @@ def _sizes(sizes: np.ndarray) -> dict[str, dict[str, int]]:
     }
 
 
-def _class_rows(pictures: Pictures, total: np.ndarray) -> list[dict[str, Any]]:
+def _class_rows(pictures: ScannedSamples, total: np.ndarray) -> list[dict[str, Any]]:
     labelled = max(1, int(total[:IGNORE].sum()))
     rows: list[dict[str, Any]] = []
     for number, name in enumerate(pictures.names):

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from trainer import IGNORE
-from trainer.data.checks.duplicates import groups, kept_near_pairs
+from trainer.data.checks.duplicates import cached_near_pairs, groups
 from trainer.data.checks.finding import MOST_FILES, WARNING, Finding
 from trainer.data.sample import Sample
 
@@ -26,7 +26,7 @@ MOST_PAIRS = 10_000
 
 
 @dataclass(frozen=True)
-class Pictures:
+class ScannedSamples:
     """The N samples that could be read."""
 
     samples: Sequence[Sample]
@@ -62,7 +62,7 @@ class Pictures:
         return [Finding(WARNING, kind, f"{files[0]}{others}: {text}", tuple(files))]
 
 
-def suspicions(pictures: Pictures) -> list[Finding]:
+def run_rules(pictures: ScannedSamples) -> list[Finding]:
     """Warnings, the gravest first."""
     return [*_repeated(pictures), *_mask_values(pictures), *_classes(pictures), *_images(pictures)]
 
@@ -70,7 +70,7 @@ def suspicions(pictures: Pictures) -> list[Finding]:
 # ------------------------------------------------------------------------------------------------ the same again
 
 
-def _repeated(pictures: Pictures) -> Iterator[Finding]:
+def _repeated(pictures: ScannedSamples) -> Iterator[Finding]:
     images, trains = pictures.facts["image"], pictures.trains
     same = groups(images)
     leaks = [rows for rows in same if trains[rows].any() and not trains[rows].all()]
@@ -89,16 +89,16 @@ def _repeated(pictures: Pictures) -> Iterator[Finding]:
     yield from _each(pictures, "duplicate", twice, text)
 
 
-def _nearly_leaks(pictures: Pictures) -> list[np.ndarray]:
+def _nearly_leaks(pictures: ScannedSamples) -> list[np.ndarray]:
     """[validating row, training row] of pictures that are nearly, and not quite, the same."""
     images, thumbnails = pictures.facts["image"], pictures.facts["thumbnail"]
     train, val = np.flatnonzero(pictures.trains), np.flatnonzero(~pictures.trains)
     val = val[~np.isin(images[val], images[train])]
-    pairs = kept_near_pairs(thumbnails[val], thumbnails[train], MOST_PAIRS, pictures.folder)
+    pairs = cached_near_pairs(thumbnails[val], thumbnails[train], MOST_PAIRS, pictures.folder)
     return list(np.stack([val[pairs[:, 0]], train[pairs[:, 1]]], axis=1))
 
 
-def _each(pictures: Pictures, kind: str, same: Sequence[np.ndarray], text: str) -> Iterator[Finding]:
+def _each(pictures: ScannedSamples, kind: str, same: Sequence[np.ndarray], text: str) -> Iterator[Finding]:
     """A finding for each group of rows; the last one counts those that are too many to list."""
     for number, rows in enumerate(same[:MOST_GROUPS], start=1):
         files = [pictures.samples[row].image_file for row in rows[:MOST_FILES].tolist()]
@@ -111,7 +111,7 @@ def _each(pictures: Pictures, kind: str, same: Sequence[np.ndarray], text: str) 
 # ------------------------------------------------------------------------------------------------ masks
 
 
-def _mask_values(pictures: Pictures) -> Iterator[Finding]:
+def _mask_values(pictures: ScannedSamples) -> Iterator[Finding]:
     """Masks of one value all over, or that seem to mean something else than the others."""
     counts, names = pictures.counts, pictures.names
     pixels = pictures.facts["size"].prod(axis=1, dtype=np.int64)
@@ -146,7 +146,7 @@ def _mask_values(pictures: Pictures) -> Iterator[Finding]:
 # ------------------------------------------------------------------------------------------------ classes
 
 
-def _classes(pictures: Pictures) -> Iterator[Finding]:
+def _classes(pictures: ScannedSamples) -> Iterator[Finding]:
     """Classes that one part has not, or that there is very little of; `check_values` tells of those in neither."""
     counts, trains = pictures.counts, pictures.trains
     holds = counts[:, 1 : len(pictures.names)] > 0
@@ -173,7 +173,7 @@ def _classes(pictures: Pictures) -> Iterator[Finding]:
 # ------------------------------------------------------------------------------------------------ images
 
 
-def _images(pictures: Pictures) -> Iterator[Finding]:
+def _images(pictures: ScannedSamples) -> Iterator[Finding]:
     """Images that are too small, or show nothing."""
     sizes, thumbnails = pictures.facts["size"], pictures.facts["thumbnail"]
     text = (

@@ -37,7 +37,7 @@ FACTS = np.dtype(
 
 @dataclass
 class Faults:
-    """What `examine_all` could not read."""
+    """What `scan` could not read."""
 
     problems: list[Finding] = field(default_factory=list)
     colours: Counter[int] = field(default_factory=Counter)
@@ -47,7 +47,7 @@ class Faults:
     """Those masks."""
 
 
-def examine(sample: Sample, values: ValueMap) -> tuple[np.ndarray, np.ndarray, np.void]:
+def scan_sample(sample: Sample, values: ValueMap) -> tuple[np.ndarray, np.ndarray, np.void]:
     """Image uint8 [H, W, 3], mask uint8 [H, W] and the record of one sample. Raises InputError naming the file."""
     image_content, mask_content = sample.image_content(), sample.mask_content()
     image, mask = sample.read_image(image_content), sample.read_mask(values, mask_content)
@@ -83,7 +83,7 @@ def _hash(pixels: np.ndarray) -> int:
     return int.from_bytes(found.digest(), "little")
 
 
-def examine_all(
+def scan(
     samples: Sequence[Sample],
     values: ValueMap,
     facts: np.ndarray,
@@ -102,7 +102,7 @@ def examine_all(
     def one(index: int) -> None:
         sample = samples[index]
         try:
-            image, mask, facts[index] = examine(sample, values)
+            image, mask, facts[index] = scan_sample(sample, values)
             take(index, image, mask)
         except UnknownColours as error:
             with counting:

@@ -23,11 +23,11 @@ def show_report(report: "Report", display: Display) -> None:
     for level in ("warning", "error"):
         found = report.of(level)
         for finding in found[:MOST_LINES]:
-            display.say(f"{level}: {finding.text}", STYLES[level])
+            display.log(f"{level}: {finding.text}", STYLES[level])
         if len(found) > MOST_LINES:
-            display.say(f"... and {len(found) - MOST_LINES} more; --json FILE has them all", STYLES[level])
+            display.log(f"... and {len(found) - MOST_LINES} more; --json FILE has them all", STYLES[level])
     counted = [f"{len(report.of(level))} {level}{'s' if len(report.of(level)) != 1 else ''}" for level in STYLES]
-    display.say(", ".join(counted), "bold")
+    display.log(", ".join(counted), "bold")
 
 
 def _overview(summary: dict[str, Any], display: Display) -> None:
@@ -45,7 +45,7 @@ def _overview(summary: dict[str, Any], display: Display) -> None:
         "mask values": ", ".join(f"{value} ({pixels:,} pixels)" for value, pixels in summary["values"].items()),
     }
     for name, text in rows.items():
-        display.say(f"{name:17}{text}")
+        display.log(f"{name:17}{text}")
 
 
 def _classes(rows: list[dict[str, Any]]) -> Table:

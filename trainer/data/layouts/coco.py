@@ -19,7 +19,7 @@ from trainer import InputError
 from trainer.data.files import list_folders
 from trainer.data.image_io import read_header
 from trainer.data.layouts.base import Found, choose, split_parts
-from trainer.data.layouts.coco_json import Record, read_outlines, read_pictures, read_record
+from trainer.data.layouts.coco_json import Record, read_images, read_instances, read_record
 from trainer.data.layouts.coco_masks import draw_instances
 from trainer.data.sample import Sample
 from trainer.data.value_map import BACKGROUND, ValueMap
@@ -136,8 +136,8 @@ def _classes(record: Record, classes: Sequence[str] | None) -> tuple[tuple[str, 
 
 
 def _samples(record: Record, folder: Path, ids: Mapping[int, int | None]) -> Found:
-    pictures, problems = read_pictures(record, folder)
-    outlines = read_outlines(record, pictures, ids)
+    pictures, problems = read_images(record, folder)
+    outlines = read_instances(record, pictures, ids)
     found, mask_file = Found(problems=problems + outlines.problems), str(record.file)
     for picture in pictures:
         instances = f"[{','.join(outlines.texts.get(picture.key, []))}]".encode()

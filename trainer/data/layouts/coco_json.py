@@ -9,7 +9,7 @@ from typing import Any
 from trainer import IGNORE, InputError
 from trainer.data.files import read_bytes
 from trainer.data.image_io import MAX_PIXELS
-from trainer.data.layouts.coco_masks import check_outline
+from trainer.data.layouts.coco_masks import check_segmentation
 from trainer.data.value_map import BACKGROUNDS, UNMAPPED
 
 Entry = dict[str, Any]
@@ -30,7 +30,7 @@ class Record:
 
 
 @dataclass(frozen=True)
-class Picture:
+class ImageEntry:
     """An entry of the images, and its file."""
 
     key: int | str
@@ -80,16 +80,16 @@ def _foreground(annotations: Sequence[Entry], categories: Sequence[Entry], names
     return [name for number, name in names.items() if name not in BACKGROUNDS and number not in headings]
 
 
-def read_pictures(record: Record, folder: Path) -> tuple[list[Picture], list[str]]:
+def read_images(record: Record, folder: Path) -> tuple[list[ImageEntry], list[str]]:
     """The images of a record whose files lie in `folder`, and a problem for each other one."""
     top = folder.resolve()
-    pictures: dict[int | str, Picture] = {}
+    pictures: dict[int | str, ImageEntry] = {}
     names: dict[str, Path] = {}
     problems = []
     for number, entry in enumerate(record.images, start=1):
         where = f"{record.file}: image {number}"
         try:
-            picture = _picture(entry, folder, top, where)
+            picture = _image_entry(entry, folder, top, where)
             if picture.key in pictures:
                 raise InputError(f"{where}: id {picture.key!r} is another image's; each needs its own")
             if picture.name in names:
@@ -101,7 +101,7 @@ def read_pictures(record: Record, folder: Path) -> tuple[list[Picture], list[str
     return list(pictures.values()), problems
 
 
-def _picture(entry: Entry, folder: Path, top: Path, where: str) -> Picture:
+def _image_entry(entry: Entry, folder: Path, top: Path, where: str) -> ImageEntry:
     key: Any = entry.get("id")
     size: tuple[Any, Any] = entry.get("height"), entry.get("width")
     if not isinstance(key, int | str):
@@ -109,7 +109,7 @@ def _picture(entry: Entry, folder: Path, top: Path, where: str) -> Picture:
     if not all(type(side) is int and side > 0 for side in size) or size[0] * size[1] > MAX_PIXELS:
         raise InputError(f"{where}: height and width are {size}; write the image's")
     path = _image(folder, top, entry.get("file_name"), where)
-    return Picture(key, path.relative_to(folder).with_suffix("").as_posix(), path, size)
+    return ImageEntry(key, path.relative_to(folder).with_suffix("").as_posix(), path, size)
 
 
 def _image(folder: Path, top: Path, name: object, where: str) -> Path:
@@ -134,7 +134,7 @@ def _image(folder: Path, top: Path, name: object, where: str) -> Path:
 
 
 @dataclass
-class Outlines:
+class Instances:
     """What the annotations of a record draw."""
 
     texts: dict[int | str, list[str]] = field(default_factory=dict)
@@ -146,14 +146,14 @@ class Outlines:
     problems: list[str] = field(default_factory=list)
 
 
-def read_outlines(record: Record, pictures: Sequence[Picture], ids: Mapping[int, int | None]) -> Outlines:
+def read_instances(record: Record, pictures: Sequence[ImageEntry], ids: Mapping[int, int | None]) -> Instances:
     """The outlines of all annotations. `ids`: category -> class id, or None for one that is drawn as background.
 
     An annotation of an image that is not among `pictures` is wrong only where all images of the record are.
     """
     sizes = {picture.key: picture.size for picture in pictures}
     complete = len(sizes) == len(record.images)
-    found = Outlines()
+    found = Instances()
     for place, annotation in enumerate(record.annotations, start=1):
         where = f"{record.file}: annotation {annotation.get('id', f'number {place}')!r}"
         key, category, crowd = (annotation.get(name) for name in ("image_id", "category_id", "iscrowd"))
@@ -164,7 +164,7 @@ def read_outlines(record: Record, pictures: Sequence[Picture], ids: Mapping[int,
                 if complete:
                     raise InputError(f"{where}: image_id {key!r} is no image; mend it or take the annotation out")
                 continue
-            outline = check_outline(annotation.get("segmentation"), sizes[key], where)
+            outline = check_segmentation(annotation.get("segmentation"), sizes[key], where)
         except InputError as error:
             found.problems.append(str(error))
             continue

@@ -12,11 +12,11 @@ import numpy as np
 
 from trainer import InputError
 
-Outline = list[list[float]] | dict[str, Any]
+Segmentation = list[list[float]] | dict[str, Any]
 """Polygons, each x, y, x, y, ...; or run lengths {"size": [H, W], "counts": text or numbers}."""
 
 
-def check_outline(value: object, size: tuple[int, int], where: str) -> Outline | None:
+def check_segmentation(value: object, size: tuple[int, int], where: str) -> Segmentation | None:
     """The outline in `value`, which stands at `where`; None where it covers nothing. `size` is H, W of its picture.
 
     Polygons of two points and fewer cover nothing. Raises InputError beginning with `where`.
@@ -37,7 +37,7 @@ def check_outline(value: object, size: tuple[int, int], where: str) -> Outline |
     return polygons or None
 
 
-def draw_instances(instances: Sequence[tuple[int, Outline]], size: tuple[int, int]) -> np.ndarray:
+def draw_instances(instances: Sequence[tuple[int, Segmentation]], size: tuple[int, int]) -> np.ndarray:
     """Class ids uint8 [H, W] of (class id, checked outline): by area, the smaller over the larger.
 
     Of two that are equal in area the later one lies above.
@@ -58,7 +58,7 @@ def draw_instances(instances: Sequence[tuple[int, Outline]], size: tuple[int, in
     return mask
 
 
-def _check_runs(value: dict[str, Any], size: tuple[int, int], where: str) -> Outline:
+def _check_runs(value: dict[str, Any], size: tuple[int, int], where: str) -> Segmentation:
     counts = value.get("counts")
     if value.get("size") != list(size):
         raise InputError(f"{where}: run lengths for {value.get('size')!r}, its picture has {list(size)} (height, "

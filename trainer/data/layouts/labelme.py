@@ -16,8 +16,8 @@ from trainer.data.layouts.labelme_json import (
     image_bytes,
     image_path,
     read_labels,
-    read_outlines,
     read_record,
+    read_shapes,
 )
 from trainer.data.sample import Sample
 from trainer.data.value_map import BACKGROUND, BACKGROUNDS, UNMAPPED, ValueMap
@@ -47,7 +47,7 @@ class LabelmeSample(Sample):
         return repr(self.ids).encode()
 
     def read_mask(self, values: ValueMap, content: bytes | None = None) -> np.ndarray:
-        return read_outlines(self.mask, self.folder, dict(self.ids))
+        return read_shapes(self.mask, self.folder, dict(self.ids))
 
     @property
     def lossy(self) -> bool:

@@ -103,7 +103,7 @@ def read_annotation(file: Path, folder: Path, ids: Mapping[str, int]) -> Annotat
     return Annotation(file, name, image, content, pixels, tuple(shapes))
 
 
-def read_outlines(file: Path, folder: Path, ids: Mapping[str, int]) -> np.ndarray:
+def read_shapes(file: Path, folder: Path, ids: Mapping[str, int]) -> np.ndarray:
     """The mask that one JSON file makes, class ids uint8 [H, W] of its image's size; the image is not decoded.
 
     `ids`: label -> class id. Raises one InputError for all that is wrong, a line each.

@@ -20,7 +20,7 @@ UNAVERAGED = "unaveraged.safetensors"
 
 
 @dataclass
-class Position:
+class TrainState:
     """Where a training run is. Everything else follows from the configuration."""
 
     step: int = 0
@@ -50,7 +50,7 @@ class Checkpoint:
     weights: dict[str, Tensor]
     optimizer: dict[str, Any]
     best: dict[str, Tensor]
-    position: Position
+    position: TrainState
     world: dict[str, str] = field(default_factory=dict)
     """What the last bits of the numbers depend on: hardware, processes, threads, versions."""
 
@@ -60,14 +60,14 @@ class Checkpoint:
     scaler: dict[str, float] | None = None
     """Of fp16: the factor that losses are scaled by, and its history."""
 
-    averaged: dict[str, Tensor] = field(default_factory=dict)
+    ema: dict[str, Tensor] = field(default_factory=dict)
     """The moving average of the weights; empty where none is kept."""
 
 
 def _write(checkpoint: Checkpoint, folder: Path) -> None:
     """All files of a checkpoint, forced to the disk."""
-    write_model(checkpoint.contract, checkpoint.averaged or checkpoint.weights, folder)
-    if checkpoint.averaged:
+    write_model(checkpoint.contract, checkpoint.ema or checkpoint.weights, folder)
+    if checkpoint.ema:
         save_file(checkpoint.weights, folder / UNAVERAGED)
     tensors, rest = _split_optimizer(checkpoint.optimizer)
     save_file(tensors, folder / OPTIMIZER)
@@ -90,14 +90,14 @@ def load_checkpoint(folder: Path) -> Checkpoint:
                 raise InputError(f"{folder / name}: changed since it was saved")
         content = json.loads((folder / POSITION).read_text())
         segmenter = load_segmenter(folder)
-        averaged = UNAVERAGED in manifest
+        ema = UNAVERAGED in manifest
         return Checkpoint(
             contract=segmenter.contract,
-            weights=load_file(folder / UNAVERAGED) if averaged else segmenter.state_dict(),
-            averaged=segmenter.state_dict() if averaged else {},
+            weights=load_file(folder / UNAVERAGED) if ema else segmenter.state_dict(),
+            ema=segmenter.state_dict() if ema else {},
             optimizer=_join_optimizer(load_file(folder / OPTIMIZER), content["optimizer"]),
             best=load_file(folder / BEST),
-            position=Position(**content["position"]),
+            position=TrainState(**content["position"]),
             world=content["world"],
             config=content["config"],
             scaler=content["scaler"],

@@ -25,7 +25,7 @@ def start(mixed_precision: object, threads: int, timeout_minutes: float = 10) ->
     warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated", FutureWarning)
     accelerated = torch.accelerator.is_available()
     if not accelerated:
-        memory.keep_what_is_freed()
+        memory.keep_freed_memory()
     timeout = timedelta(minutes=timeout_minutes)
     _meet_again(accelerated, timeout)
     accelerator = Accelerator(

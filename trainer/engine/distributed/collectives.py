@@ -14,7 +14,7 @@ from trainer import InputError
 T = TypeVar("T")
 
 
-def told_by_main(value: T | None) -> T:
+def broadcast(value: T | None) -> T:
     """What the main process has, on all processes; the others give None. A collective."""
     told = [value]
     broadcast_object_list(told)

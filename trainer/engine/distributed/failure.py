@@ -36,7 +36,7 @@ class Failure:
     """Whether `reason` says all that a person needs."""
 
 
-def settle(accelerator: Accelerator, error: BaseException) -> Failure:
+def find_cause(accelerator: Accelerator, error: BaseException) -> Failure:
     """Why training ended, found out together by the processes that are left. To be called in an exception handler.
 
     A process that fails writes what it knows into the store through which the processes found each other; it outlives
@@ -53,12 +53,12 @@ def settle(accelerator: Accelerator, error: BaseException) -> Failure:
     if accelerator.num_processes == 1:
         return own
     try:
-        return _settle(own, accelerator.num_processes, _store())
+        return _find_cause(own, accelerator.num_processes, _store())
     except RuntimeError:  # the store is gone too
         return own
 
 
-def _settle(own: Failure, processes: int, store: torch.distributed.TCPStore) -> Failure:
+def _find_cause(own: Failure, processes: int, store: torch.distributed.TCPStore) -> Failure:
     store.set(_key(own.process), json.dumps(asdict(own)))
     if not own.lost:
         return own
