@@ -1,47 +1,23 @@
 """Fixtures for all tests: folders of labelled pictures, made on the fly."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from PIL import Image
 
+from tests.support.data import RecordFault, VocMaker
+from tests.support.images import box_mask, smooth_picture
 from trainer.data.image_io import write_mask
-from trainer.data.sample import Sample
-from trainer.data.sources import Sources
-from trainer.data.split import Split
-from trainer.data.value_map import ValueMap
 from trainer.model.segmenter import Contract, Segmenter
-
-VocMaker = Callable[..., Path]
-SAME = ValueMap()
 
 
 @pytest.fixture(autouse=True, scope="session")
 def _one_thread() -> None:
     """Small tensors are slower on more, and the number of threads changes float bits."""
     torch.set_num_threads(1)
-
-
-def smooth_picture(height: int, width: int, seed: int = 0) -> np.ndarray:
-    """A soft colourful picture, uint8 [H, W, 3]: JPEG and resizing keep it, noise they would not."""
-    random = np.random.default_rng(seed)
-    rows, columns = np.mgrid[0 : 1 : height * 1j, 0 : 1 : width * 1j]
-    waves = [np.sin(rows * random.uniform(1, 4) + columns * random.uniform(1, 4) + random.uniform(0, 6)) for _ in "RGB"]
-    return ((np.stack(waves, axis=2) + 1) * 127.5).round().astype(np.uint8)
-
-
-def box_mask(height: int, width: int, seed: int = 0, classes: int = 2) -> np.ndarray:
-    """A box of each foreground class on background, uint8 [H, W]."""
-    random = np.random.default_rng(seed)
-    mask = np.zeros((height, width), dtype=np.uint8)
-    for number in range(1, classes):
-        top, left = random.integers(0, (height + 1) // 2), random.integers(0, (width + 1) // 2)
-        mask[top : top + height // 3 + 1, left : left + width // 3 + 1] = number
-    return mask
 
 
 @pytest.fixture
@@ -79,19 +55,8 @@ def make_segmenter() -> Callable[..., Segmenter]:
     return make
 
 
-def sources_of(samples: Sequence[Sample], values: ValueMap = SAME) -> Sources:
-    """What `plan` would find, were these all the samples, and all to train."""
-    return Sources("voc", list(samples), Split(tuple(range(len(samples))), ()), None, values)
-
-
-def count_nothing(_what: str, _total: int) -> Callable[[], None]:
-    """A `Progress` that shows nothing."""
-    return lambda: None
-
-
 # ------------------------------------------------------------------- the table of faults, at the end of a session
 
-RecordFault = Callable[[int, str, bool], None]
 _faults: dict[tuple[int, str], list[bool]] = {}
 
 

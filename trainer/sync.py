@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from trainer import InputError
+from trainer import InputError, redact
 from trainer.config import MLRUNS
 
 HELP = """Run folders, wherever they lie now. Each is compared with the store in use, and sent whole where that does not

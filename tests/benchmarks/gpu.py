@@ -16,7 +16,7 @@ import torch
 
 from tests.benchmarks.baselines import Task, bare, matrix_product, usual
 from tests.benchmarks.measuring import SHORT, command, in_turn, machine, markdown, measured, seconds, task_parser, train
-from tests.program import Program
+from tests.support.program import Program
 
 TARGET = 1.5
 """Real command / the usual loop."""

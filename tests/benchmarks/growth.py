@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from tests.program import TINY, Program
+from tests.support.program import TINY, Program
 
 # Outside the program: seconds within the parts of the start, memory, and an end after some steps.
 MEASURED = """

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 
 from tests.benchmarks.baselines import Step, Task
-from tests.program import Program, kill_group
+from tests.support.program import Program, kill_group
 
 WARM_UP = 10
 """Steps at the start of a training that are left out: they compile."""

@@ -26,7 +26,7 @@ import numpy as np
 import torch
 from PIL import Image, ImageOps
 
-from tests.program import Program
+from tests.support.program import Program
 from trainer.config import Config
 from trainer.data.image_io import write_jpeg
 from trainer.drawing.palette import palette

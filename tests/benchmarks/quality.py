@@ -29,7 +29,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tests.benchmarks.baselines import plain
-from tests.program import Program
+from tests.support.program import Program
 from trainer.config import Config, DataConfig, LossConfig, ModelConfig
 from trainer.data.dataset import ValidationSet, open_dataset
 from trainer.data.sources import plan

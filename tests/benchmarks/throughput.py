@@ -30,7 +30,7 @@ from tests.benchmarks.measuring import (
     task_parser,
     train,
 )
-from tests.program import Program
+from tests.support.program import Program
 
 TARGETS = {"bare, compiled": 0.92, "tutorial": 4.2}
 CHUNK = {"tutorial": 3, "bare, compiled": 8, "bare": 8, "matrix product": 5}

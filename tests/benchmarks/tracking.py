@@ -13,8 +13,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.program import Program, Server, make_voc
-from tests.proxy import Proxy
+from tests.support.program import Program, Server, make_voc
+from tests.support.proxy import Proxy
 
 # Outside the program: adds up the CPU time of the sender's thread, which is what it can take from the others.
 MEASURED = """

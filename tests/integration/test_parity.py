@@ -1,0 +1,208 @@
+"""One training on 1, 2 and 3 real processes: the same samples, rates, losses, gradients and scores.
+
+Every comparison is also seen to go red: tests/support/world.py breaks the program from outside, one thing at a time.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.integration.parity import (
+    ONE_CLASS,
+    PROMISE,
+    Case,
+    Difference,
+    Result,
+    case,
+    compare,
+    make_data,
+    run_world,
+    within,
+)
+
+# The first test waits for all the worlds.
+pytestmark = pytest.mark.timeout(900)
+
+WHOLE = {
+    "image": case("--train.batch_size", "4"),
+    "batch": case("--train.batch_size", "4", "--loss.reduction", "batch"),
+    # The last step has one sample, for three processes.
+    "image, small": case("--train.batch_size", "2", classes=ONE_CLASS),
+    "batch, small": case("--train.batch_size", "2", "--loss.reduction", "batch", classes=ONE_CLASS),
+    "drop last": case("--train.batch_size", "4", "--data.drop_last", "true"),
+    "no threads": case("--train.batch_size", "4", "--data.workers", "0"),
+    "many threads": case("--train.batch_size", "4", "--data.workers", "5"),
+    "weighted": case("--train.batch_size", "4", "--data.sampling", "foreground", "--loss.class_weights", "[0.5,1,3]"),
+    "trained": case("--train.batch_size", "4", "--train.epochs", "8", lr=["--optim.lr", "1e-3"]),
+    "one batch": case("--train.batch_size", "11"),
+    "batch norm": case("--train.batch_size", "4", "--model.norm", "batch"),
+}
+ACCUMULATED = {
+    f"{name}, accumulated": Case([*WHOLE[name].arguments, "--train.micro_batch_size", "1"])
+    for name in ("image", "batch", "weighted", "image, small", "batch, small", "trained")
+}
+SAME = [name for name in [*WHOLE, *ACCUMULATED] if "batch norm" not in name]
+FAULTS = {
+    "everyone_takes_the_first_share": "drop last",
+    "average_of_averages": "image",
+    "each_its_own_ratio": "batch",
+    "schedule_steps_once_per_process": "image",
+    "gradients_are_not_exchanged": "image",
+    "accumulation_divides": "image",
+    "augmentation_by_place": "image",
+}
+Worlds = dict[int, dict[str, list[Result] | str]]
+
+
+@pytest.fixture(scope="module")
+def worlds(tmp_path_factory: pytest.TempPathFactory) -> Worlds:
+    """Every case on 1, 2 and 3 processes; the broken ones on 2."""
+    folder = tmp_path_factory.mktemp("worlds")
+    data = make_data(folder / "data")
+    sound = WHOLE | ACCUMULATED
+    broken = {fault: Case(WHOLE[name].arguments, fault) for fault, name in FAULTS.items()}
+    broken |= {
+        "validation_by_everyone": Case(WHOLE["image"].arguments, "validation_by_everyone"),
+        "statistics_stay_apart": Case(WHOLE["batch norm"].arguments, "statistics_stay_apart"),
+        "everyone_takes_the_first_share, uneven": Case(WHOLE["image"].arguments, "everyone_takes_the_first_share"),
+        "stopped": Case(WHOLE["batch norm"].arguments, stop_after=2),
+        "stopped, apart": Case(WHOLE["batch norm"].arguments, "statistics_stay_apart", stop_after=2),
+        "refused": Case(WHOLE["one batch"].arguments, "two_pictures_fit_on_the_last_process"),
+    }
+    pieces = [*WHOLE["batch norm"].arguments, "--train.micro_batch_size", "2"]
+    alone = sound | {
+        "searched": Case(WHOLE["batch norm"].arguments, "everything_fits"),
+        "one pass": Case(pieces),
+        "two passes": Case([*pieces, "--loss.reduction", "batch"]),
+    }
+    return {
+        1: run_world(1, alone, data, folder / "1"),
+        2: run_world(2, sound | broken, data, folder / "2"),
+        3: run_world(3, sound, data, folder / "3"),
+    }
+
+
+def difference(worlds: Worlds, processes: int, name: str, reference: str = "") -> Difference:
+    expected, found = worlds[1][reference or name.removesuffix(", accumulated")], worlds[processes][name]
+    assert not isinstance(expected, str)
+    assert not isinstance(found, str), found
+    return compare(expected[0], found)
+
+
+@pytest.mark.parametrize("name", SAME)
+@pytest.mark.parametrize("processes", [1, 2, 3])
+def test_same_training(worlds: Worlds, processes: int, name: str) -> None:
+    found = difference(worlds, processes, name)
+    assert found.same_samples
+    assert found.rate == 0
+    if "trained" in name:  # rounding of earlier steps moves a maximum or a ReLU to its other side now and then
+        assert found.loss <= 1e-3
+        assert found.validation <= 5e-2  # a pixel of one picture
+    else:
+        assert max(found.loss, found.gradient, found.validation) <= PROMISE
+
+
+def test_the_cases_are_what_they_say(worlds: Worlds) -> None:
+    """Last batches are short, some processes empty-handed, the numbers worth comparing."""
+    for processes in (1, 2, 3):
+        results = worlds[processes]["image, small"]
+        assert [sum(len(one.rows[step]) for one in results) for step in range(6)] == [2, 2, 2, 2, 2, 1]
+        assert len(worlds[processes]["drop last"][0].losses) == 2
+        assert worlds[processes]["image"][0].content["micro_batch_size"] == -(-4 // processes)
+    assert [len(one.rows[5]) for one in worlds[3]["image, small"]] == [1, 0, 0]
+    trained = worlds[1]["trained"][0]
+    assert trained.losses[-1] < trained.losses[0] - 0.1
+    last = trained.content["validation"][-1]
+    assert all(0 < value < 1 for value in last["iou"].values())
+
+
+@pytest.mark.parametrize("processes", [2, 3])
+def test_validation_is_the_same_to_the_last_digit(worlds: Worlds, processes: int) -> None:
+    """With 1, 7 and 21 pictures; of 1, two of three processes have none."""
+    alone = worlds[1]["image"][0].content
+    for one in worlds[processes]["image"]:
+        assert one.content["validation_of_size"] == alone["validation_of_size"]
+        assert one.content["validation"][0] == alone["validation"][0]
+    assert list(alone["validation_of_size"]) == ["1", "7", "21"]
+    assert len({values["loss"] for values in alone["validation_of_size"].values()}) >= 2
+
+
+def test_threads_that_read_change_nothing(worlds: Worlds) -> None:
+    for processes in (1, 2, 3):
+        for name in ("no threads", "many threads"):
+            for one, other in zip(worlds[processes][name], worlds[processes]["image"], strict=True):
+                assert one.rows == other.rows
+                assert np.array_equal(one.losses, other.losses)
+                assert np.array_equal(one.gradients, other.gradients)
+
+
+@pytest.mark.parametrize("processes", [2, 3])
+def test_batch_norm_statistics_are_shared(worlds: Worlds, processes: int) -> None:
+    """At the end of the last step, so in whatever is evaluated or saved then; and they count every picture once."""
+    results = worlds[processes]["batch norm"]
+    assert len({tuple(one.content["buffers"]) for one in results}) == 1
+    assert len({one.content["best"] for one in results}) == 1
+    # Their mean over the processes' pictures, so the first layer's mean is that of one process.
+    first = [np.array(one[0].content["first_mean"]) for one in (results, worlds[1]["batch norm"])]
+    np.testing.assert_allclose(first[0], first[1], rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_broken_program_is_not_the_same(worlds: Worlds, fault: str) -> None:
+    found = difference(worlds, 2, fault, FAULTS[fault])
+    assert not within(found, PROMISE)
+    assert within(difference(worlds, 2, FAULTS[fault]), PROMISE)
+    if fault == "schedule_steps_once_per_process":
+        assert found.rate > 0.1
+    else:
+        assert found.gradient > 100 * PROMISE
+    if fault == "everyone_takes_the_first_share":
+        assert not found.same_samples
+
+
+def test_what_the_program_notices_itself(worlds: Worlds) -> None:
+    assert "validation saw samples" in worlds[2]["validation_by_everyone"]
+    assert worlds[2]["everyone_takes_the_first_share, uneven"] == "a step of 3 pictures saw 4"
+
+
+def test_batch_norm_counts_each_picture_once(worlds: Worlds) -> None:
+    """Dice of an accumulated batch takes two passes, of which one moves the statistics."""
+    one, two = (worlds[1][name][0] for name in ("one pass", "two passes"))
+    assert one.content["buffers"] == two.content["buffers"]
+    assert not np.array_equal(one.gradients, two.gradients)
+
+
+def test_all_processes_stop_together_with_the_same_statistics(worlds: Worlds) -> None:
+    """A signal reaches one process only; what is saved then is what every process has."""
+    results = worlds[2]["stopped"]
+    assert [len(one.losses) for one in results] == [2, 2]
+    assert len({tuple(one.content["buffers"]) for one in results}) == 1
+    assert len({tuple(one.content["buffers"]) for one in worlds[2]["stopped, apart"]}) == 2
+
+
+def test_statistics_left_apart_are_different(worlds: Worlds) -> None:
+    assert len({tuple(one.content["buffers"]) for one in worlds[2]["statistics_stay_apart"]}) == 2
+
+
+def test_all_processes_take_the_micro_batch_that_fits_the_smallest(worlds: Worlds) -> None:
+    """11 pictures on two processes: 6 at once are refused, then 3, then 2 fit. The batch stays what it was."""
+    assert [one.content["micro_batch_size"] for one in worlds[2]["refused"]] == [2, 2]
+    assert within(difference(worlds, 2, "refused", "one batch"), PROMISE)
+
+
+def test_the_search_leaves_no_trace(worlds: Worlds) -> None:
+    """Bit for bit the training without it, with batch norm, whose statistics a forward pass moves."""
+    searched, plain = worlds[1]["searched"][0], worlds[1]["batch norm"][0]
+    assert np.array_equal(searched.gradients, plain.gradients)
+    assert searched.content["buffers"] == plain.content["buffers"]
+    assert searched.content["validation"] == plain.content["validation"]
+
+
+@pytest.mark.long
+def test_a_process_without_samples_must_come_along(tmp_path: Path) -> None:
+    """The negative control of `image, small` on three processes: staying away is an error, and no endless wait."""
+    arguments = WHOLE["image, small"].arguments
+    away = {"away": Case(arguments, "empty_handed_stay_away")}
+    with pytest.raises(RuntimeError, match="gloo"):
+        run_world(3, away, make_data(tmp_path / "data"), tmp_path / "world", timeout_s=60)

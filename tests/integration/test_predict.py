@@ -1,0 +1,201 @@
+"""The prediction command on a model folder: files in, files out."""
+
+import csv
+import io
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from tests.support.images import smooth_picture
+from tests.support.program import Program, make_voc
+from trainer.data.image_io import read_image
+from trainer.model.model_folder import load_segmenter, save_segmenter
+from trainer.model.segmenter import Contract, Segmenter
+
+COLOURS = ((0, 0, 0), (0, 128, 0))
+
+
+@pytest.fixture(scope="module")
+def program(tmp_path_factory: pytest.TempPathFactory) -> Program:
+    return Program(tmp_path_factory.mktemp("predict") / "program")
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An untrained model: what it says does not matter here, but it says something about every pixel."""
+    folder = tmp_path_factory.mktemp("model")
+    torch.manual_seed(0)
+    save_segmenter(Segmenter(Contract(("_background_", "disc"), COLOURS, 32, width=8)), folder)
+    return folder
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    root = make_voc(tmp_path / "pictures", count=3) / "JPEGImages"
+    (root / "below").mkdir()
+    rotated = Image.new("RGB", (60, 30), "white")
+    exif = Image.Exif()
+    exif[0x0112] = 6  # stands on its side: shown, it is 30 wide and 60 high
+    rotated.save(root / "below" / "PHONE.JPG", exif=exif)
+    return root
+
+
+def predict(program: Program, model: object, output: Path, *inputs: Path, batch_size: int = 8):
+    paths = ["--input", *map(str, inputs), "--output", str(output)]
+    return program.python("predict", "--model", str(model), *paths, "--batch_size", str(batch_size))
+
+
+def test_masks_overlays_and_report(program: Program, model: Path, pictures: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    result = predict(program, model, out, pictures)
+    assert result.returncode == 0, result.stderr
+    names = ["below/PHONE", "disc_00", "disc_01", "disc_02"]
+    assert (
+        sorted(str(path.relative_to(out / "masks").with_suffix("")) for path in (out / "masks").rglob("*.png")) == names
+    )
+    assert (
+        sorted(str(p.relative_to(out / "overlays").with_suffix("")) for p in (out / "overlays").rglob("*.jpg")) == names
+    )
+    mask = Image.open(out / "masks" / "below" / "PHONE.png")
+    assert (mask.mode, mask.size) == ("P", (30, 60))
+    assert mask.getpalette()[:9] == [0, 0, 0, 0, 128, 0, 128, 0, 0]
+    assert Image.open(out / "overlays" / "below" / "PHONE.jpg").size == (30, 60)
+    report = json.loads((out / "report.json").read_text())
+    assert report["model"]["uri"] == str(model)
+    row = next(row for row in report["files"] if row["file"].endswith("disc_01.jpg"))
+    values = np.array(Image.open(out / "masks" / "disc_01.png"))
+    assert (row["width"], row["height"]) == (56, 48)
+    assert row["share"]["disc"] == pytest.approx((values == 1).mean(), abs=1e-6)
+    assert 0.5 <= row["confidence"] <= 1
+    with (out / "report.csv").open() as file:
+        assert len(list(csv.DictReader(file))) == 4
+
+
+def test_a_broken_picture_fails_alone(program: Program, model: Path, pictures: Path, tmp_path: Path) -> None:
+    (pictures / "broken.jpg").write_bytes((pictures / "disc_00.jpg").read_bytes()[:300])
+    result = predict(program, model, tmp_path / "out", pictures)
+    assert result.returncode == 3
+    assert "broken.jpg" in result.stderr
+    assert "Traceback" not in result.stderr
+    assert len(list((tmp_path / "out" / "masks").rglob("*.png"))) == 4
+    rows = json.loads((tmp_path / "out" / "report.json").read_text())["files"]
+    assert [Path(row["file"]).name for row in rows if "error" in row] == ["broken.jpg"]
+
+
+def test_predicting_twice_into_the_same_place_is_safe(program: Program, model: Path, pictures: Path) -> None:
+    """The output lies inside the input folder; its overlays are no new input."""
+    for _ in range(2):
+        assert predict(program, model, pictures / "out", pictures).returncode == 0
+        assert len(json.loads((pictures / "out" / "report.json").read_text())["files"]) == 4
+
+
+def test_two_inputs_of_one_name_are_refused(program: Program, model: Path, pictures: Path, tmp_path: Path) -> None:
+    Image.open(pictures / "disc_00.jpg").save(pictures / "disc_00.png")
+    result = predict(program, model, tmp_path / "out", pictures)
+    assert result.returncode == 2
+    assert "disc_00.jpg" in result.stderr
+    assert "disc_00.png" in result.stderr
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("uri", "named"),
+    [
+        ("models:/nobody@champion", "models:/nobody@champion"),
+        ("models:/nobody/7", "none yet"),
+        ("models:/nobody", "none yet"),
+        ("/no/such/folder", "no such folder"),
+        ("runs:/0123456789abcdef0123456789abcdef/model", "runs:/"),
+    ],
+)
+def test_a_model_that_is_not_there(program: Program, uri: str, named: str, pictures: Path, tmp_path: Path) -> None:
+    result = predict(program, uri, tmp_path / "out", pictures)
+    assert result.returncode == 2
+    assert named in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_no_pictures(program: Program, model: Path, tmp_path: Path) -> None:
+    (tmp_path / "nothing").mkdir()
+    result = predict(program, model, tmp_path / "out", tmp_path / "nothing")
+    assert result.returncode == 2
+    assert "no pictures" in result.stderr
+
+
+def test_an_output_that_cannot_be(program: Program, model: Path, pictures: Path, tmp_path: Path) -> None:
+    (tmp_path / "taken").write_text("a file")
+    result = predict(program, model, tmp_path / "taken", pictures)
+    assert result.returncode == 2
+    assert "taken" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_each_result_belongs_to_its_picture(program: Program, model: Path, tmp_path: Path) -> None:
+    """Of all sizes, in batches that do not come out even, with files among them that cannot be read."""
+    folder, out = tmp_path / "pictures", tmp_path / "out"
+    folder.mkdir()
+    sizes = [(int(height), int(width)) for height, width in np.random.default_rng(2).integers(20, 90, (11, 2))]
+    for index, size in enumerate(sizes):
+        Image.fromarray(smooth_picture(*size, seed=index)).save(folder / f"{index:02}.png")
+    for index in (0, 4, 5):
+        (folder / f"{index:02}.png").write_bytes(b"no picture")
+    assert predict(program, model, out, folder, batch_size=3).returncode == 3
+    rows = json.loads((out / "report.json").read_text())["files"]
+    assert [Path(row["file"]).stem for row in rows] == [f"{index:02}" for index in range(11)]
+    assert ["error" in row for row in rows] == [index in (0, 4, 5) for index in range(11)]
+    segmenter, shares = load_segmenter(model), []
+    for row in rows:
+        if "error" in row:
+            continue
+        path = Path(row["file"])
+        image = read_image(path)
+        with torch.inference_mode():
+            probabilities = segmenter(torch.from_numpy(image)[None])[0, 0].numpy()
+        mask = np.array(Image.open(out / "masks" / path.name))
+        assert mask.shape == image.shape[:2] == (row["height"], row["width"])
+        assert ((probabilities > 0.5) == mask).mean() >= 0.999  # a batch of another size may differ in the last bits
+        assert row["confidence"] == pytest.approx(np.maximum(probabilities, 1 - probabilities).mean(), abs=2e-4)
+        blended = np.where(mask[..., None] == 1, np.rint(0.7 * image + 0.3 * np.array(COLOURS[1])), image)
+        Image.fromarray(blended.astype(np.uint8)).save(expected := io.BytesIO(), "JPEG", quality=90)
+        assert (out / "overlays" / f"{path.stem}.jpg").read_bytes() == expected.getvalue()
+        shares.append(mask.mean())
+    assert min(shares) < 0.9, "nothing but the disc anywhere, so that the overlays say little"
+    assert max(shares) > 0.1
+
+
+# Outside the program: what the process held at its most, in KiB.
+PEAK = """
+import sys
+from pathlib import Path
+from trainer.predict import main
+code = main(sys.argv[1:])
+lines = Path("/proc/self/status").read_text().splitlines()
+print("PEAK", next(line.split()[1] for line in lines if line.startswith("VmHWM")))
+sys.exit(code)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the peak is read from Linux's /proc")
+def test_memory_does_not_grow_with_the_number_of_pictures(program: Program, model: Path, tmp_path: Path) -> None:
+    height, width, few, many = 1000, 1500, 12, 60
+    Image.fromarray(smooth_picture(height, width)).save(tmp_path / "picture.jpg")
+    peaks = {}
+    for count in (few, many):
+        folder = tmp_path / f"{count}"
+        folder.mkdir()
+        for index in range(count):
+            (folder / f"{index}.jpg").hardlink_to(tmp_path / "picture.jpg")
+        arguments = ["--model", str(model), "--input", str(folder), "--output", str(tmp_path / f"out {count}")]
+        # What is freed goes back to the system at once, or the peak depends on how the threads happened to run.
+        at_once = {"MALLOC_MMAP_THRESHOLD_": "1000000"}
+        result = program.run(sys.executable, "-c", PEAK, *arguments, "--batch_size", "2", **at_once)
+        assert result.returncode == 0, result.stderr
+        assert len(list((tmp_path / f"out {count}" / "masks").iterdir())) == count
+        peaks[count] = 1024 * int(result.stdout.rpartition("PEAK ")[2])
+    held = (many - few) * height * width  # had only the masks been kept, and images are three times as large
+    assert peaks[many] - peaks[few] < held / 2, {count: f"{peak / 2**20:.0f} MiB" for count, peak in peaks.items()}

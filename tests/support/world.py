@@ -1,0 +1,260 @@
+"""One process of a world of several: trains short cases through the program's own loop and writes down what it saw.
+
+Started by torchrun (tests/integration/parity.py: `run_world`), once per number of processes, because starting takes longest.
+"""
+
+import contextlib
+import dataclasses
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+
+from tests.support.data import count_nothing
+from trainer.cli import parse
+from trainer.config import Config
+from trainer.data import loader, sampler
+from trainer.data.dataset import Dataset, open_dataset
+from trainer.data.sources import plan
+from trainer.engine import auto, evaluate, loop, memory, schedule, step
+from trainer.engine.auto import resolve
+from trainer.engine.callback import NullCallback
+from trainer.engine.distributed.accelerator import start
+from trainer.engine.distributed.accelerator import world as world_facts
+from trainer.model import loss
+from trainer.model.build import make_segmenter
+from trainer.model.segmenter import Segmenter
+
+
+class Recorder(NullCallback):
+    """Keeps every number of a training run, and the gradient of each step."""
+
+    def __init__(self, segmenter: Segmenter) -> None:
+        self.segmenter = segmenter
+        self.steps: list[dict[str, float]] = []
+        self.gradients: list[np.ndarray] = []
+        self.validation: list[dict[str, Any]] = []
+        self.rows: list[list[int]] = []
+
+    def on_step(self, step: int, values: dict[str, float]) -> None:
+        self.steps.append(values)
+        gradient = [weight.grad for weight in self.segmenter.network.parameters()]
+        self.gradients.append(torch.cat([part.flatten() for part in gradient if part is not None]).float().numpy())
+
+    def on_evaluation(self, position: Any, values: dict[str, float], evaluation: evaluate.Evaluation) -> None:
+        self.validation.append(numbers(evaluation))
+
+    def batches(self, real: Iterator[loader.StepBatch]) -> Iterator[loader.StepBatch]:
+        for batch in real:
+            self.rows.append([int(row) for micro in batch.micro for row in micro.samples[micro.weights.numpy() > 0]])
+            yield batch
+
+
+def numbers(evaluation: evaluate.Evaluation) -> dict[str, Any]:
+    return {"loss": evaluation.loss, "iou": evaluation.scores.iou, "dice": evaluation.scores.dice}
+
+
+def run_case(config: Config, accelerator: Accelerator, dataset: Dataset, out: Path, stop_after: int) -> None:
+    """Evaluate sets of several sizes with the untrained weights, then train; into `out`, by process.
+
+    `stop_after`: the step at which process 1 is told to stop, as by a signal; 0 for none.
+    """
+    segmenter = make_segmenter(config, dataset.names, dataset.shares(), dataset.digest, commit="")
+    with torch.no_grad():  # an answer with every class in it, so that scores can differ
+        segmenter.network.last.weight.mul_(10)
+        assert segmenter.network.last.bias is not None
+        segmenter.network.last.bias.zero_()
+    rows = dataset.split.val
+    validation = dataset.ValidationSet(dataset.samples(rows), rows, dataset.resized, dataset.sources.values)
+    process, processes = accelerator.process_index, accelerator.num_processes
+    sizes = {}
+    for size in (1, len(rows), 3 * len(rows)):
+        several = (rows * 3)[:size]
+        data = dataset.ValidationSet(dataset.samples(several), several, dataset.resized, dataset.sources.values)
+        reduce = accelerator.reduce
+        sizes[size] = numbers(evaluate.evaluate(segmenter, data, config.loss, process, processes, reduce))
+    recorder = Recorder(segmenter)
+    stop = lambda: len(recorder.steps) + 1 == stop_after  # noqa: E731  # asked in the step before it is over
+    rows = dataset.split.train
+    world = world_facts(accelerator)
+    trained = loop.Trainer(config, accelerator, segmenter, dataset.resized, rows, validation, stop, world)
+    real = trained.batches.ahead
+    trained.batches.ahead = lambda *given: recorder.batches(real(*given))  # type: ignore[method-assign]
+    began = time.perf_counter()
+    with contextlib.suppress(loop.Interrupted):
+        trained.fit(recorder)
+    buffers = torch.cat([buffer.flatten().double() for buffer in segmenter.buffers()])
+    content = {
+        "steps": recorder.steps,
+        "rows": recorder.rows,
+        "validation": recorder.validation,
+        "validation_of_size": sizes,
+        "sizes": [weight.numel() for weight in segmenter.network.parameters()],
+        "device": accelerator.device.type,
+        "micro_batch_size": trained.stepper.micro_batch_size,
+        "buffers": buffers.tolist(),
+        "first_mean": getattr(segmenter.network.first[1], "running_mean", torch.zeros(0)).tolist(),
+        "best": sum(float(value.double().sum()) for value in trained.best.values()),
+        "seconds": time.perf_counter() - began,
+    }
+    out.mkdir(parents=True, exist_ok=True)
+    (out / f"{process}.json").write_text(json.dumps(content))
+    np.save(out / f"{process}.npy", np.stack(recorder.gradients))
+
+
+# ---------------------------------------------------------------- faults, so that comparisons can be seen to go red
+
+
+def everyone_takes_the_first_share() -> Any:
+    return patch.object(loader, "share", lambda batch, _process, processes: sampler.share(batch, 0, processes))
+
+
+def average_of_averages() -> Any:
+    real = step.TrainStep._objective
+
+    def broken(self: step.TrainStep, terms: Any, weights: torch.Tensor, _samples: int, total: Any) -> Any:
+        return real(self, terms, weights, len(weights) * self.accelerator.num_processes, total)
+
+    return patch.object(step.TrainStep, "_objective", broken)
+
+
+def each_its_own_ratio() -> Any:
+    return patch.object(
+        step, "batch_dice_part", lambda sums, _total, smooth: loss.batch_dice_part(sums, sums.detach(), smooth)
+    )
+
+
+def schedule_steps_once_per_process() -> Any:
+    def broken(step: int, *others: Any) -> float:
+        return schedule.learning_rate(step * torch.distributed.get_world_size(), *others)
+
+    return patch.object(loop, "learning_rate", broken)
+
+
+def gradients_are_not_exchanged() -> Any:
+    real = step.TrainStep.backward
+
+    def broken(self: step.TrainStep, batch: Any) -> Any:
+        with self.accelerator.no_sync(self.view):
+            return real(self, batch)
+
+    return patch.object(step.TrainStep, "backward", broken)
+
+
+def accumulation_divides() -> Any:
+    return patch.object(Accelerator, "gradient_accumulation_steps", 2)
+
+
+def augmentation_by_place() -> Any:
+    real = loader.augment
+    return patch.object(loader, "augment", lambda *given: real(*given[:5], range(len(given[5])), *given[6:]))
+
+
+def validation_by_everyone() -> Any:
+    real = evaluate.evaluate
+    return patch.object(evaluate, "evaluate", lambda *given: real(*given[:3], 0, 1, given[5]))
+
+
+@contextlib.contextmanager
+def two_pictures_fit_on_the_last_process() -> Iterator[None]:
+    """A device that refuses, as a GPU does, and is smaller than the others."""
+    real, limit = auto.attempt_step, 2 if is_last() else 1000
+
+    def refusing(view: torch.nn.Module, side: int, autocast: Any, size: int) -> None:
+        real(view, side, autocast, size)
+        if size > limit:
+            raise torch.OutOfMemoryError(f"{size} pictures are too many")
+
+    with patch.object(memory, "can_be_tried", lambda _device: True), patch.object(memory, "attempt_step", refusing):
+        yield
+
+
+def everything_fits() -> Any:
+    """The search runs, as on a GPU, and finds the whole share to fit."""
+    return patch.object(memory, "can_be_tried", lambda _device: True)
+
+
+def is_last() -> bool:
+    return int(os.environ["RANK"]) == int(os.environ["WORLD_SIZE"]) - 1
+
+
+def empty_handed_stay_away() -> Any:
+    real = loader.TrainLoader.read
+
+    def broken(self: loader.TrainLoader, step: int, side: int) -> loader.StepBatch:
+        batch = real(self, step, side)
+        return batch if batch.own else dataclasses.replace(batch, micro=[])
+
+    return patch.object(loader.TrainLoader, "read", broken)
+
+
+def statistics_stay_apart() -> Any:
+    return patch.object(step, "average_buffers", lambda *_given: None)
+
+
+@contextlib.contextmanager
+def channels_first() -> Iterator[None]:
+    """No fault, but the other order of numbers in memory: what torch does by default."""
+
+    def forward(segmenter: Segmenter, resized: torch.Tensor) -> torch.Tensor:
+        return segmenter.network(segmenter.normalise(resized).contiguous())
+
+    real = make_segmenter
+
+    def contiguous(*given: Any, **named: Any) -> Segmenter:
+        return real(*given, **named).to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+
+    with patch.object(step, "network_logits", forward), patch.dict(globals(), make_segmenter=contiguous):
+        yield
+
+
+FAULTS: dict[str, Callable[[], Any]] = {
+    fault.__name__: fault
+    for fault in (
+        everyone_takes_the_first_share,
+        average_of_averages,
+        each_its_own_ratio,
+        schedule_steps_once_per_process,
+        gradients_are_not_exchanged,
+        accumulation_divides,
+        augmentation_by_place,
+        validation_by_everyone,
+        statistics_stay_apart,
+        two_pictures_fit_on_the_last_process,
+        everything_fits,
+        empty_handed_stay_away,
+        channels_first,
+    )
+}
+
+
+def main() -> None:
+    """`order`: JSON with the data folder, the output folder, the precision and cases {name: {arguments, fault}}."""
+    order = json.loads(Path(sys.argv[1]).read_text())
+    accelerator = start(order["mixed_precision"], threads=1, timeout_minutes=order["timeout_minutes"])
+    out = Path(order["out"])
+    for name, case in order["cases"].items():
+        config = parse(["--data.root", order["data"], *case["arguments"]])
+        dataset = open_dataset(
+            plan(config.data, out / "cache", count_nothing), config.data.image_size, out / "cache", count_nothing
+        )
+        config, _ = resolve(config, dataset)
+        with FAULTS[case["fault"]]() if case["fault"] else contextlib.nullcontext():
+            try:
+                run_case(config, accelerator, dataset, out / name, case["stop_after"] * accelerator.process_index)
+            except AssertionError as error:  # in all processes alike: the program noticed by itself
+                (out / name).mkdir(parents=True, exist_ok=True)
+                (out / name / f"{accelerator.process_index}.noticed").write_text(str(error))
+    accelerator.end_training()
+
+
+if __name__ == "__main__":
+    main()

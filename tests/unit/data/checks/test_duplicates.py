@@ -1,0 +1,115 @@
+"""The same picture found again, against the definitions in plain loops."""
+
+import io
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from PIL import Image, ImageEnhance
+
+from tests.support.planted import picture as drawn
+from trainer.data.checks import duplicates
+from trainer.data.checks.duplicates import APART, difference_hash, groups, near_pairs, same_picture
+
+
+def thumbnail(picture: Image.Image) -> np.ndarray:
+    return np.array(picture.convert("L").resize((16, 16), Image.Resampling.BOX))
+
+
+def thumbnails(count: int, seed: int = 0) -> np.ndarray:
+    return np.stack([thumbnail(drawn(48, 64, seed + number)) for number in range(count)])
+
+
+def test_groups() -> None:
+    keys = np.array([5, 2, 5, 9, 2, 2, 2**63 + 1, 7], dtype=np.uint64)
+    assert [group.tolist() for group in groups(keys)] == [[1, 4, 5], [0, 2]]
+    assert groups(np.arange(4, dtype=np.uint64)) == []
+    assert groups(np.zeros(0, dtype=np.uint64)) == []
+
+
+def test_hash_is_what_it_says() -> None:
+    for picture, found in zip(thumbnails(5), difference_hash(thumbnails(5)), strict=True):
+        cells = [[int(picture[2 * y : 2 * y + 2, 2 * x : 2 * x + 2].sum()) for x in range(8)] for y in range(8)]
+        bits = {cells[y][x] > cells[y][(x + 1) % 8] for y in range(8) for x in range(8)}
+        assert len(bits) == 2
+        expected = sum(cells[y][x] > cells[y][(x + 1) % 8] for y in range(8) for x in range(8))
+        assert int(found).bit_count() == expected
+
+
+@pytest.mark.parametrize("tile", [(64, 4096), (3, 5), (1, 1)])
+def test_pairs_as_in_a_loop_over_all(tile: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(duplicates, "TILE", tile)
+    first, second = thumbnails(10), thumbnails(13, seed=50)
+    second[[4, 12]] = first[7] // 2 + 20, first[2]
+    expected = {
+        (row, column)
+        for row in range(10)
+        for column in range(13)
+        if np.corrcoef(first[row].ravel(), second[column].ravel())[0, 1] > 0.99
+    }
+    assert expected == {(7, 4), (2, 12)}
+    assert set(near_pairs(first, second)) == expected
+
+
+def saved(picture: Image.Image, quality: int) -> Image.Image:
+    buffer = io.BytesIO()
+    picture.save(buffer, "JPEG", quality=quality)
+    return Image.open(buffer)
+
+
+CHANGES: dict[str, Callable[[Image.Image], Image.Image]] = {
+    "quality 20": lambda picture: saved(picture, 20),
+    "half": lambda picture: picture.resize((picture.width // 2, picture.height // 2)),
+    "thrice": lambda picture: picture.resize((picture.width * 3, picture.height * 3), Image.Resampling.BICUBIC),
+    "darker": lambda picture: ImageEnhance.Brightness(picture).enhance(0.6),
+    "less contrast": lambda picture: ImageEnhance.Contrast(picture).enhance(0.6),
+    "grey": lambda picture: picture.convert("L"),
+    "all": lambda picture: saved(ImageEnhance.Brightness(picture.resize((150, 100))).enhance(0.8), 40),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_changes_that_leave_the_picture_the_same(change: str) -> None:
+    pictures = [drawn(120, 180, seed) for seed in range(20)]
+    first = np.stack([thumbnail(picture) for picture in pictures])
+    second = np.stack([thumbnail(CHANGES[change](picture)) for picture in pictures])
+    assert set(near_pairs(first, second)) == {(row, row) for row in range(20)}
+    assert (np.bitwise_count(difference_hash(first) ^ difference_hash(second)) <= APART[0]).all()
+
+
+def test_other_pictures_are_not_the_same() -> None:
+    first = thumbnails(100)
+    flat = np.full((2, 16, 16), 90, np.uint8)  # of one colour: alike, and nothing to tell them apart by
+    assert not same_picture(flat[:1], flat[1:]).any()
+    specks = 90 + (first > 127).astype(np.uint8)
+    assert not same_picture(specks, specks).any()
+    faint = 90 + first // 12
+    assert same_picture(faint, first).any()
+    assert not same_picture(faint[:-1], first[:-1] // 2 + first[1:] // 2).any()
+    mirrored, negative = first[:, :, ::-1], 255 - first
+    assert not same_picture(first, mirrored).any()
+    assert not same_picture(first, negative).any()
+    # Noise of the same overall brightness pattern is another picture where it is strong.
+    noisy = np.clip(first + np.random.default_rng(0).normal(0, 40, first.shape), 0, 255).astype(np.uint8)
+    assert not same_picture(first, noisy).any()
+
+
+def test_a_set_of_one_scene_is_compared_in_bounded_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hashes all alike: closer ones are asked for, and the one true copy is still found."""
+    compared: list[int] = []
+    monkeypatch.setattr(duplicates, "same_picture", lambda *pair: compared.append(len(pair[0])) or same_picture(*pair))
+    random = np.random.default_rng(0)
+    scene = np.linspace(50, 210, 16)[None, :].repeat(16, 0)
+    first = np.clip(scene + random.normal(0, 30, (300, 16, 16)), 0, 255).astype(np.uint8)
+    second = np.clip(scene + random.normal(0, 30, (400, 16, 16)), 0, 255).astype(np.uint8)
+    second[5] = first[9]
+    assert set(near_pairs(first, second)) == {(9, 5)}
+    assert sum(compared) > 1000
+    compared.clear()
+    monkeypatch.setattr(duplicates, "MOST_COMPARED", 500)
+    assert set(near_pairs(first, second)) == {(9, 5)}
+    assert 0 < sum(compared) <= 500 + 5
+    compared.clear()
+    second[:] = first[0]  # nothing tells these apart
+    assert set(near_pairs(first[:1].repeat(300, 0), second))
+    assert sum(compared) <= 500 + 5

@@ -1,0 +1,250 @@
+"""Pictures decoded once: found again, made again when a file changed, refused as a whole when some are broken."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from tests.support.data import SAME, VocMaker, count_nothing, sources_of
+from trainer import InputError
+from trainer.config import DataConfig
+from trainer.data.cache import CachedSamples, UncachedSamples, open_resized
+from trainer.data.dataset import open_dataset
+from trainer.data.image_io import read_image, read_mask, write_mask
+from trainer.data.resize import resize_images, shrink_mask
+from trainer.data.sample import Sample
+from trainer.data.sources import find_samples, plan
+from trainer.data.value_map import ValueMap
+
+
+def opened(samples: list[Sample], folder: Path, size: int = 32, values: ValueMap = SAME) -> CachedSamples:
+    resized, warnings = open_resized(sources_of(samples, values), size, folder, count_nothing)
+    assert isinstance(resized, CachedSamples)
+    assert not warnings
+    return resized
+
+
+def folders(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if path.is_dir())
+
+
+def test_what_is_in_it(make_voc: VocMaker, tmp_path: Path) -> None:
+    samples = find_samples([make_voc("a", "b", "c", classes=3)]).samples
+    cache = opened(samples, tmp_path / "cache")
+    assert cache.images.shape == (3, 32, 32, 3)
+    assert cache.masks.shape == (3, 32, 32)
+    for row, sample in enumerate(samples):
+        image = torch.from_numpy(read_image(sample.image)).permute(2, 0, 1)[None]
+        expected = resize_images(image, 32)[0].permute(1, 2, 0).numpy()
+        assert np.array_equal(cache.images[row], expected)
+        mask = read_mask(sample.mask)
+        assert set(np.unique(cache.masks[row])) <= set(np.unique(mask))
+        assert cache.facts["counts"][row].tolist() == [int((mask == value).sum()) for value in range(256)]
+
+
+def test_read_gives_tensors_that_can_be_changed(make_voc: VocMaker, tmp_path: Path) -> None:
+    cache = opened(find_samples([make_voc("a", "b", "c")]).samples, tmp_path / "cache")
+    images, masks = cache.read([2, 0, 2])
+    assert images.shape == (3, 3, 32, 32)
+    assert masks.shape == (3, 32, 32)
+    assert images.dtype == masks.dtype == torch.uint8
+    assert np.array_equal(images[0].permute(1, 2, 0).numpy(), cache.images[2])
+    assert torch.equal(images[0], images[2])
+    images.zero_()
+    masks.zero_()
+    assert cache.images[2].any()
+    assert cache.read(np.array([1]))[0].shape == (1, 3, 32, 32)
+    assert cache.read([])[0].shape == (0, 3, 32, 32)
+
+
+def test_second_time_decodes_nothing(make_voc: VocMaker, tmp_path: Path) -> None:
+    samples = find_samples([make_voc("a", "b")]).samples
+    first = opened(samples, tmp_path / "cache")
+    (made,) = folders(tmp_path / "cache")
+    marked = np.load(made / "images.npy", mmap_mode="r+")  # what no decoder would give
+    marked[1] = 77
+    marked.flush()
+    again = opened(samples, tmp_path / "cache")
+    assert (again.images[1] == 77).all()
+    assert np.array_equal(again.facts, first.facts)
+    assert folders(tmp_path / "cache") == [made]
+
+
+def test_renamed_folder_is_found_again(make_voc: VocMaker, tmp_path: Path) -> None:
+    root = make_voc("a", "b")
+    opened(find_samples([root]).samples, tmp_path / "cache")
+    opened(find_samples([root.rename(tmp_path / "other")]).samples, tmp_path / "cache")
+    assert len(folders(tmp_path / "cache")) == 1
+
+
+@pytest.mark.parametrize("what", ["image", "mask", "size", "table", "order", "fewer"])
+def test_anything_else_makes_another(what: str, make_voc: VocMaker, tmp_path: Path) -> None:
+    samples = find_samples([make_voc("a", "b")]).samples
+    opened(samples, tmp_path / "cache")
+    table = SAME.table.copy()
+    if what == "image":
+        stamp = os.stat(samples[0].image)
+        turned = read_image(samples[0].image)[::-1]
+        Image.fromarray(np.ascontiguousarray(turned)).save(samples[0].image)
+        os.utime(samples[0].image, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))  # the time of a file proves nothing
+    elif what == "mask":
+        write_mask(samples[1].mask, 1 - read_mask(samples[1].mask))
+    elif what == "table":
+        table[1] = 2
+    changed = {"order": samples[::-1], "fewer": samples[:1]}.get(what, samples)
+    cache = opened(changed, tmp_path / "cache", 48 if what == "size" else 32, ValueMap(table))
+    assert len(folders(tmp_path / "cache")) == 2
+    if what == "image":
+        image = torch.from_numpy(read_image(samples[0].image)).permute(2, 0, 1)[None]
+        assert np.array_equal(cache.images[0], resize_images(image, 32)[0].permute(1, 2, 0).numpy())
+    elif what == "table":
+        assert set(np.unique(cache.masks.take(range(2)))) == {0, 2}
+        assert cache.facts["counts"][:, 1].sum() == 0
+
+
+def test_all_broken_files_in_one_message(make_voc: VocMaker, tmp_path: Path) -> None:
+    samples = find_samples([make_voc("a", "b", "c", "d", "e")]).samples
+    samples[0].image.write_bytes(samples[0].image.read_bytes()[:200])
+    samples[1].mask.write_bytes(b"")
+    Image.fromarray(np.zeros((9, 7), dtype=np.uint8)).save(samples[2].mask)
+    samples[3].image.write_text("no picture")
+    with pytest.raises(InputError) as error:
+        opened(samples, tmp_path / "cache")
+    lines = str(error.value).splitlines()
+    assert len(lines) == 4
+    for line, file in zip(lines, [samples[0].image, samples[1].mask, samples[2].mask, samples[3].image], strict=True):
+        assert str(file) in line
+    assert "7x9 pixels, its image has 49x35" in lines[2]
+    assert folders(tmp_path / "cache") == []
+
+
+def test_mended_files_are_read_again(make_voc: VocMaker, tmp_path: Path) -> None:
+    samples = find_samples([make_voc("a", "b")]).samples
+    content = samples[0].image.read_bytes()
+    samples[0].image.write_bytes(content[:200])
+    with pytest.raises(InputError):
+        opened(samples, tmp_path / "cache")
+    samples[0].image.write_bytes(content)
+    assert opened(samples, tmp_path / "cache").images[0].any()
+
+
+def test_file_that_disappears_is_named(make_voc: VocMaker, tmp_path: Path) -> None:
+    samples = find_samples([make_voc("a", "b")]).samples
+    samples[1].mask.unlink()
+    with pytest.raises(InputError, match=str(samples[1].mask)):
+        opened(samples, tmp_path / "cache")
+
+
+def test_leftover_of_a_killed_build_is_swept(make_voc: VocMaker, tmp_path: Path) -> None:
+    samples = find_samples([make_voc("a", "b")]).samples
+    opened(samples, tmp_path / "cache")
+    (made,) = folders(tmp_path / "cache")
+    partial = made.rename(made.with_name(f"{made.name}.partial"))
+    (partial / "images.npy").write_bytes(b"half a file")
+    (partial / "strange").touch()
+    cache = opened(samples, tmp_path / "cache")
+    assert folders(tmp_path / "cache") == [made]
+    assert sorted(path.name for path in made.iterdir()) == ["facts.npy", "images.npy", "masks.npy"]
+    assert cache.images[0].any()
+
+
+@pytest.mark.parametrize("size", [8, 10, 31, 64])
+def test_smaller_mask_takes_the_nearest_pixel(size: int) -> None:
+    mask = np.random.default_rng(0).choice([0, 3, 200, 255], (24, 40)).astype(np.uint8)
+    found = shrink_mask(mask, size)
+    assert found.shape == (size, size)
+    # The definition: the pixel of the mask that the centre of the new pixel lies in.
+    for row in range(size):
+        for column in range(size):
+            assert found[row, column] == mask[int((row + 0.5) * 24 / size), int((column + 0.5) * 40 / size)]
+    assert np.array_equal(shrink_mask(mask[:24, :24], 24), mask[:24, :24])
+
+
+def test_mask_at_its_own_size(make_voc: VocMaker) -> None:
+    sample = find_samples([make_voc("a")]).samples[0]
+    table = SAME.table.copy()
+    table[1] = 9
+    mask = read_mask(sample.mask)
+    assert np.array_equal(sample.read_mask(ValueMap(table)), np.where(mask == 1, 9, mask))
+
+
+def test_dataset(make_voc: VocMaker, tmp_path: Path) -> None:
+    root = make_voc(*"abcdefghij", classes=3)
+    sources = plan(DataConfig(root=str(root)), tmp_path / "cache", count_nothing)
+    dataset = open_dataset(sources, 32, tmp_path / "cache", count_nothing)
+    assert dataset.names == ("_background_", "class_1", "class_2")
+    assert len(dataset.warnings) == 1
+    assert dataset.title == "voc"
+    masks = np.concatenate([read_mask(sample.mask).ravel() for sample in dataset.samples(dataset.split.train)])
+    assert dataset.shares() == pytest.approx([float((masks == number).mean()) for number in range(3)])
+    content = dataset.content()
+    assert content["digest"] == dataset.digest
+    assert sorted(content["train"] + content["val"]) == list("abcdefghij")
+
+
+def test_shares_leave_ignored_pixels_out(make_voc: VocMaker, tmp_path: Path) -> None:
+    root = make_voc("a", "b")
+    for file in (root / "SegmentationClassPNG").iterdir():
+        mask = read_mask(file)
+        mask[:] = 255
+        mask[0, :4] = [0, 0, 0, 1]
+        write_mask(file, mask)
+    sources = plan(DataConfig(root=str(root), classes=["cat"]), tmp_path / "cache", count_nothing)
+    assert open_dataset(sources, 16, tmp_path / "cache", count_nothing).shares() == [0.75, 0.25]
+
+
+def test_facts_leave_memory_once_they_are_used(make_voc: VocMaker, tmp_path: Path) -> None:
+    """They are mapped, so that they would count as long as the process runs: 1.4 KB a picture."""
+    root = make_voc(*"abcdefghij")
+    dataset = open_dataset(
+        plan(DataConfig(root=str(root)), tmp_path / "cache", count_nothing), 32, tmp_path / "cache", count_nothing
+    )
+    expected = np.load(next((tmp_path / "cache").glob("*/facts.npy")))
+    for use in (lambda: None, lambda: dataset.report, dataset.pixels, dataset.shares):
+        use()
+        assert resident_kb("facts.npy") == 0
+        assert np.array_equal(dataset.resized.facts, expected)
+        assert resident_kb("facts.npy") > 0
+
+
+def resident_kb(name: str) -> int:
+    """Kilobytes in memory of this process's maps of a file."""
+    lines = Path("/proc/self/smaps").read_text().splitlines()
+    starts = [row for row, line in enumerate(lines) if line.endswith(f"/{name}")]
+    sizes = [next(line for line in lines[row:] if line.startswith("Rss:")) for row in starts]
+    return sum(int(size.split()[1]) for size in sizes)
+
+
+# ------------------------------------------------------------------------------------------------ too little disk
+
+
+def test_without_disk_the_files_are_read_each_time(
+    make_voc: VocMaker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    samples = find_samples([make_voc("a", "b", "c", classes=3)]).samples
+    cached = opened(samples, tmp_path / "cache")
+    monkeypatch.setattr("trainer.data.cache.RESERVE_BYTES", 1 << 62)
+    resized, warnings = open_resized(sources_of(samples), 32, tmp_path / "full", count_nothing)
+    assert isinstance(resized, UncachedSamples)
+    assert str(tmp_path / "full") in warnings[0]
+    for mine, theirs in zip(resized.read([2, 0]), cached.read([2, 0]), strict=True):
+        assert torch.equal(mine, theirs)
+        assert mine.stride() == theirs.stride()
+    assert np.array_equal(resized.facts, cached.facts)
+    again, warnings = open_resized(sources_of(samples), 32, tmp_path / "full", count_nothing)
+    assert isinstance(again, UncachedSamples)
+    assert len(warnings) == 1
+
+
+def test_problems_of_folders_and_files_in_one_list(make_voc: VocMaker, tmp_path: Path) -> None:
+    root = make_voc("a", "b", "c")
+    (root / "SegmentationClassPNG" / "a.png").unlink()
+    (root / "JPEGImages" / "b.jpg").write_bytes(b"broken")
+    sources = plan(DataConfig(root=str(root)), tmp_path / "cache", count_nothing)
+    with pytest.raises(InputError) as error:
+        open_dataset(sources, 32, tmp_path / "cache", count_nothing)
+    lines = str(error.value).splitlines()
+    assert ["a.jpg" in lines[0], "b.jpg" in lines[1], len(lines)] == [True, True, 2]

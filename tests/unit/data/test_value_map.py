@@ -1,0 +1,180 @@
+"""What stored values and colours stand for."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.support.layouts import refusal
+from trainer import IGNORE, InputError
+from trainer.config import parse_key
+from trainer.data.value_map import UNMAPPED, UnknownColours, ValueMap, value_map
+
+NAMES = ("_background_", "cat", "dog")
+
+
+def mapped(entries: dict[int | str, str], names: tuple[str, ...] | None = NAMES) -> ValueMap:
+    return value_map(entries, names)[0]
+
+
+def rgb(*colours: int) -> np.ndarray:
+    """A picture of one row, uint8 [1, W, 3]."""
+    return np.array([[[colour >> 16, colour >> 8 & 255, colour & 255] for colour in colours]], np.uint8)
+
+
+# ------------------------------------------------------------------------------------------------ keys
+
+KEYS = {
+    0: range(1), "7": range(7, 8), 255: range(255, 256), "3-5": range(3, 6), " 0 - 255 ": range(256),
+    "9-9": range(9, 10),
+    "#ff8000": 0xFF8000, "#FF8000": 0xFF8000, "#000000": 0, "other": None,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("key", "stands"), KEYS.items(), ids=map(str, KEYS))
+def test_keys(key: int | str, stands: object) -> None:
+    assert parse_key(key) == stands
+
+
+WRONG = [256, -1, 300, "abc", "", "5-3", "1-", "-", "1-300", "#ff", "ff0000", "#gg0000", "#ff00000", "1.5", "others"]
+
+
+@pytest.mark.parametrize("key", WRONG)
+def test_keys_that_are_none(key: int | str) -> None:
+    with refusal("data.value_map", repr(key), "0 to 255"):
+        parse_key(key)
+
+
+@given(st.integers(0, 255), st.integers(0, 255))
+def test_any_range(first: int, last: int) -> None:
+    if first <= last:
+        assert list(parse_key(f"{first}-{last}")) == list(range(first, last + 1))  # type: ignore[arg-type]
+    else:
+        with pytest.raises(InputError):
+            parse_key(f"{first}-{last}")
+
+
+# ------------------------------------------------------------------------------------------------ values
+
+
+def test_ranges_and_values() -> None:
+    values = mapped({"0-9": "background", "10-99": "dog", 100: "cat", "250-255": "ignore"})
+    stored = np.array([[0, 9, 10, 99, 100, 101, 249, 250, 255]], np.uint8)
+    assert values.ids(stored).tolist() == [[0, 0, 2, 2, 1, UNMAPPED, UNMAPPED, IGNORE, IGNORE]]
+    assert values.ids(stored, lossy=True).tolist() == values.ids(stored).tolist()
+    assert values.given
+
+
+@pytest.mark.parametrize("entries", [{0: "cat", "0-5": "dog"}, {"0-5": "cat", "5-9": "dog"}, {3: "ignore", "3": "cat"}])
+def test_a_value_named_twice(entries: dict[int | str, str]) -> None:
+    with refusal("data.value_map", "twice"):
+        mapped(entries)
+
+
+ENTRIES = st.dictionaries(st.integers(0, 255), st.sampled_from([*NAMES, "background", "ignore"]), min_size=1)
+
+
+@settings(max_examples=100)
+@given(ENTRIES, st.sampled_from([None, "cat", "ignore", "background", "nearest"]), st.randoms())
+def test_any_map_by_its_definition(entries: dict[int, str], other: str | None, random: object) -> None:
+    """Against the sentence that describes it, value by value."""
+    ids = {name: number for number, name in enumerate(NAMES)} | {"background": 0, "ignore": IGNORE}
+    whole: dict[int | str, str] = dict(entries)
+    if other:
+        whole["other"] = other
+    table = mapped(whole).ids(np.arange(256, dtype=np.uint8)[None])[0]
+    for value in range(256):
+        if value in entries:
+            expected = {ids[entries[value]]}
+        elif other == "nearest":
+            distance = min(abs(key - value) for key in entries)
+            expected = {ids[name] for key, name in entries.items() if abs(key - value) == distance}
+        else:
+            expected = {UNMAPPED if other is None else ids[other]}
+        assert int(table[value]) in expected, value
+
+
+# ------------------------------------------------------------------------------------------------ colours
+
+RED_CAT: dict[int | str, str] = {"#000000": "background", "#ff0000": "cat", "#00ff00": "dog", "#ffffff": "ignore"}
+
+
+def test_colours_are_exact() -> None:
+    picture = rgb(0, 0xFF0000, 0x00FF00, 0xFFFFFF, 0xFE0000, 0x0000FF)
+    assert mapped(RED_CAT).ids(picture).tolist() == [[0, 1, 2, IGNORE, UNMAPPED, UNMAPPED]]
+
+
+def test_colours_that_compression_has_changed() -> None:
+    picture = rgb(0x050301, 0xE41208, 0x20F010, 0xF0F5FA, 0x7E0000, 0x810000)
+    assert mapped(RED_CAT).ids(picture, lossy=True).tolist() == [[0, 1, 2, IGNORE, 0, 1]]
+
+
+def test_other_colours() -> None:
+    picture = rgb(0xFF0000, 0xFE0000, 0x0000FF, 0x100000)
+    assert mapped(RED_CAT | {"other": "nearest"}).ids(picture).tolist() == [[1, 1, 0, 0]]
+    assert mapped(RED_CAT | {"other": "ignore"}).ids(picture).tolist() == [[1, IGNORE, IGNORE, IGNORE]]
+    assert mapped(RED_CAT | {"other": "dog"}).ids(picture).tolist() == [[1, 2, 2, 2]]
+
+
+@settings(max_examples=60)
+@given(
+    st.lists(st.integers(0, 0xFFFFFF), min_size=1, max_size=6, unique=True),
+    st.lists(st.integers(0, 0xFFFFFF), min_size=1),
+)
+def test_nearest_by_its_definition(named: list[int], pixels: list[int]) -> None:
+    values = ValueMap(colours=tuple((colour, number) for number, colour in enumerate(sorted(named))), other=None)
+    apart = (rgb(*pixels).astype(int)[0][:, None] - rgb(*sorted(named)).astype(int)[0][None]) ** 2
+    for found, distances in zip(values.ids(rgb(*pixels))[0], apart.sum(axis=2), strict=True):
+        assert distances[found] == distances.min()
+    assert values.ids(rgb(*named)).tolist() == [[sorted(named).index(colour) for colour in named]]
+
+
+def test_a_colour_picture_without_colour_is_read_as_grey() -> None:
+    grey = np.array([[0, 255, 7]], np.uint8)
+    assert mapped(RED_CAT).ids(grey).tolist() == [[0, IGNORE, UNMAPPED]]
+    assert mapped(RED_CAT | {0: "dog", 7: "cat"}).ids(grey).tolist() == [
+        [2, IGNORE, 1]
+    ]  # what is named as a value wins
+
+
+def test_a_colour_is_no_grey() -> None:
+    """Not even where it shares a channel with one."""
+    blue = mapped({"#000000": "background", "#0000ff": "cat"})
+    assert blue.ids(np.array([[0, 255]], np.uint8)).tolist() == [[0, UNMAPPED]]
+
+
+def test_colours_without_a_map_are_counted() -> None:
+    picture = np.concatenate([rgb(0xFF0000, 0xFF0000, 0x00FF00), rgb(0, 0, 0)])
+    with pytest.raises(UnknownColours, match=r"data.value_map") as error:
+        ValueMap().ids(picture)
+    assert error.value.colours == {0xFF0000: 2, 0x00FF00: 1, 0: 3}
+
+
+# ------------------------------------------------------------------------------------------------ names and keys
+
+
+def test_names_come_from_the_map_in_its_order() -> None:
+    _, names = value_map({9: "dog", 0: "background", "#ff0000": "cat", 3: "dog", "other": "nearest"}, None)
+    assert names == ("_background_", "dog", "cat")
+    assert value_map({0: "background", "other": "cat"}, None)[1] == ("_background_", "cat")
+    with refusal("no value stands for a class"):
+        value_map({0: "background", "other": "nearest"}, None)
+    with refusal("bird is no class", "cat, dog"):
+        value_map({1: "bird"}, NAMES)
+    with refusal("nearest is no class"):  # but for `other`
+        value_map({1: "nearest"}, NAMES)
+
+
+def test_maps_of_other_masks_have_other_keys() -> None:
+    """The cache and the dataset's digest rely on it."""
+    maps = [
+        {0: "background", 1: "cat"}, {0: "background", 1: "dog"}, {0: "background", "#ff0000": "cat"},
+        {0: "background", "#ff0000": "dog"}, {0: "background", "#fe0000": "cat"},
+        {0: "background", "#ff0000": "cat", "other": "nearest"}, {0: "background", "#ff0000": "cat", "other": "ignore"},
+        {"0-255": "ignore", "#ff0000": "cat"}, {"0-255": "ignore", "#ff0000": "cat", "other": "nearest"},
+        {"0-255": "ignore", "#ff0000": "cat", "other": "background"},
+    ]  # fmt: skip
+    keys = [mapped(entries).key for entries in maps]
+    assert len(set(keys)) == len(maps)
+    assert mapped({1: "cat", 0: "_background_"}).key == keys[0]
+    assert mapped({"0-0": "background", "1": "cat"}).key == keys[0]

@@ -1,0 +1,137 @@
+"""Validation: every sample once on any number of processes, scored at its own size."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from sklearn.metrics import jaccard_score
+from torch import Tensor
+
+from tests.support.data import SAME, VocMaker, count_nothing, sources_of
+from trainer import IGNORE
+from trainer.config import LossConfig
+from trainer.data.cache import open_resized
+from trainer.data.dataset import ValidationSet
+from trainer.data.image_io import read_image, read_mask, write_mask
+from trainer.data.sources import find_samples
+from trainer.engine.evaluate import CHUNK, Evaluation, EvaluationStopped, evaluate, sample_confusion
+from trainer.model.loss import image_losses, loss_terms
+from trainer.model.metrics import confusion_matrix
+from trainer.model.segmenter import Segmenter
+
+Maker = Callable[..., Segmenter]
+
+
+def make_set(root: Path, cache: Path, rows: list[int]) -> ValidationSet:
+    samples = find_samples([root]).samples
+    resized, _ = open_resized(sources_of(samples), 32, cache, count_nothing)
+    return ValidationSet([samples[row] for row in rows], rows, resized, SAME)
+
+
+def on_processes(segmenter: Segmenter, data: ValidationSet, count: int) -> list[Evaluation]:
+    """What each of `count` processes gets, one after the other: first their own sums, then with the sums of all."""
+    parts: list[list[Tensor]] = []
+
+    def collect(own: Tensor) -> Tensor:
+        parts[-1].append(own.clone())
+        # Let the check that all were seen pass; nobody is to stop.
+        return own if own.ndim == 2 else torch.cat([torch.ones_like(own[:-1]), torch.zeros_like(own[-1:])])
+
+    for process in range(count):
+        parts.append([])
+        evaluate(segmenter, data, LossConfig(), process, count, collect)
+    totals = [torch.stack(same).sum(dim=0) for same in zip(*parts, strict=True)]
+
+    def run(process: int) -> Evaluation:
+        waiting = iter(totals)
+        return evaluate(segmenter, data, LossConfig(), process, count, lambda _own: next(waiting))
+
+    return [run(process) for process in range(count)]
+
+
+@pytest.mark.parametrize("foreground", [1, 2])
+def test_scores_at_the_masks_own_size(
+    foreground: int, make_voc: VocMaker, make_segmenter: Maker, tmp_path: Path
+) -> None:
+    root = make_voc(*"abcde", classes=foreground + 1)
+    file = root / "SegmentationClassPNG" / "a.png"
+    mask = read_mask(file)
+    mask[:10] = IGNORE
+    write_mask(file, mask)
+    data, segmenter = make_set(root, tmp_path / "cache", [0, 2, 3]), make_segmenter(foreground)
+    found = evaluate(segmenter, data, LossConfig())
+    true, predicted, losses = [], [], []
+    with torch.no_grad():
+        for row, sample in zip(data.rows, data.samples, strict=True):
+            image, mask = read_image(sample.image), read_mask(sample.mask)
+            classes = segmenter.classes(segmenter(torch.from_numpy(image)[None]))[0].numpy()  # as predict does
+            true.append(mask[mask != IGNORE])
+            predicted.append(classes[mask != IGNORE])
+            images, masks = data.resized.read([row])
+            terms = loss_terms(segmenter.network(segmenter.normalise(images)), masks)
+            losses.append(float(image_losses(terms, 1.0, 0.5)))
+    expected = jaccard_score(
+        np.concatenate(true), np.concatenate(predicted), labels=range(1, foreground + 1), average=None
+    )
+    assert list(found.scores.iou.values()) == pytest.approx(expected, rel=1e-3)
+    assert found.loss == pytest.approx(np.mean(losses), rel=1e-4)
+    assert found.samples == 3
+
+
+@pytest.mark.parametrize("count", [1, CHUNK, CHUNK + 1, 3 * CHUNK - 1])
+def test_same_bits_on_any_number_of_processes(
+    count: int, make_voc: VocMaker, make_segmenter: Maker, tmp_path: Path
+) -> None:
+    root = make_voc(*(f"p{number:02}" for number in range(count)))
+    data, segmenter = make_set(root, tmp_path / "cache", list(range(count))), make_segmenter()
+    alone = evaluate(segmenter, data, LossConfig())
+    for processes in (1, 2, 3):
+        assert on_processes(segmenter, data, processes) == [alone] * processes
+
+
+def test_a_sample_that_nobody_saw_is_noticed(make_voc: VocMaker, make_segmenter: Maker, tmp_path: Path) -> None:
+    data = make_set(
+        make_voc(*(f"p{number:02}" for number in range(CHUNK + 1))), tmp_path / "cache", list(range(CHUNK + 1))
+    )
+    with pytest.raises(AssertionError, match="validation saw"):
+        evaluate(make_segmenter(), data, LossConfig(), process=0, processes=2)
+
+
+def test_training_mode_and_gradients_do_not_matter(make_voc: VocMaker, make_segmenter: Maker, tmp_path: Path) -> None:
+    data, segmenter = make_set(make_voc(*"abc"), tmp_path / "cache", [0, 1, 2]), make_segmenter()
+    expected, before = (
+        evaluate(segmenter, data, LossConfig()),
+        {n: v.clone() for n, v in segmenter.state_dict().items()},
+    )
+    segmenter.train()
+    assert evaluate(segmenter, data, LossConfig()) == expected
+    assert all(torch.equal(value, before[name]) for name, value in segmenter.state_dict().items())
+    assert all(weight.grad is None for weight in segmenter.parameters())
+
+
+def test_who_is_to_stop_stops_all(make_voc: VocMaker, make_segmenter: Maker, tmp_path: Path) -> None:
+    """One process is asked to stop before its second chunk; what another one adds cannot hide it."""
+    stems = [f"p{number:02}" for number in range(2 * CHUNK + 1)]
+    data = make_set(make_voc(*stems), tmp_path / "cache", list(range(len(stems))))
+    answers = iter([False, True])
+    with pytest.raises(EvaluationStopped):
+        evaluate(make_segmenter(), data, LossConfig(), stop_requested=lambda: next(answers))
+    with pytest.raises(EvaluationStopped):
+        evaluate(make_segmenter(), data, LossConfig(), 1, 2, add=lambda own: own + 1)
+
+
+@pytest.mark.parametrize("foreground", [1, 2, 4])
+@pytest.mark.parametrize("pixels", [1, 100, 37 * 53 - 1, 37 * 53, 10**6])
+def test_strips_count_as_the_whole(
+    foreground: int, pixels: int, make_segmenter: Maker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    segmenter, random = make_segmenter(foreground), torch.Generator().manual_seed(1)
+    channels = segmenter.contract.channels
+    logits = torch.randn(1, channels, 32, 32, generator=random).contiguous(memory_format=torch.channels_last)
+    mask = torch.randint(0, foreground + 1, (37, 53), generator=random, dtype=torch.uint8)
+    mask[3:20, 4:9] = IGNORE
+    whole = segmenter.classes(segmenter.probabilities(logits, (37, 53)))[0]
+    monkeypatch.setattr("trainer.engine.evaluate.STRIP_PIXELS", pixels)
+    assert torch.equal(sample_confusion(segmenter, logits, mask), confusion_matrix(whole, mask, foreground + 1))

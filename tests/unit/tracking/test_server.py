@@ -1,0 +1,163 @@
+"""Making a store equal to a run folder, with a real sqlite store: all of it, once, whatever was lost in between."""
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from mlflow import MlflowClient
+from mlflow.entities import ViewType
+
+from tests.support.program import histories, journal_points
+from trainer import InputError
+from trainer.system.atomic import write_json
+from trainer.system.run_folder import new_run_folder
+from trainer.tracking.journal import unsent
+from trainer.tracking.run import Run
+from trainer.tracking.server import BATCH, UID_TAG, attach, sync
+
+EXPERIMENT = "cats"
+
+
+@pytest.fixture(autouse=True)
+def _own_settings() -> Iterator[None]:
+    """`attach` sets MLflow's address for the process."""
+    before = dict(os.environ)
+    yield
+    os.environ.clear()
+    os.environ.update(before)
+
+
+@pytest.fixture(scope="module")
+def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database with MLflow's tables, which take seconds to make."""
+    file = tmp_path_factory.mktemp("store") / "mlflow.db"
+    MlflowClient(f"sqlite:///{file}").search_experiments()
+    return file
+
+
+@pytest.fixture
+def new_store(tmp_path: Path, empty_store: Path) -> Callable[[str], Path]:
+    """Makes a fresh store and has it be the one in use."""
+
+    def make(name: str) -> Path:
+        file = tmp_path / f"{name}.db"
+        shutil.copyfile(empty_store, file)
+        os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{file}"
+        # Experiments made by the program itself keep their artifacts in its own mlruns/.
+        MlflowClient(f"sqlite:///{file}").create_experiment(EXPERIMENT, (tmp_path / f"{name} artifacts").as_uri())
+        return file
+
+    return make
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """The folder of a run that nobody has been told of."""
+    made = new_run_folder(tmp_path / "work", EXPERIMENT, "a run", tracked=False)
+    run = Run(made, None, tracked=False)
+    run.params({"optim.lr": 0.1})
+    run.params({"data.root": "https://someone:secret@host/data"})
+    for context in ("training", "validation"):
+        run.dataset("discs", "0123456789abcdef", context, {"samples": 3})
+    for step in range(BATCH + 100):
+        run.metrics({"train/loss": 1 / (step + 1), "train/lr": 0.1}, step)
+    run.picture("watch/disc", np.zeros((40, 60, 3), np.uint8), 5)
+    run.end("FINISHED")
+    run.close()
+    return made
+
+
+def the_run(store: Path) -> Any:
+    client = MlflowClient(f"sqlite:///{store}")
+    experiment = client.get_experiment_by_name(EXPERIMENT)
+    assert experiment is not None
+    (run,) = client.search_runs([experiment.experiment_id], run_view_type=ViewType.ALL)
+    return run
+
+
+def check_complete(store: Path, folder: Path) -> None:
+    run = the_run(store)
+    points = histories(store)
+    assert {key: found for (_, key), found in points.items()} == journal_points(folder)
+    assert {owner for owner, _ in points} == {run.info.run_id}
+    assert run.data.tags[UID_TAG] == json.loads((folder / "run.json").read_text())["uid"]
+    assert run.data.params == {"optim.lr": "0.1", "data.root": "https://host/data"}
+    assert sorted(one.tags[0].value for one in run.inputs.dataset_inputs) == ["training", "validation"]
+    assert run.info.status == "FINISHED"
+    assert unsent(folder) == 0
+    images = store.parent / f"{store.stem} artifacts" / run.info.run_id / "artifacts" / "images"
+    sent, kept = ({path.name: path.read_bytes() for path in place.iterdir()} for place in (images, folder / "pictures"))
+    assert sent == kept
+    assert len(sent) == 2
+
+
+def test_all_is_there_once_whatever_note_is_lost(new_store: Callable[[str], Path], folder: Path) -> None:
+    store = new_store("store")
+    sync(attach(folder), folder)
+    check_complete(store, folder)
+    info = json.loads((folder / "run.json").read_text())
+    sync(attach(folder), folder)
+    check_complete(store, folder)
+    (folder / "sent.json").unlink()  # a power cut, say
+    sync(attach(folder), folder)
+    check_complete(store, folder)
+    write_json(folder / "run.json", {key: value for key, value in info.items() if key != "run_id"})  # an answer
+    sync(attach(folder), folder)
+    check_complete(store, folder)
+    assert json.loads((folder / "run.json").read_text()) == info
+
+
+def test_another_store_gets_everything(new_store: Callable[[str], Path], folder: Path) -> None:
+    for name in ("first", "second"):
+        store = new_store(name)
+        sync(attach(folder), folder)
+        check_complete(store, folder)
+
+
+def test_what_was_sent_before_an_error_stays_sent(new_store: Callable[[str], Path], folder: Path) -> None:
+    """A model that cannot be registered holds up nothing else, not even how the run ended."""
+    store = new_store("store")
+    journal = folder / "journal.jsonl"
+    lines = journal.read_text().splitlines(keepends=True)
+    model = json.dumps({"time": 1, "model": "cat-unet", "model_tags": {}}) + "\n"
+    journal.write_text("".join([*lines[:-1], model, lines[-1]]))
+    for _ in range(2):
+        with pytest.raises(InputError, match="the run's model is not there"):
+            sync(attach(folder), folder)
+        assert unsent(folder) == 3  # the tag of the pictures before it too: noted is what no file waits for
+        assert the_run(store).info.status == "FINISHED"
+        assert {key: found for (_, key), found in histories(store).items()} == journal_points(folder)
+    journal.write_text("".join(lines))
+    write_json(folder / "sent.json", {"bytes": 0})
+    sync(attach(folder), folder)
+    check_complete(store, folder)
+
+
+def test_a_picture_that_somebody_deleted_holds_up_nothing(new_store: Callable[[str], Path], folder: Path) -> None:
+    store = new_store("store")
+    shutil.rmtree(folder / "pictures")
+    sync(attach(folder), folder)
+    assert the_run(store).info.status == "FINISHED"
+    assert unsent(folder) == 0
+
+
+def test_a_run_deleted_in_mlflow_is_not_written_to(new_store: Callable[[str], Path], folder: Path) -> None:
+    store = new_store("store")
+    sync(attach(folder), folder)
+    MlflowClient(f"sqlite:///{store}").delete_run(the_run(store).info.run_id)
+    with pytest.raises(InputError, match="deleted in MLflow; restore it"):
+        attach(folder)
+    assert the_run(store).info.lifecycle_stage == "deleted"
+
+
+def test_a_picture_drawn_again_has_the_same_name(folder: Path) -> None:
+    before = sorted(path.name for path in (folder / "pictures").iterdir())
+    run = Run(folder, None, tracked=False)
+    run.picture("watch/disc", np.ones((40, 60, 3), np.uint8), 5)
+    run.close()
+    assert sorted(path.name for path in (folder / "pictures").iterdir()) == before
