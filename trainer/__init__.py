@@ -15,6 +15,9 @@ import re
 IGNORE = 255
 """The mask value of pixels that nobody can or wants to label: outside the loss, outside every metric."""
 
+EXIT_INPUT = 2
+"""Exit code for wrong usage, settings or data, found before any work."""
+
 SECRET_VARIABLES = ("MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN")
 
 

@@ -5,7 +5,6 @@ Only light imports here: `--help` and a mistyped key must answer at once, before
 
 import dataclasses
 import difflib
-import os
 import re
 import sys
 from itertools import pairwise
@@ -15,7 +14,8 @@ from jsonargparse import ArgumentError, ArgumentParser, Namespace, set_parsing_s
 
 from trainer import InputError
 from trainer.config import Config, flatten
-from trainer.system.run_folder import run_folder
+from trainer.system.launcher import is_main_process
+from trainer.system.run_folder import run_folder_of
 
 
 def parse(arguments: list[str] | None = None) -> Config:
@@ -30,7 +30,7 @@ def parse(arguments: list[str] | None = None) -> Config:
     try:
         config = _frozen(parser, parser.parse_args(_with_own_config(given)))
         if config.resume not in ("never", "latest"):
-            run_folder(config.resume)
+            run_folder_of(config.resume)
         return config
     except (InputError, ArgumentError) as error:
         files = [value for option, value in pairwise(given) if option == "--config"]
@@ -47,7 +47,7 @@ def _with_own_config(given: list[str]) -> list[str]:
     resume = options.get("--resume", "never")
     if resume in ("never", "latest") or any(word.partition("=")[0] == "--config" for word in given):
         return given
-    return ["--config", str(run_folder(resume) / "config.yaml"), *given]
+    return ["--config", str(run_folder_of(resume).config), *given]
 
 
 def _frozen(parser: ArgumentParser, namespace: Any) -> Config:
@@ -67,7 +67,7 @@ class _Parser(ArgumentParser):
 
 def _fail(parser: ArgumentParser, message: str) -> NoReturn:
     # A wrong launch runs this in every process; one of them speaks.
-    if os.environ.get("RANK", "0") == "0":
+    if is_main_process():
         print(f"train.py: {_explain(message)}", file=sys.stderr)
     sys.exit(2)
 

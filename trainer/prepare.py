@@ -61,7 +61,7 @@ def _add_check(commands: Any) -> None:
 
 
 def check_data(options: argparse.Namespace) -> int:
-    from trainer.config import MLRUNS, data_config
+    from trainer.config import data_config
     from trainer.data.checks.report import check_folders
     from trainer.data.checks.show import show_report
     from trainer.system.terminal import Display
@@ -70,7 +70,7 @@ def check_data(options: argparse.Namespace) -> int:
     given = {key: getattr(options, key) for key in keys if getattr(options, key) is not None}
     config = data_config(root=options.folders, **given)
     display = Display(quiet=options.json == "-")
-    report = check_folders(config, MLRUNS / "cache", display.progress_bar)
+    report = check_folders(config, display.progress_bar)
     if options.json == "-":
         print(report.to_json())
     else:

@@ -4,90 +4,84 @@ python trainer/sync.py [RUN_FOLDER ...]
 """
 
 import argparse
-import json
 import sys
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from trainer import InputError, redact
+from trainer import EXIT_INPUT, InputError, redact
 from trainer.config import MLRUNS
+from trainer.system.run_folder import RunFolder, run_folders
 
 HELP = """Run folders, wherever they lie now. Each is compared with the store in use, and sent whole where that does not
 know it. Without any: those below mlruns/work/ of which something was never sent."""
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Returns the exit code: 0 everything is sent, 1 a folder could not be sent whole, 2 wrong usage or no server."""
+    """Return the exit code: 0 everything is sent, 1 a folder could not be sent whole, 2 wrong usage or no server."""
     parser = argparse.ArgumentParser(prog="sync.py", description="Send recorded runs to MLflow. Safe to repeat.")
     parser.add_argument("folder", nargs="*", type=Path, help=HELP)
     options = parser.parse_args(arguments)
     try:
-        return sync_all(options.folder)
+        return sync_all([RunFolder(path) for path in options.folder])
     except InputError as error:
         print(f"sync.py: {error}", file=sys.stderr)
-        return 2
+        return EXIT_INPUT
 
 
-def sync_all(folders: list[Path]) -> int:
+def sync_all(folders: list[RunFolder]) -> int:
+    """Send `folders`, or every tracked run with something unsent; return the exit code."""
     from trainer.tracking.store import probe, ui_command
 
     for folder in folders:
-        if not (folder / "journal.jsonl").is_file():
+        if not folder.journal.is_file():
             raise InputError(f"{folder}: no run folder (journal.jsonl is missing)")
     probe()
-
-    from trainer.tracking.journal import unsent
-
     if not folders:
-        # A run with tracking off is sent only when somebody names it.
-        tracked = [folder for folder in run_folders() if json.loads((folder / "run.json").read_text())["tracked"]]
+        # A run with tracking off is sent only when a person names it.
+        tracked = [folder for folder in run_folders(MLRUNS / "work") if folder.read_run()["tracked"]]
         if not tracked:
             raise InputError(f"{MLRUNS / 'work'}: no tracked runs there")
-        folders = [folder for folder in tracked if unsent(folder)]
+        folders = [folder for folder in tracked if folder.unsent_records()]
     failed = 0
     for folder in folders:
         try:
             send(folder)
-        except Exception as error:  # the next folder may be luckier
+        except Exception as error:  # the next folder may still be sent
             failed += 1
-            print(f"sync.py: {folder}: {unsent(folder)} records still unsent ({redact(f'{error}')})", file=sys.stderr)
+            left = folder.unsent_records()
+            print(f"sync.py: {folder}: {left} records still unsent ({redact(f'{error}')})", file=sys.stderr)
     print(f"look at the runs:  {ui_command()}")
     return 1 if failed else 0
 
 
-def send(folder: Path) -> None:
-    """Send what the store does not have of one run folder, and say so."""
-    from trainer.tracking.journal import unsent
+def send(folder: RunFolder) -> None:
+    """Send what the store does not have of one run folder, and print what was sent."""
     from trainer.tracking.server import attach, sync
 
     client = attach(folder)
-    waiting = unsent(folder)
-    if not waiting:
+    unsent = folder.unsent_records()
+    if not unsent:
         return
     sync(client, folder)
-    print(f"{folder}: {waiting} records sent")
-    if (folder / "version.json").exists():
-        made = json.loads((folder / "version.json").read_text())
+    print(f"{folder}: {unsent} records sent")
+    made = folder.read_version()
+    if made:
         print(f"  its model is models:/{made['name']}/{made['version']}; {_first_champion(client, folder, made)}")
 
 
-def _first_champion(client: Any, folder: Path, made: dict[str, str]) -> str:
-    """Make a version the champion where there is none. Comparing two takes the pictures, so it is left to training."""
+def _first_champion(client: Any, folder: RunFolder, made: dict[str, str]) -> str:
+    """Make a version the champion where there is none. Comparing two takes the images, so it is left to training."""
     from trainer.tracking import registry
 
-    promote = yaml.safe_load((folder / "config.yaml").read_text())["registry"]["promote"]
+    promote = yaml.safe_load(folder.config.read_text())["registry"]["promote"]
     if registry.champion(client, made["name"]) is not None:
         return "it was not compared with the champion"
     if promote == "never":
         return "registry.promote is never, so there is no champion"
     registry.promote(client, made["name"], made["version"])
     return f"it is the first, so models:/{made['name']}@champion"
-
-
-def run_folders() -> list[Path]:
-    return sorted(path.parent for path in (MLRUNS / "work").glob("*/journal.jsonl"))
 
 
 if __name__ == "__main__":

@@ -51,10 +51,10 @@ def timed(module, name, part, inside=()):
     setattr(module, name, wrapped)
 
 # Each module is changed before another one takes the name from it.
-from trainer.data import kept; timed(kept, "digests_of", "hashing")
-from trainer.data import duplicates; timed(duplicates, "kept_near_pairs", "near")
-from trainer.data import dataset; timed(dataset, "plan", "finding")
-from trainer.data import check; timed(check, "check_samples", "report", ["near"])
+from trainer.data import file_index; timed(file_index, "digests_of", "hashing")
+from trainer.data.checks import duplicates; timed(duplicates, "cached_near_pairs", "near")
+from trainer.data import sources; timed(sources, "find_sources", "finding")
+from trainer.data.checks import report; timed(report, "make_report", "report", ["near"])
 from trainer.data import cache; timed(cache, "_build", "decoding")
 from trainer.engine import evaluate
 score = evaluate.evaluate

@@ -39,15 +39,15 @@ NAME = "cats"
 
 # Outside the program: makes the model in the folder argv[1] champion of the store, as a training would.
 REGISTER = """
-import json, shutil, sys
+import shutil, sys
 from pathlib import Path
 from trainer.config import MLRUNS
 from trainer.tracking import registry, server
-from trainer.tracking.run import new_run_folder
+from trainer.system.run_folder import new_run_folder
 folder = new_run_folder(MLRUNS / "work", "benchmark", "benchmark", True)
-shutil.copytree(sys.argv[1], folder / "model")
+shutil.copytree(sys.argv[1], folder.model)
 client = server.attach(folder)
-registry.register(client, folder, json.loads((folder / "run.json").read_text())["run_id"], sys.argv[2], {})
+registry.register(client, folder, folder.read_run()["run_id"], sys.argv[2], {})
 registry.promote(client, sys.argv[2], "1")
 """
 

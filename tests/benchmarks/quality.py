@@ -30,11 +30,11 @@ from rich.table import Table
 
 from tests.benchmarks.baselines import plain
 from tests.support.program import Program
-from trainer.config import Config, DataConfig, LossConfig, ModelConfig
-from trainer.data.dataset import ValidationSet, open_dataset
-from trainer.data.sources import plan
+from trainer.config import DataConfig, LossConfig, ModelConfig
+from trainer.data.dataset import open_dataset
+from trainer.data.sources import find_sources
 from trainer.engine.evaluate import evaluate
-from trainer.model.build import make_segmenter
+from trainer.model.build import make_contract, make_segmenter
 from trainer.model.loss import dice_loss
 
 TIMED = 2
@@ -116,13 +116,12 @@ def tutorial(options: argparse.Namespace, fold: int, scratch: Path) -> Curve:
     """The tutorial's recipe on the same fold, its evaluations not counted in the time."""
     roots = options.root.strip("[]").split(",")
     data = DataConfig(root=roots, fold=fold, image_size=options.image_size)
-    sources = plan(data, scratch / "cache", lambda _what, _total: lambda: None)
-    dataset = open_dataset(sources, options.image_size, scratch / "cache", lambda _what, _total: lambda: None)
-    config = Config(data=data, model=ModelConfig(width=32))
-    segmenter = make_segmenter(config, dataset.names, dataset.shares(), dataset.digest, "")
+    dataset = open_dataset(
+        find_sources(data), options.image_size, scratch / "cache", lambda _what, _total: lambda: None
+    )
+    contract = make_contract(ModelConfig(width=32), options.image_size, dataset.names, dataset.digest, "")
+    segmenter = make_segmenter(contract, dataset.shares(), seed=0)
     network = plain(segmenter.network)
-    rows = dataset.split.val
-    validation = ValidationSet(dataset.samples(rows), rows, dataset.resized, sources.values)
     images, masks = dataset.resized.read(dataset.split.train)
     images, truth = segmenter.normalise(images).contiguous(), (masks == 1).float()[:, None]
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-4)
@@ -142,7 +141,7 @@ def tutorial(options: argparse.Namespace, fold: int, scratch: Path) -> Curve:
         spent += time.perf_counter() - began if epoch <= TIMED else spent_timed / TIMED
         spent_timed = spent if epoch <= TIMED else spent_timed
         if epoch % 2 == 0:
-            result = evaluate(segmenter, validation, LossConfig())
+            result = evaluate(segmenter, dataset.validation(), LossConfig())
             curve.seconds.append(spent)
             curve.scores.append(result.scores.miou or 0.0)
     return curve

@@ -29,19 +29,20 @@ def timed(self):
     seconds[0] += time.thread_time() - began
 sender.Sender._send = timed
 import trainer.engine.loop as loop
-fit = loop.Loop.fit
+fit = loop.Trainer.fit
 def fitted(*arguments):
     try:
         return fit(*arguments)
     finally:
         print("SENDER", seconds[0])
-loop.Loop.fit = fitted
-finish = train.finish
-def finished(*arguments):
+loop.Trainer.fit = fitted
+from trainer.engine.lifecycle import Lifecycle
+register = Lifecycle.register
+def registered(*arguments):
     began = time.perf_counter()
-    finish(*arguments)
+    register(*arguments)
     print("FINISH", time.perf_counter() - began)
-train.finish = finished
+Lifecycle.register = registered
 sys.exit(train.main(sys.argv[1:]))
 """
 

@@ -22,7 +22,7 @@ WRAPPED = """
 import os, signal, sys, time
 import trainer.engine.step as step
 from trainer.train import main
-real = step.Stepper.clip_gradient
+real = step.TrainStep.clip_gradient
 steps = []
 def wrapped(self):
     steps.append(1)
@@ -30,7 +30,7 @@ def wrapped(self):
         open("fault", "w").close()
         {fault}
     return real(self)
-step.Stepper.clip_gradient = wrapped
+step.TrainStep.clip_gradient = wrapped
 sys.exit(main(sys.argv[1:]))
 """
 

@@ -162,7 +162,8 @@ OPEN_AND_SEND = """
 import sys, time
 from pathlib import Path
 from trainer.config import MLRUNS
-from trainer.tracking.run import Run, new_run_folder
+from trainer.system.run_folder import new_run_folder
+from trainer.tracking.run import Run
 from trainer.tracking.server import open_run
 while time.time() < float(sys.argv[1]):
     time.sleep(0.001)

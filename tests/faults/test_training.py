@@ -40,6 +40,7 @@ from trainer.engine.checkpoint import resume
 from trainer.engine.checkpoint.format import load_checkpoint
 from trainer.system import run_folder
 from trainer.system.launcher import WATCH_SECONDS
+from trainer.system.run_folder import RunFolder
 
 FaultTrial = Callable[[int, str], AbstractContextManager[None]]
 Golden = Callable[..., tuple[object, object]]
@@ -150,20 +151,20 @@ def search(program: Program, settings: list[str], wanted: str, *more: str) -> re
 
 def test_what_latest_means(again: Program, settings: list[str]) -> None:
     (older,) = again.run_folders()
-    last = load_checkpoint(checkpoints(older)[-1]).position
+    last = load_checkpoint(checkpoints(older)[-1]).state
     assert search(again, settings, "never").folder is None
     for free in (["--train.threads", "2"], ["--tracking.run_name", "other"], ["--data.workers", "0"]):
         found = search(again, settings, "latest", *free)
-        assert (found.folder, found.checkpoint.position, found.warnings) == (older, last, [])
+        assert (found.folder, found.checkpoint.state, found.warnings) == (RunFolder(older), last, [])
     for other in (["--optim.lr", "1e-4"], ["--train.epochs", "6"], ["--model.norm", "group"], ["--train.seed", "1"]):
         found = search(again, settings, "latest", *other)
         assert found.folder is None
         assert "a new one" in found.warnings[0]
     newer = older.with_name("9" + older.name[1:])
     shutil.copytree(older, newer)
-    assert search(again, settings, "latest").folder == newer
+    assert search(again, settings, "latest").folder == RunFolder(newer)
     (newer / "status.json").write_text(json.dumps({"state": "finished"}))
-    assert search(again, settings, "latest").folder == older
+    assert search(again, settings, "latest").folder == RunFolder(older)
     (older / "status.json").write_text(json.dumps({"state": "finished"}))
     assert search(again, settings, "latest").finished
     # Killed while it made its folder: nothing that could go on.
@@ -177,7 +178,7 @@ def test_before_the_first_checkpoint_a_run_goes_on_from_its_start(again: Program
     shutil.rmtree(folder / "checkpoints")
     for wanted in ("latest", str(folder)):
         found = search(again, settings, wanted)
-        assert (found.folder, found.checkpoint, found.warnings) == (folder, None, [])
+        assert (found.folder, found.checkpoint, found.warnings) == (RunFolder(folder), None, [])
 
 
 def test_a_named_folder_of_another_training_is_refused(again: Program, settings: list[str]) -> None:
@@ -196,8 +197,8 @@ def test_a_named_folder_of_another_training_is_refused(again: Program, settings:
 def test_a_checkpoint_that_is_named_is_the_one(again: Program, settings: list[str]) -> None:
     (folder,) = again.run_folders()
     for path in checkpoints(folder):
-        assert search(again, settings, str(path)).checkpoint.position.step == int(path.name[5:])
-    assert search(again, settings, str(folder)).checkpoint.position.step == int(checkpoints(folder)[-1].name[5:])
+        assert search(again, settings, str(path)).checkpoint.state.step == int(path.name[5:])
+    assert search(again, settings, str(folder)).checkpoint.state.step == int(checkpoints(folder)[-1].name[5:])
 
 
 def test_a_folder_brings_its_own_settings(again: Program) -> None:
@@ -246,7 +247,7 @@ def test_a_damaged_checkpoint_is_named_and_not_used(
         with fault_trial(5, f"a file of a checkpoint is {harm}"):
             harms(file)[harm]()
             found = search(again, settings, "latest")
-            assert found.checkpoint.position.step == int(before.name[5:])
+            assert found.checkpoint.state.step == int(before.name[5:])
             assert str(newest) in found.warnings[0]
             for path in (newest, folder):
                 with pytest.raises(InputError, match=str(newest)) as refused:
@@ -427,7 +428,7 @@ def wrapped(program: Program, text: str) -> str:
 
 NOTES = """
 import sys, time
-from trainer.engine.signals import StopSignals
+from trainer.system.signals import StopSignals
 stop = StopSignals()
 if sys.argv[1] == "held":
     stop.hold()
@@ -487,12 +488,12 @@ FALLS = """
 import os, signal, sys
 import trainer.engine.loop as loop
 from trainer.train import main
-real = loop.Loop._step
+real = loop.Trainer._step
 def falling(self, batches):
-    if os.environ["RANK"] == "1" and os.environ["TORCHELASTIC_RESTART_COUNT"] == "0" and self.position.step == 9:
+    if os.environ["RANK"] == "1" and os.environ["TORCHELASTIC_RESTART_COUNT"] == "0" and self.state.step == 9:
         os.kill(os.getpid(), signal.SIGKILL)
     return real(self, batches)
-loop.Loop._step = falling
+loop.Trainer._step = falling
 sys.exit(main(sys.argv[1:]))
 """
 
@@ -518,13 +519,13 @@ NAN = """
 import os, sys
 import trainer.engine.step as step
 from trainer.train import main
-real = step.Stepper._objective
+real = step.objective
 calls = []
-def broken(self, *arguments):
+def broken(*arguments):
     calls.append(1)
     bad = os.environ.get("RANK") == "1" and len(calls) == 6
-    return tuple(part * float("nan") if bad else part for part in real(self, *arguments))
-step.Stepper._objective = broken
+    return tuple(part * float("nan") if bad else part for part in real(*arguments))
+step.objective = broken
 sys.exit(main(sys.argv[1:]))
 """
 
@@ -554,12 +555,12 @@ LEAVES = """
 import sys
 import trainer.engine.loop as loop
 from trainer.train import main
-real = loop.Loop._step
+real = loop.Trainer._step
 def leaving(self, batches):
-    if self.position.step == 6:
+    if self.state.step == 6:
         sys.exit(0)
     return real(self, batches)
-loop.Loop._step = leaving
+loop.Trainer._step = leaving
 sys.exit(main(sys.argv[1:]))
 """
 

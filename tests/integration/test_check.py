@@ -32,7 +32,7 @@ from trainer.data.checks.scan import FACTS
 from trainer.data.dataset import open_dataset
 from trainer.data.image_io import read_image, write_mask
 from trainer.data.sample import Sample
-from trainer.data.sources import plan
+from trainer.data.sources import find_sources
 from trainer.make.synthetic import write_labelme, write_voc
 
 
@@ -65,7 +65,7 @@ def test_training_refuses_what_the_check_calls_an_error(fault: str, folder: Fold
     file = ERRORS[fault][1](folder)
     cache = folder.root.parent / "cache"
     with pytest.raises(InputError) as refused:
-        open_dataset(plan(DataConfig(root=str(folder.root)), cache, count_nothing), 32, cache, count_nothing)
+        open_dataset(find_sources(DataConfig(root=str(folder.root))), 32, cache, count_nothing)
     assert str(refused.value) == check(folder.root).of("error")[0].text
     assert str(file) in str(refused.value)
 
@@ -114,7 +114,7 @@ def test_all_errors_in_one_list(folder: Folder) -> None:
     assert [error.files for error in errors] == [(str(file),) for file in named]
     cache = folder.root.parent / "cache"
     with pytest.raises(InputError) as refused:
-        open_dataset(plan(DataConfig(root=str(folder.root)), cache, count_nothing), 32, cache, count_nothing)
+        open_dataset(find_sources(DataConfig(root=str(folder.root))), 32, cache, count_nothing)
     assert str(refused.value) == "\n".join(error.text for error in errors)
 
 

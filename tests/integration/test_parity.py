@@ -64,11 +64,11 @@ def worlds(tmp_path_factory: pytest.TempPathFactory) -> Worlds:
     broken = {fault: Case(WHOLE[name].arguments, fault) for fault, name in FAULTS.items()}
     broken |= {
         "validation_by_everyone": Case(WHOLE["image"].arguments, "validation_by_everyone"),
-        "statistics_stay_apart": Case(WHOLE["batch norm"].arguments, "statistics_stay_apart"),
+        "statistics_are_not_averaged": Case(WHOLE["batch norm"].arguments, "statistics_are_not_averaged"),
         "everyone_takes_the_first_share, uneven": Case(WHOLE["image"].arguments, "everyone_takes_the_first_share"),
         "stopped": Case(WHOLE["batch norm"].arguments, stop_after=2),
-        "stopped, apart": Case(WHOLE["batch norm"].arguments, "statistics_stay_apart", stop_after=2),
-        "refused": Case(WHOLE["one batch"].arguments, "two_pictures_fit_on_the_last_process"),
+        "stopped, apart": Case(WHOLE["batch norm"].arguments, "statistics_are_not_averaged", stop_after=2),
+        "refused": Case(WHOLE["one batch"].arguments, "two_images_fit_on_the_last_process"),
     }
     pieces = [*WHOLE["batch norm"].arguments, "--train.micro_batch_size", "2"]
     alone = sound | {
@@ -182,7 +182,7 @@ def test_all_processes_stop_together_with_the_same_statistics(worlds: Worlds) ->
 
 
 def test_statistics_left_apart_are_different(worlds: Worlds) -> None:
-    assert len({tuple(one.content["buffers"]) for one in worlds[2]["statistics_stay_apart"]}) == 2
+    assert len({tuple(one.content["buffers"]) for one in worlds[2]["statistics_are_not_averaged"]}) == 2
 
 
 def test_all_processes_take_the_micro_batch_that_fits_the_smallest(worlds: Worlds) -> None:
@@ -203,6 +203,6 @@ def test_the_search_leaves_no_trace(worlds: Worlds) -> None:
 def test_a_process_without_samples_must_come_along(tmp_path: Path) -> None:
     """The negative control of `image, small` on three processes: staying away is an error, and no endless wait."""
     arguments = WHOLE["image, small"].arguments
-    away = {"away": Case(arguments, "empty_handed_stay_away")}
+    away = {"away": Case(arguments, "processes_without_samples_stay_away")}
     with pytest.raises(RuntimeError, match="gloo"):
         run_world(3, away, make_data(tmp_path / "data"), tmp_path / "world", timeout_s=60)

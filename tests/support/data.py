@@ -15,7 +15,7 @@ SAME = ValueMap()
 
 
 def sources_of(samples: Sequence[Sample], values: ValueMap = SAME) -> Sources:
-    """What `plan` would find, were these all the samples, and all to train."""
+    """What `find_sources` would find, were these all the samples, and all to train."""
     return Sources("voc", list(samples), Split(tuple(range(len(samples))), ()), None, values)
 
 

@@ -17,7 +17,7 @@ from trainer.config import DataConfig
 from trainer.data.dataset import Dataset, open_dataset
 from trainer.data.image_io import write_mask
 from trainer.data.layouts.base import Found
-from trainer.data.sources import Sources, find_samples, plan
+from trainer.data.sources import Sources, find_samples, find_sources
 
 Names = tuple[str, ...]
 NAMES = ("_background_", "cat", "dog")
@@ -182,7 +182,7 @@ def found(root: Path, **settings: object) -> Found:
 
 
 def planned(root: Path, cache: Path, **settings: object) -> Sources:
-    return plan(DataConfig(root=str(root), **settings), cache, count_nothing)  # type: ignore[arg-type]
+    return find_sources(DataConfig(root=str(root), **settings))  # type: ignore[arg-type]
 
 
 def opened(root: Path, cache: Path, **settings: object) -> Dataset:

@@ -16,7 +16,7 @@ from tests.support.images import box_mask
 from trainer.config import DataConfig
 from trainer.data.checks.report import Report, check_folders
 from trainer.data.image_io import write_mask
-from trainer.data.sources import plan
+from trainer.data.sources import find_sources
 
 COUNT, HEIGHT, WIDTH = 15, 96, 112
 
@@ -24,7 +24,7 @@ COUNT, HEIGHT, WIDTH = 15, 96, 112
 def check(*roots: Path, **keys: object) -> Report:
     """The report on folders, with settings of data.* as given."""
     config = DataConfig(root=[str(root) for root in roots], **keys)  # type: ignore[arg-type]
-    return check_folders(config, roots[0].parent / "cache", count_nothing)
+    return check_folders(config, count_nothing)
 
 
 @dataclass
@@ -41,7 +41,7 @@ class Folder:
             picture(HEIGHT, WIDTH, seed=number).save(self.root / "JPEGImages" / f"p{number:02}.jpg", quality=95)
             write_mask(self.mask(f"p{number:02}"), box_mask(HEIGHT, WIDTH, number, len(self.classes) + 1))
         self.name_classes(*self.classes)
-        sources = plan(DataConfig(root=str(self.root)), self.root, count_nothing)
+        sources = find_sources(DataConfig(root=str(self.root)))
         self.train, self.val = (
             [sources.samples[row].name for row in rows] for rows in (sources.split.train, sources.split.val)
         )

@@ -1,6 +1,6 @@
 """One process of a world of several: trains short cases through the program's own loop and writes down what it saw.
 
-Started by torchrun (tests/integration/parity.py: `run_world`), once per number of processes, because starting takes longest.
+Started by torchrun (`run_world` of tests/integration/parity.py), once per number of processes: starting takes longest.
 """
 
 import contextlib
@@ -18,19 +18,14 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 
-from tests.support.data import count_nothing
-from trainer.cli import parse
-from trainer.config import Config
+from tests.support.training import Prepared, prepare
 from trainer.data import loader, sampler
-from trainer.data.dataset import Dataset, open_dataset
-from trainer.data.sources import plan
-from trainer.engine import auto, evaluate, loop, memory, schedule, step
-from trainer.engine.auto import resolve
+from trainer.data.dataset import ValidationSet
+from trainer.engine import assembly, auto, evaluate, schedule, step
 from trainer.engine.callback import NullCallback
-from trainer.engine.distributed.accelerator import start
-from trainer.engine.distributed.accelerator import world as world_facts
+from trainer.engine.distributed.accelerator import join_processes
+from trainer.engine.stopping import Interrupted
 from trainer.model import loss
-from trainer.model.build import make_segmenter
 from trainer.model.segmenter import Segmenter
 
 
@@ -49,12 +44,12 @@ class Recorder(NullCallback):
         gradient = [weight.grad for weight in self.segmenter.network.parameters()]
         self.gradients.append(torch.cat([part.flatten() for part in gradient if part is not None]).float().numpy())
 
-    def on_evaluation(self, position: Any, values: dict[str, float], evaluation: evaluate.Evaluation) -> None:
+    def on_evaluation(self, state: Any, values: dict[str, float], evaluation: evaluate.Evaluation) -> None:
         self.validation.append(numbers(evaluation))
 
     def batches(self, real: Iterator[loader.StepBatch]) -> Iterator[loader.StepBatch]:
         for batch in real:
-            self.rows.append([int(row) for micro in batch.micro for row in micro.samples[micro.weights.numpy() > 0]])
+            self.rows.append([int(row) for micro in batch.micro for row in micro.rows[micro.weights.numpy() > 0]])
             yield batch
 
 
@@ -62,35 +57,32 @@ def numbers(evaluation: evaluate.Evaluation) -> dict[str, Any]:
     return {"loss": evaluation.loss, "iou": evaluation.scores.iou, "dice": evaluation.scores.dice}
 
 
-def run_case(config: Config, accelerator: Accelerator, dataset: Dataset, out: Path, stop_after: int) -> None:
+def run_case(prepared: Prepared, accelerator: Accelerator, out: Path, stop_after: int) -> None:
     """Evaluate sets of several sizes with the untrained weights, then train; into `out`, by process.
 
     `stop_after`: the step at which process 1 is told to stop, as by a signal; 0 for none.
     """
-    segmenter = make_segmenter(config, dataset.names, dataset.shares(), dataset.digest, commit="")
+    dataset, segmenter, config = prepared.dataset, prepared.segmenter, prepared.config
     with torch.no_grad():  # an answer with every class in it, so that scores can differ
         segmenter.network.last.weight.mul_(10)
         assert segmenter.network.last.bias is not None
         segmenter.network.last.bias.zero_()
     rows = dataset.split.val
-    validation = dataset.ValidationSet(dataset.samples(rows), rows, dataset.resized, dataset.sources.values)
     process, processes = accelerator.process_index, accelerator.num_processes
     sizes = {}
     for size in (1, len(rows), 3 * len(rows)):
         several = (rows * 3)[:size]
-        data = dataset.ValidationSet(dataset.samples(several), several, dataset.resized, dataset.sources.values)
+        data = ValidationSet(dataset.samples(several), several, dataset.resized, dataset.sources.values)
         reduce = accelerator.reduce
         sizes[size] = numbers(evaluate.evaluate(segmenter, data, config.loss, process, processes, reduce))
     recorder = Recorder(segmenter)
-    stop = lambda: len(recorder.steps) + 1 == stop_after  # noqa: E731  # asked in the step before it is over
-    rows = dataset.split.train
-    world = world_facts(accelerator)
-    trained = loop.Trainer(config, accelerator, segmenter, dataset.resized, rows, validation, stop, world)
-    real = trained.batches.ahead
-    trained.batches.ahead = lambda *given: recorder.batches(real(*given))  # type: ignore[method-assign]
+    # Asked for in the step before it is over.
+    trainer = prepared.trainer(accelerator, recorder, lambda: len(recorder.steps) + 1 == stop_after)
+    real = trainer.loader.batches
+    trainer.loader.batches = lambda *given: recorder.batches(real(*given))  # type: ignore[method-assign]
     began = time.perf_counter()
-    with contextlib.suppress(loop.Interrupted):
-        trained.fit(recorder)
+    with contextlib.suppress(Interrupted):
+        trainer.fit()
     buffers = torch.cat([buffer.flatten().double() for buffer in segmenter.buffers()])
     content = {
         "steps": recorder.steps,
@@ -99,10 +91,10 @@ def run_case(config: Config, accelerator: Accelerator, dataset: Dataset, out: Pa
         "validation_of_size": sizes,
         "sizes": [weight.numel() for weight in segmenter.network.parameters()],
         "device": accelerator.device.type,
-        "micro_batch_size": trained.stepper.micro_batch_size,
+        "micro_batch_size": trainer.loader.micro_batch_size,
         "buffers": buffers.tolist(),
         "first_mean": getattr(segmenter.network.first[1], "running_mean", torch.zeros(0)).tolist(),
-        "best": sum(float(value.double().sum()) for value in trained.best.values()),
+        "best": sum(float(value.double().sum()) for value in trainer.best.values()),
         "seconds": time.perf_counter() - began,
     }
     out.mkdir(parents=True, exist_ok=True)
@@ -118,32 +110,31 @@ def everyone_takes_the_first_share() -> Any:
 
 
 def average_of_averages() -> Any:
-    real = step.TrainStep._objective
+    def broken(terms: Any, weights: torch.Tensor, _samples: int, *others: Any) -> Any:
+        return loss.objective(terms, weights, len(weights) * torch.distributed.get_world_size(), *others)
 
-    def broken(self: step.TrainStep, terms: Any, weights: torch.Tensor, _samples: int, total: Any) -> Any:
-        return real(self, terms, weights, len(weights) * self.accelerator.num_processes, total)
-
-    return patch.object(step.TrainStep, "_objective", broken)
+    return patch.object(step, "objective", broken)
 
 
 def each_its_own_ratio() -> Any:
-    return patch.object(
-        step, "batch_dice_part", lambda sums, _total, smooth: loss.batch_dice_part(sums, sums.detach(), smooth)
-    )
+    real = loss.batch_dice_part
+    return patch.object(loss, "batch_dice_part", lambda sums, _total, smooth: real(sums, sums.detach(), smooth))
 
 
 def schedule_steps_once_per_process() -> Any:
-    def broken(step: int, *others: Any) -> float:
-        return schedule.learning_rate(step * torch.distributed.get_world_size(), *others)
+    real = schedule.learning_rate
 
-    return patch.object(loop, "learning_rate", broken)
+    def broken(step: int, *others: Any) -> float:
+        return real(step * torch.distributed.get_world_size(), *others)
+
+    return patch.object(schedule, "learning_rate", broken)
 
 
 def gradients_are_not_exchanged() -> Any:
     real = step.TrainStep.backward
 
     def broken(self: step.TrainStep, batch: Any) -> Any:
-        with self.accelerator.no_sync(self.view):
+        with self.accelerator.no_sync(self.network):
             return real(self, batch)
 
     return patch.object(step.TrainStep, "backward", broken)
@@ -164,29 +155,29 @@ def validation_by_everyone() -> Any:
 
 
 @contextlib.contextmanager
-def two_pictures_fit_on_the_last_process() -> Iterator[None]:
+def two_images_fit_on_the_last_process() -> Iterator[None]:
     """A device that refuses, as a GPU does, and is smaller than the others."""
     real, limit = auto.attempt_step, 2 if is_last() else 1000
 
-    def refusing(view: torch.nn.Module, side: int, autocast: Any, size: int) -> None:
-        real(view, side, autocast, size)
+    def refusing(network: torch.nn.Module, side: int, autocast: Any, size: int) -> None:
+        real(network, side, autocast, size)
         if size > limit:
-            raise torch.OutOfMemoryError(f"{size} pictures are too many")
+            raise torch.OutOfMemoryError(f"{size} images are too many")
 
-    with patch.object(memory, "can_be_tried", lambda _device: True), patch.object(memory, "attempt_step", refusing):
+    with everything_fits(), patch.object(auto, "attempt_step", refusing):
         yield
 
 
 def everything_fits() -> Any:
     """The search runs, as on a GPU, and finds the whole share to fit."""
-    return patch.object(memory, "can_be_tried", lambda _device: True)
+    return patch.object(auto, "refuses_what_does_not_fit", lambda _device: True)
 
 
 def is_last() -> bool:
     return int(os.environ["RANK"]) == int(os.environ["WORLD_SIZE"]) - 1
 
 
-def empty_handed_stay_away() -> Any:
+def processes_without_samples_stay_away() -> Any:
     real = loader.TrainLoader.read
 
     def broken(self: loader.TrainLoader, step: int, side: int) -> loader.StepBatch:
@@ -196,7 +187,7 @@ def empty_handed_stay_away() -> Any:
     return patch.object(loader.TrainLoader, "read", broken)
 
 
-def statistics_stay_apart() -> Any:
+def statistics_are_not_averaged() -> Any:
     return patch.object(step, "average_buffers", lambda *_given: None)
 
 
@@ -207,12 +198,12 @@ def channels_first() -> Iterator[None]:
     def forward(segmenter: Segmenter, resized: torch.Tensor) -> torch.Tensor:
         return segmenter.network(segmenter.normalise(resized).contiguous())
 
-    real = make_segmenter
+    real = assembly.make_segmenter
 
-    def contiguous(*given: Any, **named: Any) -> Segmenter:
-        return real(*given, **named).to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+    def contiguous(*given: Any) -> Segmenter:
+        return real(*given).to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
 
-    with patch.object(step, "network_logits", forward), patch.dict(globals(), make_segmenter=contiguous):
+    with patch.object(Segmenter, "logits", forward), patch.object(assembly, "make_segmenter", contiguous):
         yield
 
 
@@ -227,10 +218,10 @@ FAULTS: dict[str, Callable[[], Any]] = {
         accumulation_divides,
         augmentation_by_place,
         validation_by_everyone,
-        statistics_stay_apart,
-        two_pictures_fit_on_the_last_process,
+        statistics_are_not_averaged,
+        two_images_fit_on_the_last_process,
         everything_fits,
-        empty_handed_stay_away,
+        processes_without_samples_stay_away,
         channels_first,
     )
 }
@@ -239,17 +230,13 @@ FAULTS: dict[str, Callable[[], Any]] = {
 def main() -> None:
     """`order`: JSON with the data folder, the output folder, the precision and cases {name: {arguments, fault}}."""
     order = json.loads(Path(sys.argv[1]).read_text())
-    accelerator = start(order["mixed_precision"], threads=1, timeout_minutes=order["timeout_minutes"])
+    accelerator = join_processes(order["mixed_precision"], threads=1, timeout_minutes=order["timeout_minutes"])
     out = Path(order["out"])
     for name, case in order["cases"].items():
-        config = parse(["--data.root", order["data"], *case["arguments"]])
-        dataset = open_dataset(
-            plan(config.data, out / "cache", count_nothing), config.data.image_size, out / "cache", count_nothing
-        )
-        config, _ = resolve(config, dataset)
         with FAULTS[case["fault"]]() if case["fault"] else contextlib.nullcontext():
+            prepared = prepare(["--data.root", order["data"], *case["arguments"]], out / "cache")
             try:
-                run_case(config, accelerator, dataset, out / name, case["stop_after"] * accelerator.process_index)
+                run_case(prepared, accelerator, out / name, case["stop_after"] * accelerator.process_index)
             except AssertionError as error:  # in all processes alike: the program noticed by itself
                 (out / name).mkdir(parents=True, exist_ok=True)
                 (out / name / f"{accelerator.process_index}.noticed").write_text(str(error))

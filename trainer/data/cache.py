@@ -22,13 +22,14 @@ import torch
 from filelock import FileLock
 
 from trainer import InputError
-from trainer.data.checks.report import all_errors
+from trainer.data.checks.inspect import inspect
 from trainer.data.checks.scan import FACTS, scan
 from trainer.data.file_index import digests_of
 from trainer.data.resize import shrink_image, shrink_mask
 from trainer.data.sample import Sample
 from trainer.data.sources import Sources, raise_all
 from trainer.data.value_map import ValueMap
+from trainer.system.atomic import atomic_folder, leftovers
 from trainer.system.parallel import Progress
 
 FORMAT = 3  # raise it when the same files give other arrays
@@ -69,10 +70,6 @@ class Rows:
         for place, row in enumerate(rows):
             result[place] = self[row]
         return result
-
-    def sync(self) -> None:
-        """Wait until what was written is on the disk."""
-        os.fsync(self.descriptor)
 
     def __del__(self) -> None:
         os.close(self.descriptor)
@@ -131,7 +128,7 @@ class UncachedSamples:
 def open_resized(sources: Sources, size: int, folder: Path, progress: Progress) -> tuple[ResizedSamples, list[str]]:
     """The samples at size x size pixels, and warnings: from the cache where it has them, else decoded now.
 
-    Raises one InputError for all unreadable files, masks of another size than their image, and what `plan` found.
+    Raises one InputError for all unreadable files, masks of another size than their image, and problems of `sources`.
     """
     samples, values = sources.samples, sources.values
     folder.mkdir(parents=True, exist_ok=True)
@@ -151,30 +148,30 @@ def open_resized(sources: Sources, size: int, folder: Path, progress: Progress) 
 
 
 def _build(target: Path, sources: Sources, size: int, progress: Progress) -> None:
-    count = len(sources.samples)
-    partial = target.with_name(f"{target.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)  # of a build that was killed; the lock is ours
-    partial.mkdir()
+    """Decode everything into the folder `target`, whose lock the caller holds."""
+    for leftover in leftovers(target):
+        shutil.rmtree(leftover, ignore_errors=True)
     try:
-        facts = np.lib.format.open_memmap(partial / "facts.npy", "w+", FACTS, (count,))
-        free = shutil.disk_usage(partial).free
-        if sources.problems or free - count * size * size * 4 < RESERVE_BYTES:
-            faults = scan(sources.samples, sources.values, facts, progress)
-        else:
-            images = Rows.make(partial / "images.npy", (count, size, size, 3))
-            masks = Rows.make(partial / "masks.npy", (count, size, size))
-
-            def keep(index: int, image: np.ndarray, mask: np.ndarray) -> None:
-                images[index], masks[index] = shrink_image(image, size), shrink_mask(mask, size)
-
-            faults = scan(sources.samples, sources.values, facts, progress, keep)
-            images.sync()
-            masks.sync()
-        if sources.problems or faults.problems or faults.coloured:
-            raise_all([error.text for error in all_errors(sources, faults, facts)])
-        facts.flush()
-        partial.rename(target)
+        with atomic_folder(target) as partial:
+            _fill(partial, sources, size, progress)
     except OSError as error:
         raise InputError(f"{target}: cannot be written ({error.strerror or error}); free some space") from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _fill(folder: Path, sources: Sources, size: int, progress: Progress) -> None:
+    count = len(sources.samples)
+    facts = np.lib.format.open_memmap(folder / "facts.npy", "w+", FACTS, (count,))
+    free = shutil.disk_usage(folder).free
+    if sources.problems or free - count * size * size * 4 < RESERVE_BYTES:
+        faults = scan(sources.samples, sources.values, facts, progress)
+    else:
+        images = Rows.make(folder / "images.npy", (count, size, size, 3))
+        masks = Rows.make(folder / "masks.npy", (count, size, size))
+
+        def store(index: int, image: np.ndarray, mask: np.ndarray) -> None:
+            images[index], masks[index] = shrink_image(image, size), shrink_mask(mask, size)
+
+        faults = scan(sources.samples, sources.values, facts, progress, store)
+    if sources.problems or faults.problems or faults.coloured:
+        raise_all([error.text for error in inspect(sources, facts, faults).errors])
+    facts.flush()

@@ -1,5 +1,6 @@
-"""Which pictures there are, which mask belongs to which, and who validates."""
+"""The data of a run: samples, split, classes, digest, and the resized pixels."""
 
+import dataclasses
 import mmap
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,93 +11,107 @@ from typing import Any
 import numpy as np
 
 from trainer.data.cache import ResizedSamples, open_resized
-from trainer.data.checks.class_ids import check_values
 from trainer.data.checks.finding import WARNING, Finding
-from trainer.data.checks.report import Report, check_samples
+from trainer.data.checks.inspect import Inspection, inspect
+from trainer.data.checks.report import Report, make_report
 from trainer.data.sample import Sample
-from trainer.data.sources import Sources
+from trainer.data.sources import Sources, raise_all
 from trainer.data.split import Split, dataset_digest
 from trainer.data.value_map import ValueMap
 from trainer.system.parallel import Progress
 
 
 @dataclass(frozen=True)
+class ValidationSet:
+    """Samples that validate, and where their resized pixels are."""
+
+    samples: Sequence[Sample]
+    rows: Sequence[int]
+    """Rows of `resized` that hold these samples."""
+
+    resized: ResizedSamples
+    values: ValueMap
+
+
+@dataclass(frozen=True)
 class Dataset:
-    """The data of a run: what it is, and where its pixels are."""
+    """Everything that training needs to know of its data."""
 
     sources: Sources
     resized: ResizedSamples
     size: int
-    """Side of the squares in pixels."""
+    """Side of the resized images in pixels."""
 
     names: tuple[str, ...]
     """K class names, the background's first."""
 
     digest: str
-    warnings: list[Finding]
-    """What was noticed while the data was opened."""
-
-    folder: Path
-    """Where what is worked out of the pictures is kept for the next start."""
+    inspection: Inspection
+    cache: Path
+    """Folder where near-duplicates that were found are stored for the next start."""
 
     @property
     def title(self) -> str:
+        """Name of the data folders, for people."""
         return self.sources.title
 
     @property
     def split(self) -> Split:
+        """Rows that train and rows that validate."""
         return self.sources.split
 
     def samples(self, rows: Sequence[int]) -> list[Sample]:
+        """Samples of these rows."""
         return [self.sources.samples[row] for row in rows]
 
+    def validation(self) -> ValidationSet:
+        """Samples that validate, with their pixels."""
+        rows = self.split.val
+        return ValidationSet(self.samples(rows), rows, self.resized, self.sources.values)
+
     def pixels(self) -> np.ndarray:
-        """Labelled pixels that train, of each class: int64 [K]."""
+        """Labelled training pixels of each class, int64 [K]."""
         counts = self.resized.facts["counts"][list(self.split.train), : len(self.names)]
         total: np.ndarray = counts.sum(axis=0, dtype=np.int64)
         release_pages(self.resized.facts)
         return total
 
     def shares(self) -> list[float]:
-        """Each class's share of the labelled pixels that train; K numbers."""
+        """Share of each class in the labelled training pixels, K numbers."""
         pixels = self.pixels()
         return [float(count) for count in pixels / max(1, pixels.sum())]
 
     @cached_property
     def report(self) -> Report:
-        """What the data is, and what in it may be wrong."""
-        report = check_samples(self.sources, self.resized.facts, self.names, self.size, self.folder)
+        """Summary of the data, and what may be wrong with it."""
+        report = make_report(self.sources, self.resized.facts, self.inspection, self.size, self.cache)
         release_pages(self.resized.facts)
-        return Report(report.summary, [*self.warnings, *report.findings])
+        return report
 
     def content(self) -> dict[str, Any]:
-        """What makes two datasets the same: the digest of their contents, and who trains and who validates, by name."""
+        """Identity of the data, as JSON: the digest of its contents, and the names that train and that validate."""
         parts = {part: [one.name for one in self.samples(getattr(self.split, part))] for part in ("train", "val")}
         return {"digest": self.digest} | parts
 
 
+def open_dataset(sources: Sources, size: int, cache: Path, progress: Progress) -> Dataset:
+    """Decode, check and resize what `find_sources` found, or take it from the folder `cache`.
+
+    Raises one InputError with all unreadable files and impossible values.
+    """
+    resized, warnings = open_resized(sources, size, cache, progress)
+    inspection = inspect(sources, resized.facts)
+    raise_all([error.text for error in inspection.errors])
+    assert inspection.names is not None
+    digests = [digest.decode() for digest in resized.facts["digest"]]
+    digest = dataset_digest(digests, sources.split, inspection.names, sources.values)
+    release_pages(resized.facts)
+    notes = [*inspection.notes, *(Finding(WARNING, "note", text) for text in warnings)]
+    names, inspection = inspection.names, dataclasses.replace(inspection, notes=notes)
+    return Dataset(sources, resized, size, names, digest, inspection, cache)
+
+
 def release_pages(facts: np.ndarray) -> None:
-    """Have a mapped file no longer count as the process's memory: 1.4 KB a picture. Reading it works as before."""
+    """Stop a mapped file from counting as the process's memory, 1.4 KB a sample; it can still be read."""
     if isinstance(facts.base, mmap.mmap):
         facts.base.madvise(mmap.MADV_DONTNEED)
-
-
-def open_dataset(sources: Sources, size: int, folder: Path, progress: Progress) -> Dataset:
-    """Decode and check what `plan` found. Raises one InputError with all unreadable files and impossible values."""
-    resized, warnings = open_resized(sources, size, folder, progress)
-    names, more = check_values(sources.samples, resized.facts, sources.names, sources.values)
-    digests = [digest.decode() for digest in resized.facts["digest"]]
-    identity = dataset_digest(digests, sources.split, names, sources.values)
-    release_pages(resized.facts)
-    notes = [Finding(WARNING, "note", note) for note in (*sources.notes, *warnings, *more)]
-    return Dataset(sources, resized, size, names, identity, notes, folder)
-
-
-@dataclass(frozen=True)
-class ValidationSet:
-    """The samples that validate, and where their pixels are."""
-
-    samples: Sequence[Sample]
-    rows: Sequence[int]  # of these samples among the squares
-    resized: ResizedSamples
-    values: ValueMap

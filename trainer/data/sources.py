@@ -12,8 +12,6 @@ from trainer.data.layouts.base import Found
 from trainer.data.sample import Sample
 from trainer.data.split import Split, split_samples
 from trainer.data.value_map import ValueMap, value_map
-from trainer.make.synthetic import generated_cats
-from trainer.system.parallel import Progress
 
 SHOWN = 20  # problems listed in full; the rest is counted
 
@@ -81,9 +79,12 @@ class Sources:
     """What is wrong with the folders; raised together with what is wrong in the files."""
 
 
-def plan(config: DataConfig, cache: Path, progress: Progress) -> Sources:
-    """Find the pictures of data.root, or draw cats where it is unset. Raises InputError if none can be used."""
-    roots = config.roots or [generated_cats(config.generated_images, cache, progress)]
+def find_sources(config: DataConfig, roots: Sequence[Path] | None = None) -> Sources:
+    """Find samples, classes and split in `roots`, by default those of data.root, without decoding an image.
+
+    Raises InputError where no sample can be used.
+    """
+    roots = roots or config.roots
     classes = read_class_names(roots, config.classes)
     found = find_samples(roots, config.layout, classes)
     values, names = value_map(config.value_map or found.value_map, classes or found.names)
@@ -94,5 +95,5 @@ def plan(config: DataConfig, cache: Path, progress: Progress) -> Sources:
     except InputError as error:
         raise_all([*found.problems, str(error)])
         raise
-    title = "+".join(root.resolve().name for root in roots) if config.roots else "generated-cats"
+    title = "+".join(root.resolve().name for root in roots)
     return Sources(title, found.samples, split, names, values, tuple(found.notes), tuple(found.problems))

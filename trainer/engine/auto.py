@@ -1,36 +1,156 @@
-"""Whether compiling the network pays, decided from what a run will compute, so that every start decides alike."""
+"""Settings left to `auto`: one function each, which returns the value and the reason for people.
 
-import gc
+The reason is empty where there is nothing to say. data.layout auto is resolved in `trainer.data.layouts`, and
+registry.promote auto in `trainer.tracking.promotion`, where the evidence is.
+"""
+
+import functools
+import math
 import os
 import shutil
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
-from torch import Tensor, nn
+from accelerate import Accelerator
+from torch import nn
 
+from trainer import InputError
 from trainer.config import Config
-from trainer.data.dataset import Dataset
 from trainer.data.loader import SMALL_SHARE
 from trainer.data.sampler import Sampler
-from trainer.engine.memory import ran_out
-from trainer.model.loss import image_losses, loss_terms, resolve_class_weights
-from trainer.model.unet import UNet
+from trainer.engine.distributed.collectives import all_reduce_min
+from trainer.engine.memory import StepSize, attempt_step, largest_micro_batch, refuses_what_does_not_fit
+
+STEPS, FEWEST_EPOCHS = 3000, 30
+"""Smallest training: steps, from k-fold trials with 38 images (see the README), and epochs."""
+
+NARROW, WIDE, FEW_IMAGES = 16, 32, 200
+"""Width of the network for fewer training images than that, and for more."""
+
+STEPS_BETWEEN_EVALUATIONS = 50
+"""Fewest steps between two evaluations, where epochs are shorter than that."""
+
+
+def resolve(config: Config, images: int, pixels: Sequence[int], init_width: int | None) -> tuple[Config, list[str]]:
+    """Resolve what the data decides; return the settings, and a line for people about each decision.
+
+    `images` train, with `pixels` of each of the K classes; `init_width`: width of the model of model.init. Raises
+    InputError where the settings do not fit the data.
+    """
+    train = config.train
+    weights, weights_reason = class_weights(config.loss.class_weights, pixels)
+    width, width_reason = model_width(config.model.width, images, init_width)
+    count, epochs_reason = epochs(train.epochs, images, train.batch_size, config.data.drop_last)
+    config = replace(
+        config,
+        loss=replace(config.loss, class_weights=weights),
+        model=replace(config.model, width=width),
+        train=replace(train, epochs=count),
+    )
+    return config, [reason for reason in (weights_reason, width_reason, epochs_reason) if reason]
+
+
+def model_width(setting: int | str, images: int, init_width: int | None) -> tuple[int, str]:
+    """Channels of the first level: that of model.init, or else narrow where few images train."""
+    if setting != "auto":
+        return int(setting), ""
+    if init_width:
+        return init_width, f"model.width {init_width}, as model.init has it"
+    width = NARROW if images < FEW_IMAGES else WIDE
+    return width, f"model.width {width}, for {images} training pictures"
+
+
+def epochs(setting: int | str, images: int, batch_size: int, drop_last: bool = False) -> tuple[int, str]:
+    """Epochs that make STEPS steps: few images are seen often and many rarely, since the number of steps counts."""
+    if setting != "auto":
+        return int(setting), ""
+    count = max(FEWEST_EPOCHS, round(STEPS / Sampler(images, batch_size, 0, drop_last).steps_per_epoch))
+    return count, f"train.epochs {count}, for {images} training pictures"
+
+
+def class_weights(setting: list[float] | str | None, pixels: Sequence[int]) -> tuple[list[float] | None, str]:
+    """Weights of the K classes in the cross-entropy, from their `pixels`; None where all are alike."""
+    if setting == "auto":
+        weights = balancing_weights(pixels)
+        return weights, f"loss.class_weights {weights}, 1 / sqrt(share of the pixels)"
+    assert not isinstance(setting, str)
+    if setting is not None and len(setting) != len(pixels):
+        raise InputError(
+            f"loss.class_weights: {len(setting)} weights, but there are {len(pixels)} classes with the background; "
+            "give one for each"
+        )
+    return setting, ""
+
+
+def balancing_weights(pixels: Sequence[int]) -> list[float]:
+    """Weight of each of K classes from its number of pixels: 1 / sqrt(share), scaled so that the mean pixel has 1.
+
+    The square root keeps a class of a few pixels from drowning all others. A class without a pixel gets 0.
+    """
+    total = sum(pixels)
+    raw = [(total / count) ** 0.5 if count else 0.0 for count in pixels]
+    mean = sum(weight * count for weight, count in zip(raw, pixels, strict=True)) / max(1, total)
+    return [round(weight / mean, 4) if mean else 1.0 for weight in raw]
+
+
+def evaluation_interval(setting: int | str, epoch_steps: int) -> tuple[int, str]:
+    """Steps between evaluations, a multiple of the `epoch_steps` of one epoch."""
+    if setting != "auto":
+        return epoch_steps * int(setting), ""
+    count = max(1, round(STEPS_BETWEEN_EVALUATIONS / epoch_steps))
+    return epoch_steps * count, f"train.eval_every {count}, so that evaluations are {epoch_steps * count} steps apart"
+
+
+def mixed_precision(setting: str, accelerated: bool) -> tuple[str, str]:
+    """Number format inside the network; bf16 where `auto` finds hardware that computes in it.
+
+    `accelerated`: whether there is a GPU. Raises InputError where the format needs one.
+    """
+    if setting == "fp16" and not accelerated:
+        raise InputError("train.mixed_precision: 'fp16' needs a GPU; give auto, bf16 or no")
+    if setting != "auto":
+        return setting, ""
+    if accelerated:
+        bf16 = torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        found = torch.cpu.get_capabilities()
+        bf16 = bool(found.get("amx_bf16") or found.get("avx512_bf16"))
+    chosen = "bf16" if bf16 else "no"
+    return chosen, f"train.mixed_precision {chosen}: the hardware {'computes' if bf16 else 'does not compute'} in bf16"
+
+
+def micro_batch_size(
+    setting: int | str, accelerator: Accelerator, network: nn.Module, images: int, size: StepSize
+) -> tuple[int, str]:
+    """Images that every process can send through `network` at once, of a share of `size.batch_size`. A collective.
+
+    `images` train. Raises OutOfMemory where not even one fits.
+    """
+    if setting != "auto":
+        return int(setting), ""
+    largest_share = math.ceil(min(size.batch_size, images) / accelerator.num_processes)
+    if not refuses_what_does_not_fit(accelerator.device):
+        return largest_share, ""
+    attempt = functools.partial(attempt_step, network, size.image_size, accelerator.autocast)
+    found = all_reduce_min(accelerator, largest_micro_batch(largest_share, attempt))
+    if not found:
+        raise replace(size, micro_batch_size=1).out_of_memory("before the first step")
+    return found, f"train.micro_batch_size {found}, the most that fits"
 
 
 @dataclass(frozen=True)
 class Expectation:
-    """What is expected of a kind of hardware: guesses on the careful side, which no GPU has confirmed yet."""
+    """Expected speed of a kind of hardware: guesses on the careful side, which no GPU has confirmed yet."""
 
     flop_per_s: float
-    """Of training without compiling."""
+    """Floating point operations per second of training without compiling."""
 
     saves: float
     """Share of the training time that compiling saves."""
 
     compile_s: float
-    """Seconds until a network for squares of one size is compiled."""
+    """Seconds to compile a network for images of one size."""
 
 
 EXPECTED = {
@@ -40,41 +160,16 @@ EXPECTED = {
 }
 
 
-@torch.no_grad()
-def training_flop(network: UNet, side: int) -> int:
-    """Floating point operations of the forward and backward pass of one picture of side x side pixels.
+def compile_network(
+    setting: str, device: str, precision: str, flop: float, sizes: int, minutes: float
+) -> tuple[bool, str]:
+    """Whether torch.compile pays for a training of `flop` operations on each process.
 
-    Counted on the smallest picture that the network takes, for they grow with the number of pixels: torch's own counter
-    needs a second before it counts anything.
+    Decided from what the run will compute, so that every start of it decides alike. `sizes`: number of image sizes to
+    compile for; `minutes`: limit of the training, 0 for none.
     """
-    counted = 0
-
-    def count(layer: nn.Module, given: tuple[Tensor, ...], result: Tensor) -> None:
-        nonlocal counted
-        assert isinstance(layer.weight, Tensor)
-        # Each weight meets each pixel of the result once, or of what is given where that is spread out.
-        pixels = (given[0] if isinstance(layer, nn.ConvTranspose2d) else result)[0, 0].numel()
-        counted += 2 * layer.weight.numel() * pixels  # a multiplication and an addition
-
-    layers = [layer for layer in network.modules() if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d)]
-    hooks = [layer.register_forward_hook(count) for layer in layers]
-    training, smallest = network.training, 2 ** len(network.down)
-    network.eval()(torch.zeros(1, 3, smallest, smallest, device=layers[0].weight.device))
-    network.train(training)
-    for hook in hooks:
-        hook.remove()
-    return 3 * counted * (side // smallest) ** 2  # the backward pass is two products where the forward pass is one
-
-
-def has_compiler() -> bool:
-    return shutil.which(os.environ.get("CXX", "g++")) is not None
-
-
-def decide(device: str, precision: str, flop: float, sizes: int, minutes: float) -> tuple[bool, str]:
-    """Whether to compile for a training of `flop` operations on each process, and why, for people.
-
-    `sizes`: how many sizes of squares there are to compile for; `minutes`: that training may take, 0 for no limit.
-    """
+    if setting != "auto":
+        return setting == "on", f"train.compile {setting}"
     if device == "cpu":  # measured by tests/benchmarks/throughput.py, which times the plain loop with and without it
         return False, "train.compile off: on a CPU it wins nothing"
     expected = EXPECTED.get((device, precision))
@@ -91,102 +186,14 @@ def decide(device: str, precision: str, flop: float, sizes: int, minutes: float)
     return pays, f"train.compile {'on' if pays else 'off'}: it {figures} {spent_s / 60:.1f}"
 
 
-STEPS, FEWEST_EPOCHS = 3000, 30
-"""That a training should have at least. The steps come from k-fold trials with 38 pictures, see the README."""
-
-NARROW, WIDE, FEW_PICTURES = 16, 32, 200
-"""The network's width for fewer training pictures than that, and for more."""
-
-
-def resolve(config: Config, dataset: Dataset, width: int | None = None) -> tuple[Config, list[str]]:
-    """`config` with everything decided that the data decides, and a line for people about each decision.
-
-    `width`: of the model that training starts from, where there is one. Raises InputError where the settings do not fit
-    the data.
-    """
-    train, pictures = config.train, len(dataset.split.train)
-    config = replace(config, loss=resolve_class_weights(config.loss, dataset.pixels().tolist()))
-    lines = []
-    if config.model.width == "auto":
-        reason = "as model.init has it" if width else f"for {pictures} training pictures"
-        width = width or (NARROW if pictures < FEW_PICTURES else WIDE)
-        config = replace(config, model=replace(config.model, width=width))
-        lines.append(f"model.width {width}, {reason}")
-    if train.epochs == "auto":
-        epochs = recommended_epochs(pictures, train.batch_size, config.data.drop_last)
-        config = replace(config, train=replace(train, epochs=epochs))
-        lines.append(f"train.epochs {epochs}, for {pictures} training pictures")
-    return config, lines
-
-
-def recommended_epochs(pictures: int, batch_size: int, drop_last: bool = False) -> int:
-    """Few pictures are seen often and many rarely: what counts is the number of steps."""
-    steps_per_epoch = Sampler(pictures, batch_size, 0, drop_last).steps_per_epoch
-    return max(FEWEST_EPOCHS, round(STEPS / steps_per_epoch))
+def has_compiler() -> bool:
+    """Whether torch.compile finds a C++ compiler."""
+    return shutil.which(os.environ.get("CXX", "g++")) is not None
 
 
 def steps_that_fit(seconds: float, small_s: float, full_s: float, around_s: float) -> int:
-    """How many steps take `seconds`, where one of the first half takes `small_s`, one of the rest `full_s`.
+    """Number of steps that take `seconds`, at least 1.
 
-    `around_s`: what evaluations add to each step, on average. At least 1.
+    One of the first share takes `small_s`, one of the rest `full_s`; evaluations add `around_s` to each on average.
     """
     return max(1, int(seconds / (SMALL_SHARE * small_s + (1 - SMALL_SHARE) * full_s + around_s)))
-
-
-def can_be_tried(device: torch.device) -> bool:
-    """A GPU refuses what does not fit. A CPU's system promises it, and ends the process later."""
-    return device.type == "cuda"
-
-
-def largest_micro_batch(largest: int, attempt: Callable[[int], None]) -> int:
-    """`largest`, or the first of its halves that `attempt` does not run out of memory with; 0 where not even 1 fits."""
-    size = largest
-    while size:
-        if _fits(size, attempt):
-            return size
-        size = (size + 1) // 2 if size > 1 else 0
-    return 0
-
-
-def _fits(size: int, attempt: Callable[[int], None]) -> bool:
-    try:
-        attempt(size)
-    except Exception as error:
-        if not ran_out(error):
-            raise
-        fits = False
-    else:
-        fits = True
-    # Outside the handler: its traceback holds on to the tensors.
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
-    return fits
-
-
-def attempt_step(view: nn.Module, side: int, autocast: Callable[[], AbstractContextManager], size: int) -> None:
-    """The memory of one training step: forward and backward of `size` dummy pictures of `side` x `side` pixels.
-
-    `view` maps RGB levels to logits. Weights, buffers, gradients and random numbers are afterwards as before. Holds
-    no collective, so that a process for which it is too much leaves nobody waiting.
-    """
-    weights = list(view.parameters())
-    buffers = [buffer.clone() for buffer in view.buffers()]
-    device = weights[0].device
-    try:
-        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-            # AdamW's two moments, which come with the first step.
-            moments = [torch.empty_like(weight) for weight in weights for _ in range(2)]
-            images = torch.zeros(size, 3, side, side, device=device)
-            masks = torch.zeros(size, side, side, dtype=torch.uint8, device=device)
-            view.train()
-            with autocast():
-                logits = view(images)
-            image_losses(loss_terms(logits, masks), 1.0, 0.5).sum().backward()
-            del moments
-    finally:
-        for weight in weights:
-            weight.grad = None
-        with torch.no_grad():
-            for buffer, before in zip(view.buffers(), buffers, strict=True):
-                buffer.copy_(before)

@@ -1,4 +1,4 @@
-"""What the loop tells, and to whom."""
+"""Interface between the training loop and whatever follows it."""
 
 from collections.abc import Callable
 from typing import Protocol
@@ -9,58 +9,66 @@ from trainer.model.segmenter import Segmenter
 
 
 class Callback(Protocol):
-    """Who is told what happens. The main process has a real one, the others idle ones."""
+    """Receiver of the events of a training: real on the main process, null on the others."""
 
-    def on_train_begin(self, position: TrainState) -> None:
-        """The number of steps is settled; `position` is where training starts, or goes on."""
+    def on_train_begin(self, state: TrainState) -> None:
+        """Training starts, or resumes, at `state`; the number of steps is known."""
         ...
 
-    def on_step(self, step: int, values: dict[str, float]) -> None: ...
+    def on_step(self, step: int, values: dict[str, float]) -> None:
+        """Step `step`, the first is 1, gave these metrics."""
+        ...
 
-    def on_evaluation(self, position: TrainState, values: dict[str, float], evaluation: Evaluation) -> None: ...
+    def on_evaluation(self, state: TrainState, values: dict[str, float], evaluation: Evaluation) -> None:
+        """The validation samples were scored; `values` holds metrics that are no scores."""
+        ...
 
-    def on_images(self, segmenter: Segmenter, step: int) -> None: ...
+    def on_images(self, segmenter: Segmenter, step: int) -> None:
+        """It is time to draw the watch list as `segmenter` sees it."""
+        ...
 
     def checkpoint_due(self) -> bool:
         """Whether it is time for a checkpoint."""
         ...
 
     def save(self, snapshot: Callable[[], Checkpoint], wait: bool) -> None:
-        """Keep what `snapshot` gives; with `wait`, return when it is on the disk."""
+        """Save the checkpoint that `snapshot` makes; with `wait`, return when it is on the disk."""
         ...
 
-    def settle(self) -> None:
+    def wait(self) -> None:
         """Return when nothing is being written any more."""
         ...
 
-    def trouble(self) -> Exception | None:
-        """Why training has to end: something that was to be kept could not be written."""
+    def error(self) -> Exception | None:
+        """Error for which training has to end: something could not be written."""
         ...
 
 
 class NullCallback:
-    """For the processes that compute while another one speaks."""
+    """Callback of the processes that neither display, nor track, nor write."""
 
-    def on_train_begin(self, position: TrainState) -> None:
-        """Nothing to say."""
+    def on_train_begin(self, state: TrainState) -> None:
+        """Do nothing."""
 
     def on_step(self, step: int, values: dict[str, float]) -> None:
-        """Nothing to say."""
+        """Do nothing."""
 
-    def on_evaluation(self, position: TrainState, values: dict[str, float], evaluation: Evaluation) -> None:
-        """Nothing to say."""
+    def on_evaluation(self, state: TrainState, values: dict[str, float], evaluation: Evaluation) -> None:
+        """Do nothing."""
 
     def on_images(self, segmenter: Segmenter, step: int) -> None:
-        """Nothing to draw."""
+        """Do nothing."""
 
     def checkpoint_due(self) -> bool:
+        """Leave it to the main process."""
         return False
 
     def save(self, snapshot: Callable[[], Checkpoint], wait: bool) -> None:
-        """Nothing to keep."""
+        """Do nothing."""
 
-    def settle(self) -> None:
-        """Nothing is being written."""
+    def wait(self) -> None:
+        """Do nothing."""
 
-    def trouble(self) -> Exception | None:
+    def error(self) -> Exception | None:
+        """Report none."""
         return None

@@ -1,161 +1,278 @@
-"""A run from its first sign to its last: begun or resumed, described, finished, promoted, ended."""
+"""Life of a run: begun or resumed, described, registered, ended. Real on the main process, null on the others.
+
+Nothing else in the program asks which process is the main one.
+"""
 
 import os
 import shlex
 import socket
+import sys
 import time
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from trainer import InputError
-from trainer.config import MLRUNS, Config
-from trainer.data.dataset import Dataset, ValidationSet
-from trainer.engine.checkpoint.resume import Start
-from trainer.engine.loop import Trainer
-from trainer.model.segmenter import Segmenter
-from trainer.system import launcher, run_folder
-from trainer.system.signals import EXIT_STOPPED
+from trainer.config import MLRUNS, Config, flatten, to_yaml
+from trainer.system import launcher
+from trainer.system.run_folder import describe_run, new_run_folder
+from trainer.system.signals import EXIT_STOPPED, StopSignals
 from trainer.system.terminal import Display
 from trainer.tracking import store
-from trainer.tracking.run import Run
+from trainer.tracking.run import Run, log_settings, open_run
+
+if TYPE_CHECKING:  # these load torch, which a mistyped setting must not wait for
+    from trainer.data.dataset import Dataset, ValidationSet
+    from trainer.engine.callback import Callback
+    from trainer.engine.checkpoint.resume import Start
+    from trainer.engine.loop import Trainer
+    from trainer.model.segmenter import Segmenter
 
 FLUSH_SECONDS = 120.0
-
+"""Longest wait for the tracking server at the end of a run, in seconds."""
 
 FLUSH_SECONDS_STOPPED = 10.0
-"""Of the 30 that a launcher or a cluster leaves a process after asking it to stop."""
+"""The same after a signal, of the 30 s that a launcher or a cluster leaves a process after asking it to stop."""
+
+SILENT_SECONDS = 10.0
+"""Time that a process waits for the main one to report the same error, in seconds."""
+
+STATES = {"finished": ("FINISHED", 0), "preempted": ("KILLED", EXIT_STOPPED), "failed": ("FAILED", 1)}
+"""State in status.json -> status in MLflow, and exit code."""
 
 
-def begin(
-    config: Config,
-    dataset: "Dataset",
-    machine: dict[str, str],
-    world: dict[str, str],
-    reachable: bool,
-    display: Display,
-) -> "tuple[Run | None, Start]":
-    """The run that is new or goes on, with its folder locked; and what the other processes must know of it."""
-    from trainer.engine.checkpoint import resume
-    from trainer.tracking.run import log_settings, open_run
+class Lifecycle:
+    """Run of the main process, which displays, tracks and writes."""
 
-    data, name = dataset.content(), config.tracking.run_name
-    name = name or f"{dataset.title}-{config.data.image_size}px-{time.strftime('%m%d-%H%M')}"
-    try:
-        start = resume.find(config, MLRUNS / "work", data, launcher.identity() if launcher.restarted() else "")
-        for warning in start.warnings:
-            display.log(f"warning: {warning}", "yellow")
-        if start.finished:
-            return None, start
-        folder = start.folder or run_folder.new_folder(config, name, data, dataset.report.to_json())
-        run_folder.lock(folder)
-        run = open_run(folder, config, start.folder is None, reachable, display.log)
-    except InputError as error:
-        return None, resume.Start(error=error)
-    run.status_fields = {"resume": launcher.resume_command(folder), "pid": os.getpid(), "host": socket.gethostname()}
-    run.status_fields["launcher"] = launcher.identity()
-    facts = machine | {"data.class_names": ", ".join(dataset.names[1:])}
-    log_settings(run, config, facts, dataset.title, data)
-    step = start.checkpoint.position.step if start.checkpoint else 0
-    if start.folder is not None:
-        display.log(f"run {folder.name} goes on after step {step}", "bold")
-        run.resumed(step)
-        changes = resume.no_longer_exact(start.checkpoint, world, config) if start.checkpoint else []
-        if changes:
-            display.log(f"warning: the last bits of the numbers differ from now on: {'; '.join(changes)}", "yellow")
-    run.status("running", step=step)
-    display.log(f"should it stop, go on with:  {run.status_fields['resume']}", "dim")
-    return run, start
+    def __init__(self, config: Config) -> None:
+        self.config, self.display = config, Display()
+        self.display.settings(flatten(config), flatten(Config()))
+        self.reachable = False
 
+    def check_store(self) -> None:
+        """Find out whether the tracking store answers. Raises InputError where it does not and has to."""
+        self.reachable = store.reachable(self.config.tracking, self.display.log)
 
-def describe(loop: "Trainer", run: "Run | None", display: Display) -> None:
-    """How the network is trained on this machine, and what it will see."""
-    from trainer.engine.reporter import augmentation_sheet
+    def show_data(self, dataset: "Dataset") -> None:
+        """Print the warnings about the data, and what trains."""
+        from trainer.data.checks.report import check_command
 
-    at_once, compiled = loop.stepper.micro_batch_size, loop.stepper.compiled
-    display.log(f"{at_once} pictures at once on each process, {loop.config.train.batch_size} in a step")
-    display.log(loop.stepper.why_compiled)
-    if run:
-        run.params({"hardware.micro_batch_size": at_once, "hardware.compiled": compiled})
-        if not run.has_image("augmented", 0):
-            run.picture("augmented", augmentation_sheet(loop.batches, loop.config), 0)
+        warnings = [finding.text for finding in dataset.report.of("warning")]
+        self.display.warnings(warnings, check_command(self.config.data))
+        self.display.log(
+            f"{len(dataset.split.train)} pictures train, {len(dataset.split.val)} validate; "
+            f"classes: {', '.join(dataset.names[1:])}; dataset {dataset.digest}"
+        )
 
+    def begin(
+        self, config: Config, dataset: "Dataset", hardware: Mapping[str, str], environment: dict[str, str]
+    ) -> "Start | None":
+        """Open a new run, or the one that `resume` names, and lock its folder.
 
-def finish(config: Config, run: "Run", loop: "Trainer", validation: "ValidationSet", display: Display) -> None:
-    """Save the best weights as the run's model, have them registered, decide about the champion."""
-    from trainer.model.model_folder import load_segmenter, save_segmenter
+        `config` is resolved. Returns what the other processes must know; errors are in it, for all to raise.
+        """
+        from trainer.engine.checkpoint.resume import Start, find, no_longer_exact
 
-    position, segmenter = loop.position, loop.segmenter
-    segmenter.load_state_dict(loop.best)
-    segmenter.to("cpu")
-    loop.watcher.on_images(segmenter, position.best_step or 0)
-    model = run.folder / "model"
-    save_segmenter(segmenter, model)
-    run.tags({"best.miou": position.best_miou, "best.step": position.best_step})
-    display.log(f"best: step {position.best_step}, val/miou {position.best_miou or 0:.4f}", "bold")
-    if not config.tracking.enabled:
-        return
-    from trainer.tracking.registry import export
-
-    export(load_segmenter(model), model)
-    if config.registry.name:
-        contract = segmenter.contract
-        tags = {"commit": contract.commit, "dataset_digest": contract.dataset_digest}
-        run.register(config.registry.name, tags | {"val/miou": f"{position.best_miou}"})
-    sent = run.flush(FLUSH_SECONDS)
-    if sent and config.registry.name:
+        self.config = config
+        data, log = dataset.content(), self.display.log
+        log("  ".join(f"{key.removeprefix('hardware.')} {value}" for key, value in hardware.items() if value))
         try:
-            promote(config, run, validation, display)
-        except Exception as error:  # a registry that fails now takes nothing from a finished training
-            display.log(f"the new version of {config.registry.name} was not compared: {error}", "yellow")
+            start = find(config, MLRUNS / "work", data, launcher.identity() if launcher.restarted() else "")
+            for warning in start.warnings:
+                log(f"warning: {warning}", "yellow")
+            if start.finished:
+                log(f"{start.folder} is finished; nothing is left to do", "bold")
+                return start
+            self.run = self._open(start, dataset)
+        except InputError as error:
+            return Start(error=error)
+        log_settings(
+            self.run, config, {**hardware, "data.class_names": ", ".join(dataset.names[1:])}, dataset.title, data
+        )
+        step = start.checkpoint.state.step if start.checkpoint else 0
+        if start.folder is not None:
+            log(f"run {self.run.folder.path.name} goes on after step {step}", "bold")
+            self.run.resumed(step)
+            changes = no_longer_exact(start.checkpoint, environment, config) if start.checkpoint else []
+            if changes:
+                log(f"warning: the last bits of the numbers differ from now on: {'; '.join(changes)}", "yellow")
+        self.run.status("running", step=step)
+        log(f"should it stop, go on with:  {self.run.status_fields['resume']}", "dim")
+        return start
 
+    def _open(self, start: "Start", dataset: "Dataset") -> Run:
+        config, folder = self.config, start.folder
+        if folder is None:
+            name = config.tracking.run_name
+            name = name or f"{dataset.title}-{config.data.image_size}px-{time.strftime('%m%d-%H%M')}"
+            folder = new_run_folder(MLRUNS / "work", config.tracking.experiment, name, config.tracking.enabled)
+            describe_run(folder, to_yaml(config), dataset.content(), dataset.report.to_json())
+        folder.lock()
+        run = open_run(folder, config.tracking, start.folder is None, self.reachable, self.display.log)
+        owner = {"pid": os.getpid(), "host": socket.gethostname(), "launcher": launcher.identity()}
+        run.status_fields = {"resume": launcher.resume_command(folder.path), **owner}
+        return run
 
-def promote(config: Config, run: "Run", validation: "ValidationSet", display: Display) -> None:
-    """Have the new version compared with the champion, and say how it went."""
-    from trainer.engine.evaluate import evaluate
-    from trainer.tracking.promotion import decide
-    from trainer.tracking.server import connect
+    def callback(self, start: "Start", dataset: "Dataset", memory_gib: Callable[[], float]) -> "Callback":
+        """Receiver of the events of training; `memory_gib` measures this process."""
+        from trainer.data.sampler import Sampler
+        from trainer.engine.reporter import Reporter
 
-    def score(segmenter: "Segmenter") -> float | None:
-        return evaluate(segmenter, validation, config.loss).scores.miou
+        data, train = self.config.data, self.config.train
+        return Reporter(
+            self.run,
+            self.display,
+            dataset.validation(),
+            watch=self.config.tracking.watch,
+            minutes=train.minutes,
+            checkpoint_minutes=train.checkpoint_minutes,
+            steps_per_epoch=Sampler(len(dataset.split.train), train.batch_size, 0, data.drop_last).steps_per_epoch,
+            resumed_from=start.checkpoint.state.step if start.checkpoint else None,
+            memory_gib=memory_gib,
+        )
 
-    name = config.registry.name
-    assert name is not None
-    decision = decide(run.client or connect(), run.folder, name, config.registry.promote, score)
-    display.log(f"registered models:/{name}/{decision.version}: {decision.reason}")
-    model = f"models:/{name}@champion" if decision.promoted else f"models:/{name}/{decision.version}"
-    display.log("now the champion; use it with" if decision.promoted else "not promoted; use it with")
-    display.log(f"  python trainer/predict.py --model {shlex.quote(model)} --input PICTURES --output OUT")
+    def describe(self, trainer: "Trainer", reasons: Sequence[str]) -> None:
+        """Print how the network is trained on this machine, and log what it will see."""
+        from trainer.engine.reporter import augmentation_sheet
 
+        for reason in reasons:
+            self.display.log(reason)
+        size, compiled = trainer.size.micro_batch_size, trainer.train_step.compiled
+        self.run.params({"hardware.micro_batch_size": size, "hardware.compiled": compiled})
+        if not self.run.has_image("augmented", 0):
+            sheet = augmentation_sheet(trainer.loader, trainer.train_step.augment)
+            self.run.image("augmented", sheet, 0)
 
-def end(
-    run: "Run | None", display: Display, status: str, state: str, code: int, loop: "Trainer | None", **details: Any
-) -> int:
-    """Close the run truthfully, within a bounded time, and say where to look. Returns `code`."""
-    display.close()
-    if run is None:
+    def register(self, trainer: "Trainer", validation: "ValidationSet", stop: StopSignals) -> None:
+        """Save the best weights as the run's model, register it, and decide about the champion.
+
+        Raises KeyboardInterrupt where a signal arrives; nothing of the training is lost then.
+        """
+        from trainer.model.model_folder import load_segmenter, save_segmenter
+
+        stop.release()
+        state, segmenter, run = trainer.state, trainer.train_step.segmenter, self.run
+        segmenter.load_state_dict(trainer.best)
+        segmenter.to("cpu")
+        trainer.callback.on_images(segmenter, state.best_step or 0)
+        model = run.folder.model
+        save_segmenter(segmenter, model)
+        run.tags({"best.miou": state.best_miou, "best.step": state.best_step})
+        self.display.log(f"best: step {state.best_step}, val/miou {state.best_miou or 0:.4f}", "bold")
+        name = self.config.registry.name
+        if self.config.tracking.enabled:
+            from trainer.tracking.registry import export
+
+            export(load_segmenter(model), model)
+            if name:
+                contract = segmenter.contract
+                tags = {"commit": contract.commit, "dataset_digest": contract.dataset_digest}
+                run.register(name, tags | {"val/miou": f"{state.best_miou}"})
+            if run.flush(FLUSH_SECONDS) and name:
+                try:
+                    self._promote(name, validation)
+                except Exception as error:  # a registry that fails now takes nothing from a finished training
+                    self.display.log(f"the new version of {name} was not compared: {error}", "yellow")
+        stop.hold()
+
+    def _promote(self, name: str, validation: "ValidationSet") -> None:
+        """Compare the new version with the champion, and print the outcome."""
+        from trainer.engine.evaluate import evaluate
+        from trainer.tracking.promotion import decide
+        from trainer.tracking.server import connect
+
+        def score(segmenter: "Segmenter") -> float | None:
+            return evaluate(segmenter, validation, self.config.loss).scores.miou
+
+        client, log = self.run.client or connect(), self.display.log
+        decision = decide(client, self.run.folder, name, self.config.registry.promote, score)
+        log(f"registered models:/{name}/{decision.version}: {decision.reason}")
+        model = f"models:/{name}@champion" if decision.promoted else f"models:/{name}/{decision.version}"
+        log("now the champion; use it with" if decision.promoted else "not promoted; use it with")
+        log(f"  python trainer/predict.py --model {shlex.quote(model)} --input PICTURES --output OUT")
+
+    def end(self, state: str, trainer: "Trainer | None", **details: Any) -> int:
+        """Close the run truthfully, within a bounded time, and print where to look. Returns the exit code."""
+        self.display.close()
+        status, code = STATES[state]
+        if trainer is not None:
+            step = trainer.state.step
+            details = {"step": step, "epoch": step / trainer.loader.steps_per_epoch} | details
+        run, log = self.run, self.display.log
+        try:
+            run.end(status)
+            run.status(state, exit_code=code, **details)
+            sent = run.flush(FLUSH_SECONDS_STOPPED if code == EXIT_STOPPED else FLUSH_SECONDS)
+            run.status(state, exit_code=code, **details)  # again, for the number of records that are not sent
+            run.close()
+        except OSError as error:  # a full disk; the reason below has more of it
+            log(f"{run.folder}: {error}", "red")
+            sent = False
+        if code:
+            log(f"{state}: {details.get('reason', '')}", "red")
+            log(f"go on with:  {run.status_fields['resume']}")
+        log(f"run folder: {run.folder}")
+        if run.tracked:
+            self._show_run(sent)
         return code
-    if loop is not None:
-        details = {"step": loop.position.step, "epoch": loop.position.step / loop.batches.steps_per_epoch} | details
-    try:
-        run.end(status)
-        run.status(state, exit_code=code, **details)
-        sent = run.flush(FLUSH_SECONDS_STOPPED if code == EXIT_STOPPED else FLUSH_SECONDS)
-        run.status(state, exit_code=code, **details)  # again, for the number of records that are not sent
-        run.close()
-    except OSError as error:  # a full disk; the reason below has more of it
-        display.log(f"{run.folder}: {error}", "red")
-        sent = False
-    if code:
-        display.log(f"{state}: {details.get('reason', '')}", "red")
-        display.log(f"go on with:  {run.status_fields['resume']}")
-    display.log(f"run folder: {run.folder}")
-    if not run.tracked:
-        return code
-    from trainer.tracking.journal import unsent
 
-    if not sent:
-        reason = run.last_error or "no answer in time"
-        display.log(f"{unsent(run.folder)} records are not sent yet ({reason}). Send them later with", "yellow")
-        display.log(f"  python trainer/sync.py {run.folder}", "yellow")
-    info = run.info()
-    display.log(f"look at run {info['run_name']} in experiment {info['experiment']}:  {store.ui_command()}", "bold")
-    return code
+    def _show_run(self, sent: bool) -> None:
+        """Print where to look at the run; and where not all is `sent`, what sends the rest."""
+        run, log = self.run, self.display.log
+        if not sent:
+            reason = run.last_error or "no answer in time"
+            unsent = run.folder.unsent_records()
+            log(f"{unsent} records are not sent yet ({reason}). Send them later with", "yellow")
+            log(f"  python trainer/sync.py {run.folder}", "yellow")
+        info = run.folder.read_run()
+        log(f"look at run {info['run_name']} in experiment {info['experiment']}:  {store.ui_command()}", "bold")
+
+    def refuse(self, error: InputError, _stop: StopSignals) -> None:
+        """Print an error that was found before any work."""
+        self.display.close()
+        print(f"train.py: {error}", file=sys.stderr)
+
+
+class NullLifecycle:
+    """Stand-in on the processes that compute while the main one displays, tracks and writes."""
+
+    def __init__(self, _config: Config) -> None:
+        self.display = Display(quiet=True)
+
+    def check_store(self) -> None:
+        """Leave it to the main process."""
+
+    def show_data(self, _dataset: "Dataset") -> None:
+        """Print nothing."""
+
+    def begin(self, *_given: object) -> "Start | None":
+        """Wait for what the main process says."""
+        return None
+
+    def callback(self, *_given: object) -> "Callback":
+        """Return a callback that does nothing."""
+        from trainer.engine.callback import NullCallback
+
+        return NullCallback()
+
+    def describe(self, _trainer: "Trainer", _reasons: Sequence[str]) -> None:
+        """Print nothing."""
+
+    def register(self, _trainer: "Trainer", _validation: "ValidationSet", _stop: StopSignals) -> None:
+        """Leave it to the main process."""
+
+    def end(self, state: str, _trainer: "Trainer | None", **_details: Any) -> int:
+        """Return the exit code."""
+        return STATES[state][1]
+
+    def refuse(self, error: InputError, stop: StopSignals) -> None:
+        """Print an error that only this process has found: for others, the launcher ends it meanwhile."""
+        if not stop.wait(SILENT_SECONDS):
+            print(f"train.py: {error}", file=sys.stderr)
+
+
+AnyLifecycle = Lifecycle | NullLifecycle
+
+
+def lifecycle(config: Config) -> AnyLifecycle:
+    """Lifecycle of this process: real on the main one."""
+    return Lifecycle(config) if launcher.is_main_process() else NullLifecycle(config)

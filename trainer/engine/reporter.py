@@ -1,158 +1,149 @@
-"""What the main process does with the events of training: display, run, pictures, checkpoints."""
+"""Callback of the main process: terminal, metrics, images, checkpoints."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import numpy as np
 import torch
+from torch import Tensor
 
-from trainer.config import Config
 from trainer.data.dataset import ValidationSet
-from trainer.data.loader import TrainLoader, augmented
-from trainer.data.resize import shrink_image
+from trainer.data.loader import Augmentation, TrainLoader
 from trainer.drawing.figures import contact_sheet, shrink_to_panel, watch_panels
 from trainer.engine.checkpoint.folder import CheckpointFolder
 from trainer.engine.checkpoint.format import Checkpoint, TrainState
 from trainer.engine.checkpoint.writer import CheckpointWriter
 from trainer.engine.evaluate import Evaluation
-from trainer.engine.loop import Trainer
 from trainer.engine.stopping import NotWritten
-from trainer.model.segmenter import Segmenter, network_logits
+from trainer.model.segmenter import Segmenter
 from trainer.system.terminal import Display
 from trainer.tracking.names import image_key, metric_key
 from trainer.tracking.run import Run
 
 
 class Reporter:
-    """Speaks for all processes."""
+    """Shows and records a training, and writes its checkpoints."""
 
     def __init__(
         self,
         run: Run,
         display: Display,
         validation: ValidationSet,
-        config: Config,
-        loop: Trainer,
+        *,
+        watch: int,
+        minutes: float,
+        checkpoint_minutes: float,
+        steps_per_epoch: int,
+        resumed_from: int | None,
         memory_gib: Callable[[], float],
     ) -> None:
+        """`watch`: number of validation samples to draw; `resumed_from`: step of the checkpoint that is continued."""
         self.run, self.display, self.validation = run, display, validation
         # Spread over the sorted names: neighbours are often the same scene.
-        self.watched = sorted(
-            {int(place) for place in np.linspace(0, len(validation.samples) - 1, config.tracking.watch)}
-        )
-        self.steps_per_epoch, self.minutes = loop.batches.steps_per_epoch, config.train.minutes
-        self.memory_gib = memory_gib
-        resumed_from = loop.saved.step if loop.saved else None
+        self.watched = sorted({int(place) for place in np.linspace(0, len(validation.samples) - 1, watch)})
+        self.steps_per_epoch, self.minutes, self.memory_gib = steps_per_epoch, minutes, memory_gib
         self.checkpoints = CheckpointFolder(
-            run.folder / "checkpoints", resumed_from, lambda text: display.log(f"warning: {text}", "yellow")
+            run.folder.checkpoints, resumed_from, lambda text: display.log(f"warning: {text}", "yellow")
         )
-        self.writer = CheckpointWriter(self._write, config.train.checkpoint_minutes)
+        self.writer = CheckpointWriter(self._write, checkpoint_minutes)
         self.disk_error: NotWritten | None = None
         self.absent: list[str] = []
 
-    def on_train_begin(self, position: TrainState) -> None:
+    def on_train_begin(self, state: TrainState) -> None:
+        """Start the progress bar."""
         if self.minutes:
-            epochs = position.total_steps / self.steps_per_epoch
-            self.display.log(f"{position.total_steps} steps, {epochs:.1f} epochs, fit into {self.minutes:g} minutes")
-        with self._disk():
-            self.run.params({"train.steps": position.total_steps})
-        self.display.start_training(position.total_steps, position.step)
+            epochs = state.total_steps / self.steps_per_epoch
+            self.display.log(f"{state.total_steps} steps, {epochs:.1f} epochs, fit into {self.minutes:g} minutes")
+        with self._disk_errors():
+            self.run.params({"train.steps": state.total_steps})
+        self.display.start_training(state.total_steps, state.step)
 
     def on_step(self, step: int, values: dict[str, float]) -> None:
+        """Advance the progress bar, and record the metrics."""
         self.display.step(step, values, self.memory_gib)
-        with self._disk():
+        with self._disk_errors():
             self.run.metrics(values, step)
 
-    def on_evaluation(self, position: TrainState, values: dict[str, float], evaluation: Evaluation) -> None:
+    def on_evaluation(self, state: TrainState, values: dict[str, float], evaluation: Evaluation) -> None:
+        """Print a row of the table, and record the scores."""
         scores = evaluation.scores
         values |= {f"val/iou/{metric_key(name)}": value for name, value in scores.iou.items()}
         if scores.miou is not None and scores.mean_dice is not None:
             values |= {"val/miou": scores.miou, "val/dice": scores.mean_dice}
         if scores.absent != self.absent:
             self.absent = scores.absent
-            self.display.log(
-                f"no pixel of {', '.join(scores.absent)} in the validation masks: not in the means", "yellow"
-            )
-        with self._disk():
-            self.run.metrics(values, position.step)
-        epoch = position.step / self.steps_per_epoch
-        self.display.evaluation(
-            position.step,
-            epoch,
-            values,
-            scores.iou,
-            best=position.best_step == position.step and position.evaluations_without_better == 0,
-        )
+            text = f"no pixel of {', '.join(scores.absent)} in the validation masks: not in the means"
+            self.display.log(text, "yellow")
+        with self._disk_errors():
+            self.run.metrics(values, state.step)
+        epoch = state.step / self.steps_per_epoch
+        best = state.best_step == state.step and state.evaluations_without_better == 0
+        self.display.evaluation(state.step, epoch, values, scores.iou, best)
 
-    @torch.no_grad()
     def on_images(self, segmenter: Segmenter, step: int) -> None:
+        """Draw the watch list; an earlier start of the run may have drawn it at this step."""
         segmenter.eval()
         for place in self.watched:
             sample = self.validation.samples[place]
             key = f"watch/{image_key(sample.name)}"
             if self.run.has_image(key, step):
                 continue
-            picture = watch_panel(segmenter, sample.read_image(), sample.read_mask(self.validation.values))
-            with self._disk():
-                self.run.picture(key, picture, step)
+            panels = watch_image(segmenter, sample.read_image(), sample.read_mask(self.validation.values))
+            with self._disk_errors():
+                self.run.image(key, panels, step)
 
     def checkpoint_due(self) -> bool:
+        """Whether it is time for a checkpoint."""
         return self.writer.due()
 
     def save(self, snapshot: Callable[[], Checkpoint], wait: bool) -> None:
+        """Write a checkpoint in the writer's thread."""
         self.writer.save(snapshot, wait)
 
-    def settle(self) -> None:
-        self.writer.settle()
+    def wait(self) -> None:
+        """Return when no checkpoint is being written."""
+        self.writer.wait()
 
-    def trouble(self) -> Exception | None:
-        return self.disk_error or self.writer.trouble()
+    def error(self) -> Exception | None:
+        """Error of the disk, or of the last checkpoint."""
+        return self.disk_error or self.writer.error()
 
     def _write(self, checkpoint: Checkpoint) -> None:
-        """In the writer's thread: the checkpoint, and before it what the journal says of the steps up to it."""
+        """Write a checkpoint, in the writer's thread, after the journal of the steps up to it."""
         self.run.journal.fsync()
         self.checkpoints.save(checkpoint)
-        step = checkpoint.position.step
+        step = checkpoint.state.step
         self.run.status("running", step=step, epoch=step / self.steps_per_epoch)
 
     @contextmanager
-    def _disk(self) -> Iterator[None]:
-        """A full disk ends training at the next step, on all processes together."""
+    def _disk_errors(self) -> Iterator[None]:
+        """Note a full disk, which ends training at the next step, on all processes together."""
         try:
             yield
         except OSError as error:
-            self.disk_error = self.disk_error or NotWritten(self.run.folder, error)
+            self.disk_error = self.disk_error or NotWritten(self.run.folder.path, error)
 
 
-def augmentation_sheet(batches: TrainLoader, config: Config) -> np.ndarray:
-    """What the network sees, with its masks, uint8 RGB: a row for each of a few pictures, plain and in four epochs."""
-    rows = batches.train_rows
+def augmentation_sheet(loader: TrainLoader, augment: Augmentation) -> np.ndarray:
+    """Contact sheet, uint8 RGB, of training images with their masks: a row for each, plain and in four epochs."""
+    rows, side = loader.train_rows, loader.sides.full
     chosen = np.unique(rows[np.linspace(0, len(rows) - 1, 5).astype(int)])
-    plain = batches.micro_batch(chosen, 0).pictures
+    plain = loader.micro_batch(chosen, 0).batch
     columns = [(plain.images.float(), plain.masks)]
-    if config.data.augment != "off":
-        columns += [
-            augmented(batches.micro_batch(chosen, epoch), config, epoch, config.data.image_size) for epoch in range(4)
-        ]
-    return contact_sheet(
-        [
-            [
-                (image.permute(1, 2, 0).round().to(torch.uint8).numpy(), mask.numpy())
-                for image, mask in zip(*column, strict=True)
-            ]
-            for column in columns
-        ]
-    )
+    if augment.preset != "off":
+        columns += [augment(loader.micro_batch(chosen, epoch), epoch, side) for epoch in range(4)]
+    return contact_sheet([[_as_arrays(*pair) for pair in zip(*column, strict=True)] for column in columns])
 
 
-def watch_panel(segmenter: Segmenter, image: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """The watch-list picture of one sample: `image` uint8 [H, W, 3], `mask` uint8 [H, W]."""
-    height, width = shrink_to_panel(mask.shape)
-    device = next(segmenter.parameters()).device
-    square = torch.from_numpy(shrink_image(image, segmenter.contract.image_size)).permute(2, 0, 1)[None]
-    probabilities = segmenter.probabilities(network_logits(segmenter, square.to(device)), (height, width))
-    predicted = segmenter.classes(probabilities)[0].cpu().numpy()
+def _as_arrays(image: Tensor, mask: Tensor) -> tuple[np.ndarray, np.ndarray]:
+    return image.permute(1, 2, 0).round().to(torch.uint8).numpy(), mask.numpy()
+
+
+def watch_image(segmenter: Segmenter, image: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """Four panels of one sample, uint8 RGB, from `image` uint8 [H, W, 3] and `mask` uint8 [H, W]."""
+    size = shrink_to_panel(mask.shape)
+    predicted = segmenter.predict(image, size)
     rows, columns = (
-        ((np.arange(new) + 0.5) * old / new).astype(int) for new, old in zip((height, width), mask.shape, strict=True)
+        ((np.arange(new) + 0.5) * old / new).astype(int) for new, old in zip(size, mask.shape, strict=True)
     )
     return watch_panels(image[rows[:, None], columns], mask[rows[:, None], columns], predicted)

@@ -1,6 +1,32 @@
-"""What changes in the course of training, as pure functions of the step."""
+"""Course of a training as pure functions of the step: nothing to save, nothing to restore."""
 
 import math
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Length of a training, its learning rate and its evaluations."""
+
+    planned_steps: int
+    """Optimizer steps of all epochs."""
+
+    minutes: float
+    """Limit of the training time; 0 for none."""
+
+    evaluation_interval: int
+    """Steps between evaluations."""
+
+    patience: int
+    """Evaluations without a better val/miou after which training stops; 0 never."""
+
+    peak_lr: float
+    warmup: float
+    """Share of the steps over which the learning rate rises, 0 to 1."""
+
+    def learning_rate(self, step: int, total_steps: int) -> float:
+        """Learning rate of the step after `step` finished ones."""
+        return learning_rate(step, total_steps, self.peak_lr, self.warmup)
 
 
 def learning_rate(step: int, total_steps: int, peak: float, warmup: float) -> float:

@@ -1,10 +1,7 @@
-"""One optimizer step: augment, forward, loss, backward, clip, update, average."""
+"""One optimizer step: forward, loss, backward, clip, reduce, update, average."""
 
-import functools
-import math
 import statistics
 import time
-from collections.abc import Sequence
 from contextlib import nullcontext
 from copy import deepcopy
 from typing import Any
@@ -13,17 +10,17 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from trainer.config import Config
-from trainer.data.loader import MicroBatch, StepBatch, augmented
-from trainer.engine import auto, memory
-from trainer.engine.checkpoint.format import Checkpoint, copied, copied_optimizer
-from trainer.engine.distributed.collectives import average_buffers, smallest
-from trainer.model.loss import batch_dice, batch_dice_part, batch_sums, class_weights, image_losses, loss_terms
-from trainer.model.segmenter import Segmenter, network_logits
+from trainer.config import LossConfig, OptimConfig
+from trainer.data.loader import Augmentation, MicroBatch, StepBatch
+from trainer.engine.checkpoint.format import Checkpoint, copy_optimizer, copy_tensors
+from trainer.engine.distributed.collectives import average_buffers
+from trainer.engine.step_stats import PendingStats, Requests
+from trainer.model.loss import LossTerms, batch_sums, class_weights, loss_terms, objective
+from trainer.model.segmenter import Segmenter
 
 
 class TrainingNetwork(nn.Module):
-    """The segmenter as training calls it: RGB levels [B, 3, S, S] to logits [B, C, S, S].
+    """Segmenter as training calls it: RGB levels [B, 3, S, S] to logits [B, C, S, S].
 
     A module of its own, because Accelerate replaces `forward` of what it prepares, and evaluation wants the bare one.
     """
@@ -32,117 +29,101 @@ class TrainingNetwork(nn.Module):
         super().__init__()
         self.segmenter = segmenter
 
-    def forward(self, resized: Tensor) -> Tensor:
-        return network_logits(self.segmenter, resized)
+    def forward(self, images: Tensor) -> Tensor:
+        return self.segmenter.logits(images)
 
 
 class TrainStep:
-    """The network in training, its optimizer, and the moving average of its weights."""
+    """Network in training, its optimizer, and the EMA of its weights."""
 
     def __init__(
-        self, config: Config, accelerator: Accelerator, segmenter: Segmenter, samples: int, sides: Sequence[int]
+        self,
+        accelerator: Accelerator,
+        segmenter: Segmenter,
+        augment: Augmentation,
+        loss: LossConfig,
+        optim: OptimConfig,
+        ema_decay: float,
+        compiled: bool = False,
     ) -> None:
-        """`samples` train, as squares of these `sides` in pixels, for equal parts of the steps. A collective."""
-        self.config, self.accelerator = config, accelerator
+        """Prepare `segmenter` for training on all processes; `ema_decay` 0 for no average. A collective."""
+        self.accelerator, self.augment, self.loss, self.optim = accelerator, augment, loss, optim
         self.segmenter = segmenter.to(accelerator.device)
-        self.ema = deepcopy(segmenter).eval().requires_grad_(False) if config.train.ema else None
-        self.class_weights = class_weights(config.loss, accelerator.device)
-        self.spoiled: Tensor | None = None
-        view: nn.Module = TrainingNetwork(segmenter)
-        self.micro_batch_size = self._fitting_micro_batch(view, samples)
+        self.ema = deepcopy(segmenter).eval().requires_grad_(False) if ema_decay else None
+        self.ema_decay, self.compiled = ema_decay, compiled
+        self.class_weights = class_weights(loss, accelerator.device)
+        self.not_finite: Tensor | None = None
+        network: nn.Module = TrainingNetwork(segmenter)
         if accelerator.device.type == "cuda" and accelerator.num_processes > 1:
-            view = nn.SyncBatchNorm.convert_sync_batchnorm(view)
-        self.compiled, self.why_compiled = self._compile(samples, sides)
-        if self.compiled:
-            view.compile(dynamic=False)
-        decayed = [weight for weight in segmenter.network.parameters() if weight.ndim > 1]
-        others = [weight for weight in segmenter.network.parameters() if weight.ndim <= 1]
-        groups = [
-            {"params": decayed, "weight_decay": config.optim.weight_decay},
-            {"params": others, "weight_decay": 0.0},
-        ]
-        optimizer = torch.optim.AdamW(groups, lr=config.optim.lr, fused=True)
-        self.view, self.optimizer = accelerator.prepare(view, optimizer)
+            network = nn.SyncBatchNorm.convert_sync_batchnorm(network)
+        if compiled:
+            network.compile(dynamic=False)
+        optimizer = torch.optim.AdamW(_groups(segmenter, optim.weight_decay), lr=optim.lr, fused=True)
+        self.network, self.optimizer = accelerator.prepare(network, optimizer)
         # Only now: with several processes, preparing gives the weights other memory.
-        self.ours, self.theirs = _moving(self.ema or segmenter), _moving(segmenter)
+        self.averages, self.followed = _followed(self.ema or segmenter), _followed(segmenter)
 
     @property
     def result(self) -> Segmenter:
-        """What training has come to: the averaged weights, where there is an average. Evaluated and kept."""
+        """Model to evaluate and to keep: the EMA where there is one, else the weights themselves."""
         return self.ema or self.segmenter
-
-    def _fitting_micro_batch(self, view: nn.Module, samples: int) -> int:
-        """Pictures that every process can send through the network at once; all processes agree on the number."""
-        config, accelerator = self.config, self.accelerator
-        if config.train.micro_batch_size != "auto":
-            return int(config.train.micro_batch_size)
-        largest_share = math.ceil(min(config.train.batch_size, samples) / accelerator.num_processes)
-        if not auto.can_be_tried(accelerator.device):
-            return largest_share
-        side = config.data.image_size
-        attempt = functools.partial(auto.attempt_step, view, side, accelerator.autocast)
-        found = smallest(accelerator, auto.largest_micro_batch(largest_share, attempt))
-        if not found:
-            raise memory.advise(config, 1, "before the first step")
-        return found
-
-    def _compile(self, samples: int, sides: Sequence[int]) -> tuple[bool, str]:
-        """Whether to compile, and why, for people."""
-        train, accelerator = self.config.train, self.accelerator
-        if train.compile != "auto":
-            return train.compile == "on", f"train.compile {train.compile}"
-        flop = sum(auto.training_flop(self.segmenter.network, side) for side in sides) / len(sides)
-        assert train.epochs != "auto"  # settled once the data are known
-        flop *= samples * train.epochs / accelerator.num_processes
-        kind = accelerator.device.type, accelerator.mixed_precision
-        return auto.decide(*kind, flop, len(set(sides)), train.minutes)
 
     # ---------------------------------------------------------------- one step
 
+    def __call__(self, batch: StepBatch, step: int, learning_rate: float, requests: Requests) -> PendingStats:
+        """Take step `step`, the first is 1; where loss or gradient is not finite, no weight moves. A collective."""
+        loss = self.backward(batch)
+        norm = self.clip_gradient()
+        stats = PendingStats(self.accelerator, step, batch, learning_rate, loss, norm, requests)
+        self.update(learning_rate, skip=stats.not_finite)
+        average_buffers(self.accelerator, self.segmenter, batch.own / batch.samples)
+        self.update_ema(step)
+        return stats
+
     def backward(self, batch: StepBatch) -> Tensor:
-        """Gradients of the mean loss over the whole batch; returns this process's part of that loss, detached."""
-        self.view.train()
+        """Compute gradients of the mean loss over the whole batch; return this process's part of it, detached."""
+        self.network.train()
         self.optimizer.zero_grad()
-        total = self._batch_total(batch) if self.config.loss.reduction == "batch" else None
+        total = self._batch_total(batch) if self.loss.reduction == "batch" else None
         loss = torch.zeros((), device=self.accelerator.device)
         for number, micro in enumerate(batch.micro, start=1):
             last = number == len(batch.micro)
-            with nullcontext() if last else self.accelerator.no_sync(self.view):
+            with nullcontext() if last else self.accelerator.no_sync(self.network):
                 terms, weights = self._terms(batch, micro)
-                part, shown = self._objective(terms, weights, batch.samples, total)
+                part, share = objective(terms, weights, batch.samples, self.loss, total, self._all_reduce)
                 # Processes' gradients are averaged; the parts of a sum must be added.
                 self.accelerator.backward(part * self.accelerator.num_processes)
-            loss += shown.detach()
+            loss += share.detach()
         return loss
 
     def clip_gradient(self) -> Tensor:
-        """Scale the gradient down to optim.clip_norm where it is longer; returns the length it had."""
-        largest = self.config.optim.clip_norm or float("inf")
-        norm: Tensor = self.accelerator.clip_grad_norm_(self.view.parameters(), largest)
+        """Scale the gradient down to optim.clip_norm where it is longer; return its length before, a scalar."""
+        longest = self.optim.clip_norm or float("inf")
+        norm: Tensor = self.accelerator.clip_grad_norm_(self.network.parameters(), longest)
         return norm
 
-    def update(self, batch: StepBatch, step: int, rate: float, bad: Tensor | None = None) -> None:
-        """Move the weights, as step `step` (the first is 1) does, at learning rate `rate`.
-
-        From the first step on for which `bad`, a bool scalar on the device, is true, they stay where they are.
-        """
+    def update(self, learning_rate: float, skip: Tensor | None = None) -> None:
+        """Move the weights. They stay from the first step on for which `skip`, bool scalar on the device, is true."""
         for group in self.optimizer.param_groups:
-            group["lr"] = rate
-        if bad is not None and self.accelerator.scaler is None:
-            self.spoiled = bad.float() if self.spoiled is None else torch.maximum(self.spoiled, bad.float())
-            # What a gradient scaler sets to have a fused optimizer leave out a step without the CPU's knowing.
-            self.optimizer.optimizer.found_inf = self.spoiled
+            group["lr"] = learning_rate
+        if skip is not None and self.accelerator.scaler is None:
+            skip = skip.float()
+            self.not_finite = skip if self.not_finite is None else torch.maximum(self.not_finite, skip)
+            # Attribute with which a gradient scaler has a fused optimizer leave out a step unknown to the CPU.
+            self.optimizer.optimizer.found_inf = self.not_finite
         self.optimizer.step()
-        average_buffers(self.accelerator, self.segmenter, batch.own / batch.samples)
-        if self.ema:
-            decay = min(self.config.train.ema, step / (step + 9))  # at first it soon forgets where it began
-            torch._foreach_lerp_(self.ours, self.theirs, 1 - decay)
 
-    # ---------------------------------------------------------------- from outside
+    def update_ema(self, step: int) -> None:
+        """Move the EMA towards the weights that step `step` left."""
+        if self.ema:
+            decay = min(self.ema_decay, step / (step + 9))  # at first it soon forgets where it began
+            torch._foreach_lerp_(self.averages, self.followed, 1 - decay)
+
+    # ---------------------------------------------------------------- around the steps
 
     def measure(self, batch: StepBatch, times: int = 3) -> float:
         """Seconds that a step takes here, the median of `times` after a first one that compiles. Changes nothing."""
-        buffers = [buffer.clone() for buffer in self.view.buffers()]
+        buffers = [buffer.clone() for buffer in self.network.buffers()]
         scaler = self.accelerator.scaler
         scale = scaler.state_dict() if scaler else None
         seconds = []
@@ -150,13 +131,11 @@ class TrainStep:
             began = time.perf_counter()
             self.backward(batch)
             norm = self.clip_gradient()
-            for group in self.optimizer.param_groups:
-                group["lr"] = 0.0
-            self.optimizer.step()
+            self.update(learning_rate=0.0)
             float(norm)  # waits for the device
             seconds.append(time.perf_counter() - began)
         with torch.no_grad():
-            for buffer, before in zip(self.view.buffers(), buffers, strict=True):
+            for buffer, before in zip(self.network.buffers(), buffers, strict=True):
                 buffer.copy_(before)
         self.optimizer.optimizer.state.clear()
         if scaler:
@@ -164,16 +143,17 @@ class TrainStep:
         return statistics.median(seconds[1:])
 
     def snapshot(self) -> dict[str, Any]:
-        """The parts of a Checkpoint that change here."""
+        """Copy the fields of a Checkpoint that change here."""
         scaler = self.accelerator.scaler
         return {
-            "weights": copied(self.segmenter.state_dict()),
-            "averaged": copied(self.ema.state_dict()) if self.ema else {},
-            "optimizer": copied_optimizer(self.optimizer.state_dict()),
+            "weights": copy_tensors(self.segmenter.state_dict()),
+            "ema": copy_tensors(self.ema.state_dict()) if self.ema else {},
+            "optimizer": copy_optimizer(self.optimizer.state_dict()),
             "scaler": scaler.state_dict() if scaler else None,
         }
 
     def restore(self, checkpoint: Checkpoint) -> None:
+        """Load weights, EMA and optimizer from a checkpoint."""
         self.segmenter.load_state_dict(checkpoint.weights)
         if self.ema:
             self.ema.load_state_dict(checkpoint.ema)
@@ -183,36 +163,36 @@ class TrainStep:
 
     # ---------------------------------------------------------------- parts of a step
 
-    def _terms(self, batch: StepBatch, micro: MicroBatch) -> tuple[Any, Tensor]:
+    def _terms(self, batch: StepBatch, micro: MicroBatch) -> tuple[LossTerms, Tensor]:
         micro = micro.to(self.accelerator.device)
-        images, masks = augmented(micro, self.config, batch.epoch, batch.side)
-        return loss_terms(self.view(images), masks, self.class_weights), micro.weights
+        images, masks = self.augment(micro, batch.epoch, batch.side)
+        return loss_terms(self.network(images), masks, self.class_weights), micro.weights
 
-    def _objective(self, terms: Any, weights: Tensor, samples: int, total: Tensor | None) -> tuple[Tensor, Tensor]:
-        """What to differentiate, and the part of the batch's loss that it stands for."""
-        loss = self.config.loss
-        if self.config.loss.reduction == "image":
-            part = (image_losses(terms, loss.smooth, loss.cross_entropy) * weights).sum() / samples
-            return part, part
-        entropy = loss.cross_entropy * (terms.cross_entropy * weights).sum() / samples
-        sums = batch_sums(terms, weights)
-        if total is None:  # one piece per process: its sums are known only now
-            total = self.accelerator.reduce(sums.detach(), "sum")
-        share_of_dice = batch_dice(total, loss.smooth) * weights.sum() / samples
-        return batch_dice_part(sums, total, loss.smooth) + entropy, share_of_dice + entropy
+    def _all_reduce(self, sums: Tensor) -> Tensor:
+        total: Tensor = self.accelerator.reduce(sums, "sum")
+        return total
 
     @torch.no_grad()
     def _batch_total(self, batch: StepBatch) -> Tensor | None:
         """Dice sums of the whole batch, [3, F], by a pass without gradients; None where one pass is enough."""
         if len(batch.micro) == 1:  # and so on all processes
             return None
-        buffers = [buffer.clone() for buffer in self.view.buffers()]
+        buffers = [buffer.clone() for buffer in self.network.buffers()]
         sums = [batch_sums(*self._terms(batch, micro)) for micro in batch.micro]
-        for buffer, before in zip(self.view.buffers(), buffers, strict=True):
-            buffer.copy_(before)  # batch norm counts each picture once
-        return self.accelerator.reduce(torch.stack(sums).sum(dim=0), "sum")
+        for buffer, before in zip(self.network.buffers(), buffers, strict=True):
+            buffer.copy_(before)  # batch norm counts each image once
+        return self._all_reduce(torch.stack(sums).sum(dim=0))
 
 
-def _moving(segmenter: Segmenter) -> list[Tensor]:
-    """What an average follows: weights and running statistics."""
+def _groups(segmenter: Segmenter, weight_decay: float) -> list[dict[str, Any]]:
+    """Parameter groups of the optimizer: convolution kernels decay, biases and norms do not."""
+    parameters = list(segmenter.network.parameters())
+    return [
+        {"params": [weight for weight in parameters if weight.ndim > 1], "weight_decay": weight_decay},
+        {"params": [weight for weight in parameters if weight.ndim <= 1], "weight_decay": 0.0},
+    ]
+
+
+def _followed(segmenter: Segmenter) -> list[Tensor]:
+    """Tensors that the EMA follows: weights and running statistics."""
     return [value for value in segmenter.state_dict().values() if value.is_floating_point()]

@@ -1,6 +1,5 @@
-"""What all processes tell each other in each step: the loss, bad numbers, and what is due."""
+"""Statistics of one optimizer step, reduced over all processes, and read when they have arrived from the device."""
 
-import dataclasses
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -8,65 +7,92 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
+from trainer.data.loader import StepBatch
+
 
 @dataclass(frozen=True)
-class Votes:
-    """The same on all processes, but for `norm` beyond its last bits."""
+class Requests:
+    """Wishes of one process that all processes learn of with the next step."""
 
-    samples: int  # of the whole step
-    loss: float  # of the whole step
-    norm: float  # length of its gradient
-    stop: bool
-    save: bool
-    trouble: bool
-    bad_losses: list[int]  # processes whose loss is not finite
-    bad_gradient: bool
+    stop: bool = False
+    """End training after the step: a signal asked for it."""
+
+    checkpoint: bool = False
+    """Save a checkpoint after the step."""
+
+    abort: bool = False
+    """End training as failed: something could not be written."""
 
 
-class Ballot:
-    """One step's votes on their way. Making one is a collective; to look at `votes` may wait for the device."""
+@dataclass(frozen=True)
+class StepStats:
+    """Numbers of one step, the same on all processes but for the last bits of `gradient_norm`."""
+
+    loss: float
+    """Mean over the samples of the whole batch."""
+
+    gradient_norm: float
+    """Length of the gradient before clipping."""
+
+    requests: Requests
+    """Wishes of any process."""
+
+    bad_processes: list[int]
+    """Processes whose loss is not finite; all of them where only the gradient is not."""
+
+    samples: int
+    """Samples that the processes saw together."""
+
+
+class PendingStats:
+    """Statistics of a step on their way from the device. To make one is a collective; to read it may wait."""
 
     def __init__(
-        self, accelerator: Accelerator, samples: int, loss: Tensor, norm: Tensor, stop: bool, save: bool, trouble: bool
+        self,
+        accelerator: Accelerator,
+        step: int,
+        batch: StepBatch,
+        learning_rate: float,
+        loss: Tensor,
+        gradient_norm: Tensor,
+        requests: Requests,
     ) -> None:
-        """`loss` and `norm` are scalars on the device, which this does not wait for; the others are this process's."""
+        """`loss` and `gradient_norm` are scalars on the device, which this does not wait for."""
+        self.step, self.samples, self.learning_rate, self.seconds = step, batch.samples, learning_rate, 0.0
         device, process, processes = accelerator.device, accelerator.process_index, accelerator.num_processes
         finite = torch.isfinite(loss)
         scaled = accelerator.mixed_precision == "fp16"  # whose scaler skips steps with infinite gradients
-        bad_gradient = torch.zeros_like(finite) if scaled else ~torch.isfinite(norm)
-        # One process's bad loss is in the gradient of all; without one, nobody knows whose pictures they were.
+        bad_gradient = torch.zeros_like(finite) if scaled else ~torch.isfinite(gradient_norm)
+        # One process's bad loss is in the gradient of all; only here is it still known whose samples they were.
         bad_losses = torch.zeros(processes, device=device)
         bad_losses[process] = ~finite
-        own = torch.tensor([samples, stop, save, trouble], dtype=torch.float32).to(device, non_blocking=True)
-        votes = torch.cat([own, torch.where(finite, loss, 0)[None], bad_gradient[None].float(), bad_losses])
+        flags = [batch.own, requests.stop, requests.checkpoint, requests.abort]
+        own = torch.tensor(flags, dtype=torch.float32).to(device, non_blocking=True)
+        total = torch.cat([own, torch.where(finite, loss, 0)[None], bad_gradient[None].float(), bad_losses])
         if processes > 1:
-            votes = accelerator.reduce(votes, "sum")
-        self.bad = votes[5:].sum() > 0
+            total = accelerator.reduce(total, "sum")
+        self.not_finite = total[5:].sum() > 0
         """Bool scalar on the device: whether this step must not move the weights."""
-        told = torch.cat([votes, norm.detach()[None].float()])
+        values = torch.cat([total, gradient_norm.detach()[None].float()])
         self.arrived = None
         if device.type == "cuda":  # only pinned memory is filled without waiting
-            self.told = torch.empty(len(told), pin_memory=True).copy_(told, non_blocking=True)
+            self.values = torch.empty(len(values), pin_memory=True).copy_(values, non_blocking=True)
             self.arrived = torch.cuda.Event()
             self.arrived.record()
         else:
-            self.told = told.cpu()
+            self.values = values.cpu()
 
-    @cached_property
-    def votes(self) -> Votes:
+    def wait(self) -> None:
+        """Wait until the numbers have arrived."""
         if self.arrived is not None:
             self.arrived.synchronize()
-        samples, stop, save, trouble, loss, bad_gradient, *bad_losses, norm = self.told.tolist()
-        bad = [process for process, vote in enumerate(bad_losses) if vote]
-        return Votes(int(samples), loss, norm, stop > 0, save > 0, trouble > 0, bad, bad_gradient > 0)
 
-
-@dataclasses.dataclass
-class Pending:
-    """A step that was taken, whose numbers are still on their way."""
-
-    step: int  # the first is 1
-    samples: int
-    rate: float
-    ballot: Ballot
-    seconds: float = 0.0
+    @cached_property
+    def stats(self) -> StepStats:
+        """Numbers of the step; waits for them."""
+        self.wait()
+        samples, stop, checkpoint, abort, loss, bad_gradient, *bad_losses, norm = self.values.tolist()
+        bad = [process for process, flag in enumerate(bad_losses) if flag]
+        bad = bad or (list(range(len(bad_losses))) if bad_gradient else [])
+        assert samples == self.samples, f"a step of {self.samples} images saw {samples:g}"
+        return StepStats(loss, norm, Requests(stop > 0, checkpoint > 0, abort > 0), bad, int(samples))

@@ -1,15 +1,15 @@
-"""Why training ends early, at the same step on all processes."""
+"""Reasons for which training ends early, after the same step on all processes."""
 
 import shutil
 from pathlib import Path
 
 
 class TrainingStopped(Exception):
-    """Training ends early, at the same step on all processes."""
+    """Training ends early, after the same step on all processes."""
 
 
 class NotWritten(TrainingStopped):
-    """Something that had to be kept could not be written; the text names the file and the bytes that are free."""
+    """A file that had to be saved could not be written; the text names it and the bytes that are free."""
 
     def __init__(self, path: Path, error: Exception) -> None:
         free = shutil.disk_usage(path if path.exists() else path.parent).free

@@ -1,4 +1,4 @@
-"""The pictures to predict, found in files and folders, and what their results are called."""
+"""Images to predict, found in files and folders, and the names of their results."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,34 +9,34 @@ from trainer.data.files import list_images
 
 @dataclass(frozen=True)
 class InputImage:
-    """A file to predict, and the name of its results below masks/ and overlays/, without suffix."""
+    """File to predict, and the name of its results below masks/ and overlays/, without suffix."""
 
     path: Path
     name: Path
 
 
 def find_images(inputs: list[Path], output: Path) -> list[InputImage]:
-    """The pictures of files and folders, the latter with their subfolders. Results of an earlier call are no input.
+    """List the images of files and folders, the latter with their subfolders; earlier results are no input.
 
-    Raises InputError where there is no picture, an input is missing, or two would have the same name.
+    Raises InputError where there is no image, an input is missing, or two would have the same name.
     """
     results = [output.resolve() / part for part in ("masks", "overlays")]
-    pictures: dict[Path, InputImage] = {}
+    images: dict[Path, InputImage] = {}
     for given in inputs:
-        for picture in _pictures_of(given, results):
-            other = pictures.setdefault(picture.name, picture)
-            if other.path.resolve() != picture.path.resolve():
+        for image in _images_of(given, results):
+            other = images.setdefault(image.name, image)
+            if other.path.resolve() != image.path.resolve():
                 raise InputError(
-                    f"{other.path} and {picture.path} would both become masks/{picture.name}.png; "
+                    f"{other.path} and {image.path} would both become masks/{image.name}.png; "
                     "rename one, or predict them into two folders"
                 )
-    if not pictures:
+    if not images:
         raise InputError(f"{', '.join(map(str, inputs))}: no pictures there")
-    return list(pictures.values())
+    return list(images.values())
 
 
-def _pictures_of(given: Path, results: list[Path]) -> list[InputImage]:
-    """What one input holds; the folders `results` and those below are left out."""
+def _images_of(given: Path, results: list[Path]) -> list[InputImage]:
+    """List the images of one input; the folders `results` and those below are left out."""
     if not given.is_dir():
         if not given.exists():
             raise InputError(f"{given}: no such file or folder")

@@ -1,4 +1,4 @@
-"""From picture files to mask and overlay files: decoding, predicting and writing, some batches at the same time."""
+"""From image files to mask and overlay files: decode, predict and write, several batches at the same time."""
 
 import math
 import time
@@ -15,104 +15,109 @@ from trainer.data.image_io import read_image, write_jpeg, write_mask
 from trainer.data.resize import shrink_image
 from trainer.drawing.overlay import draw_overlay
 from trainer.inference.inputs import InputImage
-from trainer.model.segmenter import Segmenter, network_logits
+from trainer.model.segmenter import Segmenter
 from trainer.system.parallel import read_ahead
 
 LANES = 4
-"""Batches under way at the same time, at most: each holds its pictures in memory."""
+"""Most batches under way at the same time; each holds its images in memory."""
 
 
 @dataclass
 class ImageResult:
-    """One picture on its way through: decoded, then predicted, or failed."""
+    """One image on its way through: decoded, then predicted, or failed."""
 
-    picture: InputImage
-    image: np.ndarray | None = None  # uint8 [H, W, 3]
-    square: np.ndarray | None = None  # uint8 [S, S, 3], what the network sees
-    mask: np.ndarray | None = None  # uint8 [H, W]
+    source: InputImage
+    image: np.ndarray | None = None
+    """Uint8 RGB [H, W, 3]."""
+
+    resized: np.ndarray | None = None
+    """Uint8 RGB [S, S, 3], the network's input."""
+
+    mask: np.ndarray | None = None
+    """Class ids, uint8 [H, W]."""
+
     confidence: float = 0.0
+    """Mean probability of the predicted classes, 0 to 1."""
+
     seconds: float = 0.0
     error: str = ""
 
 
 def predict_files(
-    segmenter: Segmenter, pictures: list[InputImage], output: Path, batch_size: int
+    segmenter: Segmenter, images: list[InputImage], output: Path, batch_size: int
 ) -> Iterator[dict[str, Any]]:
-    """Write the masks and overlays of `pictures` below `output`; yields a row of the report for each, in order.
+    """Write the masks and overlays of `images` below `output`; yield a row of the report for each, in order.
 
     Threads take a batch each from file to file, so that all cores have work whatever the network is; together they use
-    as many threads as torch was given. Each holds one batch of pictures in memory, however many there are.
+    as many threads as torch was given. Each holds one batch of images in memory, however many there are.
     """
     threads = torch.get_num_threads()
-    lanes = max(1, min(LANES, threads if segmenter.mean.device.type == "cpu" else LANES, len(pictures)))
+    lanes = max(1, min(LANES, threads if segmenter.mean.device.type == "cpu" else LANES, len(images)))
 
     def work(batch: list[InputImage]) -> list[dict[str, Any]]:
         torch.set_num_threads(max(1, threads // lanes))  # of this lane
-        outcomes = [decode(picture, segmenter.contract.image_size) for picture in batch]
-        predict_batch(segmenter, outcomes)
-        return [write(outcome, segmenter, output) for outcome in outcomes]
+        results = [decode(source, segmenter.contract.image_size) for source in batch]
+        predict_batch(segmenter, results)
+        return [write(result, segmenter, output) for result in results]
 
-    size = max(1, min(batch_size, math.ceil(len(pictures) / lanes)))
+    size = max(1, min(batch_size, math.ceil(len(images) / lanes)))
     try:
-        for rows in read_ahead((pictures[at : at + size] for at in range(0, len(pictures), size)), work, lanes):
+        for rows in read_ahead((images[at : at + size] for at in range(0, len(images), size)), work, lanes):
             yield from rows
     finally:
         torch.set_num_threads(threads)
 
 
-def decode(picture: InputImage, size: int) -> ImageResult:
-    """Read a picture and make the square that the network sees, or tell what is wrong with the file."""
+def decode(source: InputImage, size: int) -> ImageResult:
+    """Read an image and resize it to `size` x `size` pixels, or note what is wrong with the file."""
     began = time.perf_counter()
     try:
-        image = read_image(picture.path)
+        image = read_image(source.path)
     except (InputError, OSError) as error:
-        return ImageResult(picture, error=str(error))
-    return ImageResult(picture, image, shrink_image(image, size), seconds=time.perf_counter() - began)
+        return ImageResult(source, error=str(error))
+    return ImageResult(source, image, shrink_image(image, size), seconds=time.perf_counter() - began)
 
 
 @torch.inference_mode()
 def predict_batch(segmenter: Segmenter, batch: list[ImageResult]) -> None:
-    """Fill in class ids and confidence of each picture at its own size."""
-    readable = [(one, one.image, one.square) for one in batch if one.image is not None and one.square is not None]
-    if not readable:
+    """Fill in class ids and confidence of each decoded image, at its own size."""
+    decoded = [(one, one.image, one.resized) for one in batch if one.image is not None and one.resized is not None]
+    if not decoded:
         return
     began = time.perf_counter()
-    resized = torch.from_numpy(np.stack([square for _, _, square in readable])).permute(0, 3, 1, 2)
-    logits = network_logits(segmenter, resized.to(segmenter.mean.device))
-    for row, (outcome, image, _) in enumerate(readable):
+    resized = torch.from_numpy(np.stack([resized for _, _, resized in decoded])).permute(0, 3, 1, 2)
+    logits = segmenter.logits(resized.to(segmenter.mean.device))
+    for row, (result, image, _) in enumerate(decoded):
         height, width, _ = image.shape
         probabilities = segmenter.probabilities(logits[row : row + 1], (height, width))
-        surest = torch.maximum(probabilities, 1 - probabilities) if len(probabilities[0]) == 1 else probabilities
-        outcome.mask = segmenter.classes(probabilities)[0].cpu().numpy()
-        outcome.confidence = float(surest.amax(dim=1).mean())
-    for outcome, _, _ in readable:
-        outcome.seconds += (time.perf_counter() - began) / len(readable)
+        result.mask = segmenter.classes(probabilities)[0].cpu().numpy()
+        result.confidence = float(segmenter.confidence(probabilities).mean())
+    for result, _, _ in decoded:
+        result.seconds += (time.perf_counter() - began) / len(decoded)
 
 
-def write(outcome: ImageResult, segmenter: Segmenter, output: Path) -> dict[str, Any]:
-    """Write mask and overlay of one picture; returns its row of the report."""
-    row: dict[str, Any] = {"file": str(outcome.picture.path)}
-    if outcome.image is None or outcome.mask is None:
-        return row | {"error": outcome.error}
+def write(result: ImageResult, segmenter: Segmenter, output: Path) -> dict[str, Any]:
+    """Write mask and overlay of one image; return its row of the report."""
+    row: dict[str, Any] = {"file": str(result.source.path)}
+    if result.image is None or result.mask is None:
+        return row | {"error": result.error}
     began = time.perf_counter()
-    names, colours = segmenter.contract.class_names, segmenter.contract.colours
-    mask_file, overlay_file = (
-        output / part / outcome.picture.name.with_name(outcome.picture.name.name + suffix)
-        for part, suffix in (("masks", ".png"), ("overlays", ".jpg"))
-    )
+    names, colours, name = segmenter.contract.class_names, segmenter.contract.colours, result.source.name
+    mask_file = output / "masks" / name.with_name(f"{name.name}.png")
+    overlay_file = output / "overlays" / name.with_name(f"{name.name}.jpg")
     try:
         for file in (mask_file, overlay_file):
             file.parent.mkdir(parents=True, exist_ok=True)
-        write_mask(mask_file, outcome.mask)
-        write_jpeg(overlay_file, draw_overlay(outcome.image, outcome.mask, colours))
+        write_mask(mask_file, result.mask)
+        write_jpeg(overlay_file, draw_overlay(result.image, result.mask, colours))
     except OSError as error:
-        return row | {"error": f"{outcome.picture.path}: result cannot be written ({error})"}
-    height, width = outcome.mask.shape
-    counts = [np.count_nonzero(outcome.mask == index) for index in range(len(names))]  # far faster than bincount
+        return row | {"error": f"{result.source.path}: result cannot be written ({error})"}
+    height, width = result.mask.shape
+    counts = [np.count_nonzero(result.mask == index) for index in range(len(names))]  # far faster than bincount
     return row | {
         "width": width,
         "height": height,
-        "share": {name: round(count / outcome.mask.size, 6) for name, count in zip(names, counts, strict=True)},
-        "confidence": round(outcome.confidence, 4),
-        "seconds": round(outcome.seconds + time.perf_counter() - began, 4),
+        "share": {name: round(count / result.mask.size, 6) for name, count in zip(names, counts, strict=True)},
+        "confidence": round(result.confidence, 4),
+        "seconds": round(result.seconds + time.perf_counter() - began, 4),
     }

@@ -17,7 +17,7 @@ from trainer.data.sample import Sample
 from trainer.data.sources import raise_all
 from trainer.data.split import split_samples
 from trainer.data.value_map import BACKGROUND
-from trainer.system.atomic import folder_in_making
+from trainer.system.atomic import new_folder
 
 IMAGES, MASKS = "JPEGImages", "SegmentationClassPNG"
 COPIED = {b"\xff\xd8\xff": ".jpg", b"\x89PNG\r\n\x1a\n": ".png"}
@@ -53,7 +53,7 @@ def convert_labelme(
     """
     ids, files = read_labels(labels), find_annotations(folder)
     names = [name for name, number in ids.items() if 0 < number < IGNORE]
-    with folder_in_making(out) as partial:
+    with new_folder(out) as partial:
         (partial / IMAGES).mkdir()
         (partial / MASKS).mkdir()
         used, values = _write_pairs(files, folder, partial, ids, progress("converting", len(files)))

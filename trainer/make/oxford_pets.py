@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from trainer import InputError
-from trainer.system.atomic import folder_in_making
+from trainer.system.atomic import new_folder
 
 URL = "https://www.robots.ox.ac.uk/~vgg/data/pets/data"
 ARCHIVES = {
@@ -44,7 +44,7 @@ def fetch_pets(out: Path, url: str, progress: Progress, sums: dict[str, str] = A
         parts.mkdir(parents=True, exist_ok=True)
         for name, md5 in sums.items():
             _download(f"{url.rstrip('/')}/{name}", parts / f"{name}.part", md5, progress, wait_s)
-        with folder_in_making(out) as partial:
+        with new_folder(out) as partial:
             advance = progress("unpacking", len(sums))
             for name in sums:
                 _unpack(parts / f"{name}.part", partial)

@@ -1,19 +1,19 @@
 """Soft Dice loss with optional cross-entropy, as sums per image that several processes can add up."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from trainer import IGNORE, InputError
+from trainer import IGNORE
 from trainer.config import LossConfig
 
 
 @dataclass(frozen=True)
 class LossTerms:
-    """What one image contributes, for B images and F = max(1, K - 1) foreground classes; all float32."""
+    """Contribution of each image to the loss, for B images and F = max(1, K - 1) foreground classes; all float32."""
 
     intersection: Tensor  # [B, F], sum over pixels of probability x truth
     predicted: Tensor  # [B, F], sum of probabilities
@@ -53,29 +53,6 @@ def loss_terms(logits: Tensor, masks: Tensor, class_weights: Tensor | None = Non
     )
 
 
-def balancing_weights(pixels: Sequence[int]) -> list[float]:
-    """A weight for each of K classes from its number of pixels: 1 / sqrt(share), scaled so that the mean pixel has 1.
-
-    The square root keeps a class of a few pixels from drowning all others. A class without a pixel gets 0.
-    """
-    total = sum(pixels)
-    raw = [(total / count) ** 0.5 if count else 0.0 for count in pixels]
-    mean = sum(weight * count for weight, count in zip(raw, pixels, strict=True)) / max(1, total)
-    return [round(weight / mean, 4) if mean else 1.0 for weight in raw]
-
-
-def resolve_class_weights(loss: LossConfig, pixels: Sequence[int]) -> LossConfig:
-    """`loss` with numbers for its class weights; `pixels`: labelled pixels of each of the K classes in training."""
-    if loss.class_weights == "auto":
-        return replace(loss, class_weights=balancing_weights(pixels))
-    if loss.class_weights is not None and len(loss.class_weights) != len(pixels):
-        raise InputError(
-            f"loss.class_weights: {len(loss.class_weights)} weights, but there are {len(pixels)} classes with the "
-            "background; give one for each"
-        )
-    return loss
-
-
 def dice_loss(intersection: Tensor, predicted: Tensor, true: Tensor, smooth: float) -> Tensor:
     """1 - (2 |P.G| + s) / (|P| + |G| + s), elementwise; 0 is perfect, 1 is disjoint."""
     return 1 - (2 * intersection + smooth) / (predicted + true + smooth)
@@ -112,7 +89,32 @@ def batch_dice_part(sums: Tensor, total: Tensor, smooth: float) -> Tensor:
     return (slope * sums).sum()
 
 
+def objective(
+    terms: LossTerms,
+    weights: Tensor,
+    samples: int,
+    loss: LossConfig,
+    total: Tensor | None = None,
+    all_reduce: Callable[[Tensor], Tensor] = lambda sums: sums,
+) -> tuple[Tensor, Tensor]:
+    """Two scalars for one part of a batch: what to differentiate, and that part's share of the batch's loss.
+
+    Over all parts, both add up to the loss of the whole batch of `samples` and its gradient. `weights` float32 [B] is
+    0 for samples that only fill a place. For loss.reduction batch, `total` [3, F] holds the Dice sums of the whole
+    batch; None where each process has one part only, whose sums `all_reduce` then adds up over the processes.
+    """
+    if loss.reduction == "image":
+        part = (image_losses(terms, loss.smooth, loss.cross_entropy) * weights).sum() / samples
+        return part, part
+    entropy = loss.cross_entropy * (terms.cross_entropy * weights).sum() / samples
+    sums = batch_sums(terms, weights)
+    if total is None:
+        total = all_reduce(sums.detach())
+    share_of_dice = batch_dice(total, loss.smooth) * weights.sum() / samples
+    return batch_dice_part(sums, total, loss.smooth) + entropy, share_of_dice + entropy
+
+
 def class_weights(loss: LossConfig, device: torch.device) -> Tensor | None:
-    """The weights of the classes as float32 [K], None where all are alike."""
-    assert loss.class_weights != "auto"  # the numbers stand there once the data are known
+    """Weights of the classes, float32 [K] on `device`; None where all are alike."""
+    assert loss.class_weights != "auto"  # resolved once the data are known
     return torch.tensor(loss.class_weights).to(device, non_blocking=True) if loss.class_weights else None

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from trainer import InputError
 from trainer.model.segmenter import Contract, Segmenter
+from trainer.system.run_folder import RunFolder
 
 CONTRACT_FILE = "segmenter.json"
 
@@ -40,7 +41,8 @@ def load_segmenter(folder: Path) -> Segmenter:
     for name in (CONTRACT_FILE, WEIGHTS_FILE):
         path = folder / name
         if path.is_symlink() or not path.is_file():
-            inside = f"; there is one in {folder / 'model'}" if (folder / "model" / CONTRACT_FILE).is_file() else ""
+            own = RunFolder(folder).model
+            inside = f"; there is one in {own}" if (own / CONTRACT_FILE).is_file() else ""
             raise InputError(f"{folder}: no model of this program there ({name} is missing){inside}")
     try:
         content = json.loads((folder / CONTRACT_FILE).read_text())

@@ -1,18 +1,22 @@
-"""The model as it is registered: a network together with everything that must be known to use it."""
+"""The model as it is registered: a network together with everything needed to use it.
+
+The only place where an image becomes logits, probabilities and class ids.
+"""
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from trainer.data.resize import resize_images
+from trainer.data.resize import resize_images, shrink_image
 from trainer.model.unet import UNet
 
 
 @dataclass(frozen=True)
 class Contract:
-    """What training knew and prediction must know. Travels with the weights as JSON."""
+    """Everything beside the weights that prediction needs. Travels with them as JSON."""
 
     class_names: tuple[str, ...]
     """K names, the background's first."""
@@ -21,15 +25,17 @@ class Contract:
     """RGB of each of the K classes."""
 
     image_size: int
-    """Side in pixels of the square that the network sees."""
+    """Side in pixels of the square that images are resized to for the network."""
 
     width: int = 32
     depth: int = 4
     norm: str = "batch"
     mean: tuple[float, float, float] = (123.675, 116.28, 103.53)
-    """Subtracted from the RGB levels 0..255; the usual means of natural photographs."""
+    """Mean RGB levels, 0..255, that are subtracted from images: those of ImageNet."""
 
     std: tuple[float, float, float] = (58.395, 57.12, 57.375)
+    """Standard deviations of the RGB levels that images are divided by."""
+
     threshold: float = 0.5
     """Foreground probability above which a pixel is foreground, for one foreground class."""
 
@@ -43,7 +49,7 @@ class Contract:
 
 
 class Segmenter(nn.Module):
-    """From pictures of any size to class probabilities of that size.
+    """Class probabilities for images of any size.
 
     in   uint8 RGB [B, H, W, 3]
     out  float32 [B, C, H, W]: probability of the foreground (C = 1), or of each class (C = K)
@@ -62,25 +68,38 @@ class Segmenter(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         resized = resize_images(images.permute(0, 3, 1, 2), self.contract.image_size)
-        logits = self.network(self.normalise(resized))
-        return self.probabilities(logits, (images.shape[1], images.shape[2]))
+        return self.probabilities(self.logits(resized), (images.shape[1], images.shape[2]))
 
     def normalise(self, resized: Tensor) -> Tensor:
-        """RGB levels [B, 3, S, S] in 0..255, of any dtype, as the network wants them: float32 around 0."""
+        """RGB levels [B, 3, S, S] in 0..255, of any dtype, as float32 around 0."""
         return (resized - self.mean) / self.std
 
+    def logits(self, resized: Tensor) -> Tensor:
+        """Network output [B, C, S, S] for RGB levels [B, 3, S, S] of images that are resized already."""
+        output: Tensor = self.network(self.normalise(resized).contiguous(memory_format=torch.channels_last))
+        return output
+
     def probabilities(self, logits: Tensor, size: tuple[int, int]) -> Tensor:
-        """The network's logits [B, C, S, S] as float32 probabilities [B, C, *size]."""
+        """Float32 probabilities [B, C, *size] from logits [B, C, S, S]."""
         logits = functional.interpolate(logits.float(), size=size, mode="bilinear", align_corners=False)
         return logits.sigmoid() if self.contract.channels == 1 else logits.softmax(dim=1)
 
     def classes(self, probabilities: Tensor) -> Tensor:
-        """The decision: uint8 class ids [B, H, W] from probabilities [B, C, H, W]."""
+        """Class ids, uint8 [B, H, W], from probabilities [B, C, H, W]: threshold (C = 1) or argmax."""
         if self.contract.channels == 1:
             return (probabilities[:, 0] > self.contract.threshold).to(torch.uint8)
         return probabilities.argmax(dim=1).to(torch.uint8)
 
+    def confidence(self, probabilities: Tensor) -> Tensor:
+        """Probability of the more probable class, float32 [B, H, W], from probabilities [B, C, H, W]."""
+        if self.contract.channels == 1:
+            probabilities = torch.maximum(probabilities, 1 - probabilities)
+        return probabilities.amax(dim=1)
 
-def network_logits(segmenter: Segmenter, resized: Tensor) -> Tensor:
-    """The bare network on RGB levels [B, 3, S, S] that are resized already; logits [B, C, S, S]."""
-    return segmenter.network(segmenter.normalise(resized).contiguous(memory_format=torch.channels_last))
+    @torch.no_grad()
+    def predict(self, image: np.ndarray, size: tuple[int, int] | None = None) -> np.ndarray:
+        """Class ids, uint8 [*size], of an image, uint8 RGB [H, W, 3]; `size` is by default the image's own (H, W)."""
+        resized = torch.from_numpy(shrink_image(image, self.contract.image_size)).permute(2, 0, 1)[None]
+        logits = self.logits(resized.to(self.mean.device))
+        probabilities = self.probabilities(logits, size or (image.shape[0], image.shape[1]))
+        return self.classes(probabilities)[0].cpu().numpy()

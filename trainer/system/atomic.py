@@ -1,17 +1,26 @@
-"""Files and folders that are there whole or not at all, also after a power cut."""
+"""Files and folders that are there whole or not at all, also after a kill or a power cut.
+
+Each is written under a hidden name, forced to the disk, and renamed. A killed process may leave a hidden name behind;
+`leftovers` finds those.
+"""
 
 import json
 import os
+import secrets
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from trainer import InputError
 
+MOST_SYNCED = 64
+"""Number of files that are forced to the disk one by one; one `sync` of the system is faster for more."""
 
-def _to_disk(path: Path) -> None:
+
+def fsync(path: Path) -> None:
+    """Wait until the contents of a file, or the entries of a folder, are on the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -19,34 +28,95 @@ def _to_disk(path: Path) -> None:
         os.close(descriptor)
 
 
+def fsync_tree(folder: Path) -> None:
+    """Wait until a folder is on the disk with everything in it."""
+    paths = [*folder.rglob("*"), folder]
+    if len(paths) > MOST_SYNCED:
+        os.sync()
+        return
+    for path in paths:
+        fsync(path)
+
+
+def leftovers(target: Path) -> list[Path]:
+    """Hidden names that killed processes left beside `target`, whose name may be a pattern such as step-*."""
+    states = ("partial", "old")  # never finished; replaced, and not yet removed
+    return [path for state in states for path in target.parent.glob(f".{target.name}.*{state}")]
+
+
 @contextmanager
-def folder_in_making(out: Path) -> Iterator[Path]:
-    """A hidden folder, which becomes `out` at the end; removed where something fails."""
-    out = out.absolute()
-    if out.exists() or out.is_symlink():
-        raise InputError(f"{out}: exists already; remove it or give another folder")
-    home = next(parent for parent in out.parents if parent.is_dir())
-    # Not beside `out`: its parents may have to be made, and nothing is to stay where something fails.
-    partial = home / f".{out.name}.partial-{os.getpid()}"
+def atomic_file(target: Path) -> Iterator[BinaryIO]:
+    """Yield a file to write that replaces `target` at the end; `target` stays as it was where the block fails."""
+    partial = _partial(target)
+    try:
+        with partial.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(target)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def write_json(target: Path, content: Any) -> None:
+    """Write `content` as JSON: readers see the old file or the new one, never a part."""
+    text = json.dumps(content, indent=1)
+    with atomic_file(target) as file:
+        file.write(text.encode())
+
+
+def write_text(target: Path, text: str) -> None:
+    """Write a UTF-8 text file: readers see the old one or the new one, never a part."""
+    with atomic_file(target) as file:
+        file.write(text.encode())
+
+
+@contextmanager
+def atomic_folder(target: Path, replace: bool = False) -> Iterator[Path]:
+    """Yield a hidden folder that takes the name `target` at the end; removed where the block fails.
+
+    `replace`: a folder of that name is moved out of sight, for `leftovers` to find; otherwise it is an OSError.
+    """
+    target = target.absolute()
+    # Not always beside `target`: its parents may have to be made, and nothing is to stay where something fails.
+    home = next(parent for parent in target.parents if parent.is_dir())
+    partial = _partial(home / target.name)
     try:
         partial.mkdir()
         yield partial
-        out.parent.mkdir(parents=True, exist_ok=True)
-        os.replace(partial, out)
-    except OSError as error:
-        raise InputError(
-            f"{out}: cannot be written ({error.strerror or error}); free some space or name another folder"
-        ) from error
+        fsync_tree(partial)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if replace and target.exists():
+            target.rename(hidden_name(target))
+        partial.rename(target)
+        fsync(target.parent)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def write_json(path: Path, content: Any) -> None:
-    """Write so that readers, also after a power cut, see the old file or the new one, never a part."""
-    partial = path.with_name(f".{path.name}.partial")
-    text = json.dumps(content, indent=1)
-    with partial.open("w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.rename(path)
+@contextmanager
+def new_folder(target: Path) -> Iterator[Path]:
+    """Yield a hidden folder that becomes `target`, which a person asked for, at the end.
+
+    Raises InputError where `target` exists already or cannot be written; nothing is left behind then.
+    """
+    if target.exists() or target.is_symlink():
+        raise InputError(f"{target.absolute()}: exists already; remove it or give another folder")
+    try:
+        with atomic_folder(target) as partial:
+            yield partial
+    except OSError as error:
+        reason = error.strerror or error
+        raise InputError(
+            f"{target.absolute()}: cannot be written ({reason}); free some space or name another folder"
+        ) from error
+
+
+def hidden_name(path: Path) -> Path:
+    """Name under which a folder waits to be removed: a kill in mid-removal leaves no half a folder in sight."""
+    return path.with_name(f".{path.name}.old")
+
+
+def _partial(target: Path) -> Path:
+    # A name of its own for each writer: threads and processes may write the same target.
+    return target.with_name(f".{target.name}.{secrets.token_hex(4)}.partial")

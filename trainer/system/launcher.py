@@ -41,6 +41,11 @@ def identity() -> str:
     return f"{socket.gethostname()} {os.getppid()} {born}" if command() else ""
 
 
+def is_main_process() -> bool:
+    """Whether this is the process that displays, tracks and writes."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 def restarted() -> bool:
     """Whether the launcher has started this process again, after a failure (`--max_restarts`)."""
     return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0

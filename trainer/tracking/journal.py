@@ -96,21 +96,3 @@ def read_records(path: Path, offset: int) -> Iterator[tuple[int, dict[str, Any]]
                 return
             offset += len(line)
             yield offset, json.loads(line)
-
-
-def sent_bytes(folder: Path) -> int:
-    """Up to where the server has the journal of a run folder. Where the note of it is missing or torn, all is unsent.
-
-    Sending again adds nothing.
-    """
-    try:
-        return int(json.loads((folder / "sent.json").read_text())["bytes"])
-    except (FileNotFoundError, ValueError):
-        return 0
-
-
-def unsent(folder: Path) -> int:
-    """How many records of a run folder the server does not have yet."""
-    with (folder / "journal.jsonl").open("rb") as file:
-        file.seek(sent_bytes(folder))
-        return sum(block.count(b"\n") for block in iter(lambda: file.read(1 << 20), b""))

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from trainer import InputError
-from trainer.config import Config
 from trainer.model.model_folder import load_segmenter
 from trainer.model.segmenter import Segmenter
 
@@ -50,10 +49,3 @@ def open_version(version: "registry.ModelVersion") -> Segmenter:  # type: ignore
 
     with tempfile.TemporaryDirectory() as scratch:
         return load_segmenter(registry.fetch(f"models:/{version.name}/{version.version}", Path(scratch)))
-
-
-def open_init(config: Config) -> Segmenter | None:
-    """The model of model.init; None where training starts from nothing. Raises InputError where it cannot be read."""
-    if config.model.init is None:
-        return None
-    return open_model(config.model.init).segmenter

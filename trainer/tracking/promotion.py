@@ -1,9 +1,7 @@
 """Who is champion: the new version and the present one, scored on the same pictures."""
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from mlflow import MlflowClient
@@ -11,6 +9,7 @@ from mlflow import MlflowClient
 from trainer import InputError
 from trainer.model.model_folder import load_segmenter
 from trainer.model.segmenter import Segmenter
+from trainer.system.run_folder import RunFolder
 from trainer.tracking import registry
 from trainer.tracking.load import open_version
 
@@ -27,13 +26,13 @@ class Decision:
     reason: str
 
 
-def decide(client: MlflowClient, run_folder: Path, name: str, mode: str, score: Score) -> Decision:
+def decide(client: MlflowClient, run_folder: RunFolder, name: str, mode: str, score: Score) -> Decision:
     """Make the version that the run registered champion of the model `name`, if it is the better one.
 
     `mode` auto, never or force, as registry.promote. The numbers stay on the version as tags.
     """
-    version = json.loads((run_folder / "version.json").read_text())["version"]
-    new = load_segmenter(run_folder / "model")
+    version = run_folder.read_version()["version"]
+    new = load_segmenter(run_folder.model)
     ours, present = score(new), registry.champion(client, name)
     evidence: dict[str, Any] = {
         "promotion.candidate_miou": ours,

@@ -1,6 +1,5 @@
 """Registered models: making a version, choosing the champion, finding a model by its address."""
 
-import json
 import shutil
 import tempfile
 import warnings
@@ -18,6 +17,7 @@ from trainer import InputError
 from trainer.model.model_folder import CONTRACT_FILE, WEIGHTS_FILE
 from trainer.model.segmenter import Segmenter
 from trainer.system.atomic import write_json
+from trainer.system.run_folder import RunFolder
 
 CHAMPION = "champion"
 
@@ -56,21 +56,20 @@ def _public_version(package: str) -> str:
     return metadata.version(package).partition("+")[0]
 
 
-def register(client: MlflowClient, folder: Path, run_id: str, name: str, tags: Mapping[str, str]) -> None:
+def register(client: MlflowClient, folder: RunFolder, run_id: str, name: str, tags: Mapping[str, str]) -> None:
     """Upload `folder`/model and make it a version of `name`. Done once: what was made is kept in version.json."""
-    record = folder / "version.json"
-    done: dict[str, Any] = json.loads(record.read_text()) if record.exists() else {}
+    done = folder.read_version()
     if "version" in done:
         return
-    if not (folder / "model" / WEIGHTS_FILE).exists():  # MLflow would register an empty one
-        raise InputError(f"{folder / 'model'}: the run's model is not there, so it cannot be registered")
+    if not (folder.model / WEIGHTS_FILE).exists():  # MLflow would register an empty one
+        raise InputError(f"{folder.model}: the run's model is not there, so it cannot be registered")
     if "model_id" not in done:
         done["model_id"] = _logged_model(client, folder, run_id, name)
-        write_json(record, done)
+        write_json(folder.version, done)
     if not done.get("uploaded"):
-        client.log_model_artifacts(done["model_id"], str(folder / "model"))
+        client.log_model_artifacts(done["model_id"], str(folder.model))
         client.finalize_logged_model(done["model_id"], "READY")
-        write_json(record, done := done | {"uploaded": True})
+        write_json(folder.version, done := done | {"uploaded": True})
     try:
         client.create_registered_model(name)
     except MlflowException as error:
@@ -81,12 +80,12 @@ def register(client: MlflowClient, folder: Path, run_id: str, name: str, tags: M
     version = versions[0] if versions else client.create_model_version(
         name, f"models:/{done['model_id']}", run_id, dict(tags) | {"run_id": run_id}, model_id=done["model_id"]
     )  # fmt: skip
-    write_json(record, done | {"name": name, "version": str(version.version)})
+    write_json(folder.version, done | {"name": name, "version": str(version.version)})
 
 
-def _logged_model(client: MlflowClient, folder: Path, run_id: str, name: str) -> str:
+def _logged_model(client: MlflowClient, folder: RunFolder, run_id: str, name: str) -> str:
     """The id of the run's model in MLflow, made unless an earlier request, whose answer was lost, made it."""
-    experiment_id = json.loads((folder / "run.json").read_text())["experiment_id"]
+    experiment_id = folder.read_run()["experiment_id"]
     found = client.search_logged_models([experiment_id], f"source_run_id = '{run_id}'", max_results=1)
     model = found[0] if found else client.create_logged_model(experiment_id, name, source_run_id=run_id)
     return str(model.model_id)

@@ -11,7 +11,8 @@ from PIL import Image
 
 from trainer import redact
 from trainer.system.atomic import write_json
-from trainer.tracking.journal import Journal, unsent
+from trainer.system.run_folder import RunFolder
+from trainer.tracking.journal import Journal
 from trainer.tracking.names import image_id, image_names
 from trainer.tracking.sender import Sender
 
@@ -22,7 +23,7 @@ import shutil
 from collections.abc import Callable
 
 from trainer import InputError
-from trainer.config import Config, flatten
+from trainer.config import Config, TrackingConfig, flatten
 from trainer.system.provenance import versions
 
 
@@ -32,11 +33,11 @@ class Run:
     `client` None: the server could not be reached, or tracking is off; the journal is written all the same.
     """
 
-    def __init__(self, folder: Path, client: "MlflowClient | None", tracked: bool) -> None:
+    def __init__(self, folder: RunFolder, client: "MlflowClient | None", tracked: bool) -> None:
         self.folder, self.tracked = folder, tracked
-        self.uid = self.info()["uid"]
-        self.journal = Journal(folder / "journal.jsonl")
-        self.pictures = {name.removesuffix(".png")[-36:] for name in self.journal.files if name.endswith(".png")}
+        self.uid = folder.read_run()["uid"]
+        self.journal = Journal(folder.journal)
+        self.images = {name.removesuffix(".png")[-36:] for name in self.journal.files if name.endswith(".png")}
         self.status_fields: dict[str, Any] = {}
         self.sender = Sender(folder, self.journal, client) if tracked else None
 
@@ -50,11 +51,6 @@ class Run:
         """Why the store could not be told everything; empty where it could."""
         return self.sender.error if self.sender else ""
 
-    def info(self) -> dict[str, Any]:
-        """What run.json holds: uid, experiment, run_name, and run_id once the server has given one."""
-        content: dict[str, Any] = json.loads((self.folder / "run.json").read_text())
-        return content
-
     def metrics(self, values: Mapping[str, float], step: int) -> None:
         self.journal.metrics(values, step)
 
@@ -66,7 +62,7 @@ class Run:
 
     def artifact(self, path: Path, to: str = "") -> None:
         """A file of the run folder, sent into the folder `to` of the run's artifacts."""
-        self.journal.append(artifact=str(path.relative_to(self.folder)), to=to)
+        self.journal.append(artifact=str(path.relative_to(self.folder.path)), to=to)
 
     def dataset(self, name: str, digest: str, context: str, profile: Mapping[str, Any]) -> None:
         """The data of `context` (training or validation), so that runs on other data can be told apart."""
@@ -83,20 +79,20 @@ class Run:
 
     def has_image(self, key: str, step: int) -> bool:
         """Whether this start of the run or an earlier one has told this picture."""
-        return image_id(key, step, self.uid) in self.pictures
+        return image_id(key, step, self.uid) in self.images
 
-    def picture(self, key: str, image: np.ndarray, step: int) -> None:
+    def image(self, key: str, image: np.ndarray, step: int) -> None:
         """A picture, uint8 RGB [H, W, 3], that the UI shows by step."""
-        folder = self.folder / "pictures"
+        folder = self.folder.images
         folder.mkdir(exist_ok=True)
-        full, small = (folder / name for name in image_names(key, step, self.info()["time"], self.uid))
+        full, small = (folder / name for name in image_names(key, step, self.folder.read_run()["time"], self.uid))
         picture = Image.fromarray(image)
         picture.save(full)
         picture.thumbnail((256, 256))
         picture.save(small)
         for path in (full, small):
             self.artifact(path, "images")
-        self.pictures.add(image_id(key, step, self.uid))
+        self.images.add(image_id(key, step, self.uid))
         self.tags({"mlflow.loggedImages": True})
 
     def status(self, state: str, **details: Any) -> None:
@@ -106,9 +102,9 @@ class Run:
             "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
             "run_folder": str(self.folder),
         }
-        content |= {"unsent_records": unsent(self.folder) if self.tracked else 0}
+        content |= {"unsent_records": self.folder.unsent_records() if self.tracked else 0}
         shown = {key: redact(value) if isinstance(value, str) else value for key, value in details.items()}
-        write_json(self.folder / "status.json", content | self.status_fields | shown)
+        write_json(self.folder.status, content | self.status_fields | shown)
 
     def register(self, name: str, tags: Mapping[str, str]) -> None:
         """Have the model in the run folder become a version of the registered model `name`."""
@@ -133,7 +129,9 @@ class Run:
         self.journal.close()
 
 
-def open_run(folder: Path, config: Config, new: bool, reachable: bool, log: Callable[[str, str], None]) -> Run:
+def open_run(
+    folder: RunFolder, tracking: TrackingConfig, new: bool, reachable: bool, log: Callable[[str, str], None]
+) -> Run:
     """The run of a folder, with its MLflow run where the store is `reachable`.
 
     Where the store refuses, `log` is told; or InputError is raised where the run may not do without, and a `new` folder
@@ -146,13 +144,13 @@ def open_run(folder: Path, config: Config, new: bool, reachable: bool, log: Call
         try:
             client = open_on_server(folder)
         except InputError as error:
-            if not config.tracking.required:
+            if not tracking.required:
                 log(f"warning: {error}. Training goes on; sync.py sends the run later", "yellow")
             else:
                 if new:
-                    shutil.rmtree(folder)
+                    shutil.rmtree(folder.path)
                 raise
-    return Run(folder, client, config.tracking.enabled)
+    return Run(folder, client, tracking.enabled)
 
 
 def log_settings(run: Run, config: Config, facts: Mapping[str, Any], title: str, data: Mapping[str, Any]) -> None:
@@ -161,5 +159,5 @@ def log_settings(run: Run, config: Config, facts: Mapping[str, Any], title: str,
     run.params({"data.train_samples": len(data["train"])})
     for context, part in (("training", "train"), ("validation", "val")):
         run.dataset(title, data["digest"], context, {"samples": len(data[part])})
-    for file in ("config.yaml", "split.json", "check.json"):
-        run.artifact(run.folder / file)
+    for file in (run.folder.config, run.folder.split, run.folder.check):
+        run.artifact(file)

@@ -3,10 +3,10 @@
 import queue
 import threading
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trainer import redact
+from trainer.system.run_folder import RunFolder
 from trainer.tracking.journal import Journal
 from trainer.tracking.store import is_alive
 
@@ -29,7 +29,7 @@ class Sender:
     thread but `flush`.
     """
 
-    def __init__(self, folder: Path, journal: Journal, client: "MlflowClient | None") -> None:
+    def __init__(self, folder: RunFolder, journal: Journal, client: "MlflowClient | None") -> None:
         # Loading MLflow takes seconds, during which other threads hardly run: now, not under training's feet.
         from trainer.tracking import server
 

@@ -1,20 +1,18 @@
 """The MLflow server, or the local store that stands in for it, and how it is made equal to a run folder."""
 
-import json
 import logging
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
+from filelock import FileLock
 
 from trainer import InputError
 from trainer.config import MLRUNS
 from trainer.system.atomic import write_json
-from trainer.tracking.journal import read_records, sent_bytes
+from trainer.system.run_folder import RunFolder
+from trainer.tracking.journal import read_records
 from trainer.tracking.store import probe, sqlite_file, tracking_uri
 
 # Read by MLflow at each call: without these a dead server holds a call for minutes. A user's own values win.
@@ -36,7 +34,6 @@ from mlflow.exceptions import MlflowException  # noqa: E402
 
 UID_TAG = "trainer.uid"
 BATCH = 500  # records read at once
-LOCK_SECONDS = 10.0
 
 # Also of errors: they reach the caller, who knows what to do about them.
 for _name in ("alembic", "mlflow", "sqlalchemy"):
@@ -57,7 +54,7 @@ def connect() -> MlflowClient:
     return client
 
 
-def open_run(folder: Path) -> MlflowClient:
+def open_run(folder: RunFolder) -> MlflowClient:
     """Connect and make the MLflow run of a new run folder. Raises InputError where the store refuses."""
     try:
         return attach(folder)
@@ -67,38 +64,23 @@ def open_run(folder: Path) -> MlflowClient:
         raise InputError(f"tracking store {tracking_uri()}: {error}") from error
 
 
-def attach(folder: Path) -> MlflowClient:
+def attach(folder: RunFolder) -> MlflowClient:
     """Connect to the store and find the MLflow run of a run folder there, or make it.
 
     run.json keeps the run's id. A store that does not know that run is another one than before, or a new one in its
     place: it gets everything from the beginning.
     """
     client = connect()
-    with sending(folder):
-        file = folder / "run.json"
-        info = json.loads(file.read_text())
+    with folder.sending():
+        info = folder.read_run()
         if info.get("run_id") and _knows(client, info["run_id"]):
             return client
         experiment_id = _experiment(client, info["experiment"])
         run_id = _find_or_create(client, experiment_id, info)
-        for name in ("sent.json", "version.json"):
-            (folder / name).unlink(missing_ok=True)
-        write_json(file, info | {"run_id": run_id, "experiment_id": experiment_id})
+        for note in (folder.sent, folder.version):
+            note.unlink(missing_ok=True)
+        write_json(folder.run, info | {"run_id": run_id, "experiment_id": experiment_id})
     return client
-
-
-@contextmanager
-def sending(folder: Path) -> Iterator[None]:
-    """For the one process that sends a run folder at the moment: the training itself, or sync.py."""
-    lock = FileLock(folder / ".sending.lock")
-    try:
-        lock.acquire(timeout=LOCK_SECONDS)
-    except Timeout:
-        raise InputError(f"{folder}: another process is sending it; try again when that has ended") from None
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def _knows(client: MlflowClient, run_id: str) -> bool:
@@ -145,14 +127,14 @@ def _experiment(client: MlflowClient, name: str) -> str:
     return str(found.experiment_id)
 
 
-def sync(client: MlflowClient, folder: Path) -> None:
+def sync(client: MlflowClient, folder: RunFolder) -> None:
     """Send what the run folder holds and the store, which `attach` found, has not. Calling it again adds nothing.
 
     Raises what MLflow or the network raises; all that was sent until then stays sent.
     """
-    with sending(folder):
-        run_id = json.loads((folder / "run.json").read_text())["run_id"]
-        records = read_records(folder / "journal.jsonl", sent_bytes(folder))
+    with folder.sending():
+        run_id = folder.read_run()["run_id"]
+        records = read_records(folder.journal, folder.sent_bytes)
         while batch := list(islice(records, BATCH)):
             _send_numbers(client, run_id, [record for _, record in batch])
             for offset, record in batch:
@@ -161,8 +143,8 @@ def sync(client: MlflowClient, folder: Path) -> None:
             _advance(folder, batch[-1][0])
 
 
-def _advance(folder: Path, offset: int) -> None:
-    write_json(folder / "sent.json", {"bytes": offset})
+def _advance(folder: RunFolder, offset: int) -> None:
+    write_json(folder.sent, {"bytes": offset})
 
 
 def _send_numbers(client: MlflowClient, run_id: str, records: list[dict[str, Any]]) -> None:
@@ -189,10 +171,10 @@ def _merged(records: list[dict[str, Any]], kind: str) -> dict[str, str]:
     return {key: value for record in records for key, value in record.get(kind, {}).items()}
 
 
-def _send_files(client: MlflowClient, run_id: str, folder: Path, record: dict[str, Any]) -> bool:
+def _send_files(client: MlflowClient, run_id: str, folder: RunFolder, record: dict[str, Any]) -> bool:
     """What one record asks for beside numbers. True where there was such a thing."""
     if "artifact" in record:
-        path = folder / record["artifact"]
+        path = folder.path / record["artifact"]
         if path.exists():  # somebody may have made room; the rest is sent all the same
             client.log_artifact(run_id, str(path), record["to"] or None)
     elif "dataset" in record:

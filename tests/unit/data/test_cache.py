@@ -16,7 +16,7 @@ from trainer.data.dataset import open_dataset
 from trainer.data.image_io import read_image, read_mask, write_mask
 from trainer.data.resize import resize_images, shrink_mask
 from trainer.data.sample import Sample
-from trainer.data.sources import find_samples, plan
+from trainer.data.sources import find_samples, find_sources
 from trainer.data.value_map import ValueMap
 
 
@@ -173,7 +173,7 @@ def test_mask_at_its_own_size(make_voc: VocMaker) -> None:
 
 def test_dataset(make_voc: VocMaker, tmp_path: Path) -> None:
     root = make_voc(*"abcdefghij", classes=3)
-    sources = plan(DataConfig(root=str(root)), tmp_path / "cache", count_nothing)
+    sources = find_sources(DataConfig(root=str(root)))
     dataset = open_dataset(sources, 32, tmp_path / "cache", count_nothing)
     assert dataset.names == ("_background_", "class_1", "class_2")
     assert len(dataset.warnings) == 1
@@ -192,16 +192,14 @@ def test_shares_leave_ignored_pixels_out(make_voc: VocMaker, tmp_path: Path) -> 
         mask[:] = 255
         mask[0, :4] = [0, 0, 0, 1]
         write_mask(file, mask)
-    sources = plan(DataConfig(root=str(root), classes=["cat"]), tmp_path / "cache", count_nothing)
+    sources = find_sources(DataConfig(root=str(root), classes=["cat"]))
     assert open_dataset(sources, 16, tmp_path / "cache", count_nothing).shares() == [0.75, 0.25]
 
 
 def test_facts_leave_memory_once_they_are_used(make_voc: VocMaker, tmp_path: Path) -> None:
     """They are mapped, so that they would count as long as the process runs: 1.4 KB a picture."""
     root = make_voc(*"abcdefghij")
-    dataset = open_dataset(
-        plan(DataConfig(root=str(root)), tmp_path / "cache", count_nothing), 32, tmp_path / "cache", count_nothing
-    )
+    dataset = open_dataset(find_sources(DataConfig(root=str(root))), 32, tmp_path / "cache", count_nothing)
     expected = np.load(next((tmp_path / "cache").glob("*/facts.npy")))
     for use in (lambda: None, lambda: dataset.report, dataset.pixels, dataset.shares):
         use()
@@ -243,7 +241,7 @@ def test_problems_of_folders_and_files_in_one_list(make_voc: VocMaker, tmp_path:
     root = make_voc("a", "b", "c")
     (root / "SegmentationClassPNG" / "a.png").unlink()
     (root / "JPEGImages" / "b.jpg").write_bytes(b"broken")
-    sources = plan(DataConfig(root=str(root)), tmp_path / "cache", count_nothing)
+    sources = find_sources(DataConfig(root=str(root)))
     with pytest.raises(InputError) as error:
         open_dataset(sources, 32, tmp_path / "cache", count_nothing)
     lines = str(error.value).splitlines()

@@ -22,7 +22,7 @@ from trainer.data.dataset import open_dataset
 from trainer.data.file_index import digests_of, load_array, save_array
 from trainer.data.image_io import write_mask
 from trainer.data.sample import Sample, digest
-from trainer.data.sources import find_samples, plan
+from trainer.data.sources import find_samples, find_sources
 from trainer.system.parallel import on_all_cores
 
 
@@ -207,13 +207,13 @@ def test_pairs_are_those_of_a_search(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 def test_a_later_start_finds_the_same(make_voc: VocMaker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     root = make_voc(*"abcdefghij")
-    sources = plan(DataConfig(root=str(root)), tmp_path / "cache", count_nothing)
+    sources = find_sources(DataConfig(root=str(root)))
     val, train = (sources.samples[rows[0]] for rows in (sources.split.val, sources.split.train))
     Image.fromarray(train.read_image()).save(val.image, quality=40)
     write_mask(val.mask, train.read_mask(sources.values))
 
     def warned(cache: str) -> list[str]:
-        sources = plan(DataConfig(root=str(root)), tmp_path / cache, count_nothing)
+        sources = find_sources(DataConfig(root=str(root)))
         report = open_dataset(sources, 32, tmp_path / cache, count_nothing).report
         return [finding.text for finding in report.findings]
 

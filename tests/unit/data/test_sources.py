@@ -17,7 +17,7 @@ from trainer.config import DataConfig
 from trainer.data.dataset import open_dataset
 from trainer.data.image_io import write_mask
 from trainer.data.sample import Sample
-from trainer.data.sources import find_samples, plan, raise_all
+from trainer.data.sources import find_samples, find_sources, raise_all
 from trainer.data.split import Split, dataset_digest, split_samples
 from trainer.data.value_map import ValueMap
 
@@ -242,7 +242,7 @@ def test_digest_of_a_folder(make_voc: VocMaker, tmp_path: Path) -> None:
     root = make_voc(*STEMS)
 
     def digest(folder: Path, fold: int = 0) -> str:
-        sources = plan(DataConfig(root=str(folder), fold=fold, classes=["cat"]), tmp_path / "cache", count_nothing)
+        sources = find_sources(DataConfig(root=str(folder), fold=fold, classes=["cat"]))
         return open_dataset(sources, 16, tmp_path / "cache", count_nothing).digest
 
     first = digest(root)
@@ -260,12 +260,12 @@ def test_digest_of_a_folder(make_voc: VocMaker, tmp_path: Path) -> None:
 def test_plan(make_voc: VocMaker, tmp_path: Path) -> None:
     roots = [make_voc(*STEMS, folder="one"), make_voc("a", folder="two")]
     (roots[0] / "class_names.txt").write_text("cat\n")
-    sources = plan(DataConfig(root=[str(root) for root in roots]), tmp_path, count_nothing)
+    sources = find_sources(DataConfig(root=[str(root) for root in roots]))
     assert sources.title == "one+two"
     assert sources.names == ("_background_", "cat")
     assert len(sources.samples) == 11
     assert not sources.values.given
-    mapped = plan(DataConfig(root=str(roots[0]), value_map={0: "background", 1: "cat"}), tmp_path, count_nothing)
+    mapped = find_sources(DataConfig(root=str(roots[0]), value_map={0: "background", 1: "cat"}))
     assert mapped.values.given
     assert mapped.title == "one"
 
@@ -277,10 +277,10 @@ def test_memory_of_a_sample(tmp_path: Path) -> None:
         (tmp_path / folder).mkdir()
         for number in range(count):
             (tmp_path / folder / f"{number:06}.{suffix}").touch()
-    plan(DataConfig(root=str(tmp_path)), tmp_path, count_nothing)  # what is imported or compiled at the first time
+    find_sources(DataConfig(root=str(tmp_path)))  # what is imported or compiled at the first time
     tracemalloc.start()
     try:
-        sources = plan(DataConfig(root=str(tmp_path)), tmp_path, count_nothing)
+        sources = find_sources(DataConfig(root=str(tmp_path)))
         held = tracemalloc.get_traced_memory()[0]
     finally:
         tracemalloc.stop()

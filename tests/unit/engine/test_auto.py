@@ -1,83 +1,72 @@
-"""Whether to compile: the work is counted right, and the decision follows from it."""
+"""Settings left to auto: each value follows from what decides it, and says why."""
 
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from torch import nn
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tests.support.data import count_nothing
 from trainer import InputError
 from trainer.cli import parse
 from trainer.config import Config
 from trainer.data.dataset import open_dataset
-from trainer.data.sources import plan
+from trainer.data.sources import find_sources
 from trainer.engine import auto
-from trainer.engine.auto import decide, recommended_epochs, resolve, training_flop
-from trainer.model.unet import UNet
+from trainer.engine.auto import (
+    balancing_weights,
+    class_weights,
+    compile_network,
+    epochs,
+    evaluation_interval,
+    resolve,
+    steps_that_fit,
+)
 
 YEAR_FLOP = 1e20
-
-
-def by_hand(width: int, side: int) -> int:
-    """Multiplications and additions of a UNet of depth 1 with one output: forward, and twice that backward."""
-    full, half, wide = side * side, side * side // 4, 2 * width
-    inside = full * (3 * width + width * width) * 9 + half * (width * wide + wide * wide) * 9
-    back_up = half * wide * width * 4 + full * (wide * width + width * width) * 9 + full * width
-    return 3 * 2 * (inside + back_up)
-
-
-def test_operations_by_hand() -> None:
-    assert training_flop(UNet(1, 8, depth=1), 32) == by_hand(8, 32)
-    assert training_flop(UNet(1, 16, depth=1), 48) == by_hand(16, 48)
-
-
-def test_counting_leaves_the_network_alone() -> None:
-    network = UNet(1, 8, 2)
-    before = network.first[1].num_batches_tracked.clone()
-    training_flop(network, 32)
-    assert network.first[1].num_batches_tracked == before
-    assert all(weight.device.type == "cpu" for weight in network.parameters())
-    assert isinstance(network, nn.Module)
 
 
 @pytest.mark.parametrize("kind", list(auto.EXPECTED))
 def test_long_runs_are_compiled_and_short_ones_not(kind: tuple[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(auto, "has_compiler", lambda: True)
-    decisions = [decide(*kind, 10.0**power, 2, 0)[0] for power in range(8, 21)]
+    decisions = [compile_network("auto", *kind, 10.0**power, 2, 0)[0] for power in range(8, 21)]
     assert decisions == sorted(decisions)
     assert not decisions[0]
     assert decisions[-1]
-    assert not decide(*kind, YEAR_FLOP, 2, minutes=1)[0]  # it will not be a year
-    assert decide(*kind, YEAR_FLOP, 2, minutes=600)[0]
-    sizes = [decide(*kind, YEAR_FLOP, sizes, minutes=60)[0] for sizes in range(1, 60)]
+    assert not compile_network("auto", *kind, YEAR_FLOP, 2, minutes=1)[0]  # it will not be a year
+    assert compile_network("auto", *kind, YEAR_FLOP, 2, minutes=600)[0]
+    sizes = [compile_network("auto", *kind, YEAR_FLOP, sizes, minutes=60)[0] for sizes in range(1, 60)]
     assert sizes == sorted(sizes, reverse=True)
 
 
 def test_never_without_a_compiler(monkeypatch: pytest.MonkeyPatch, tmp_path: object) -> None:
-    assert decide("cuda", "bf16", YEAR_FLOP, 1, 0)[0] == auto.has_compiler()
+    assert compile_network("auto", "cuda", "bf16", YEAR_FLOP, 1, 0)[0] == auto.has_compiler()
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.delenv("CXX", raising=False)
-    compiled, why = decide("cuda", "bf16", YEAR_FLOP, 1, 0)
+    compiled, why = compile_network("auto", "cuda", "bf16", YEAR_FLOP, 1, 0)
     assert not compiled
     assert "g++" in why
 
 
 def test_where_it_wins_nothing_or_nothing_is_known() -> None:
-    assert decide("cpu", "bf16", YEAR_FLOP, 1, 0) == (False, "train.compile off: on a CPU it wins nothing")
-    assert not decide("mps", "no", YEAR_FLOP, 1, 0)[0]
+    assert compile_network("auto", "cpu", "bf16", YEAR_FLOP, 1, 0) == (
+        False,
+        "train.compile off: on a CPU it wins nothing",
+    )
+    assert not compile_network("auto", "mps", "no", YEAR_FLOP, 1, 0)[0]
 
 
 @pytest.mark.parametrize(
-    ("pictures", "batch_size", "epochs"), [(8, 8, 3000), (38, 8, 600), (200, 8, 120), (201, 8, 115), (10**6, 8, 30)]
+    ("images", "batch_size", "expected"), [(8, 8, 3000), (38, 8, 600), (200, 8, 120), (201, 8, 115), (10**6, 8, 30)]
 )
-def test_epochs_for_some_3000_steps(pictures: int, batch_size: int, epochs: int) -> None:
-    assert recommended_epochs(pictures, batch_size) == epochs
+def test_epochs_for_some_3000_steps(images: int, batch_size: int, expected: int) -> None:
+    assert epochs("auto", images, batch_size)[0] == expected
 
 
 def test_a_dropped_batch_is_no_step() -> None:
-    assert recommended_epochs(23, 8) == recommended_epochs(24, 8)
-    assert recommended_epochs(223, 8, drop_last=True) > recommended_epochs(223, 8)
+    assert epochs("auto", 23, 8)[0] == epochs("auto", 24, 8)[0]
+    assert epochs("auto", 223, 8, drop_last=True)[0] > epochs("auto", 223, 8)[0]
 
 
 def test_what_is_given_stays_and_what_is_decided_is_said(
@@ -85,23 +74,57 @@ def test_what_is_given_stays_and_what_is_decided_is_said(
 ) -> None:
     root = make_voc(*(f"p{number}" for number in range(10)))
 
-    def settled(*arguments: str, width: int | None = None) -> tuple[Config, list[str]]:
+    def resolved(*arguments: str, width: int | None = None) -> tuple[Config, list[str]]:
         config = parse(["--data.root", str(root), "--data.image_size", "32", *arguments])
-        dataset = open_dataset(plan(config.data, tmp_path, count_nothing), 32, tmp_path, count_nothing)
-        found, lines = resolve(config, dataset, width)
+        dataset = open_dataset(find_sources(config.data), 32, tmp_path, count_nothing)
+        found, lines = resolve(config, len(dataset.split.train), dataset.pixels().tolist(), width)
         assert found.data == config.data
         return found, lines
 
-    config, lines = settled()
+    config, lines = resolved()
     assert (config.model.width, config.train.epochs, config.loss.class_weights) == (16, 3000, None)
     assert lines == ["model.width 16, for 8 training pictures", "train.epochs 3000, for 8 training pictures"]
-    config, lines = settled("--train.epochs", "7", width=24)
+    config, lines = resolved("--train.epochs", "7", width=24)
     assert (config.model.width, lines) == (24, ["model.width 24, as model.init has it"])
-    config, lines = settled("--train.epochs", "7", "--model.width", "8", "--loss.class_weights", "auto", width=24)
-    assert (config.model.width, config.train.epochs, lines) == (8, 7, [])
+    config, lines = resolved("--train.epochs", "7", "--model.width", "8", "--loss.class_weights", "auto", width=24)
+    assert (config.model.width, config.train.epochs) == (8, 7)
     assert isinstance(config.loss.class_weights, list)
+    assert lines == [f"loss.class_weights {config.loss.class_weights}, 1 / sqrt(share of the pixels)"]
     assert len(config.loss.class_weights) == 2
-    monkeypatch.setattr(auto, "FEW_PICTURES", 8)
-    assert settled()[0].model.width == 32
+    monkeypatch.setattr(auto, "FEW_IMAGES", 8)
+    assert resolved()[0].model.width == 32
     with pytest.raises(InputError, match="3 weights"):
-        settled("--loss.class_weights", "[1, 1, 1]")
+        resolved("--loss.class_weights", "[1, 1, 1]")
+
+
+def test_evaluations_are_some_50_steps_apart() -> None:
+    assert evaluation_interval(3, 7) == (21, "")
+    steps = [evaluation_interval("auto", epoch)[0] for epoch in (1, 7, 49, 50, 51, 1000)]
+    assert steps == [50, 49, 49, 50, 51, 1000]
+
+
+def test_balancing_weights() -> None:
+    pixels = [9000, 900, 100]
+    weights = balancing_weights(pixels)
+    assert weights[2] / weights[0] == pytest.approx((9000 / 100) ** 0.5, rel=1e-3)
+    assert sum(weight * count for weight, count in zip(weights, pixels, strict=True)) == pytest.approx(10000, rel=1e-3)
+    assert balancing_weights([50, 50]) == [1.0, 1.0]
+    assert balancing_weights([50, 0, 50])[1] == 0.0
+
+
+def test_class_weights() -> None:
+    assert class_weights(None, [5, 5]) == (None, "")
+    assert class_weights("auto", [75, 25])[0] == balancing_weights([75, 25])
+    assert class_weights([1.0, 2.0], [5, 5]) == ([1.0, 2.0], "")
+    with pytest.raises(InputError, match=r"loss\.class_weights: 2 weights, but there are 3 classes"):
+        class_weights([1.0, 2.0], [5, 5, 5])
+
+
+@given(seconds=st.floats(0, 1e4), small=st.floats(0.01, 10), full=st.floats(0.01, 10), around=st.floats(0, 5))
+def test_as_many_steps_as_fit(seconds: float, small: float, full: float, around: float) -> None:
+    def spent(steps: int) -> float:
+        return sum((small if step < steps / 2 else full) + around for step in range(steps))
+
+    found = steps_that_fit(seconds, small, full, around)
+    assert found == 1 or spent(found) <= seconds + max(small, full)
+    assert spent(found + 2) >= seconds - max(small, full)

@@ -119,7 +119,7 @@ def test_who_is_to_stop_stops_all(make_voc: VocMaker, make_segmenter: Maker, tmp
     with pytest.raises(EvaluationStopped):
         evaluate(make_segmenter(), data, LossConfig(), stop_requested=lambda: next(answers))
     with pytest.raises(EvaluationStopped):
-        evaluate(make_segmenter(), data, LossConfig(), 1, 2, add=lambda own: own + 1)
+        evaluate(make_segmenter(), data, LossConfig(), 1, 2, all_reduce=lambda own: own + 1)
 
 
 @pytest.mark.parametrize("foreground", [1, 2, 4])

@@ -2,14 +2,20 @@
 
 import contextlib
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
-from trainer.config import Config
-from trainer.engine.auto import attempt_step, largest_micro_batch
-from trainer.engine.memory import OutOfMemory, explain_out_of_memory, ran_out
+from trainer.engine.memory import (
+    OutOfMemory,
+    StepSize,
+    attempt_step,
+    explain_out_of_memory,
+    largest_micro_batch,
+    ran_out,
+)
 from trainer.engine.step import TrainingNetwork
 from trainer.model.segmenter import Segmenter
 
@@ -71,6 +77,7 @@ def test_an_attempt_costs_what_a_step_costs(make_segmenter: Callable[..., Segmen
     assert touched == {name for name, _ in segmenter.named_parameters()}
 
 
+SIZE = StepSize(micro_batch_size=1, batch_size=8, image_size=256, width=32)
 REAL = {
     "torch": lambda: torch.empty(2**60, dtype=torch.uint8),
     "numpy": lambda: np.empty(2**60, dtype=np.uint8),
@@ -82,16 +89,16 @@ REAL = {
 def test_what_runs_out_is_explained(where: str) -> None:
     with (
         pytest.raises(OutOfMemory, match=r"in step 7, with 5 pictures of 256x256 .*micro_batch_size 2") as told,
-        explain_out_of_memory(Config(), 5, "in step 7"),
+        explain_out_of_memory(replace(SIZE, micro_batch_size=5), "in step 7"),
     ):
         REAL[where]()
     assert told.value.__cause__ is not None
-    with pytest.raises(OutOfMemory) as one, explain_out_of_memory(Config(), 1, "in step 7"):
+    with pytest.raises(OutOfMemory) as one, explain_out_of_memory(SIZE, "in step 7"):
         REAL[where]()
     assert "micro_batch_size" not in str(one.value)
 
 
 def test_other_errors_stay_what_they_are() -> None:
     assert not ran_out(RuntimeError("shapes differ"))
-    with pytest.raises(KeyError), explain_out_of_memory(Config(), 5, "in step 7"):
+    with pytest.raises(KeyError), explain_out_of_memory(replace(SIZE, micro_batch_size=5), "in step 7"):
         raise KeyError("x")

@@ -7,8 +7,6 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainer.data.loader import side_of_step
-from trainer.engine.auto import steps_that_fit
 from trainer.engine.schedule import learning_rate
 
 TOTAL, WARMUP = st.integers(1, 500), st.floats(0, 1)
@@ -49,24 +47,3 @@ def test_rises_then_falls_and_every_step_moves(total: int, warmup: float) -> Non
 @given(total=TOTAL, warmup=WARMUP, step=st.integers(0, 499))
 def test_proportional_to_the_peak(total: int, warmup: float, step: int) -> None:
     assert learning_rate(step, total, 3.0, warmup) == pytest.approx(3 * learning_rate(step, total, 1.0, warmup))
-
-
-@given(total=TOTAL, side=st.integers(1, 64), depth=st.integers(1, 5))
-def test_smaller_squares_come_first_and_fit_the_network(total: int, side: int, depth: int) -> None:
-    multiple = 2**depth
-    sides = [side_of_step(step, total, side * multiple, multiple) for step in range(total)]
-    assert sides == sorted(sides)
-    assert all(0 < one <= side * multiple and one % multiple == 0 for one in sides)
-    assert sides[-1] == side * multiple or total == 1
-    assert sides.count(sides[0]) == math.ceil(total / 2) or sides[0] == sides[-1]
-    assert sides[0] <= 0.7 * side * multiple or side < 4
-
-
-@given(seconds=st.floats(0, 1e4), small=st.floats(0.01, 10), full=st.floats(0.01, 10), around=st.floats(0, 5))
-def test_as_many_steps_as_fit(seconds: float, small: float, full: float, around: float) -> None:
-    def spent(steps: int) -> float:
-        return sum((small if step < steps / 2 else full) + around for step in range(steps))
-
-    found = steps_that_fit(seconds, small, full, around)
-    assert found == 1 or spent(found) <= seconds + max(small, full)
-    assert spent(found + 2) >= seconds - max(small, full)

@@ -26,7 +26,7 @@ from trainer.config import DataConfig
 from trainer.data.image_io import read_image, read_mask
 from trainer.data.layouts.labelme_json import MAX_BYTES, read_annotation, read_labels
 from trainer.data.layouts.labelme_shapes import FARTHEST, Shape, rasterise
-from trainer.data.sources import find_samples, plan
+from trainer.data.sources import find_samples, find_sources
 from trainer.data.split import split_samples
 from trainer.prepare import main
 
@@ -343,7 +343,7 @@ def test_lists_of_who_validates(labelled: Labelled) -> None:
     train, val = ((lists / f"{part}.txt").read_text().splitlines() for part in ("train", "val"))
     assert sorted(train + val) == sorted(stems)
     assert len(val) == 3
-    listed = plan(DataConfig(root=str(labelled.out)), labelled.top / "cache", lambda *_: lambda: None)
+    listed = find_sources(DataConfig(root=str(labelled.out)))
     assert [listed.samples[index].name for index in listed.split.val] == sorted(val)
     assert listed.names == ("_background_", "cat", "dog")
     shutil.rmtree(lists)

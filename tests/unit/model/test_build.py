@@ -8,10 +8,9 @@ import torch
 
 from trainer import InputError
 from trainer.cli import parse
-from trainer.model.build import make_segmenter
-from trainer.model.model_folder import save_segmenter
+from trainer.model.build import make_contract, make_segmenter
+from trainer.model.model_folder import load_segmenter, save_segmenter
 from trainer.model.segmenter import Segmenter
-from trainer.tracking.load import open_init
 
 SMALL = ["--model.width", "8", "--model.depth", "2", "--data.image_size", "32"]
 
@@ -19,7 +18,9 @@ SMALL = ["--model.width", "8", "--model.depth", "2", "--data.image_size", "32"]
 def made(names: tuple[str, ...], *arguments: str) -> Segmenter:
     shares = [1 / len(names)] * len(names)
     config = parse([*SMALL, *arguments])
-    return make_segmenter(config, names, shares, "digest", "commit", open_init(config))
+    init = load_segmenter(Path(config.model.init)) if config.model.init else None
+    contract = make_contract(config.model, config.data.image_size, names, "digest", "commit")
+    return make_segmenter(contract, shares, config.train.seed, init, config.model.init)
 
 
 @pytest.fixture

@@ -7,17 +7,14 @@ from sklearn.metrics import log_loss
 from torch import Tensor
 from torch.nn import functional
 
-from trainer import IGNORE, InputError
-from trainer.config import LossConfig
+from trainer import IGNORE
 from trainer.model.loss import (
-    balancing_weights,
     batch_dice,
     batch_dice_part,
     batch_sums,
     dice_loss,
     image_losses,
     loss_terms,
-    resolve_class_weights,
 )
 
 CHANNELS = [1, 3]  # cat or not; background and two classes
@@ -208,22 +205,3 @@ def test_weights_of_one_change_nothing() -> None:
         torch.testing.assert_close(getattr(weighted, name), getattr(plain, name))
     only_unweighted = loss_terms(logits, torch.zeros_like(masks), torch.tensor([0.0, 1.0, 1.0]))
     assert only_unweighted.cross_entropy.tolist() == [0.0] * 4
-
-
-def test_balancing_weights() -> None:
-    pixels = [9000, 900, 100]
-    weights = balancing_weights(pixels)
-    assert weights[2] / weights[0] == pytest.approx((9000 / 100) ** 0.5, rel=1e-3)
-    assert sum(weight * count for weight, count in zip(weights, pixels, strict=True)) == pytest.approx(10000, rel=1e-3)
-    assert balancing_weights([50, 50]) == [1.0, 1.0]
-    assert balancing_weights([50, 0, 50])[1] == 0.0
-
-
-def test_settled_loss() -> None:
-    assert resolve_class_weights(LossConfig(), [5, 5]) == LossConfig()
-    assert resolve_class_weights(LossConfig(class_weights="auto"), [75, 25]).class_weights == balancing_weights(
-        [75, 25]
-    )
-    assert resolve_class_weights(LossConfig(class_weights=[1.0, 2.0]), [5, 5]).class_weights == [1.0, 2.0]
-    with pytest.raises(InputError, match=r"loss\.class_weights: 2 weights, but there are 3 classes"):
-        resolve_class_weights(LossConfig(class_weights=[1.0, 2.0]), [5, 5, 5])

@@ -1,6 +1,5 @@
 """The journal: what was written is read, a torn line is not, a step is told once."""
 
-import json
 import shutil
 import subprocess
 import sys
@@ -10,8 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from trainer.system.atomic import write_json
-from trainer.tracking.journal import Journal, read_records, sent_bytes, unsent
+from trainer.tracking.journal import Journal, read_records
 
 
 def records(path: Path, offset: int = 0) -> list[dict[str, object]]:
@@ -160,41 +158,3 @@ def test_empty_journal(tmp_path: Path) -> None:
     Journal(path).close()
     assert records(path) == []
     assert path.read_bytes() == b""
-
-
-@pytest.mark.parametrize("note", [None, "", '{"bytes": 4', '{"bytes": "x"}'])
-def test_all_is_unsent_where_nothing_says_otherwise(note: str | None, tmp_path: Path) -> None:
-    journal = Journal(tmp_path / "journal.jsonl")
-    for step in range(7):
-        journal.metrics({"loss": 1.0}, step)
-    journal.close()
-    if note is not None:
-        (tmp_path / "sent.json").write_text(note)
-    assert (sent_bytes(tmp_path), unsent(tmp_path)) == (0, 7)
-
-
-def test_unsent_counts_whole_records_behind_the_note(tmp_path: Path) -> None:
-    path = tmp_path / "journal.jsonl"
-    journal = Journal(path)
-    for step in range(7):
-        journal.metrics({"loss": 1.0}, step)
-    journal.close()
-    for sent, (offset, _) in enumerate(read_records(path, 0), start=1):
-        write_json(tmp_path / "sent.json", {"bytes": offset})
-        assert unsent(tmp_path) == 7 - sent
-    with path.open("a") as file:
-        file.write('{"time": 1, "met')  # torn
-    assert unsent(tmp_path) == 0
-
-
-def test_write_json_replaces_as_a_whole(tmp_path: Path) -> None:
-    path = tmp_path / "status.json"
-    write_json(path, {"state": "running", "step": 1})
-    with path.open() as before:
-        write_json(path, {"state": "done"})
-        assert json.load(before) == {"state": "running", "step": 1}  # who reads meanwhile has the old file
-    assert json.loads(path.read_text()) == {"state": "done"}
-    with pytest.raises(TypeError):
-        write_json(path, {"state": object()})
-    assert json.loads(path.read_text()) == {"state": "done"}
-    assert [file.name for file in tmp_path.iterdir()] == ["status.json"]

@@ -15,8 +15,7 @@ from mlflow.entities import ViewType
 from tests.support.program import histories, journal_points
 from trainer import InputError
 from trainer.system.atomic import write_json
-from trainer.system.run_folder import new_run_folder
-from trainer.tracking.journal import unsent
+from trainer.system.run_folder import RunFolder, new_run_folder
 from trainer.tracking.run import Run
 from trainer.tracking.server import BATCH, UID_TAG, attach, sync
 
@@ -56,7 +55,7 @@ def new_store(tmp_path: Path, empty_store: Path) -> Callable[[str], Path]:
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
+def folder(tmp_path: Path) -> RunFolder:
     """The folder of a run that nobody has been told of."""
     made = new_run_folder(tmp_path / "work", EXPERIMENT, "a run", tracked=False)
     run = Run(made, None, tracked=False)
@@ -66,7 +65,7 @@ def folder(tmp_path: Path) -> Path:
         run.dataset("discs", "0123456789abcdef", context, {"samples": 3})
     for step in range(BATCH + 100):
         run.metrics({"train/loss": 1 / (step + 1), "train/lr": 0.1}, step)
-    run.picture("watch/disc", np.zeros((40, 60, 3), np.uint8), 5)
+    run.image("watch/disc", np.zeros((40, 60, 3), np.uint8), 5)
     run.end("FINISHED")
     run.close()
     return made
@@ -80,73 +79,73 @@ def the_run(store: Path) -> Any:
     return run
 
 
-def check_complete(store: Path, folder: Path) -> None:
+def check_complete(store: Path, folder: RunFolder) -> None:
     run = the_run(store)
     points = histories(store)
-    assert {key: found for (_, key), found in points.items()} == journal_points(folder)
+    assert {key: found for (_, key), found in points.items()} == journal_points(folder.path)
     assert {owner for owner, _ in points} == {run.info.run_id}
-    assert run.data.tags[UID_TAG] == json.loads((folder / "run.json").read_text())["uid"]
+    assert run.data.tags[UID_TAG] == folder.read_run()["uid"]
     assert run.data.params == {"optim.lr": "0.1", "data.root": "https://host/data"}
     assert sorted(one.tags[0].value for one in run.inputs.dataset_inputs) == ["training", "validation"]
     assert run.info.status == "FINISHED"
-    assert unsent(folder) == 0
+    assert folder.unsent_records() == 0
     images = store.parent / f"{store.stem} artifacts" / run.info.run_id / "artifacts" / "images"
-    sent, kept = ({path.name: path.read_bytes() for path in place.iterdir()} for place in (images, folder / "pictures"))
+    sent, kept = ({path.name: path.read_bytes() for path in place.iterdir()} for place in (images, folder.images))
     assert sent == kept
     assert len(sent) == 2
 
 
-def test_all_is_there_once_whatever_note_is_lost(new_store: Callable[[str], Path], folder: Path) -> None:
+def test_all_is_there_once_whatever_note_is_lost(new_store: Callable[[str], Path], folder: RunFolder) -> None:
     store = new_store("store")
     sync(attach(folder), folder)
     check_complete(store, folder)
-    info = json.loads((folder / "run.json").read_text())
+    info = folder.read_run()
     sync(attach(folder), folder)
     check_complete(store, folder)
-    (folder / "sent.json").unlink()  # a power cut, say
+    folder.sent.unlink()  # a power cut, say
     sync(attach(folder), folder)
     check_complete(store, folder)
-    write_json(folder / "run.json", {key: value for key, value in info.items() if key != "run_id"})  # an answer
+    write_json(folder.run, {key: value for key, value in info.items() if key != "run_id"})  # an answer
     sync(attach(folder), folder)
     check_complete(store, folder)
-    assert json.loads((folder / "run.json").read_text()) == info
+    assert folder.read_run() == info
 
 
-def test_another_store_gets_everything(new_store: Callable[[str], Path], folder: Path) -> None:
+def test_another_store_gets_everything(new_store: Callable[[str], Path], folder: RunFolder) -> None:
     for name in ("first", "second"):
         store = new_store(name)
         sync(attach(folder), folder)
         check_complete(store, folder)
 
 
-def test_what_was_sent_before_an_error_stays_sent(new_store: Callable[[str], Path], folder: Path) -> None:
+def test_what_was_sent_before_an_error_stays_sent(new_store: Callable[[str], Path], folder: RunFolder) -> None:
     """A model that cannot be registered holds up nothing else, not even how the run ended."""
     store = new_store("store")
-    journal = folder / "journal.jsonl"
+    journal = folder.journal
     lines = journal.read_text().splitlines(keepends=True)
     model = json.dumps({"time": 1, "model": "cat-unet", "model_tags": {}}) + "\n"
     journal.write_text("".join([*lines[:-1], model, lines[-1]]))
     for _ in range(2):
         with pytest.raises(InputError, match="the run's model is not there"):
             sync(attach(folder), folder)
-        assert unsent(folder) == 3  # the tag of the pictures before it too: noted is what no file waits for
+        assert folder.unsent_records() == 3  # the tag of the pictures before it too: noted is what no file waits for
         assert the_run(store).info.status == "FINISHED"
-        assert {key: found for (_, key), found in histories(store).items()} == journal_points(folder)
+        assert {key: found for (_, key), found in histories(store).items()} == journal_points(folder.path)
     journal.write_text("".join(lines))
-    write_json(folder / "sent.json", {"bytes": 0})
+    write_json(folder.sent, {"bytes": 0})
     sync(attach(folder), folder)
     check_complete(store, folder)
 
 
-def test_a_picture_that_somebody_deleted_holds_up_nothing(new_store: Callable[[str], Path], folder: Path) -> None:
+def test_a_picture_that_somebody_deleted_holds_up_nothing(new_store: Callable[[str], Path], folder: RunFolder) -> None:
     store = new_store("store")
-    shutil.rmtree(folder / "pictures")
+    shutil.rmtree(folder.images)
     sync(attach(folder), folder)
     assert the_run(store).info.status == "FINISHED"
-    assert unsent(folder) == 0
+    assert folder.unsent_records() == 0
 
 
-def test_a_run_deleted_in_mlflow_is_not_written_to(new_store: Callable[[str], Path], folder: Path) -> None:
+def test_a_run_deleted_in_mlflow_is_not_written_to(new_store: Callable[[str], Path], folder: RunFolder) -> None:
     store = new_store("store")
     sync(attach(folder), folder)
     MlflowClient(f"sqlite:///{store}").delete_run(the_run(store).info.run_id)
@@ -155,9 +154,9 @@ def test_a_run_deleted_in_mlflow_is_not_written_to(new_store: Callable[[str], Pa
     assert the_run(store).info.lifecycle_stage == "deleted"
 
 
-def test_a_picture_drawn_again_has_the_same_name(folder: Path) -> None:
-    before = sorted(path.name for path in (folder / "pictures").iterdir())
+def test_a_picture_drawn_again_has_the_same_name(folder: RunFolder) -> None:
+    before = sorted(path.name for path in folder.images.iterdir())
     run = Run(folder, None, tracked=False)
-    run.picture("watch/disc", np.ones((40, 60, 3), np.uint8), 5)
+    run.image("watch/disc", np.ones((40, 60, 3), np.uint8), 5)
     run.close()
-    assert sorted(path.name for path in (folder / "pictures").iterdir()) == before
+    assert sorted(path.name for path in folder.images.iterdir()) == before

@@ -30,13 +30,11 @@ import numpy as np
 
 from trainer import IGNORE, InputError
 from trainer.config import DataConfig
-from trainer.data.checks.class_ids import check_values
-from trainer.data.checks.finding import ERROR, WARNING, Finding, error_of, folder_error
+from trainer.data.checks.finding import ERROR, WARNING, Finding, folder_error
+from trainer.data.checks.inspect import Inspection, inspect, sound_rows
 from trainer.data.checks.rules import ScannedSamples, run_rules
-from trainer.data.checks.scan import FACTS, Faults, scan
-from trainer.data.checks.suggest import suggest_colours
-from trainer.data.sample import LOSSY
-from trainer.data.sources import Sources, plan
+from trainer.data.checks.scan import FACTS, scan
+from trainer.data.sources import Sources, find_sources
 from trainer.data.value_map import BACKGROUND
 from trainer.system.parallel import Progress
 
@@ -58,69 +56,38 @@ class Report:
         return json.dumps(self.summary | counted | found, indent=1, ensure_ascii=False)
 
 
-def check_folders(config: DataConfig, cache: Path, progress: Progress) -> Report:
-    """Find, read and judge the pictures of data.root. Whatever is wrong with them is in the report, not raised."""
+def check_folders(config: DataConfig, progress: Progress) -> Report:
+    """Find, read and judge the images and masks of data.root. What is wrong with them is in the report, not raised."""
     try:
-        sources = plan(config, cache, progress)
+        sources = find_sources(config)
     except InputError as error:
         return Report(findings=[folder_error(line) for line in str(error).splitlines()])
     facts = np.zeros(len(sources.samples), dtype=FACTS)
-    errors = all_errors(sources, scan(sources.samples, sources.values, facts, progress), facts)
-    names, notes = sources.names, list(sources.notes)
-    if not errors:
-        try:
-            names, more = check_values(sources.samples, facts, sources.names, sources.values)
-            notes += more
-        except InputError as error:
-            errors = error_of(error, "value")
-    report = check_samples(sources, facts, names, config.image_size)
-    return Report(report.summary, [*errors, *(Finding(WARNING, "note", note) for note in notes), *report.findings])
+    faults = scan(sources.samples, sources.values, facts, progress)
+    return make_report(sources, facts, inspect(sources, facts, faults), config.image_size)
 
 
-def all_errors(sources: Sources, faults: Faults, facts: np.ndarray) -> list[Finding]:
-    """Everything that keeps the data from being used, where something could not be read; none where all could.
-
-    `facts` FACTS [N] as `scan` left them.
-    """
-    errors = [*(folder_error(problem) for problem in sources.problems), *faults.problems]
-    if faults.coloured:
-        others = f" and {len(faults.coloured) - 1} more" if len(faults.coloured) > 1 else ""
-        lossy = any(file.lower().endswith(LOSSY) for file in faults.coloured)
-        option = suggest_colours(faults.colours, sources.names, lossy)
-        advice = f", or say what the colours mean\n  {option}" if option else ""
-        text = (
-            f"{faults.coloured[0]}{others}: colour pictures, not class ids. Save them as palette or grey PNGs{advice}"
-        )
-        errors.append(Finding(ERROR, "value", text, tuple(faults.coloured)))
-    sound = _sound(facts)
-    # Where nobody names the classes, what is missing here may be in the masks that could not be read.
-    if errors and len(sound) and (sources.names is not None or sources.values.given):
-        try:
-            check_values([sources.samples[row] for row in sound], facts[sound], sources.names, sources.values)
-        except InputError as error:
-            errors += error_of(error, "value")
-    return errors
-
-
-def check_samples(
-    sources: Sources, facts: np.ndarray, names: tuple[str, ...] | None, image_size: int, folder: Path | None = None
+def make_report(
+    sources: Sources, facts: np.ndarray, inspection: Inspection, image_size: int, folder: Path | None = None
 ) -> Report:
-    """The summary of the pictures that could be read, and warnings about them. `facts` FACTS [N].
+    """Summarise the samples that could be read, and run the rules on them. `facts` FACTS [N].
 
-    `folder`: where near-duplicates that were found are kept for the next time.
+    `image_size`: side in pixels that the network sees; `folder`: where pairs of near-duplicates are cached.
     """
-    sound = _sound(facts)
+    sound = sound_rows(facts)
     samples = sources.samples
     trains = np.zeros(len(samples), dtype=bool)
     trains[list(sources.split.train)] = True
     if len(sound) < len(samples):
         samples, facts, trains = [samples[row] for row in sound], facts[sound], trains[sound]
+    judged = [*inspection.errors, *inspection.notes]
     if not len(samples):
-        return Report({"pictures": len(sources.samples), "unreadable": len(sources.samples)})
-    pictures = ScannedSamples(samples, facts, trains, names or (BACKGROUND,), sources.values.given, image_size, folder)
+        return Report({"pictures": len(sources.samples), "unreadable": len(sources.samples)}, judged)
+    names = inspection.names or (BACKGROUND,)
+    scanned = ScannedSamples(samples, facts, trains, names, sources.values.given, image_size, folder)
     summary = {"pictures": len(sources.samples), "train": len(sources.split.train), "val": len(sources.split.val)}
     summary |= {"unreadable": len(sources.samples) - len(samples)}
-    return Report(summary | _summary(pictures), run_rules(pictures))
+    return Report(summary | _summary(scanned), [*judged, *run_rules(scanned)])
 
 
 def check_command(config: DataConfig) -> list[str]:
@@ -133,13 +100,8 @@ def check_command(config: DataConfig) -> list[str]:
     return command + (["--value_map", json.dumps(config.value_map)] if config.value_map else [])
 
 
-def _sound(facts: np.ndarray) -> np.ndarray:
-    """The rows that could be read."""
-    return np.flatnonzero(facts["size"][:, 0])
-
-
-def _summary(pictures: ScannedSamples) -> dict[str, Any]:
-    facts, counts = pictures.facts, pictures.counts
+def _summary(scanned: ScannedSamples) -> dict[str, Any]:
+    facts, counts = scanned.facts, scanned.counts
     total = counts.sum(axis=0, dtype=np.int64)
     return {
         "sizes": _sizes(facts["size"]),
@@ -147,7 +109,7 @@ def _summary(pictures: ScannedSamples) -> dict[str, Any]:
         "rotated": int((facts["orientation"] > 1).sum()),
         "empty": int((~counts[:, 1:IGNORE].any(axis=1)).sum()),
         "values": {str(value): int(total[value]) for value in np.flatnonzero(total)},
-        "classes": _class_rows(pictures, total),
+        "classes": _class_rows(scanned, total),
     }
 
 
@@ -162,11 +124,11 @@ def _sizes(sizes: np.ndarray) -> dict[str, dict[str, int]]:
     }
 
 
-def _class_rows(pictures: ScannedSamples, total: np.ndarray) -> list[dict[str, Any]]:
+def _class_rows(scanned: ScannedSamples, total: np.ndarray) -> list[dict[str, Any]]:
     labelled = max(1, int(total[:IGNORE].sum()))
     rows: list[dict[str, Any]] = []
-    for number, name in enumerate(pictures.names):
-        holds = pictures.counts[:, number] > 0
+    for number, name in enumerate(scanned.names):
+        holds = scanned.counts[:, number] > 0
         rows.append({
             "id": number,
             "name": name,
@@ -174,7 +136,7 @@ def _class_rows(pictures: ScannedSamples, total: np.ndarray) -> list[dict[str, A
             "pixel_share": float(total[number] / labelled),
             "pictures": int(holds.sum()),
             "picture_share": float(holds.mean()),
-            "train": int((holds & pictures.trains).sum()),
-            "val": int((holds & ~pictures.trains).sum()),
+            "train": int((holds & scanned.trains).sum()),
+            "val": int((holds & ~scanned.trains).sum()),
         })  # fmt: skip
     return rows

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from safetensors import SafetensorError
 
-from trainer.engine.checkpoint.format import Checkpoint, _write
+from trainer.engine.checkpoint.format import Checkpoint, write_checkpoint
 from trainer.engine.stopping import NotWritten
-from trainer.system.atomic import _to_disk
+from trainer.system.atomic import atomic_folder, hidden_name, leftovers
 
 KEPT = 2
 
@@ -28,19 +28,15 @@ class CheckpointFolder:
         The write goes to a hidden folder, is forced to the disk, and the folder is renamed. Raises NotWritten; what
         was there before is untouched then.
         """
-        target = self.folder / f"step-{checkpoint.position.step}"
-        partial = self.folder / f".{target.name}.partial"
+        target = self.folder / f"step-{checkpoint.state.step}"
         self._sweep()
         try:
-            _write(checkpoint, partial)
-            if target.exists():  # of an earlier start that reached the same step
-                target.rename(_hidden(target))
-            partial.rename(target)
-            _to_disk(self.folder)
+            # An earlier start of the run may have reached the same step.
+            with atomic_folder(target, replace=True) as partial:
+                write_checkpoint(checkpoint, partial)
         except (OSError, SafetensorError) as error:
-            shutil.rmtree(partial, ignore_errors=True)
             raise NotWritten(target, error) from error
-        self._forget_older(checkpoint.position.step)
+        self._forget_older(checkpoint.state.step)
         self._sweep()
         return target
 
@@ -54,13 +50,13 @@ class CheckpointFolder:
         for step in older[: -(KEPT - 1)]:
             path = self.folder / f"step-{step}"
             try:
-                path.rename(_hidden(path))  # out of sight first: a kill in the middle must leave no half a step-N
+                path.rename(hidden_name(path))  # out of sight first: a kill in the middle must leave no half a step-N
             except OSError as error:
                 self._warn_once(error)
 
     def _sweep(self) -> None:
         """Remove what is out of sight: replaced or old checkpoints, and those that a killed process began."""
-        for leftover in (*self.folder.glob(".step-*.partial"), *self.folder.glob(".step-*.old")):
+        for leftover in leftovers(self.folder / "step-*"):
             try:
                 shutil.rmtree(leftover)
             except OSError as error:
@@ -70,7 +66,3 @@ class CheckpointFolder:
         if str(error) not in self.warned:
             self.warned.add(str(error))
             self.warn(f"an old checkpoint stays, for it cannot be removed: {error}")
-
-
-def _hidden(path: Path) -> Path:
-    return path.with_name(f".{path.name}.old")

@@ -1,4 +1,4 @@
-"""Checkpoints: safetensors and JSON in a folder that exists whole or not at all."""
+"""Format of checkpoints: safetensors and JSON, no pickle."""
 
 import json
 from dataclasses import asdict, dataclass, field
@@ -12,16 +12,15 @@ from torch import Tensor
 from trainer import InputError
 from trainer.model.model_folder import CONTRACT_FILE, WEIGHTS_FILE, load_segmenter, sha256, write_model
 from trainer.model.segmenter import Contract
-from trainer.system.atomic import _to_disk
 
 BEST, OPTIMIZER, POSITION, MANIFEST = "best.safetensors", "optimizer.safetensors", "position.json", "manifest.json"
 UNAVERAGED = "unaveraged.safetensors"
-"""The weights that training goes on with, where those of the model are their average."""
+"""File of the weights that training continues with, where those of the model are their EMA."""
 
 
 @dataclass
 class TrainState:
-    """Where a training run is. Everything else follows from the configuration."""
+    """Progress of a training run. Everything else follows from the configuration and the weights."""
 
     step: int = 0
     """Optimizer steps done."""
@@ -30,55 +29,53 @@ class TrainState:
     best_step: int | None = None
     evaluations_without_better: int = 0
     seconds: float = 0.0
-    """Time spent so far, over all starts of this run."""
+    """Training time so far, over all starts of this run."""
 
     waited_s: float = 0.0
-    """Of it, how long the step waited for its pictures."""
+    """Part of `seconds` in which steps waited for their images."""
 
     evaluated_step: int | None = None
-    """The last step whose weights were evaluated."""
+    """Last step whose weights were evaluated."""
 
     total_steps: int = 0
-    """Steps of the whole run; 0 before that is settled."""
+    """Steps of the whole run; 0 before they are known."""
 
 
 @dataclass
 class Checkpoint:
-    """What a training run continues from; copies on the CPU, which training no longer changes."""
+    """Everything that a training run resumes from; copies on the CPU, which training no longer changes."""
 
     contract: Contract
     weights: dict[str, Tensor]
     optimizer: dict[str, Any]
     best: dict[str, Tensor]
-    position: TrainState
-    world: dict[str, str] = field(default_factory=dict)
-    """What the last bits of the numbers depend on: hardware, processes, threads, versions."""
+    state: TrainState
+    environment: dict[str, str] = field(default_factory=dict)
+    """Hardware, processes, threads and versions, on which the last bits of the numbers depend."""
 
     config: dict[str, Any] = field(default_factory=dict)
-    """The settings, with dotted keys."""
+    """Settings by dotted keys."""
 
     scaler: dict[str, float] | None = None
-    """Of fp16: the factor that losses are scaled by, and its history."""
+    """Loss scale of fp16, and its history."""
 
     ema: dict[str, Tensor] = field(default_factory=dict)
-    """The moving average of the weights; empty where none is kept."""
+    """Moving average of the weights; empty where there is none."""
 
 
-def _write(checkpoint: Checkpoint, folder: Path) -> None:
-    """All files of a checkpoint, forced to the disk."""
+def write_checkpoint(checkpoint: Checkpoint, folder: Path) -> None:
+    """Write all files of a checkpoint into `folder`."""
     write_model(checkpoint.contract, checkpoint.ema or checkpoint.weights, folder)
     if checkpoint.ema:
         save_file(checkpoint.weights, folder / UNAVERAGED)
     tensors, rest = _split_optimizer(checkpoint.optimizer)
     save_file(tensors, folder / OPTIMIZER)
     save_file(checkpoint.best, folder / BEST)
-    facts = {"world": checkpoint.world, "config": checkpoint.config, "scaler": checkpoint.scaler}
-    content = {"position": asdict(checkpoint.position), "optimizer": rest} | facts
+    facts = {"world": checkpoint.environment, "config": checkpoint.config, "scaler": checkpoint.scaler}
+    content = {"position": asdict(checkpoint.state), "optimizer": rest} | facts
     (folder / POSITION).write_text(json.dumps(content, indent=1))
     manifest = {path.name: sha256(path) for path in sorted(folder.iterdir())}
     (folder / MANIFEST).write_text(json.dumps(manifest, indent=1))
-    for path in [*folder.iterdir(), folder]:
-        _to_disk(path)
 
 
 def load_checkpoint(folder: Path) -> Checkpoint:
@@ -97,8 +94,8 @@ def load_checkpoint(folder: Path) -> Checkpoint:
             ema=segmenter.state_dict() if ema else {},
             optimizer=_join_optimizer(load_file(folder / OPTIMIZER), content["optimizer"]),
             best=load_file(folder / BEST),
-            position=TrainState(**content["position"]),
-            world=content["world"],
+            state=TrainState(**content["position"]),
+            environment=content["world"],
             config=content["config"],
             scaler=content["scaler"],
         )
@@ -108,16 +105,16 @@ def load_checkpoint(folder: Path) -> Checkpoint:
         raise InputError(f"{folder}: incomplete checkpoint ({error})") from error
 
 
-def copied(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Copies on the CPU, contiguous as files want them."""
+def copy_tensors(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Copy tensors to the CPU, contiguous as files want them."""
     return {
         name: value.detach().to("cpu", memory_format=torch.contiguous_format, copy=True)
         for name, value in tensors.items()
     }
 
 
-def copied_optimizer(state: dict[str, Any]) -> dict[str, Any]:
-    """Copies of an optimizer's state on the CPU, in their own order in memory."""
+def copy_optimizer(state: dict[str, Any]) -> dict[str, Any]:
+    """Copy an optimizer's state to the CPU, in its own order in memory."""
     return state | {
         "state": {
             index: {name: torch.as_tensor(value).detach().to("cpu", copy=True) for name, value in values.items()}
@@ -127,7 +124,7 @@ def copied_optimizer(state: dict[str, Any]) -> dict[str, Any]:
 
 
 def _split_optimizer(state: dict[str, Any]) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Tensors by name, and the rest as JSON.
+    """Split into tensors by name, and the rest as JSON.
 
     The order of the numbers in memory is kept beside them: fused AdamW on a CPU walks weights and state side by side
     in memory, and computes nonsense, silently, where one is channels last and the other is not.

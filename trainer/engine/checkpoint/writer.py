@@ -1,4 +1,4 @@
-"""Checkpoints by the clock, written beside the training."""
+"""Writing of checkpoints in a thread, by the clock."""
 
 import time
 from collections.abc import Callable
@@ -9,7 +9,7 @@ from trainer.engine.checkpoint.format import Checkpoint
 
 
 class CheckpointWriter:
-    """Gives checkpoints to `write` in a thread of its own, one at a time."""
+    """Passes checkpoints to `write` in a thread of its own, one at a time."""
 
     def __init__(self, write: Callable[[Checkpoint], None], minutes: float) -> None:
         self.write, self.seconds = write, 60 * minutes
@@ -18,11 +18,11 @@ class CheckpointWriter:
         self.due_s = time.monotonic() + self.seconds
 
     def due(self) -> bool:
-        """Whether the time has come, and the one before is done with."""
+        """Whether it is time for the next one, and the one before is written."""
         return time.monotonic() >= self.due_s and (self.writing is None or self.writing.done())
 
-    def trouble(self) -> Exception | None:
-        """What went wrong with the last one."""
+    def error(self) -> Exception | None:
+        """Error of the last one."""
         error = self.writing.exception() if self.writing is not None and self.writing.done() else None
         return error if isinstance(error, Exception) else None
 
@@ -35,7 +35,7 @@ class CheckpointWriter:
         if wait:
             self.writing.result()
 
-    def settle(self) -> None:
+    def wait(self) -> None:
         """Return when nothing is being written any more, whether or not it went well."""
         if self.writing is not None:
             futures.wait([self.writing])

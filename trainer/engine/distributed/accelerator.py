@@ -1,4 +1,4 @@
-"""What the program runs on: processes, devices, number format, threads. Accelerate starts here."""
+"""Processes, devices, number format and threads. Accelerate starts here."""
 
 import os
 import warnings
@@ -9,12 +9,12 @@ from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs, GradientAccumulationPlugin, InitProcessGroupKwargs
 
 from trainer import InputError
-from trainer.engine import memory
+from trainer.engine import auto, memory
 
 RIGHT = "accelerate launch --config_file launch/multi_cpu.yaml --num_processes {} trainer/train.py ..."
 
 
-def start(mixed_precision: object, threads: int, timeout_minutes: float = 10) -> Accelerator:
+def join_processes(mixed_precision: str, threads: int, timeout_minutes: float = 10) -> Accelerator:
     """Join the processes that the launcher started. Raises InputError where they were not started together."""
     _check_launch()
     local_processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
@@ -27,11 +27,11 @@ def start(mixed_precision: object, threads: int, timeout_minutes: float = 10) ->
     if not accelerated:
         memory.keep_freed_memory()
     timeout = timedelta(minutes=timeout_minutes)
-    _meet_again(accelerated, timeout)
+    _rejoin(accelerated, timeout)
     accelerator = Accelerator(
         # Without this, processes of torchrun on a machine without a GPU each believe they are alone.
         cpu=not accelerated,
-        mixed_precision=_precision(mixed_precision, accelerated),
+        mixed_precision=auto.mixed_precision(mixed_precision, accelerated)[0],
         # A plugin, because ACCELERATE_GRADIENT_ACCUMULATION_STEPS overrides the plain argument, and backward divides.
         gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=1),
         kwargs_handlers=[
@@ -46,10 +46,10 @@ def start(mixed_precision: object, threads: int, timeout_minutes: float = 10) ->
     return accelerator
 
 
-def _meet_again(accelerated: bool, timeout: timedelta) -> None:
-    """Have processes that the launcher started again find each other under names of their own.
+def _rejoin(accelerated: bool, timeout: timedelta) -> None:
+    """Join processes that the launcher restarted, under names of their own.
 
-    Its store outlives a failure, and with it the addresses of processes that are gone, which torch would try.
+    The launcher's store outlives a failure, and with it the addresses of dead processes, which torch would try.
     """
     attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
     if attempt == "0" or "WORLD_SIZE" not in os.environ:
@@ -87,20 +87,8 @@ def _check_launch() -> None:
         )
 
 
-def _precision(wanted: object, accelerated: bool) -> str:
-    """The number format to compute in; bf16 where `auto` finds hardware for it."""
-    if wanted == "fp16" and not accelerated:
-        raise InputError("train.mixed_precision: 'fp16' needs a GPU; give auto, bf16 or no")
-    if wanted != "auto":
-        return str(wanted)
-    if accelerated:
-        return "bf16" if torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False) else "no"
-    found = torch.cpu.get_capabilities()
-    return "bf16" if found.get("amx_bf16") or found.get("avx512_bf16") else "no"
-
-
-def describe(accelerator: Accelerator) -> dict[str, str]:
-    """The hardware as the run records it."""
+def hardware_facts(accelerator: Accelerator) -> dict[str, str]:
+    """Hardware as the run records it, by key of its params."""
     cuda = accelerator.device.type == "cuda"
     name = torch.cuda.get_device_name(accelerator.device) if cuda else torch.cpu.get_capabilities().get("cpu_name", "")
     return {
@@ -113,15 +101,15 @@ def describe(accelerator: Accelerator) -> dict[str, str]:
     }
 
 
-def world(accelerator: Accelerator) -> dict[str, str]:
-    """What the last bits of the numbers depend on, beside the settings."""
-    facts = describe(accelerator)
+def numeric_environment(accelerator: Accelerator) -> dict[str, str]:
+    """Facts that the last bits of the numbers depend on, beside the settings."""
+    facts = hardware_facts(accelerator)
     keys = ("processes", "threads_per_process", "device", "name", "mixed_precision")
     return {key: facts[f"hardware.{key}"] for key in keys} | {"torch": torch.__version__}
 
 
 def memory_gib(accelerator: Accelerator) -> float:
-    """Memory that this process holds now: on the GPU where there is one, else resident."""
+    """Memory of this process, in GiB: reserved on the GPU where there is one, else resident."""
     if accelerator.device.type == "cuda":
         return torch.cuda.max_memory_reserved(accelerator.device) / 2**30
     import psutil

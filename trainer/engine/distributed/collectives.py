@@ -15,11 +15,11 @@ T = TypeVar("T")
 
 
 def broadcast(value: T | None) -> T:
-    """What the main process has, on all processes; the others give None. A collective."""
-    told = [value]
-    broadcast_object_list(told)
-    assert told[0] is not None
-    return told[0]
+    """Value of the main process, on all processes; the others give None. A collective."""
+    values = [value]
+    broadcast_object_list(values)
+    assert values[0] is not None
+    return values[0]
 
 
 @torch.no_grad()
@@ -40,15 +40,15 @@ def average_buffers(accelerator: Accelerator, network: nn.Module, weight: float)
         buffer.copy_(part.view_as(buffer))
 
 
-def smallest(accelerator: Accelerator, number: int) -> int:
-    """The smallest of the numbers that the processes give. A collective."""
+def all_reduce_min(accelerator: Accelerator, number: int) -> int:
+    """Smallest of the numbers that the processes give. A collective."""
     return int(accelerator.gather(torch.tensor([number], device=accelerator.device)).min())
 
 
 def require_same(accelerator: Accelerator, settings: Mapping[str, Any], digest: str, training: int) -> None:
-    """Raise InputError where processes were started with other settings or pictures, or are too many. A collective.
+    """Raise InputError where processes were started with other settings or images, or are too many. A collective.
 
-    `settings` and `digest` stand for all that decides what is computed; `training` is the number of training pictures.
+    `settings` and `digest` decide what is computed; `training` is the number of training samples.
     """
     count = accelerator.num_processes
     if training < count:

@@ -100,9 +100,9 @@ def _write(
 
 
 def generated_cats(count: int, cache: Path, progress: Progress) -> Path:
-    """The folder of `count` generated scenes with cats, drawn now where it is not there yet."""
-    folder = cache / f"generated-cats-{count}"
-    cache.mkdir(parents=True, exist_ok=True)
+    """Folder below `cache` with `count` scenes with cats, drawn now where it is not there yet."""
+    folder = cache / f"generated-{count}" / "generated-cats"
+    folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{folder}.lock"):
         if not folder.is_dir():
             advance = progress("drawing cats", count)

@@ -17,7 +17,7 @@ from trainer.data.class_names import read_class_names
 from trainer.data.dataset import open_dataset
 from trainer.data.image_io import write_mask
 from trainer.data.sample import Sample
-from trainer.data.sources import plan
+from trainer.data.sources import find_sources
 from trainer.data.value_map import BACKGROUND, UNMAPPED, ValueMap, value_map
 
 STEMS = [f"picture_{number}" for number in range(10)]
@@ -197,7 +197,7 @@ def test_the_line_to_add_works(
         arguments += ["--data.classes", f"[{', '.join(classes)}]"]
 
     def names_after(extra: list[str]) -> tuple[str, ...]:
-        sources = plan(parse(arguments + extra).data, tmp_path / "cache", count_nothing)
+        sources = find_sources(parse(arguments + extra).data)
         return open_dataset(sources, 32, tmp_path / "cache", count_nothing).names
 
     with pytest.raises(InputError) as error:

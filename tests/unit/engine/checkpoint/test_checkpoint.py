@@ -14,10 +14,17 @@ from torch import Tensor
 
 from trainer import InputError
 from trainer.engine.checkpoint.folder import CheckpointFolder
-from trainer.engine.checkpoint.format import MANIFEST, Checkpoint, TrainState, copied, copied_optimizer, load_checkpoint
+from trainer.engine.checkpoint.format import (
+    MANIFEST,
+    Checkpoint,
+    TrainState,
+    copy_optimizer,
+    copy_tensors,
+    load_checkpoint,
+)
 from trainer.engine.stopping import NotWritten
 from trainer.model.model_folder import load_segmenter
-from trainer.model.segmenter import Segmenter, network_logits
+from trainer.model.segmenter import Segmenter
 
 Maker = Callable[..., Segmenter]
 FILES = [
@@ -49,13 +56,13 @@ def train(segmenter: Segmenter, optimizer: torch.optim.Optimizer, steps: range) 
         resized = torch.randint(0, 256, (2, 3, 32, 32), generator=random, dtype=torch.uint8)
         optimizer.param_groups[0]["lr"] = 1e-3 / (step + 1)
         optimizer.zero_grad()
-        (network_logits(segmenter, resized) - 1).square().mean().backward()
+        (segmenter.logits(resized) - 1).square().mean().backward()
         optimizer.step()
 
 
 def snapshot(segmenter: Segmenter, optimizer: torch.optim.Optimizer, position: TrainState) -> Checkpoint:
     """As the loop makes it."""
-    weights, state = copied(segmenter.state_dict()), copied_optimizer(optimizer.state_dict())
+    weights, state = copy_tensors(segmenter.state_dict()), copy_optimizer(optimizer.state_dict())
     best = {name: value + 1 for name, value in weights.items()}
     world, config = {"processes": "2"}, {"optim.lr": 0.1 + 0.2}
     ema = {name: value - 1 for name, value in weights.items()}
@@ -93,8 +100,8 @@ def test_everything_comes_back(tmp_path: Path, make_segmenter: Maker) -> None:
     assert same(found.ema, {name: value - 1 for name, value in segmenter.state_dict().items()})
     assert same(load_segmenter(folder).state_dict(), found.ema)  # what was evaluated is what predicts
     assert same(found.best, {name: value + 1 for name, value in segmenter.state_dict().items()})
-    assert found.position == TrainState(3, 0.1 + 0.2, 2, 1, 12.5, 0.5, 2, 40)
-    assert (found.world, found.config, found.scaler) == (
+    assert found.state == TrainState(3, 0.1 + 0.2, 2, 1, 12.5, 0.5, 2, 40)
+    assert (found.environment, found.config, found.scaler) == (
         {"processes": "2"},
         {"optim.lr": 0.1 + 0.2},
         {"scale": 2.0**16},
@@ -132,7 +139,7 @@ def test_before_the_first_step(tmp_path: Path, make_segmenter: Maker) -> None:
     first = dataclasses.replace(snapshot(segmenter, make_optimizer(segmenter), TrainState()), best={})
     folder = CheckpointFolder(tmp_path).save(first)
     found = load_checkpoint(folder)
-    assert found.position == TrainState()
+    assert found.state == TrainState()
     assert found.optimizer["state"] == {}
     assert found.best == {}
     make_optimizer(segmenter).load_state_dict(found.optimizer)
@@ -229,7 +236,7 @@ def test_save_that_breaks_off_leaves_nothing_behind_that_looks_whole(saved: Path
             CheckpointFolder(saved.parent).save(one)
         assert [path.name for path in saved.parent.glob("[!.]*")] == ["step-3"]
         assert CheckpointFolder(saved.parent).steps() == [3]
-        assert load_checkpoint(saved).position.seconds == 12.5
+        assert load_checkpoint(saved).state.seconds == 12.5
 
 
 def test_a_snapshot_is_not_changed_by_training(make_segmenter: Maker) -> None:

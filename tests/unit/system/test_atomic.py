@@ -1,0 +1,94 @@
+"""Files and folders that are there whole or not at all."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from trainer import InputError
+from trainer.system import atomic
+from trainer.system.atomic import atomic_file, atomic_folder, leftovers, new_folder, write_json
+
+
+def test_write_json_replaces_as_a_whole(tmp_path: Path) -> None:
+    path = tmp_path / "status.json"
+    write_json(path, {"state": "running", "step": 1})
+    with path.open() as before:
+        write_json(path, {"state": "done"})
+        assert json.load(before) == {"state": "running", "step": 1}  # who reads meanwhile has the old file
+    assert json.loads(path.read_text()) == {"state": "done"}
+    with pytest.raises(TypeError):
+        write_json(path, {"state": object()})
+    assert json.loads(path.read_text()) == {"state": "done"}
+    assert [file.name for file in tmp_path.iterdir()] == ["status.json"]
+
+
+def test_a_file_that_fails_leaves_the_old_one(tmp_path: Path) -> None:
+    target = tmp_path / "a"
+    target.write_text("old")
+    with pytest.raises(ZeroDivisionError), atomic_file(target) as file:
+        file.write(b"%d" % (1 // 0))
+    assert target.read_text() == "old"
+    assert os.listdir(tmp_path) == ["a"]
+
+
+@pytest.mark.parametrize("deep", [False, True])
+def test_a_folder_appears_at_the_end(deep: bool, tmp_path: Path) -> None:
+    target = tmp_path / "home" / "set" if deep else tmp_path / "set"
+    with atomic_folder(target) as partial:
+        (partial / "inside").mkdir()
+        (partial / "inside" / "a").write_text("a")
+        assert not target.exists()
+        assert partial.name.startswith(".set.")
+    assert (target / "inside" / "a").read_text() == "a"
+    assert not list(tmp_path.rglob(".*"))
+    with pytest.raises(RuntimeError), atomic_folder(tmp_path / "other" / "set") as partial:
+        raise RuntimeError
+    assert len(os.listdir(tmp_path)) == 1
+
+
+def test_everything_is_on_the_disk_before_the_name_appears(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    target, calls = tmp_path / "set", []
+    monkeypatch.setattr(atomic, "fsync", lambda path: calls.append((path.name, target.exists())))
+    with atomic_folder(target) as partial:
+        (partial / "a").touch()
+        hidden = partial.name
+    assert sorted(calls[:2]) == sorted([("a", False), (hidden, False)])
+    assert calls[2:] == [(tmp_path.name, True)]
+
+
+def test_many_files_are_synced_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[str] = []
+    monkeypatch.setattr(os, "sync", lambda: calls.append("sync"))
+    with atomic_folder(tmp_path / "set") as partial:
+        for number in range(atomic.MOST_SYNCED + 1):
+            (partial / f"{number}").touch()
+    assert calls == ["sync"]
+
+
+def test_a_replaced_folder_waits_out_of_sight(tmp_path: Path) -> None:
+    target = tmp_path / "step-3"
+    for content in ("old", "new"):
+        with atomic_folder(target, replace=True) as partial:
+            (partial / "a").write_text(content)
+    assert (target / "a").read_text() == "new"
+    (aside,) = leftovers(tmp_path / "step-*")
+    assert (aside / "a").read_text() == "old"
+    with pytest.raises(OSError, match="not empty"), atomic_folder(target):
+        pass
+    assert (target / "a").read_text() == "new"
+
+
+def test_a_folder_that_a_person_asks_for_is_new(tmp_path: Path) -> None:
+    with new_folder(tmp_path / "a" / "b") as partial:
+        (partial / "c").touch()
+    assert (tmp_path / "a" / "b" / "c").exists()
+    with pytest.raises(InputError, match="exists already"), new_folder(tmp_path / "a"):
+        raise AssertionError("not reached")
+    (tmp_path / "link").symlink_to("nowhere")
+    with pytest.raises(InputError, match="exists already"), new_folder(tmp_path / "link"):
+        raise AssertionError("not reached")
+    with pytest.raises(InputError, match="cannot be written"), new_folder(tmp_path / "d"):
+        raise OSError(28, "No space left on device")
+    assert sorted(os.listdir(tmp_path)) == ["a", "link"]

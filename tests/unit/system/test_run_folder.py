@@ -1,0 +1,55 @@
+"""Run folders: what is sent and what is not, the lock, and what a path after --resume stands for."""
+
+from pathlib import Path
+
+import pytest
+
+from trainer import InputError
+from trainer.system.atomic import write_json
+from trainer.system.run_folder import RunFolder, new_run_folder, run_folder_of, run_folders
+from trainer.tracking.journal import Journal, read_records
+
+
+@pytest.mark.parametrize("note", [None, "", '{"bytes": 4', '{"bytes": "x"}'])
+def test_all_is_unsent_where_nothing_says_otherwise(note: str | None, tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "journal.jsonl")
+    for step in range(7):
+        journal.metrics({"loss": 1.0}, step)
+    journal.close()
+    if note is not None:
+        (tmp_path / "sent.json").write_text(note)
+    folder = RunFolder(tmp_path)
+    assert (folder.sent_bytes, folder.unsent_records()) == (0, 7)
+
+
+def test_unsent_counts_whole_records_behind_the_note(tmp_path: Path) -> None:
+    path = tmp_path / "journal.jsonl"
+    journal = Journal(path)
+    for step in range(7):
+        journal.metrics({"loss": 1.0}, step)
+    journal.close()
+    for sent, (offset, _) in enumerate(read_records(path, 0), start=1):
+        write_json(tmp_path / "sent.json", {"bytes": offset})
+        assert RunFolder(tmp_path).unsent_records() == 7 - sent
+    with path.open("a") as file:
+        file.write('{"time": 1, "met')  # torn
+    assert RunFolder(tmp_path).unsent_records() == 0
+
+
+def test_a_path_stands_for_its_run(tmp_path: Path) -> None:
+    folder = new_run_folder(tmp_path, "cats", "a run", tracked=False)
+    with pytest.raises(InputError, match="no run folder"):
+        run_folder_of(str(folder))
+    folder.config.write_text("{}")
+    (folder.checkpoints / "step-3").mkdir()
+    assert run_folder_of(str(folder)) == folder
+    assert run_folder_of(str(folder.checkpoints / "step-3")) == folder
+    assert run_folders(tmp_path) == [folder]
+    assert folder.read_run()["uid"] == folder.path.name
+
+
+@pytest.mark.parametrize(("content", "finished"), [(None, False), ("{", False), ('{"state": "finished"}', True)])
+def test_a_run_is_finished_where_its_status_says_so(content: str | None, finished: bool, tmp_path: Path) -> None:
+    if content is not None:
+        (tmp_path / "status.json").write_text(content)
+    assert RunFolder(tmp_path).finished is finished

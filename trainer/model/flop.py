@@ -1,0 +1,32 @@
+"""Floating point operations of a network."""
+
+import torch
+from torch import Tensor, nn
+
+from trainer.model.unet import UNet
+
+
+@torch.no_grad()
+def training_flop(network: UNet, side: int) -> int:
+    """Count the floating point operations of the forward and backward pass of one image of side x side pixels.
+
+    Counted on the smallest image that the network takes, and scaled by the number of pixels: torch's own counter needs
+    a second before it counts anything.
+    """
+    counted = 0
+
+    def count(layer: nn.Module, given: tuple[Tensor, ...], result: Tensor) -> None:
+        nonlocal counted
+        assert isinstance(layer.weight, Tensor)
+        # Each weight meets each pixel of the result once, or of the input where a transposed convolution spreads it.
+        pixels = (given[0] if isinstance(layer, nn.ConvTranspose2d) else result)[0, 0].numel()
+        counted += 2 * layer.weight.numel() * pixels  # a multiplication and an addition
+
+    layers = [layer for layer in network.modules() if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d)]
+    hooks = [layer.register_forward_hook(count) for layer in layers]
+    training, smallest = network.training, 2 ** len(network.down)
+    network.eval()(torch.zeros(1, 3, smallest, smallest, device=layers[0].weight.device))
+    network.train(training)
+    for hook in hooks:
+        hook.remove()
+    return 3 * counted * (side // smallest) ** 2  # the backward pass is two products where the forward pass is one
