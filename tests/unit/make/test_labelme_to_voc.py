@@ -136,7 +136,7 @@ def test_prints_a_summary_and_the_next_command(labelled: LabelmeFolder, capsys: 
 
 
 def test_split_lists(labelled: LabelmeFolder) -> None:
-    stems = [f"picture {number}" for number in range(8)] + ["good"]
+    stems = [f"image {number}" for number in range(8)] + ["good"]
     for stem in stems:
         labelled.write(stem, record("good.png"))
     assert labelled.convert("--val_fraction", "0.25") == 0

@@ -57,7 +57,7 @@ def _hint(root: Path) -> str:
         "Expected images/ and masks/, or JPEGImages/ and SegmentationClassPNG/, or Labelme's JSON files beside the "
         "images, or COCO's annotations/instances_*.json, or one CSV list; "
         + (f"it holds {', '.join([*contents, _count_files(root)])}" if root.is_dir() else "it is a file")
-        + f". To see why it is not read as one of them, name that one: --data.layout {' or '.join(LAYOUTS)}"
+        + f". To see why none fits, name the one that you meant: --data.layout {' or '.join(LAYOUTS)}"
     )
 
 

@@ -108,7 +108,7 @@ def _part_files(root: Path) -> dict[str, Path]:
 
 
 def _only_file(root: Path) -> Path:
-    """The single JSON file of a folder, whatever its name, for a layout that the user has named."""
+    """Single JSON file of a folder, whatever its name, for a layout that the user has named."""
     files = [*_json_files(root), *_json_files(root / "annotations")]
     if len(files) != 1:
         raise InputError(f"{root}: needs annotations/instances_*.json, or {BESIDE} beside the images")

@@ -1,4 +1,4 @@
-"""The Oxford-IIIT Pet Dataset: its own split, its lists, and missing images."""
+"""Oxford-IIIT Pet Dataset: its own split, its lists, and missing images."""
 
 import shutil
 from pathlib import Path
