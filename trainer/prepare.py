@@ -95,8 +95,8 @@ def convert(options: argparse.Namespace) -> int:
         raise InputError(f"--val_fraction: {options.val_fraction} is not possible; give a share above 0, up to 0.5")
     display = Display()
     done = convert_labelme(options.annotated, options.out, options.labels, options.val_fraction, display.progress_bar)
-    found = [f"{name} in {pictures}" for name, pictures in done.holders.items() if pictures]
-    display.log(f"{done.pictures} pictures with masks in {options.out}: {', '.join(found) or 'all background'}")
+    found = [f"{name} in {pictures}" for name, pictures in done.images_per_class.items() if pictures]
+    display.log(f"{done.images} pictures with masks in {options.out}: {', '.join(found) or 'all background'}")
     if done.unlabelled:
         display.log(f"{done.unlabelled} images have no JSON file yet; they were left out")
     if done.shared:

@@ -1,4 +1,4 @@
-"""Fetching the Oxford-IIIT Pet Dataset: 7349 photographs of cats and dogs with trimaps, 0.8 GB."""
+"""Download the Oxford-IIIT Pet Dataset: 7349 images of cats and dogs with trimaps, 0.8 GB."""
 
 import hashlib
 import http.client
@@ -9,31 +9,35 @@ import time
 import urllib.error
 import urllib.request
 import zlib
-from collections.abc import Callable
 from pathlib import Path
 
 from trainer import InputError
 from trainer.system.atomic import new_folder
+from trainer.system.parallel import Progress
 
 URL = "https://www.robots.ox.ac.uk/~vgg/data/pets/data"
 ARCHIVES = {
     "images.tar.gz": "5c4f3ee8e5d25df40f4fd59a7f44e54c",
     "annotations.tar.gz": "95a8c909bbe2e81eed6a22bccdf3f68f",
 }
-"""Archive -> MD5, as torchvision checks them too."""
+"""Archive name -> MD5, the same as in torchvision."""
 
 TRIES = 5
-TIMEOUT_S = 60
-CHUNK = 1 << 20
+"""Number of requests for an archive, the first included."""
 
-Progress = Callable[[str, int], Callable[[], None]]
+TIMEOUT_S = 60
+"""Longest wait for an answer of the server, in seconds."""
+
+CHUNK = 1 << 20
+"""Bytes read from the connection at a time."""
 
 
 def fetch_pets(out: Path, url: str, progress: Progress, sums: dict[str, str] = ARCHIVES, wait_s: float = 2.0) -> None:
-    """Download both archives below `url`, check and unpack them into the folder `out`, which appears when it is whole.
+    """Download both archives below `url`, check and unpack them into the folder `out`, which appears when complete.
 
-    What has arrived stays in `.<out>.download` beside it, so that a later call goes on from there; it is removed at the
-    end. `sums`: archive -> MD5. Raises InputError where the server, a checksum, an archive or the disk is at fault.
+    Partial downloads stay in `.<out>.download` beside it, so that a later call resumes them; the folder is removed at
+    the end. `sums`: archive -> MD5. `wait_s`: seconds between two tries. Raises InputError where the server, a
+    checksum, an archive or the disk is at fault.
     """
     if out.exists():
         raise InputError(f"{out}: exists already; remove it or give another folder")
@@ -55,36 +59,38 @@ def fetch_pets(out: Path, url: str, progress: Progress, sums: dict[str, str] = A
 
 
 def _download(url: str, part: Path, md5: str, progress: Progress, wait_s: float) -> None:
-    """Bring `part` to what lies at `url`, from where it ends; going on after what may pass."""
+    """Download `url` to `part`, from where `part` ends; try again after faults that may be temporary."""
     if part.is_file() and _md5(part) == md5:
         return
     for attempt in range(1, TRIES + 1):
         try:
-            if _continue(url, part, progress):
+            if _resume(url, part, progress):
                 break
             reason = "the connection broke off"
         except urllib.error.HTTPError as error:
             reason = f"the server says {error.code} {error.reason}"
-            if error.code < 500:  # an answer that will not change
+            if error.code < 500:  # the request is at fault; the server would refuse it again
                 raise InputError(f"{url}: {reason}; name another place with --url") from error
         except (urllib.error.URLError, http.client.HTTPException, ConnectionError, TimeoutError) as error:
             reason = str(getattr(error, "reason", error) or type(error).__name__)
         if attempt < TRIES:
             time.sleep(wait_s)
     else:
-        kept = part.stat().st_size if part.is_file() else 0
+        size = part.stat().st_size if part.is_file() else 0
         raise InputError(
-            f"{url}: {reason}, {TRIES} times; {kept:,} bytes have come. The same command goes on from there; --url "
+            f"{url}: {reason}, {TRIES} times; {size:,} bytes have come. The same command goes on from there; --url "
             "names another place"
         )
     if _md5(part) != md5:
         part.unlink()
-        raise InputError(f"{url}: not the file that it should be (MD5 differs from {md5}); it was removed. Try again, "
-                         "or name another place with --url")  # fmt: skip
+        raise InputError(
+            f"{url}: not the file that it should be (MD5 differs from {md5}); it was removed. Try again, "
+            "or name another place with --url"
+        )
 
 
-def _continue(url: str, part: Path, progress: Progress) -> bool:
-    """One request for what is missing; whether the file is complete now."""
+def _resume(url: str, part: Path, progress: Progress) -> bool:
+    """Request the rest of a file once; return True if the file is complete then."""
     have = part.stat().st_size if part.is_file() else 0
     request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
     try:
@@ -94,13 +100,13 @@ def _continue(url: str, part: Path, progress: Progress) -> bool:
             raise
         if error.headers.get("Content-Range") == f"bytes */{have}":
             return True
-        part.unlink()  # longer than the file there
+        part.unlink()  # longer than the file on the server
         return False
     with answer:
         span = re.fullmatch(r"bytes (\d+)-\d+/(\d+)", answer.headers.get("Content-Range", ""))
         follows = answer.status == http.HTTPStatus.PARTIAL_CONTENT and span is not None and int(span[1]) == have
         length = answer.headers.get("Content-Length")
-        start = have if follows else 0  # a server that knows no ranges sends all of it
+        start = have if follows else 0  # a server that does not support ranges sends the whole file
         total = None if length is None else start + int(length)
         advance = progress(f"fetching {part.stem}, MB", max(1, ((total or start) - start) // CHUNK))
         with part.open("ab" if follows else "wb") as file:

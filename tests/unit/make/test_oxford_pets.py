@@ -1,9 +1,8 @@
-"""The Oxford-IIIT Pet Dataset: fetched over a connection that breaks, checked, unpacked, and read as it lies."""
+"""Download of the Oxford-IIIT Pet Dataset: broken connections, wrong files and unsafe archives."""
 
 import hashlib
 import io
 import re
-import shutil
 import tarfile
 import threading
 from collections.abc import Iterator
@@ -15,7 +14,7 @@ import numpy as np
 import pytest
 
 from tests.support.data import count_nothing
-from tests.support.layouts import found, opened, parts_of, planned, refusal, scenes, write_pets
+from tests.support.layouts import find_in, refusal, scenes, write_pets
 from tests.support.program import Program
 from trainer.make.oxford_pets import ARCHIVES, TRIES, fetch_pets
 
@@ -23,21 +22,28 @@ from trainer.make.oxford_pets import ARCHIVES, TRIES, fetch_pets
 
 
 @dataclass
-class Shop:
-    """A web server with two archives, and the faults that it is told to have."""
+class ArchiveServer:
+    """A web server with two archives, and with faults as set."""
 
     files: dict[str, bytes]
     drops: int = 0
-    """So many answers end half-way."""
+    """Number of next answers that end half-way."""
+
     ranges: bool = True
-    """Whether it knows them."""
+    """True if Range requests are supported."""
+
     code: int = 200
+    """HTTP status of all answers; 200 for the usual ones."""
+
     faults: int = 0
-    """So many answers are an error of the server, 503."""
+    """Number of next answers with the HTTP status 503."""
+
     lengths: bool = True
-    """Whether it says how long an answer is."""
-    asked: list[tuple[str, str | None]] = field(default_factory=list)
-    """Name and Range of each request."""
+    """True if answers have a Content-Length."""
+
+    requests: list[tuple[str, str | None]] = field(default_factory=list)
+    """Name and Range header of each request."""
+
     port: int = 0
 
     @property
@@ -49,23 +55,23 @@ class Shop:
         return {name: hashlib.md5(content).hexdigest() for name, content in self.files.items()}
 
     def answer(self, handler: BaseHTTPRequestHandler) -> None:
-        name, wanted = handler.path.removeprefix("/pets/"), handler.headers.get("Range")
-        self.asked.append((name, wanted))
+        name, span = handler.path.removeprefix("/pets/"), handler.headers.get("Range")
+        self.requests.append((name, span))
         code = 503 if self.faults else self.code if self.code != 200 else 200 if name in self.files else 404
         self.faults = max(0, self.faults - 1)
         if code != 200:
             handler.send_error(code)
             return
         content = self.files[name]
-        start = int(re.fullmatch(r"bytes=(\d+)-", wanted)[1]) if wanted and self.ranges else 0  # type: ignore[index]
+        start = int(re.fullmatch(r"bytes=(\d+)-", span)[1]) if span and self.ranges else 0  # type: ignore[index]
         if start >= len(content):
             handler.send_response(416)
             handler.send_header("Content-Range", f"bytes */{len(content)}")
             handler.send_header("Content-Length", "0")
             handler.end_headers()
             return
-        handler.send_response(206 if wanted and self.ranges else 200)
-        if wanted and self.ranges:
+        handler.send_response(206 if span and self.ranges else 200)
+        if span and self.ranges:
             handler.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
         rest = content[start:]
         if self.lengths:
@@ -78,7 +84,7 @@ class Shop:
         handler.close_connection = True
 
 
-def packed(folder: Path, *names: str) -> bytes:
+def pack(folder: Path, *names: str) -> bytes:
     content = io.BytesIO()
     with tarfile.open(fileobj=content, mode="w:gz") as tar:
         for name in names:
@@ -87,220 +93,188 @@ def packed(folder: Path, *names: str) -> bytes:
 
 
 @pytest.fixture
-def shop(tmp_path: Path) -> Iterator[Shop]:
+def server(tmp_path: Path) -> Iterator[ArchiveServer]:
     root = write_pets(tmp_path / "original", scenes(6))
     (root / "images" / "noise.bin").write_bytes(np.random.default_rng(0).bytes(3_000_000))  # several chunks
-    made = Shop({f"{name}.tar.gz": packed(root, name) for name in ("images", "annotations")})
+    archives = ArchiveServer({f"{name}.tar.gz": pack(root, name) for name in ("images", "annotations")})
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            made.answer(self)
+            archives.answer(self)
 
         def log_message(self, *_: object) -> None:
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    made.port = server.server_address[1]
-    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
+    http_server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    archives.port = http_server.server_address[1]
+    thread = threading.Thread(target=http_server.serve_forever, args=(0.02,), daemon=True)
     thread.start()
-    yield made
-    server.shutdown()
-    server.server_close()
+    yield archives
+    http_server.shutdown()
+    http_server.server_close()
 
 
-def fetch(shop: Shop, out: Path, **changes: object) -> None:
-    fetch_pets(out, shop.url, count_nothing, **({"sums": shop.sums, "wait_s": 0.01} | changes))  # type: ignore[arg-type]
+def fetch(server: ArchiveServer, out: Path, **changes: object) -> None:
+    fetch_pets(out, server.url, count_nothing, **({"sums": server.sums, "wait_s": 0.01} | changes))  # type: ignore[arg-type]
 
 
-def left(folder: Path) -> list[str]:
+def names_in(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-# ------------------------------------------------------------------------------------------------ fetching
+# ------------------------------------------------------------------------------------------------ downloads
 
 
-def test_fetched_and_read(shop: Shop, tmp_path: Path) -> None:
+def test_archives_are_unpacked_and_read(server: ArchiveServer, tmp_path: Path) -> None:
     out = tmp_path / "new" / "pets"
-    fetch(shop, out)
-    assert left(out.parent) == ["pets"]  # nothing beside it
+    fetch(server, out)
+    assert names_in(out.parent) == ["pets"]  # no partial download is left
     original = tmp_path / "original"
     names = sorted(path.relative_to(original) for path in original.rglob("*"))
     assert sorted(path.relative_to(out) for path in out.rglob("*")) == names
     assert all((out / name).read_bytes() == (original / name).read_bytes() for name in names if (out / name).is_file())
-    assert len(found(out).samples) == 6
-    assert shop.asked == [("images.tar.gz", None), ("annotations.tar.gz", None)]
+    assert len(find_in(out).samples) == 6
+    assert server.requests == [("images.tar.gz", None), ("annotations.tar.gz", None)]
 
 
-def test_goes_on_after_a_broken_connection(shop: Shop, tmp_path: Path) -> None:
-    shop.drops = 2
-    fetch(shop, tmp_path / "pets")
-    assert len(found(tmp_path / "pets").samples) == 6
-    size = len(shop.files["images.tar.gz"])
+def test_resumes_after_a_broken_connection(server: ArchiveServer, tmp_path: Path) -> None:
+    server.drops = 2
+    fetch(server, tmp_path / "pets")
+    assert len(find_in(tmp_path / "pets").samples) == 6
+    size = len(server.files["images.tar.gz"])
     starts = [size // 2, size // 2 + (size - size // 2) // 2]
-    assert shop.asked[:3] == [("images.tar.gz", None), *(("images.tar.gz", f"bytes={start}-") for start in starts)]
+    assert server.requests[:3] == [
+        ("images.tar.gz", None),
+        *(("images.tar.gz", f"bytes={start}-") for start in starts),
+    ]
 
 
-def test_a_later_call_goes_on(shop: Shop, tmp_path: Path) -> None:
-    shop.drops = TRIES
+def test_a_later_call_resumes(server: ArchiveServer, tmp_path: Path) -> None:
+    server.drops = TRIES
     with refusal("images.tar.gz", "broke off", "goes on from there"):
-        fetch(shop, tmp_path / "pets")
+        fetch(server, tmp_path / "pets")
     part = tmp_path / ".pets.download" / "images.tar.gz.part"
     have = part.stat().st_size
     assert have > 2_000_000
     assert not (tmp_path / "pets").exists()
-    shop.asked.clear()
-    fetch(shop, tmp_path / "pets")
-    assert shop.asked[0] == ("images.tar.gz", f"bytes={have}-")
-    assert len(found(tmp_path / "pets").samples) == 6
+    server.requests.clear()
+    fetch(server, tmp_path / "pets")
+    assert server.requests[0] == ("images.tar.gz", f"bytes={have}-")
+    assert len(find_in(tmp_path / "pets").samples) == 6
 
 
-def test_a_server_without_ranges_sends_all_again(shop: Shop, tmp_path: Path) -> None:
-    shop.drops, shop.ranges = 1, False
-    fetch(shop, tmp_path / "pets")
-    assert len(found(tmp_path / "pets").samples) == 6
+def test_a_server_without_ranges_sends_the_whole_file_again(server: ArchiveServer, tmp_path: Path) -> None:
+    server.drops, server.ranges = 1, False
+    fetch(server, tmp_path / "pets")
+    assert len(find_in(tmp_path / "pets").samples) == 6
 
 
-def test_a_server_that_says_no_length(shop: Shop, tmp_path: Path) -> None:
-    shop.lengths = False
-    fetch(shop, tmp_path / "pets")
-    assert len(found(tmp_path / "pets").samples) == 6
-    # Cut short without a length is noticed by the checksum.
-    shop.drops = 1
+def test_a_server_that_sends_no_length(server: ArchiveServer, tmp_path: Path) -> None:
+    server.lengths = False
+    fetch(server, tmp_path / "pets")
+    assert len(find_in(tmp_path / "pets").samples) == 6
+    # Without a length, only the checksum shows that a file was cut off.
+    server.drops = 1
     with refusal("MD5"):
-        fetch(shop, tmp_path / "again")
+        fetch(server, tmp_path / "again")
 
 
-def test_wrong_checksum_removes_the_file(shop: Shop, tmp_path: Path) -> None:
+def test_wrong_checksum_removes_the_file(server: ArchiveServer, tmp_path: Path) -> None:
     with refusal("images.tar.gz", ARCHIVES["images.tar.gz"], "removed"):
-        fetch(shop, tmp_path / "pets", sums=ARCHIVES)
-    assert left(tmp_path / ".pets.download") == []
+        fetch(server, tmp_path / "pets", sums=ARCHIVES)
+    assert names_in(tmp_path / ".pets.download") == []
     assert not (tmp_path / "pets").exists()
 
 
-def test_what_lies_there_too_long_is_fetched_anew(shop: Shop, tmp_path: Path) -> None:
+def test_a_partial_file_that_is_too_long_is_downloaded_again(server: ArchiveServer, tmp_path: Path) -> None:
     part = tmp_path / ".pets.download" / "images.tar.gz.part"
     part.parent.mkdir()
     part.write_bytes(bytes(5_000_000))
-    fetch(shop, tmp_path / "pets")
-    assert len(found(tmp_path / "pets").samples) == 6
+    fetch(server, tmp_path / "pets")
+    assert len(find_in(tmp_path / "pets").samples) == 6
 
 
-def test_what_is_complete_is_not_asked_for(shop: Shop, tmp_path: Path) -> None:
+def test_complete_files_are_not_requested(server: ArchiveServer, tmp_path: Path) -> None:
     folder = tmp_path / ".pets.download"
     folder.mkdir()
-    for name, content in shop.files.items():
+    for name, content in server.files.items():
         (folder / f"{name}.part").write_bytes(content)
-    fetch(shop, tmp_path / "pets")
-    assert shop.asked == []
+    fetch(server, tmp_path / "pets")
+    assert server.requests == []
 
 
 @pytest.mark.parametrize(("code", "requests"), [(404, 1), (403, 1), (500, TRIES), (503, TRIES)])
-def test_a_server_that_refuses(code: int, requests: int, shop: Shop, tmp_path: Path) -> None:
-    """What the server itself calls its own fault may pass; the rest does not."""
-    shop.code = code
-    with refusal(f"{shop.url}/images.tar.gz", str(code), "--url"):
-        fetch(shop, tmp_path / "pets")
-    assert len(shop.asked) == requests
+def test_a_server_that_refuses(code: int, requests: int, server: ArchiveServer, tmp_path: Path) -> None:
+    """Server errors (5xx) are tried again; other errors are final."""
+    server.code = code
+    with refusal(f"{server.url}/images.tar.gz", str(code), "--url"):
+        fetch(server, tmp_path / "pets")
+    assert len(server.requests) == requests
 
 
-def test_a_server_that_is_busy_for_a_while(shop: Shop, tmp_path: Path) -> None:
-    """Even where it is in the middle of a file: what came before stays."""
+def test_a_server_with_temporary_faults(server: ArchiveServer, tmp_path: Path) -> None:
+    """The part that was downloaded before is not requested again."""
     part = tmp_path / ".pets.download" / "images.tar.gz.part"
     part.parent.mkdir()
-    part.write_bytes(shop.files["images.tar.gz"][:1_000_000])
-    shop.faults = TRIES - 1
-    fetch(shop, tmp_path / "pets")
-    assert shop.asked[:TRIES] == [("images.tar.gz", "bytes=1000000-")] * TRIES
-    assert len(found(tmp_path / "pets").samples) == 6
+    part.write_bytes(server.files["images.tar.gz"][:1_000_000])
+    server.faults = TRIES - 1
+    fetch(server, tmp_path / "pets")
+    assert server.requests[:TRIES] == [("images.tar.gz", "bytes=1000000-")] * TRIES
+    assert len(find_in(tmp_path / "pets").samples) == 6
 
 
-def test_nobody_there(shop: Shop, tmp_path: Path) -> None:
-    shop.port = 9  # discard; nobody listens
+def test_unreachable_server(server: ArchiveServer, tmp_path: Path) -> None:
+    server.port = 9  # discard; closed on most machines
     with refusal("127.0.0.1:9", f"{TRIES} times"):
-        fetch(shop, tmp_path / "pets")
+        fetch(server, tmp_path / "pets")
 
 
 @pytest.mark.parametrize("name", ["../escaped.txt", "/tmp/escaped.txt", "images/../../escaped.txt", "link"])
-def test_a_member_that_leads_out(name: str, shop: Shop, tmp_path: Path) -> None:
+def test_archive_members_that_lead_out(name: str, server: ArchiveServer, tmp_path: Path) -> None:
     content = io.BytesIO()
     with tarfile.open(fileobj=content, mode="w:gz") as tar:
         member = tarfile.TarInfo(name)
         if name == "link":
             member.type, member.linkname = tarfile.SYMTYPE, "/etc"
         tar.addfile(member)
-    shop.files["annotations.tar.gz"] = content.getvalue()
-    if name.startswith("/"):  # the root is taken off: it lands in the folder
-        fetch(shop, tmp_path / "pets")
+    server.files["annotations.tar.gz"] = content.getvalue()
+    if name.startswith("/"):  # the leading / is dropped, so that the file lands in the folder
+        fetch(server, tmp_path / "pets")
         assert (tmp_path / "pets" / "tmp" / "escaped.txt").exists()
     else:
         with refusal("annotations.tar.gz.part", "cannot be unpacked"):
-            fetch(shop, tmp_path / "pets")
+            fetch(server, tmp_path / "pets")
         assert not (tmp_path / "pets").exists()
     assert not list(tmp_path.glob("*escaped*"))
-    assert not list(tmp_path.glob(".pets.partial*"))
+    assert not list(tmp_path.glob(".pets.*partial"))
 
 
 @pytest.mark.parametrize("content", [b"", b"no archive", b"\x1f\x8b\x08\0\0\0\0\0\0\3broken"])
-def test_an_archive_that_is_none(content: bytes, shop: Shop, tmp_path: Path) -> None:
-    shop.files["annotations.tar.gz"] = content
+def test_malformed_archive(content: bytes, server: ArchiveServer, tmp_path: Path) -> None:
+    server.files["annotations.tar.gz"] = content
     with refusal("annotations.tar.gz"):
-        fetch(shop, tmp_path / "pets")
+        fetch(server, tmp_path / "pets")
     assert not (tmp_path / "pets").exists()
 
 
-def test_places_that_are_impossible(shop: Shop, tmp_path: Path) -> None:
+def test_impossible_urls_and_folders(server: ArchiveServer, tmp_path: Path) -> None:
     with refusal("--url", "http://"):
         fetch_pets(tmp_path / "pets", f"file://{tmp_path}", count_nothing)
     (tmp_path / "pets").mkdir()
     with refusal(str(tmp_path / "pets"), "exists already"):
-        fetch(shop, tmp_path / "pets")
+        fetch(server, tmp_path / "pets")
     (tmp_path / "file").touch()
     with refusal(str(tmp_path / "file")):
-        fetch(shop, tmp_path / "file" / "pets")
-    assert shop.asked == []
+        fetch(server, tmp_path / "file" / "pets")
+    assert server.requests == []
 
 
-def test_as_a_person_runs_it(shop: Shop, tmp_path: Path) -> None:
+def test_command_line(server: ArchiveServer, tmp_path: Path) -> None:
     program = Program(tmp_path / "program")
     for code, part in ((404, "404"), (200, "MD5")):
-        shop.code = code
-        done = program.python("prepare", "pets", str(tmp_path / "pets"), "--url", shop.url)
+        server.code = code
+        done = program.python("prepare", "pets", str(tmp_path / "pets"), "--url", server.url)
         assert done.returncode == 2
         assert part in done.stderr
         assert "Traceback" not in done.stderr
         assert not (tmp_path / "pets").exists()
-
-
-# ------------------------------------------------------------------------------------------------ reading
-
-
-def test_split_and_values(tmp_path: Path) -> None:
-    root = write_pets(tmp_path / "pets", scenes(6))
-    sources = planned(root, tmp_path / "cache")
-    assert sources.names == ("_background_", "pet")
-    assert parts_of(sources) == ([f"scene_0{n}" for n in (0, 1, 2)], [f"scene_0{n}" for n in (3, 4, 5)])
-    assert any("trainval.txt trains, test.txt validates" in note for note in sources.notes)
-    assert opened(root, tmp_path / "cache", classes=["animal"]).names == ("_background_", "animal")
-    with refusal("data.classes: cat, dog", "one name or none"):
-        planned(root, tmp_path / "cache", classes=["cat", "dog"])
-
-
-def test_pictures_that_no_list_names(tmp_path: Path) -> None:
-    root = write_pets(tmp_path / "pets", scenes(6))
-    (root / "annotations" / "test.txt").write_text("scene_03 1 1 1\n")
-    inside = found(root)
-    assert len(inside.samples) == 4
-    assert any("2 pictures are in neither" in note for note in inside.notes)
-    (root / "annotations" / "test.txt").unlink()
-    (root / "annotations" / "trainval.txt").unlink()
-    inside = found(root)
-    assert (len(inside.samples), inside.parts, inside.notes, inside.problems) == (6, {}, [], [])
-
-
-def test_half_unpacked(tmp_path: Path) -> None:
-    root = write_pets(tmp_path / "pets", scenes(6))
-    (root / "images" / "scene_03.jpg").unlink()
-    assert "scene_03" in found(root).problems[0]
-    shutil.rmtree(root / "images")
-    with refusal(str(root), "prepare.py pets"):
-        found(root, layout="pets")

@@ -1,4 +1,4 @@
-"""The ways in which people lay out labelled pictures in folders: which there are, and which one a folder has.
+"""Layouts of labelled images in folders: detect the layout of a folder and read the folder through it.
 
 A layout is a module with `fits(root) -> bool`, which must be cheap, and `find(root, classes) -> Found`.
 """
@@ -15,17 +15,17 @@ from trainer.data.layouts.base import Found
 from trainer.data.layouts.cvat_labelmap import LABELMAP, read_labelmap
 
 LAYOUTS = ("pets", "coco", "nnunet", "folders", "voc", "labelme", "csv")
-"""In the order in which they are tried; each is a module of this package, and a value of data.layout."""
+"""Layouts in the order in which they are tried; each is a module of this package and a value of data.layout."""
 
 
 def find(root: Path, layout: str, classes: Sequence[str] | None) -> Found:
-    """What lies in `root`, whose layout is named or "auto". `classes`: the K names where data.classes gives them.
+    """Find the samples in `root`, whose layout is named or "auto". `classes`: the K names where data.classes is set.
 
-    Raises InputError where the folder is not there, or is of no layout.
+    Raises InputError where the folder does not exist, or no layout fits it.
     """
     if not root.exists():
         raise InputError(f"{root}: no such folder; give --data.root the folder that holds your labelled pictures")
-    name = next((name for name in LAYOUTS if _module(name).fits(root)), None) if layout == "auto" else layout
+    name = detect_layout(root) if layout == "auto" else layout
     if name is None:
         raise InputError(f"{root}: no layout of labelled pictures that is known here. {_hint(root)}")
     found: Found = _module(name).find(root, classes)
@@ -36,28 +36,33 @@ def find(root: Path, layout: str, classes: Sequence[str] | None) -> Found:
     return found
 
 
-def _module(name: str) -> ModuleType:
-    return importlib.import_module(f"trainer.data.layouts.{name}")
+def detect_layout(root: Path) -> str | None:
+    """Name of the first layout that fits `root`; None if no layout does."""
+    return next((name for name in LAYOUTS if _module(name).fits(root)), None)
+
+
+def _module(layout: str) -> ModuleType:
+    return importlib.import_module(f"trainer.data.layouts.{layout}")
 
 
 def _hint(root: Path) -> str:
-    """What was expected and what is there instead; or the folder within it that was perhaps meant."""
+    """Advice for a folder of no known layout: a subfolder that has one, or else the expected and actual contents."""
     below = [path for path in list_folders(root) if path.name[0] != "."]
-    usable = [folder for folder in below if any(_module(name).fits(folder) for name in LAYOUTS)]
+    usable = [folder for folder in below if detect_layout(folder)]
     if usable:
         several = f', or several as --data.root "[{",".join(map(str, usable[:2]))}]"' if len(usable) > 1 else ""
         return f"There is one within: give --data.root {usable[0]}{several}"
-    held = [f"{folder.name}/ ({_files(folder)})" for folder in below[:6]]
+    contents = [f"{folder.name}/ ({_count_files(folder)})" for folder in below[:6]]
     return (
         "Expected images/ and masks/, or JPEGImages/ and SegmentationClassPNG/, or Labelme's JSON files beside the "
         "images, or COCO's annotations/instances_*.json, or one CSV list; "
-        + (f"it holds {', '.join([*held, _files(root)])}" if root.is_dir() else "it is a file")
-        + f". To hear what keeps it from being one, name that: --data.layout {' or '.join(LAYOUTS)}"
+        + (f"it holds {', '.join([*contents, _count_files(root)])}" if root.is_dir() else "it is a file")
+        + f". To see why none fits, name the one that you meant: --data.layout {' or '.join(LAYOUTS)}"
     )
 
 
-def _files(folder: Path) -> str:
-    """Such as `6 .png, 1 .txt`."""
+def _count_files(folder: Path) -> str:
+    """Number of files of each suffix, such as `6 .png, 1 .txt`."""
     files = [path for path in folder.iterdir() if path.is_file() and path.name[0] != "."]
-    kinds = Counter(path.suffix.lower() or "without suffix" for path in files)
-    return ", ".join(f"{number} {kind}" for kind, number in kinds.most_common(4)) or "no files"
+    suffixes = Counter(path.suffix.lower() or "without suffix" for path in files)
+    return ", ".join(f"{count} {suffix}" for suffix, count in suffixes.most_common(4)) or "no files"

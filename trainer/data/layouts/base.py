@@ -1,60 +1,79 @@
-"""Tools that layouts share: pairing images and masks by stem, and datasets that come in parts."""
+"""Tools shared by the layouts: matching labels to classes, pairing files by stem, merging the parts of a dataset."""
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from pathlib import Path
+from typing import Any
 
 from trainer import InputError
+from trainer.data.files import read_bytes
 from trainer.data.sample import Sample
 
-
-def choose(own: Sequence[str], classes: Sequence[str] | None, file: Path) -> tuple[dict[str, str], list[str]]:
-    """Which class each of a file's `own` labels stands for, and a note on those that become background.
-
-    `classes`: the K names wanted, the background's first; None for all. Raises InputError where one is no label.
-    """
-    if classes is None:
-        return {name: name for name in own}, []
-    for name in classes[1:]:
-        if name not in own:
-            near = get_close_matches(name, own, 1)
-            advice = f"did you mean {near[0]}?" if near else f"there are {', '.join(own[:12])}"
-            raise InputError(f"data.classes: {name} is no label of {file}; {advice}")
-    rest = [name for name in own if name not in classes]
-    more = f" and {len(rest) - 8} more" if len(rest) > 8 else ""
-    notes = [f"{file}: {', '.join(rest[:8])}{more} not among the classes; taken as background"] if rest else []
-    return {name: name if name in classes else "background" for name in own}, notes
-
-
-PARTS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": None,
-         "testing": None}  # fmt: skip
-"""What people call the parts of a dataset -> who is in it; None is left out."""
+PARTS = {
+    "train": "train",
+    "training": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "test": None,
+    "testing": None,
+}
+"""Role of a part of a dataset, by each of its usual names: "train", "val", or None for a part that is left out."""
 
 
 @dataclass
 class Found:
-    """What lies in one folder."""
+    """Samples and classes of one data folder, as its layout describes them."""
 
     samples: list[Sample] = field(default_factory=list)
     parts: dict[str, str] = field(default_factory=dict)
-    """Sample name -> "train" or "val", for those that the folder's own lists assign."""
+    """Sample name -> "train" or "val", for the samples that the folder's own lists assign."""
 
     names: tuple[str, ...] | None = None
-    """K class names, the background's first, where the layout itself tells them."""
+    """K class names, the background's first; None where the layout has no names."""
 
     value_map: Mapping[int | str, str] | None = None
-    """What stored mask values mean in this layout, where they are not class ids."""
+    """Meaning of stored mask values, as in data.value_map; None where they are class ids."""
 
     problems: list[str] = field(default_factory=list)
-    """What keeps the folder from being used, a line each: file, fault, remedy."""
+    """Faults that prevent training on the folder, a line each: file, fault, remedy."""
 
     notes: list[str] = field(default_factory=list)
-    """What a person should know."""
+    """Remarks for the user, a line each."""
+
+
+def match_labels(labels: Sequence[str], classes: Sequence[str] | None, file: Path) -> tuple[dict[str, str], list[str]]:
+    """Map each label of `file` to a class; labels outside `classes` become background, with a note.
+
+    `classes`: the K wanted names, the background's first; None for all labels. Raises InputError where a wanted name is
+    not among the labels.
+    """
+    if classes is None:
+        return {label: label for label in labels}, []
+    for name in classes[1:]:
+        if name not in labels:
+            near = get_close_matches(name, labels, 1)
+            advice = f"did you mean {near[0]}?" if near else f"there are {', '.join(labels[:12])}"
+            raise InputError(f"data.classes: {name} is no label of {file}; {advice}")
+    rest = [label for label in labels if label not in classes]
+    more = f" and {len(rest) - 8} more" if len(rest) > 8 else ""
+    notes = [f"{file}: {', '.join(rest[:8])}{more} not among the classes; taken as background"] if rest else []
+    return {label: label if label in classes else "background" for label in labels}, notes
+
+
+def read_json(file: Path, remedy: str) -> Any:
+    """Parse a JSON file. Raises InputError naming the file, with `remedy` where it is not valid JSON."""
+    content = read_bytes(file)
+    try:
+        return json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{file}: no valid JSON ({error}); {remedy}") from None
 
 
 def by_stem(files: Sequence[Path], ending: str = "") -> tuple[dict[str, Path], list[str]]:
-    """Stem, without `ending`, -> file; and a problem for each stem that occurs twice."""
+    """Map the stem of each file, without `ending`, to the file; add a problem for each stem that occurs twice."""
     found: dict[str, Path] = {}
     problems = []
     for path in files:
@@ -66,53 +85,56 @@ def by_stem(files: Sequence[Path], ending: str = "") -> tuple[dict[str, Path], l
 
 
 def pair(
-    images: Mapping[str, Path],
-    masks: Mapping[str, Path],
-    wanted: Sequence[str],
+    image_files: Sequence[Path],
+    mask_files: Sequence[Path],
     folders: tuple[Path, Path],
-    ending: str = "",
+    wanted: Iterable[str] = (),
+    endings: tuple[str, str] = ("", ""),
 ) -> Found:
-    """The samples of stems `wanted` that have both files, and a problem for each other one.
+    """Pair images and masks by stem: a sample for each stem that has both files, a problem for each other one.
 
-    `folders` of the images and of the masks, and the `ending` of the masks' names, for what is missing.
+    `folders`: of the images and of the masks, for the messages. `wanted`: stems to pair; empty for all.
+    `endings`: the end of the images' and of the masks' names that is not part of the stem.
     """
-    found = Found()
+    images, image_problems = by_stem(image_files, endings[0])
+    masks, mask_problems = by_stem(mask_files, endings[1])
+    found = Found(problems=image_problems + mask_problems)
     if images and masks and not set(images) & set(masks):
         names = " and ".join(next(iter(files.values())).name for files in (images, masks))
-        found.problems.append(f"{folders[0]} and {folders[1]}: not one name in common (such as {names}); "
-                              "name each mask after its image")  # fmt: skip
+        found.problems.append(
+            f"{folders[0]} and {folders[1]}: not one name in common (such as {names}); name each mask after its image"
+        )
         return found
-    for stem in sorted(wanted):
+    for stem in sorted(wanted) or sorted(set(images) | set(masks)):
         if stem not in images and stem not in masks:
             found.problems.append(f"{folders[0]}: the lists name {stem}, but there is no such image; take the line out")
         elif stem not in images:
             found.problems.append(f"{masks[stem]}: no image of that name in {folders[0]}; add it or remove the mask")
         elif stem not in masks:
-            where = f"no mask {stem}{ending}.png in {folders[1]}"
-            found.problems.append(f"{images[stem]}: {where}; label the picture or move it out")
+            missing = f"no mask {stem}{endings[1]}.png in {folders[1]}"
+            found.problems.append(f"{images[stem]}: {missing}; label the picture or move it out")
         else:
             found.samples.append(Sample(stem, str(images[stem]), str(masks[stem])))
     return found
 
 
-def split_parts(found: Mapping[str, Found], root: Path) -> Found:
-    """One Found of those of several parts, part name -> what lies in it; samples are called `<part>/<name>`.
+def merge_parts(parts: Mapping[str, Found], root: Path) -> Found:
+    """Merge the parts of a dataset, by part name, into one; samples are named `<part>/<name>`.
 
-    A part that only tests is left out with a note; where none or nothing but validates, nobody's part is fixed.
+    A test part is left out with a note. Unless there are parts both for training and for validation, the roles of the
+    samples stay open, so that they are split as in a folder without parts.
     """
     whole = Found()
-    roles = {part: PARTS.get(part.lower().rstrip("0123456789_-"), "") for part in found}  # as in train2017
-    for part, inside in found.items():
+    roles = {part: PARTS.get(part.lower().rstrip("0123456789_-"), "") for part in parts}  # digits as in train2017
+    for part, found in parts.items():
         role = roles[part]
         if role is None:
-            whole.notes.append(
-                f"{root}: {part} ({len(inside.samples)} pictures) neither trains nor validates; left out"
-            )
+            whole.notes.append(f"{root}: {part} ({len(found.samples)} pictures) neither trains nor validates; left out")
             continue
-        samples = [replace(sample, name=f"{part}/{sample.name}") for sample in inside.samples]
+        samples = [replace(sample, name=f"{part}/{sample.name}") for sample in found.samples]
         whole.samples += samples
         if role and {"train", "val"} <= set(roles.values()):
             whole.parts |= {sample.name: role for sample in samples}
-        whole.problems += inside.problems
-        whole.notes += inside.notes
+        whole.problems += found.problems
+        whole.notes += found.notes
     return whole

@@ -1,7 +1,7 @@
-"""Outlines of instances as COCO writes them, and the mask that they make together.
+"""COCO segmentations, polygons or run lengths: check them, and draw the mask of an image's instances.
 
-What comes out of a file is checked before pycocotools sees it: its C code takes all memory for a polygon with NaN, and
-gives whatever lay in memory for run lengths that end too early.
+Segmentations are checked before pycocotools sees them: its C code takes all memory for a polygon with NaN, and returns
+uninitialised memory for run lengths that end too early.
 """
 
 import warnings
@@ -17,9 +17,9 @@ Segmentation = list[list[float]] | dict[str, Any]
 
 
 def check_segmentation(value: object, size: tuple[int, int], where: str) -> Segmentation | None:
-    """The outline in `value`, which stands at `where`; None where it covers nothing. `size` is H, W of its picture.
+    """Return the segmentation in `value`; None where it covers nothing, as polygons of fewer than three points do.
 
-    Polygons of two points and fewer cover nothing. Raises InputError beginning with `where`.
+    `size`: H, W of the image. Raises InputError whose text begins with `where`.
     """
     if isinstance(value, dict):
         return _check_runs(value, size, where)
@@ -29,7 +29,7 @@ def check_segmentation(value: object, size: tuple[int, int], where: str) -> Segm
     for polygon in value:
         if not isinstance(polygon, list) or len(polygon) % 2 or not all(type(one) in (int, float) for one in polygon):
             raise InputError(f"{where}: segmentation is no list of polygons x, y, x, y, ...; export the data again")
-        # Not more than a picture's size away; NaN fails the comparison too.
+        # At most the image's size away from it; NaN fails the comparison too.
         if not all(-side <= one <= 2 * side for axis, side in ((0, size[1]), (1, size[0])) for one in polygon[axis::2]):
             raise InputError(f"{where}: a point far outside its picture of {size[1]}x{size[0]} pixels; draw it again")
         if len(polygon) >= 6:
@@ -38,46 +38,44 @@ def check_segmentation(value: object, size: tuple[int, int], where: str) -> Segm
 
 
 def draw_instances(instances: Sequence[tuple[int, Segmentation]], size: tuple[int, int]) -> np.ndarray:
-    """Class ids uint8 [H, W] of (class id, checked outline): by area, the smaller over the larger.
+    """Draw (class id, checked segmentation) pairs into a mask of `size` (H, W): class ids, uint8 [H, W].
 
-    Of two that are equal in area the later one lies above.
+    Instances with a smaller area in pixels lie over those with a larger one; of equal ones the later lies on top.
     """
     from pycocotools import mask as coco
 
     height, width = size
     mask = np.zeros(size, np.uint8)
-    runs = []
-    for number, outline in instances:
-        made = coco.frPyObjects(outline, height, width)
-        runs.append((number, coco.merge(made) if isinstance(made, list) else made))
+    encoded = []
+    for class_id, segmentation in instances:
+        runs = coco.frPyObjects(segmentation, height, width)
+        encoded.append((class_id, coco.merge(runs) if isinstance(runs, list) else runs))
     with warnings.catch_warnings():
-        # pycocotools' own arrays do not know what NumPy 2 asks of them.
+        # The arrays of pycocotools predate the `copy` argument that NumPy 2 passes to `__array__`.
         warnings.filterwarnings("ignore", "__array__ implementation", DeprecationWarning)
-        for number, one in sorted(runs, key=lambda pair: -int(coco.area(pair[1]))):
-            mask[coco.decode(one) > 0] = number
+        for class_id, runs in sorted(encoded, key=lambda pair: -int(coco.area(pair[1]))):
+            mask[coco.decode(runs) > 0] = class_id
     return mask
 
 
 def _check_runs(value: dict[str, Any], size: tuple[int, int], where: str) -> Segmentation:
     counts = value.get("counts")
     if value.get("size") != list(size):
-        raise InputError(f"{where}: run lengths for {value.get('size')!r}, its picture has {list(size)} (height, "
-                         "width); export the data again")  # fmt: skip
-    runs = _decompressed(counts) if isinstance(counts, str) else counts
-    if (
-        not isinstance(runs, list)
-        or not all(type(run) is int and run >= 0 for run in runs)
-        or sum(runs) != np.prod(size)
-    ):
+        raise InputError(
+            f"{where}: run lengths for {value.get('size')!r}, its picture has {list(size)} (height, "
+            "width); export the data again"
+        )
+    runs = _decompress(counts) if isinstance(counts, str) else counts
+    if not isinstance(runs, list) or any(type(run) is not int or run < 0 for run in runs) or sum(runs) != np.prod(size):
         raise InputError(f"{where}: run lengths that do not add up to its picture's pixels; export the data again")
     return {"size": list(size), "counts": runs}
 
 
-def _decompressed(text: str) -> list[int] | None:
-    """Run lengths out of COCO's text, as rleFrString in maskApi.c reads it; None where it is none.
+def _decompress(text: str) -> list[int] | None:
+    """Decode COCO's compressed run lengths as rleFrString in maskApi.c does; None where the text is malformed.
 
-    Six bits a character from "0" on: five of a number, the lowest first, and one that says that more follow. From the
-    fourth number on, differences to the number before the last.
+    Each character holds six bits, counted from "0": five bits of a number, lowest first, and a bit that is set if more
+    follow. From the fourth number on, each is the difference to the number two places before.
     """
     runs: list[int] = []
     number = place = 0

@@ -1,4 +1,4 @@
-"""A CSV list: columns image, mask and perhaps split; paths as in the list, relative ones to its folder."""
+"""A CSV list with the columns image, mask and optionally split; relative paths start from the list's folder."""
 
 import csv
 import io
@@ -12,78 +12,89 @@ from trainer.data.sample import Sample
 
 
 def fits(root: Path) -> bool:
-    """Whether it is a CSV file, or a folder with exactly one."""
-    return len(_lists(root)) == 1
+    """Return True for a CSV file, and for a folder with exactly one."""
+    return len(_csv_files(root)) == 1
 
 
 def find(root: Path, classes: Sequence[str] | None) -> Found:
-    """One sample for each line. It is called by the image's path as in the list, without suffix."""
-    files = _lists(root)
+    """Make one sample of each line, named by the image's path as in the list, without suffix.
+
+    Raises InputError where there is not exactly one list, or it has no columns image and mask.
+    """
+    files = _csv_files(root)
     if len(files) != 1:
         raise InputError(f"{root}: {len(files)} CSV files there; name the file itself as data.root")
+    (file,) = files
     found = Found()
-    lines: dict[Path, int] = {}
-    names: dict[str, int] = {}
+    lines: dict[Path, int] = {}  # image file -> line
+    names: dict[str, int] = {}  # sample name -> line
     left_out = 0
-    for number, row in _rows(files[0]):
-        where = f"{files[0]}, line {number}"
-        image, mask, split = (row.get(key, "") for key in ("image", "mask", "split"))
-        faults = [f"{where}: no {key}; write its path there" for key in ("image", "mask") if not row.get(key)]
-        paths = [files[0].parent / text.replace("\\", "/") for text in (image, mask)]
-        faults += [
-            f"{where}: no such file, {path}; mend the path" for path in paths if not faults and not path.is_file()
-        ]
-        if split and split.lower() not in PARTS:
-            faults.append(f"{where}: split {split!r}; write train, val or test, or nothing")
+    for line, row in _read_rows(file):
+        image, mask, split = (row.get(column, "") for column in ("image", "mask", "split"))
+        paths = [file.parent / text.replace("\\", "/") for text in (image, mask)]
+        faults = _row_faults(row, paths)
         if not faults:
-            earlier = lines.setdefault(paths[0].resolve(), number)
-            if earlier != number:
-                faults.append(f"{where}: {image} is in line {earlier} already; keep one")
-            elif names.setdefault(_name(image), number) != number:
-                faults.append(f"{where}: {image} and line {names[_name(image)]} differ by suffix alone; rename one")
+            name = _sample_name(image)
+            earlier = lines.setdefault(paths[0].resolve(), line)
+            if earlier != line:
+                faults.append(f"{image} is in line {earlier} already; keep one")
+            elif names.setdefault(name, line) != line:
+                faults.append(f"{image} and line {names[name]} differ by suffix alone; rename one")
         role = PARTS.get(split.lower(), "")
         if faults:
-            found.problems += faults
+            found.problems += [f"{file}, line {line}: {fault}" for fault in faults]
         elif role is None:
             left_out += 1
         else:
-            found.samples.append(Sample(_name(image), str(paths[0]), str(paths[1])))
-            found.parts |= {_name(image): role} if role else {}
+            found.samples.append(Sample(name, str(paths[0]), str(paths[1])))
+            found.parts |= {name: role} if role else {}
     if left_out:
-        found.notes.append(f"{files[0]}: {left_out} pictures of split test neither train nor validate; left out")
+        found.notes.append(f"{file}: {left_out} pictures of split test neither train nor validate; left out")
     if len(set(found.parts.values())) < 2 and len(found.parts) == len(found.samples):
-        found.parts = {}  # nobody is left for the other part, so the list does not split
+        found.parts = {}  # no sample remains for the other part, so the list does not split
     return found
 
 
-def _lists(root: Path) -> list[Path]:
+def _csv_files(root: Path) -> list[Path]:
     if root.is_dir():
         return sorted(path for path in root.iterdir() if path.suffix.lower() == ".csv" and path.name[0] != ".")
     return [root] if root.suffix.lower() == ".csv" else []
 
 
-def _name(image: str) -> str:
-    """Unique and the same on every machine: the path without its root, the ways up, and the suffix."""
+def _row_faults(row: Mapping[str, str], paths: Sequence[Path]) -> list[str]:
+    """Faults of one row by itself: missing cells, missing files, an unknown split."""
+    faults = [f"no {column}; write its path there" for column in ("image", "mask") if not row.get(column)]
+    faults = faults or [f"no such file, {path}; mend the path" for path in paths if not path.is_file()]
+    split = row.get("split", "")
+    if split and split.lower() not in PARTS:
+        faults.append(f"split {split!r}; write train, val or test, or nothing")
+    return faults
+
+
+def _sample_name(image: str) -> str:
+    """Path without its root, its `..` and its suffix: unique, and the same on every machine."""
     path = PurePath(image.replace("\\", "/"))
     parts = [part for part in path.with_suffix("").parts if part not in (path.anchor, "..")]
     return "/".join(parts)
 
 
-def _rows(file: Path) -> list[tuple[int, Mapping[str, str]]]:
-    """Line number and cells by column name. Commas, semicolons or tabs; Excel writes either, and a mark in front."""
+def _read_rows(file: Path) -> list[tuple[int, Mapping[str, str]]]:
+    """Line number and cells by column name, of each row. Commas, semicolons and tabs separate cells, as in Excel."""
     text = read_text(file)
     header = text.strip().partition("\n")[0]
-    mark = max(",;\t", key=header.count)
+    delimiter = max(",;\t", key=header.count)
     try:
-        reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=mark, skipinitialspace=True, strict=True)
+        reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True, strict=True)
         reader.fieldnames = [name.strip().lower() for name in reader.fieldnames or ()]
         missing = [name for name in ("image", "mask") if name not in reader.fieldnames]
         if missing:
-            raise InputError(f"{file}: no column {' and no column '.join(missing)}; the first line must name image and "
-                             "mask, and may name split")  # fmt: skip
+            raise InputError(
+                f"{file}: no column {' and no column '.join(missing)}; the first line must name image and "
+                "mask, and may name split"
+            )
         return [
             (reader.line_num, {key: value.strip() for key, value in row.items() if key and isinstance(value, str)})
             for row in reader
         ]
     except csv.Error as error:
-        raise InputError(f"{file}: no CSV ({error}); save it again") from error
+        raise InputError(f"{file}: no valid CSV ({error}); save it again") from error

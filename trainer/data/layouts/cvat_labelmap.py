@@ -1,4 +1,4 @@
-"""labelmap.txt: what the colours in masks stand for, as CVAT writes it beside its Pascal VOC and mask exports."""
+"""CVAT's labelmap.txt: the classes of the colours in its Pascal VOC and mask exports."""
 
 import re
 from collections.abc import Sequence
@@ -6,7 +6,7 @@ from pathlib import Path
 
 from trainer import InputError
 from trainer.data.files import read_lines
-from trainer.data.layouts.base import choose
+from trainer.data.layouts.base import match_labels
 from trainer.data.value_map import BACKGROUND, BACKGROUNDS, UNMAPPED
 
 LABELMAP = "labelmap.txt"
@@ -14,16 +14,37 @@ LINE = re.compile(r"([^:]+):\s*(\d{1,3})\s*,\s*(\d{1,3})\s*,\s*(\d{1,3})\s*(?::.
 """`name:r,g,b:parts:actions`; the last two may be empty or missing."""
 
 IGNORED = ("ignore", "__ignore__", "void")
+"""Labels of pixels that are ignored."""
 
 
 def read_labelmap(
     file: Path, classes: Sequence[str] | None
 ) -> tuple[tuple[str, ...] | None, dict[int | str, str], list[str]]:
-    """The K class names (None where `classes` has them), the value map for data.value_map, and notes.
+    """Read the K class names (None where `classes` is given), the entries for data.value_map, and notes.
 
-    Colours and, for palette masks, the places of the lines stand for the classes. `classes`: the K names that are
-    wanted, where they are known; the other lines are background. Raises InputError naming the file and the line.
+    Colours stand for the classes; so do line numbers from 0, which are the indices in palette masks. `classes`: the K
+    wanted names, where known; other labels become background. Raises InputError naming the file and the line.
     """
+    colours = _read_colours(file)
+    foreground = [name for name in colours if name not in (*BACKGROUNDS, *IGNORED)]
+    if not 0 < len(foreground) < UNMAPPED:
+        raise InputError(
+            f"{file}: {len(foreground)} labels besides the background; name 1 to {UNMAPPED - 1}, one a line"
+        )
+    class_of, notes = match_labels(foreground, classes, file)
+    class_of |= dict.fromkeys(BACKGROUNDS, "background") | dict.fromkeys(IGNORED, "ignore")
+    if 0 not in colours.values() and not any(name in colours for name in BACKGROUNDS):
+        colours = {"background": 0, **colours}
+    entries: dict[int | str, str] = {f"#{colour:06x}": class_of[name] for name, colour in colours.items()}
+    # A grey colour is stored as its grey value, which then cannot be the index of another line.
+    greys = {colour & 255 for colour in colours.values() if colour == (colour & 255) * 0x010101}
+    entries |= {index: class_of[name] for index, name in enumerate(colours) if index not in greys}
+    entries |= {} if 255 in greys else {255: "ignore"}
+    return (None if classes is not None else (BACKGROUND, *foreground)), entries, notes
+
+
+def _read_colours(file: Path) -> dict[str, int]:
+    """Label -> colour 0xRRGGBB, in the order of the lines."""
     colours: dict[str, int] = {}
     for line in read_lines(file):
         if line.startswith("#"):
@@ -35,16 +56,4 @@ def read_labelmap(
         if name in colours or colour in colours.values():
             raise InputError(f"{file}: {line!r}: a name or colour that an earlier line has; make them different")
         colours[name] = colour
-    own = [name for name in colours if name not in (*BACKGROUNDS, *IGNORED)]
-    if not 0 < len(own) < UNMAPPED:
-        raise InputError(f"{file}: {len(own)} labels besides the background; name 1 to {UNMAPPED - 1}, one a line")
-    stands, notes = choose(own, classes, file)
-    stands |= dict.fromkeys(BACKGROUNDS, "background") | dict.fromkeys(IGNORED, "ignore")
-    if 0 not in colours.values() and not any(name in colours for name in BACKGROUNDS):
-        colours = {"background": 0, **colours}
-    entries: dict[int | str, str] = {f"#{colour:06x}": stands[name] for name, colour in colours.items()}
-    # A grey colour is read as its value, which then is no place.
-    greys = {colour & 255 for colour in colours.values() if colour == (colour & 255) * 0x010101}
-    entries |= {place: stands[name] for place, name in enumerate(colours) if place not in greys}
-    entries |= {} if 255 in greys else {255: "ignore"}
-    return (None if classes is not None else (BACKGROUND, *own)), entries, notes
+    return colours

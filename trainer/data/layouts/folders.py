@@ -1,4 +1,4 @@
-"""Two parallel folders, images and masks; perhaps each with, or each within, train and val."""
+"""Two parallel folders, images and masks; optionally with the parts train and val within or above them."""
 
 import os
 from collections.abc import Sequence
@@ -6,99 +6,96 @@ from pathlib import Path
 
 from trainer import InputError
 from trainer.data.files import is_image, list_folders, list_images
-from trainer.data.layouts.base import PARTS, Found, by_stem, pair, split_parts
+from trainer.data.layouts.base import PARTS, Found, merge_parts, pair
 
 IMAGES = ("images", "image", "imgs", "img", "img_dir", "jpegimages", "photos", "pictures")
-MASKS = ("masks", "mask", "labels", "label", "annotations", "annotation", "ann_dir", "gt", "gts", "ground_truth",
-         "groundtruth", "segmentations", "segmentation")  # fmt: skip
-"""Names of folders, in any case; earlier ones first."""
+"""Names of image folders, in lower case; earlier ones take precedence."""
+
+MASKS = (
+    *("masks", "mask", "labels", "label", "annotations", "annotation", "ann_dir"),
+    *("gt", "gts", "ground_truth", "groundtruth", "segmentations", "segmentation"),
+)
+"""Names of mask folders, in lower case; earlier ones take precedence."""
 
 
 def fits(root: Path) -> bool:
-    """Whether a folder of images and one of masks lie in it, or in its train and val, that hold pictures."""
-    return any(masks is not None for _, masks in _parts_of(root).values())
+    """Return True if `root`, or a part within it, has an image folder and a mask folder that hold image files."""
+    return any(masks is not None for _, masks in _find_folders(root).values())
 
 
 def find(root: Path, classes: Sequence[str] | None) -> Found:
-    """Pair images and masks by stem; an ending that all masks' names share, such as `_mask`, is no part of the stem.
+    """Pair images and masks by stem; an ending that all masks' names share, such as `_mask`, is not part of the stem.
 
-    Samples in parts are called `train/<stem>` and `val/<stem>`.
+    Samples in parts are named `train/<stem>` and `val/<stem>`.
     """
-    parts = _parts_of(root)
-    if not parts:
+    folders = _find_folders(root)
+    if not folders:
         raise InputError(f"{root}: needs the folders images/ and masks/, or train/ and val/, with pictures in them")
-    found = {part: _paired(*folders) for part, folders in parts.items()}
-    return found[""] if "" in found else split_parts(found, root)
+    found = {part: _pair_folders(*pair_of_folders) for part, pair_of_folders in folders.items()}
+    return found[""] if "" in found else merge_parts(found, root)
 
 
-def _parts_of(root: Path) -> dict[str, tuple[Path, Path | None]]:
-    """Part, "" where there are none, -> its folder of images, and of masks; both hold pictures."""
-    images, masks = _with_pictures(root, IMAGES), _with_pictures(root, MASKS)
+def _find_folders(root: Path) -> dict[str, tuple[Path, Path | None]]:
+    """Part -> its image folder and its mask folder; the only part is "" where the folder has no parts."""
+    images, masks = _first_filled(root, IMAGES), _first_filled(root, MASKS)
     if images and masks:
         return {"": (images, masks)}
     parts: dict[str, tuple[Path, Path | None]] = {}
-    for part, folder in _in_parts(root).items():
-        inside = _with_pictures(folder, IMAGES)
+    for part, folder in _part_folders(root).items():
+        inside = _first_filled(folder, IMAGES)
         if inside:
-            parts[part] = inside, _with_pictures(folder, MASKS)
+            parts[part] = inside, _first_filled(folder, MASKS)
     if parts:
         return parts
-    all_masks = {PARTS[part]: folder for part, folder in _split(root, MASKS).items()}  # valid/ beside val/ is the same
-    return {part: (folder, all_masks.get(PARTS[part])) for part, folder in _split(root, IMAGES).items()}
+    masks_by_role = {PARTS[part]: folder for part, folder in _first_with_parts(root, MASKS).items()}
+    return {part: (folder, masks_by_role.get(PARTS[part])) for part, folder in _first_with_parts(root, IMAGES).items()}
 
 
-def _folders(folder: Path) -> dict[str, Path]:
-    """Lower-case name -> folder directly in `folder`."""
+def _subfolders(folder: Path) -> dict[str, Path]:
+    """Lower-case name -> folder directly in `folder`; hidden ones are left out."""
     return {path.name.lower(): path for path in list_folders(folder) if path.name[0] != "."}
 
 
-def _in_parts(folder: Path) -> dict[str, Path]:
-    return {name: path for name, path in _folders(folder).items() if name in PARTS}
+def _part_folders(folder: Path) -> dict[str, Path]:
+    return {name: path for name, path in _subfolders(folder).items() if name in PARTS}
 
 
-def _with_pictures(folder: Path, names: Sequence[str]) -> Path | None:
-    """The first folder of these names that holds pictures."""
-    there = _folders(folder)
-    return next((there[name] for name in names if name in there and _holds_pictures(there[name])), None)
+def _first_filled(folder: Path, names: Sequence[str]) -> Path | None:
+    """First folder of these names that holds image files."""
+    subfolders = _subfolders(folder)
+    return next((subfolders[name] for name in names if name in subfolders and _holds_images(subfolders[name])), None)
 
 
-def _holds_pictures(folder: Path) -> bool:
-    with os.scandir(folder) as entries:  # which stops at the first; a list of a million files takes seconds
-        return any(is_image(entry.name) for entry in entries)
-
-
-def _split(folder: Path, names: Sequence[str]) -> dict[str, Path]:
-    """Part -> its folder within the first of these names that has parts with pictures."""
-    there = _folders(folder)
+def _first_with_parts(folder: Path, names: Sequence[str]) -> dict[str, Path]:
+    """Part -> its folder, within the first folder of these names that has parts with image files."""
+    subfolders = _subfolders(folder)
     for name in names:
-        parts = (
-            {part: path for part, path in _in_parts(there[name]).items() if _holds_pictures(path)}
-            if name in there
-            else {}
-        )
+        inside = _part_folders(subfolders[name]) if name in subfolders else {}
+        parts = {part: path for part, path in inside.items() if _holds_images(path)}
         if parts:
             return parts
     return {}
 
 
-def _paired(image_folder: Path, mask_folder: Path | None) -> Found:
+def _holds_images(folder: Path) -> bool:
+    with os.scandir(folder) as entries:  # lazy; listing a million files takes seconds
+        return any(is_image(entry.name) for entry in entries)
+
+
+def _pair_folders(image_folder: Path, mask_folder: Path | None) -> Found:
     if mask_folder is None:
         return Found(problems=[f"{image_folder}: there is no folder of masks for it; add one or move the images out"])
-    image_files, mask_files = list_images(image_folder), list_images(mask_folder)
-    image_ending, mask_ending = _endings([file.stem for file in image_files], [file.stem for file in mask_files])
-    images, image_problems = by_stem(image_files, image_ending)
-    masks, mask_problems = by_stem(mask_files, mask_ending)
-    found = pair(images, masks, sorted(set(images) | set(masks)), (image_folder, mask_folder), mask_ending)
-    found.problems = image_problems + mask_problems + found.problems
-    return found
+    images, masks = list_images(image_folder), list_images(mask_folder)
+    endings = _find_endings([file.stem for file in images], [file.stem for file in masks])
+    return pair(images, masks, (image_folder, mask_folder), endings=endings)
 
 
-def _endings(images: Sequence[str], masks: Sequence[str]) -> tuple[str, str]:
-    """What all images' and all masks' stems end in that the others' do not: the shortest that pairs most of them."""
+def _find_endings(images: Sequence[str], masks: Sequence[str]) -> tuple[str, str]:
+    """Ending shared by all image stems and ending shared by all mask stems: the shortest ones that pair most stems."""
     best, most = ("", ""), -1
-    for image_ending in _shared(images):
+    for image_ending in _shared_endings(images):
         stems = {stem.removesuffix(image_ending) for stem in images}
-        for mask_ending in _shared(masks):
+        for mask_ending in _shared_endings(masks):
             paired = len(stems & {stem.removesuffix(mask_ending) for stem in masks})
             shorter = paired == most and len(image_ending + mask_ending) < len("".join(best))
             if paired > most or shorter:
@@ -106,8 +103,8 @@ def _endings(images: Sequence[str], masks: Sequence[str]) -> tuple[str, str]:
     return best
 
 
-def _shared(stems: Sequence[str]) -> list[str]:
-    """Endings that all of `stems` share and that begin with a sign between words; "" among them."""
+def _shared_endings(stems: Sequence[str]) -> list[str]:
+    """Endings that all `stems` share and that begin with a separator; "" is the first."""
     first = stems[0] if stems else ""
-    endings = [first[place:] for place, sign in enumerate(first) if place and sign in "_-. "]
+    endings = [first[start:] for start, sign in enumerate(first) if start and sign in "_-. "]
     return ["", *(ending for ending in endings if all(stem.endswith(ending) for stem in stems))]

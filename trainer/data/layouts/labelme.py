@@ -1,4 +1,4 @@
-"""Labelme: JSON files beside the images, or with the images in them."""
+"""Labelme: JSON files beside the images or with the images embedded, and optionally labels.txt with the classes."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,37 +8,38 @@ from typing import Any
 import numpy as np
 
 from trainer import IGNORE, InputError
-from trainer.data.files import list_images
+from trainer.data.files import list_images, read_lines
 from trainer.data.layouts.base import Found, by_stem
 from trainer.data.layouts.labelme_json import (
-    IGNORED,
+    draw_annotation,
     find_annotations,
-    image_bytes,
     image_path,
-    read_labels,
+    read_image_bytes,
     read_record,
-    read_shapes,
 )
 from trainer.data.sample import Sample
 from trainer.data.value_map import BACKGROUND, BACKGROUNDS, UNMAPPED, ValueMap
 
 LABELS_FILE = "labels.txt"
+IGNORED = "__ignore__"
+"""Label of shapes whose pixels are ignored."""
+
 TRIED = 10
-"""Files that are looked at to find out whether they are Labelme's."""
+"""Number of JSON files that are read to find out whether the folder is Labelme's."""
 
 
 @dataclass(frozen=True, slots=True)
 class LabelmeSample(Sample):
-    """A picture whose mask is drawn from outlines. `mask` is the JSON file; `image` too, where it holds the image."""
+    """An image whose mask is drawn from shapes. `mask` is the JSON file; `image` too, where the image is embedded."""
 
     folder: Path
-    """Nothing outside it is opened."""
+    """Annotated folder; no file outside it is opened."""
 
     ids: tuple[tuple[str, int], ...]
-    """(label, class id)."""
+    """(label, class id) of every label."""
 
     def image_content(self) -> bytes:
-        return image_bytes(self.mask, self.folder, read_record(self.mask, self.folder))[1]
+        return read_image_bytes(self.mask, self.folder, read_record(self.mask, self.folder))[1]
 
     def mask_content(self) -> bytes:
         return Sample.mask_content(self) + self.own_content()  # `super()` fails in classes with slots
@@ -47,7 +48,7 @@ class LabelmeSample(Sample):
         return repr(self.ids).encode()
 
     def read_mask(self, values: ValueMap, content: bytes | None = None) -> np.ndarray:
-        return read_shapes(self.mask, self.folder, dict(self.ids))
+        return draw_annotation(self.mask, self.folder, dict(self.ids))
 
     @property
     def lossy(self) -> bool:
@@ -55,15 +56,15 @@ class LabelmeSample(Sample):
 
 
 def fits(root: Path) -> bool:
-    """Whether JSON files lie directly in it, and one of the first few is Labelme's; others may be damaged."""
+    """Return True if one of the first JSON files directly in `root` is Labelme's; others may be damaged."""
     try:
         files = find_annotations(root)
     except InputError:
         return False
-    return any(_is_sound(file, root) for file in files[:TRIED])
+    return any(_is_valid(file, root) for file in files[:TRIED])
 
 
-def _is_sound(file: Path, root: Path) -> bool:
+def _is_valid(file: Path, root: Path) -> bool:
     try:
         read_record(file, root)
     except (InputError, OSError):
@@ -72,7 +73,7 @@ def _is_sound(file: Path, root: Path) -> bool:
 
 
 def find(root: Path, classes: Sequence[str] | None) -> Found:
-    """One sample for each JSON file. Without `classes` the labels come from labels.txt, or else from the files."""
+    """Make one sample of each JSON file. Without `classes` the labels come from labels.txt, or else from the files."""
     files, problems = by_stem(find_annotations(root))
     found = Found(problems=problems)
     images: dict[str, Path] = {}
@@ -84,36 +85,54 @@ def find(root: Path, classes: Sequence[str] | None) -> Found:
             images[stem] = image_path(file, root, record) or file
         except InputError as error:
             found.problems += str(error).splitlines()
-    ids = _ids(root, classes, labels, found)
-    pairs = tuple(ids.items())
+    ids = tuple(_class_ids(root, classes, labels, found).items())
     found.samples = [
-        LabelmeSample(stem, str(image), str(files[stem]), root, pairs) for stem, image in sorted(images.items())
+        LabelmeSample(stem, str(image), str(files[stem]), root, ids) for stem, image in sorted(images.items())
     ]
-    taken = set(images.values())  # without links, like those that are looked for
-    bare = [image for image in list_images(root) if image.stem not in files and image.resolve() not in taken]
-    if bare:
-        found.notes.append(f"{root}: {len(bare)} images have no JSON file yet; they are left out")
+    used = set(images.values())  # resolved paths
+    unlabelled = [image for image in list_images(root) if image.stem not in files and image.resolve() not in used]
+    if unlabelled:
+        found.notes.append(f"{root}: {len(unlabelled)} images have no JSON file yet; they are left out")
     return found
 
 
 def _labels(record: dict[str, Any]) -> set[str]:
-    entries = [entry.get("label") for entry in record["shapes"] if isinstance(entry, dict)]
-    return {label for label in entries if isinstance(label, str)} - {IGNORED, *BACKGROUNDS}
+    """Labels of the shapes in a JSON file, without the reserved ones."""
+    labels = [entry.get("label") for entry in record["shapes"] if isinstance(entry, dict)]
+    return {label for label in labels if isinstance(label, str)} - {IGNORED, *BACKGROUNDS}
 
 
-def _ids(root: Path, classes: Sequence[str] | None, labels: set[str], found: Found) -> dict[str, int]:
-    """Label -> class id; says in `found` where the classes come from."""
+def _class_ids(root: Path, classes: Sequence[str] | None, labels: set[str], found: Found) -> dict[str, int]:
+    """Label -> class id. Set the class names in `found`, unless `classes` are given."""
     reserved = {IGNORED: IGNORE, BACKGROUND: 0, "background": 0}
     if classes is not None:
-        return reserved | {name: number for number, name in enumerate(classes) if number}
+        return reserved | {name: class_id for class_id, name in enumerate(classes) if class_id}
     if (root / LABELS_FILE).is_file():
         ids = read_labels(root / LABELS_FILE)
     else:
         names = sorted(labels)
         if not 0 < len(names) < UNMAPPED:
-            raise InputError(f"{root}: {len(names)} different labels in the JSON files; name the classes in "
-                             f"{root / LABELS_FILE}, one a line")  # fmt: skip
-        ids = reserved | {name: number for number, name in enumerate(names, start=1)}
+            raise InputError(
+                f"{root}: {len(names)} different labels in the JSON files; name the classes in "
+                f"{root / LABELS_FILE}, one a line"
+            )
+        ids = reserved | {name: class_id for class_id, name in enumerate(names, start=1)}
         found.notes.append(f"{root}: no {LABELS_FILE}; the classes are the labels found: {', '.join(names)}")
-    found.names = (BACKGROUND, *(name for name, number in ids.items() if 0 < number < IGNORE))
+    found.names = (BACKGROUND, *(name for name, class_id in ids.items() if 0 < class_id < IGNORE))
     return ids
+
+
+def read_labels(file: Path) -> dict[str, int]:
+    """Label -> class id from a labels.txt: ids follow the order of the lines; `__ignore__` is 255, `_background_` 0.
+
+    Raises InputError naming the file.
+    """
+    names = read_lines(file)
+    classes = [name for name in names if name not in (IGNORED, *BACKGROUNDS)]
+    twice = sorted({name for name in classes if classes.count(name) > 1})
+    if twice:
+        raise InputError(f"{file}: {', '.join(twice)} twice; name each class once")
+    if not 0 < len(classes) < UNMAPPED:
+        raise InputError(f"{file}: {len(classes)} classes; name 1 to {UNMAPPED - 1}, one a line, besides {BACKGROUND}")
+    reserved = {IGNORED: IGNORE, BACKGROUND: 0} | ({"background": 0} if "background" in names else {})
+    return reserved | {name: class_id for class_id, name in enumerate(classes, start=1)}

@@ -1,0 +1,128 @@
+"""Two parallel folders: endings of names, parts, and missing files."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.support.layouts import (
+    find_in,
+    plan_data,
+    refusal,
+    save_image,
+    save_mask,
+    scenes,
+    split_names,
+    write_pairs,
+    write_voc,
+)
+
+# ------------------------------------------------------------------------------------------------ names
+
+ENDINGS = [("", ""), ("", "_mask"), ("", "-gt"), ("_sat", "_mask"), ("", "_seg_label"), ("_image", "")]
+
+
+@pytest.mark.parametrize(("image_ending", "mask_ending"), ENDINGS)
+def test_endings_of_names(image_ending: str, mask_ending: str, tmp_path: Path) -> None:
+    stems = ["cat_1", "rat_1", "bat_1"]  # at_1 is shared too, but is part of the stem
+    for stem in stems:
+        save_image(tmp_path / "img" / f"{stem}{image_ending}.png", np.zeros((8, 9, 3), np.uint8))
+        save_mask(tmp_path / "GT" / f"{stem}{mask_ending}.png", np.zeros((8, 9), np.uint8))
+    found = find_in(tmp_path)
+    assert found.problems == []
+    assert [sample.name for sample in found.samples] == sorted(stems)
+    assert found.samples[0].mask.name == f"bat_1{mask_ending}.png"
+    assert found.samples[0].image.name == f"bat_1{image_ending}.png"
+
+
+def test_an_ending_that_not_all_masks_share_is_part_of_the_name(tmp_path: Path) -> None:
+    write_pairs(tmp_path / "images", tmp_path / "masks", scenes(3), "_mask")
+    (tmp_path / "masks" / "scene_01_mask.png").rename(tmp_path / "masks" / "scene_01.png")
+    found = find_in(tmp_path)
+    assert [sample.name for sample in found.samples] == ["scene_01"]
+    assert len(found.problems) == 4  # two images, two masks
+
+
+def test_missing_files_are_named_with_their_ending(tmp_path: Path) -> None:
+    write_pairs(tmp_path / "images", tmp_path / "masks", scenes(4), "_mask")
+    (tmp_path / "masks" / "scene_01_mask.png").unlink()
+    (tmp_path / "images" / "scene_02.png").unlink()
+    shutil.copy(tmp_path / "images" / "scene_03.png", tmp_path / "images" / "scene_03.bmp")
+    found = find_in(tmp_path)
+    assert [sample.name for sample in found.samples] == ["scene_00", "scene_03"]
+    duplicate, no_mask, no_image = found.problems
+    assert "same stem" in duplicate
+    assert f"no mask scene_01_mask.png in {tmp_path / 'masks'}" in no_mask
+    assert str(tmp_path / "masks" / "scene_02_mask.png") in no_image
+
+
+def test_images_and_masks_without_a_common_name(tmp_path: Path) -> None:
+    write_pairs(tmp_path / "images", tmp_path / "masks", scenes(3))
+    for number, file in enumerate(sorted((tmp_path / "masks").iterdir())):
+        file.rename(file.with_name(f"m{number}.png"))
+    (problem,) = find_in(tmp_path).problems
+    assert "scene_00.png and m0.png" in problem
+    with refusal(problem, f"{tmp_path}: no labelled picture is left"):
+        plan_data(tmp_path, tmp_path / "cache")
+
+
+# ------------------------------------------------------------------------------------------------ parts
+
+
+@pytest.mark.parametrize("images_first", [True, False], ids=["images/train", "train/images"])
+@pytest.mark.parametrize("val", ["val", "valid", "validation", "Val"])
+def test_parts(images_first: bool, val: str, tmp_path: Path) -> None:
+    """Equal stems in different parts are different samples."""
+    drawn = scenes(5)
+    for part, members in (("train", drawn[:3]), (val, drawn[:2]), ("test", drawn[4:])):
+        folders = (f"img_dir/{part}", f"ann_dir/{part}") if images_first else (f"{part}/images", f"{part}/masks")
+        write_pairs(*(tmp_path / folder for folder in folders), members, "_gt")
+    sources = plan_data(tmp_path, tmp_path / "cache", classes=["cat", "dog"])
+    assert sources.problems == ()
+    name = val.lower()
+    assert split_names(sources) == (
+        ["train/scene_00", "train/scene_01", "train/scene_02"],
+        [f"{name}/scene_00", f"{name}/scene_01"],
+    )
+    level, folder = (-3, "img_dir") if images_first else (-2, "images")
+    assert [sample.image.parts[level] for sample in sources.samples] == [folder] * 5
+    assert len(sources.notes) == 1
+    assert "test (1 pictures)" in sources.notes[0]
+
+
+def test_parts_without_validation_are_split_like_one_folder(tmp_path: Path) -> None:
+    write_pairs(tmp_path / "train" / "images", tmp_path / "train" / "masks", scenes(10))
+    write_pairs(tmp_path / "test" / "images", tmp_path / "test" / "masks", scenes(2))
+    sources = plan_data(tmp_path, tmp_path / "cache", classes=["cat", "dog"])
+    train, val = split_names(sources)
+    assert (len(train), len(val)) == (8, 2)
+    assert all(name.startswith("train/") for name in train + val)
+
+
+def test_validation_folders_of_different_names(tmp_path: Path) -> None:
+    write_pairs(tmp_path / "images" / "train", tmp_path / "masks" / "train", scenes(3))
+    write_pairs(tmp_path / "images" / "val", tmp_path / "masks" / "validation", scenes(2))
+    assert len(find_in(tmp_path).samples) == 5
+
+
+def test_a_part_without_masks_is_a_problem_except_for_test(tmp_path: Path) -> None:
+    write_pairs(tmp_path / "images" / "train", tmp_path / "masks" / "train", scenes(3))
+    for part in ("val", "test"):
+        save_image(tmp_path / "images" / part / "a.png", np.zeros((8, 9, 3), np.uint8))
+    found = find_in(tmp_path)
+    assert len(found.problems) == 1
+    assert str(tmp_path / "images" / "val") in found.problems[0]
+
+
+def test_similar_folders_of_other_layouts(tmp_path: Path) -> None:
+    """A VOC folder with boxes in Annotations/, and a YOLO folder with text files in labels/."""
+    root = write_voc(tmp_path / "voc", scenes(3))
+    (root / "Annotations").mkdir()
+    (root / "Annotations" / "scene_00.xml").touch()
+    assert find_in(root).samples[0].mask.parent.name == "SegmentationClassPNG"
+    save_image(tmp_path / "yolo" / "images" / "train" / "a.png", np.zeros((8, 9, 3), np.uint8))
+    (tmp_path / "yolo" / "labels" / "train").mkdir(parents=True)
+    (tmp_path / "yolo" / "labels" / "train" / "a.txt").touch()
+    with refusal("yolo", "no layout"):
+        find_in(tmp_path / "yolo")
