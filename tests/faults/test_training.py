@@ -215,9 +215,9 @@ def test_a_folder_brings_its_own_settings(again: Program) -> None:
 def test_another_world_is_told_in_one_warning(again: Program, settings: list[str]) -> None:
     checkpoint = search(again, settings, "latest").checkpoint
     config = parse(settings)
-    assert resume.no_longer_exact(checkpoint, checkpoint.world, config) == []
+    assert resume.no_longer_exact(checkpoint, checkpoint.environment, config) == []
     found = resume.no_longer_exact(
-        checkpoint, checkpoint.world | {"processes": "3"}, parse([*settings, "--train.micro_batch_size", "2"])
+        checkpoint, checkpoint.environment | {"processes": "3"}, parse([*settings, "--train.micro_batch_size", "2"])
     )
     assert found == ["processes 1 -> 3", "train.micro_batch_size auto -> 2"]
 
@@ -410,12 +410,12 @@ SLOW = """
 import sys, time
 import trainer.engine.step as step
 from trainer.train import main
-real = step.image_losses
+real = step.objective
 def slow(*arguments):
     print("a step of a minute", flush=True)
     time.sleep(60)
     return real(*arguments)
-step.image_losses = slow
+step.objective = slow
 sys.exit(main(sys.argv[1:]))
 """
 

@@ -69,10 +69,10 @@ def write_smooth_png(file: Path, mask: np.ndarray) -> None:
 
 
 KINDS: dict[str, tuple[Callable[[Path, np.ndarray], None], int, float]] = {
-    "grey JPEG": (write_grey_jpeg, 3, 0.05),
+    "grey JPEG": (write_grey_jpeg, 3, 0.2),
     "colour PNG": (lambda file, mask: save_image(file, PALETTE[mask]), 3, 0),
-    "colour JPEG": (write_colour_jpeg, 3, 0.05),
-    "smooth colour PNG": (write_smooth_png, 3, 0.05),
+    "colour JPEG": (write_colour_jpeg, 3, 0.2),
+    "smooth colour PNG": (write_smooth_png, 3, 0.2),
     "0 and 255": (lambda file, mask: Image.fromarray(mask * 255).save(file), 2, 0),
 }
 """Function that writes a mask, K, and tolerance of val/miou compared with that of proper masks."""
@@ -117,7 +117,7 @@ def test_the_suggested_option_trains_as_well_as_proper_masks(kind: str, program:
     classes_named = ["--data.classes", "[cat, dog]" if classes == 3 else "[cat]"]
     miou, names = train(program, other, *LONGER, *suggested_option(program, other), *classes_named)
     assert names == list(NAMES[:classes])
-    assert expected > 0.2  # a score of 0 would equal anything
+    assert expected > 0.5  # a score of 0 would equal anything
     assert miou == expected if tolerance == 0 else abs(miou - expected) <= tolerance
 
 

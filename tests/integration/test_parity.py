@@ -163,7 +163,7 @@ def test_a_broken_program_is_not_the_same(worlds: Worlds, fault: str) -> None:
 
 def test_what_the_program_notices_itself(worlds: Worlds) -> None:
     assert "validation saw samples" in worlds[2]["validation_by_everyone"]
-    assert worlds[2]["everyone_takes_the_first_share, uneven"] == "a step of 3 pictures saw 4"
+    assert worlds[2]["everyone_takes_the_first_share, uneven"] == "a step of 3 images saw 4"
 
 
 def test_batch_norm_counts_each_picture_once(worlds: Worlds) -> None:

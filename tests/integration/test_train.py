@@ -14,8 +14,10 @@ from PIL import Image
 
 from tests.support.program import Program, make_voc, mean_iou
 
-EPOCHS, STEPS = 25, 50
+EPOCHS, STEPS = 50, 100
 FLOAT32 = ["--train.mixed_precision", "no", "--train.threads", "1", "--data.augment", "light"]
+LEARNING = ["--train.epochs", f"{EPOCHS}", "--train.eval_every", "2", "--optim.lr", "0.01", *FLOAT32]
+"""Settings with which val/miou reaches 0.98, however a processor rounds."""
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +31,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def trained(tmp_path_factory: pytest.TempPathFactory, data: Path) -> Program:
     """One ordinary run on one process, and a second, worse one of the same model name."""
     program = Program(tmp_path_factory.mktemp("trained") / "program")
-    result = program.train("--data.root", str(data), "--train.epochs", str(EPOCHS), *FLOAT32)
+    result = program.train("--data.root", str(data), *LEARNING)
     assert result.returncode == 0, result.stdout + result.stderr
     program.output = result.stdout  # type: ignore[attr-defined]
     return program
@@ -52,8 +54,8 @@ def test_the_run_is_finished_and_complete(trained: Program) -> None:
     for key in ("train/loss", "train/lr", "train/grad_norm", "train/images_per_second"):
         assert [point.step for point in history[key]] == list(range(1, STEPS + 1)), key
     for key in ("val/loss", "val/miou", "val/dice", "val/iou/disc", "time/evaluation_s"):
-        assert [point.step for point in history[key]] == list(range(0, STEPS + 1, 2)), key
-    assert run.data.params["optim.lr"] == "0.002"
+        assert [point.step for point in history[key]] == list(range(0, STEPS + 1, 4)), key
+    assert run.data.params["optim.lr"] == "0.01"
     assert run.data.params["hardware.processes"] == "1"
     assert "versions.torch" in run.data.params
     assert run.data.params["data.digest"] == run.inputs.dataset_inputs[0].dataset.digest
@@ -83,7 +85,7 @@ def test_the_version_says_where_it_comes_from(trained: Program) -> None:
     assert version.tags["dataset_digest"] == run.data.params["data.digest"]
     best = max(point.value for point in client(trained).get_metric_history(run.info.run_id, "val/miou"))
     assert float(version.tags["val/miou"]) == pytest.approx(best, abs=1e-12)
-    assert best > 0.2, "nothing was learnt, so nothing below is tested"
+    assert best > 0.5, "nothing was learnt, so nothing below is tested"
     assert version.tags["promotion.promoted"] == "True"
 
 
@@ -145,23 +147,20 @@ def test_any_mlflow_tool_can_use_the_model(trained: Program, tmp_path: Path) -> 
 @pytest.mark.long
 def test_two_processes_make_one_run_and_the_same_numbers(trained: Program, data: Path, tmp_path: Path) -> None:
     program = Program(tmp_path / "program")
-    result = program.launch(
-        "multi_cpu", "--data.root", str(data), "--train.epochs", str(EPOCHS), "--model.norm", "group", *FLOAT32
-    )
+    result = program.launch("multi_cpu", "--data.root", str(data), "--model.norm", "group", *LEARNING)
     assert result.returncode == 0, result.stdout + result.stderr
     assert only_run(program).info.status == "FINISHED"
     assert only_run(program).data.params["hardware.processes"] == "2"
     assert len(client(program).search_model_versions("name = 'cat-unet'")) == 1
     alone = Program(tmp_path / "alone")
-    assert alone.train(
-        "--data.root", str(data), "--train.epochs", str(EPOCHS), "--model.norm", "group", *FLOAT32
-    ).returncode == 0  # fmt: skip
+    assert alone.train("--data.root", str(data), "--model.norm", "group", *LEARNING).returncode == 0
     tolerances = {"train/loss": 1e-5, "train/grad_norm": 1e-4, "train/lr": 0, "val/loss": 1e-3}  # val: of the average
     for key, tolerance in tolerances.items():
         both = [
             [point.value for point in client(one).get_metric_history(only_run(one).info.run_id, key)]
             for one in (program, alone)
         ]
+        # The first steps: later ones carry the rounding of the earlier.
         # The first steps: later ones carry the rounding of the earlier.
         assert both[0][:2] == pytest.approx(both[1][:2], rel=tolerance), key
 
@@ -205,11 +204,11 @@ def test_a_failure_in_the_middle_is_told_truthfully(data: Path, tmp_path: Path) 
             import trainer.engine.step as step
             from trainer.train import main
             calls = []
-            real = step.image_losses
+            real = step.objective
             def broken(*arguments):
                 calls.append(1)
-                return real(*arguments) * (float("nan") if len(calls) == 3 else 1.0)
-            step.image_losses = broken
+                return tuple(part * (float("nan") if len(calls) == 3 else 1.0) for part in real(*arguments))
+            step.objective = broken
             sys.exit(main(sys.argv[1:]))
             """
         )

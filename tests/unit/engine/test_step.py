@@ -115,12 +115,12 @@ def test_measuring_changes_nothing(make_trainer: Maker) -> None:
 
 def test_a_budget_is_kept_and_settled_once(make_trainer: Maker, monkeypatch: pytest.MonkeyPatch) -> None:
     recorder = Recorder()
-    budget = ["--train.minutes", "5", "--train.epochs", "200"]
+    budget = ["--train.minutes", "50", "--train.epochs", "200"]
     trainer = make_trainer(*budget, "--train.eval_every", "20", callback=recorder)
-    monkeypatch.setattr(trainer.train_step, "measure", lambda _batch: 2.0)
+    monkeypatch.setattr(trainer.train_step, "measure", lambda _batch: 20.0)
     trainer.fit()
     planned = recorder.planned
-    assert 140 <= planned <= 150  # of 300 s, 2 s each, and what came before
+    assert 140 <= planned <= 150  # of 3000 s, 20 s each, and what came before
     assert max(recorder.steps) == max(recorder.scores) == planned  # evaluated at its end, wherever in an epoch
     assert recorder.steps[planned]["train/lr"] < 1e-6
     again = make_trainer(*budget, callback=recorder)
