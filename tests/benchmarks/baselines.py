@@ -1,4 +1,4 @@
-"""Training loops as one writes them down plainly, to hold the program's own against.
+"""Training loops written plainly, to compare the program's own with.
 
 Each function makes everything a loop needs and returns a function without arguments that takes one optimizer step.
 """
@@ -23,7 +23,7 @@ Step = Callable[[], None]
 
 @dataclass(frozen=True)
 class Task:
-    """What is trained, by every loop alike."""
+    """Network, images and number format, the same for every loop."""
 
     width: int
     image_size: int
@@ -38,8 +38,8 @@ class Task:
     def autocast(self) -> torch.autocast:
         return torch.autocast(self.device, torch.bfloat16, enabled=self.precision == "bf16")
 
-    def pictures(self) -> tuple[Tensor, Tensor]:
-        """A batch in memory: noise, uint8 [B, 3, S, S], and masks of two classes, uint8 [B, S, S]."""
+    def images(self) -> tuple[Tensor, Tensor]:
+        """Make a batch in memory: noise, uint8 [B, 3, S, S], and masks of two classes, uint8 [B, S, S]."""
         random, side = torch.Generator().manual_seed(0), self.image_size
         images = torch.randint(0, 256, (self.batch_size, 3, side, side), dtype=torch.uint8, generator=random)
         masks = torch.randint(0, 2, (self.batch_size, side, side), dtype=torch.uint8, generator=random)
@@ -53,8 +53,8 @@ class Task:
         return counter.get_total_flops()
 
 
-def keeping(step: Step, keeps: bool) -> Step:
-    """`step` with freed memory kept as the program keeps it, or given back as the C library does by itself."""
+def with_freed_memory(step: Step, keep: bool) -> Step:
+    """Wrap `step`: freed memory stays with the process as in the program, or is given back as the C library does."""
 
     def kept() -> None:
         memory.keep_freed_memory()
@@ -66,11 +66,11 @@ def keeping(step: Step, keeps: bool) -> Step:
         mallopt(memory.TRIM_THRESHOLD, 64 * 2**20)
         step()
 
-    return kept if keeps else given_back
+    return kept if keep else given_back
 
 
 def plain(network: UNet) -> UNet:
-    """The same network and weights, with torch's transposed convolutions."""
+    """Give the network torch's transposed convolutions, with the same weights."""
     for place, ours in enumerate(network.up):
         theirs = nn.ConvTranspose2d(ours.in_channels, ours.out_channels, 2, stride=2)  # type: ignore[arg-type]
         theirs.load_state_dict(ours.state_dict())
@@ -79,10 +79,10 @@ def plain(network: UNet) -> UNet:
 
 
 def tutorial(task: Task) -> Step:
-    """What this program grew from: float32, channels first, Adam, Dice of the batch."""
+    """Make the loop that this program grew from: float32, channels first, Adam, Dice of the batch."""
     network = plain(UNet(1, task.width)).to(task.device).train()
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-3)
-    images, masks = task.pictures()
+    images, masks = task.images()
     images, truth = images / 255, masks[:, None].float()
 
     def step() -> None:
@@ -97,14 +97,14 @@ def tutorial(task: Task) -> Step:
 
 
 def bare(task: Task, compiled: bool) -> Step:
-    """The program's network, loss, optimizer and number format, and nothing else: no data, augmentation or record."""
+    """Make a loop of the program's network, loss, optimizer and number format: no data, augmentation or record."""
     segmenter = Segmenter(Contract(("background", "cat"), ((0, 0, 0), (0, 128, 0)), task.image_size, task.width))
     segmenter.to(task.device).train()
     network = segmenter.network
     if compiled:
         network.compile()
     optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3, fused=True)
-    images, masks = task.pictures()
+    images, masks = task.images()
     resized = segmenter.normalise(images).contiguous(memory_format=torch.channels_last)
 
     def step() -> None:
@@ -118,7 +118,7 @@ def bare(task: Task, compiled: bool) -> Step:
 
 
 class Arrays(Dataset[tuple[Tensor, Tensor]]):
-    """Pictures in memory, flipped at random: as cheap as a data set can be."""
+    """Images in memory, flipped at random: as cheap as a dataset can be."""
 
     def __init__(self, task: Task, count: int) -> None:
         random, side = np.random.default_rng(0), task.image_size
@@ -134,13 +134,13 @@ class Arrays(Dataset[tuple[Tensor, Tensor]]):
 
 
 def endless(loader: DataLoader[tuple[Tensor, Tensor]]) -> Iterator[tuple[Tensor, Tensor]]:
-    """One epoch after the other."""
+    """Yield one epoch after the other."""
     while True:
         yield from loader
 
 
 def usual(task: Task, workers: int = 4) -> Step:
-    """The loop most people write: float32 weights, channels first, autocast, a DataLoader, `.item()` at every step."""
+    """Make the loop most people write: float32 weights, channels first, autocast, a DataLoader, `.item()`."""
     network = plain(UNet(1, task.width)).to(task.device).train()
     optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3)
     pinned, data = task.device == "cuda", Arrays(task, 20 * task.batch_size)
@@ -148,7 +148,7 @@ def usual(task: Task, workers: int = 4) -> Step:
         data, task.batch_size, shuffle=True, num_workers=workers, pin_memory=pinned, persistent_workers=True
     )
     batches = endless(loader)
-    weigh = torch.nn.BCEWithLogitsLoss()
+    cross_entropy = torch.nn.BCEWithLogitsLoss()
 
     def step() -> None:
         images, masks = (part.to(task.device, non_blocking=True) for part in next(batches))
@@ -158,7 +158,7 @@ def usual(task: Task, workers: int = 4) -> Step:
             probabilities = logits.float().sigmoid()
             sums = probabilities.sum((1, 2, 3)) + masks.sum((1, 2, 3))
             dice = 1 - (2 * (probabilities * masks).sum((1, 2, 3)) + 1) / (sums + 1)
-            loss = dice.mean() + 0.5 * weigh(logits, masks)
+            loss = dice.mean() + 0.5 * cross_entropy(logits, masks)
         loss.backward()
         optimizer.step()
         loss.item()
@@ -167,7 +167,7 @@ def usual(task: Task, workers: int = 4) -> Step:
 
 
 def matrix_product(task: Task, side: int) -> Step:
-    """One product of two square matrices; 2 side ** 3 operations, the machine's peak in the task's number format."""
+    """Make one product of two square matrices: 2 side ** 3 operations at the machine's peak rate."""
     left, right = (torch.randn(side, side, device=task.device, dtype=task.dtype) for _ in range(2))
     result = torch.empty_like(left)
 

@@ -1,4 +1,4 @@
-"""How fast the real training command is on a GPU, against the loop most people write and against the card's peak.
+"""Speed of the real training command on a GPU, against the loop most people write and against the card's peak.
 
 python -m tests.benchmarks.gpu [--steps 500] [--width 64] [--image_size 256] [--batch_size 32] [--rounds 5]
 
@@ -19,7 +19,7 @@ from tests.benchmarks.measuring import SHORT, command, in_turn, machine, markdow
 from tests.support.program import Program
 
 TARGET = 1.5
-"""Real command / the usual loop."""
+"""Least ratio of the rates of the real command and the usual loop."""
 
 
 def main() -> int:

@@ -1,9 +1,9 @@
-"""What grows with the number of pictures: time to the first step, with and without a cache, memory, steps, evaluation.
+"""Growth with the number of images: time to the first step, with and without a cache, memory, steps, evaluation.
 
 python -m tests.benchmarks.growth [--counts 1000,10000,100000] [--steps 200]
 
-Draws small pictures with masks, all different, and runs trainer/train.py on them twice with a tiny network, without
-tracking. Beside each figure stands its ratio to that of the fewest pictures.
+Draws small images with masks, all different, and runs trainer/train.py on them twice with a tiny network, without
+tracking. Beside each figure stands its ratio to that of the fewest images.
 """
 
 import argparse
@@ -22,9 +22,10 @@ import numpy as np
 import torch
 from PIL import Image
 
+from tests.support import runs
 from tests.support.program import TINY, Program
 
-# Outside the program: seconds within the parts of the start, memory, and an end after some steps.
+# Prints seconds within the parts of the start, and memory; ends after some steps.
 MEASURED = """
 import json, os, signal, sys, time
 from functools import wraps
@@ -73,10 +74,10 @@ def scored(*arguments, **named):
 
 evaluate.evaluate = scored
 from trainer.engine.reporter import Reporter
-told = Reporter.on_step
+real = Reporter.on_step
 
 def on_step(self, step, values):
-    told(self, step, values)
+    real(self, step, values)
     if step == steps:
         os.kill(os.getpid(), signal.SIGTERM)
 
@@ -102,24 +103,24 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as scratch:
             began = time.time()
             draw(Path(scratch) / "data", count)
-            print(f"{count} pictures drawn in {time.time() - began:.1f} s", flush=True)
+            print(f"{count} images drawn in {time.time() - began:.1f} s", flush=True)
             found[count] = measure(Path(scratch), count, options.steps)
     show(found)
-    print(f"\n{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads, Python "
-          f"{platform.python_version()}, torch {torch.__version__}")  # fmt: skip
+    processor, threads = platform.processor() or platform.machine(), torch.get_num_threads()
+    print(f"\n{processor}, {threads} threads, Python {platform.python_version()}, torch {torch.__version__}")
 
 
 def measure(top: Path, count: int, steps: int) -> dict[str, float]:
-    """Figures of a first and of a later start on the same pictures."""
+    """Figures of a first and of a later start on the same images."""
     program = Program(top / "program")
     figures: dict[str, float] = {}
     arguments = [*TINY, "--data.root", str(top / "data"), "--tracking.enabled", "false", "--train.threads", "1"]
     arguments += ["--train.epochs", f"{2 * steps}", "--train.eval_every", f"{2 * steps}"]
     for start in ("first", "later"):
         began = time.time()
-        result = program.run(sys.executable, "-c", MEASURED, str(steps), *arguments, timeout_s=3600)
-        assert result.returncode == STOPPED, result.stderr
-        line = next(line for line in result.stdout.splitlines() if line.startswith("MEASURED"))
+        words = [sys.executable, "-c", MEASURED, str(steps), *arguments]
+        ended = program.run(*words, timeout_s=3600, code=STOPPED)
+        line = next(line for line in ended.stdout.splitlines() if line.startswith("MEASURED"))
         parts = json.loads(line.removeprefix("MEASURED"))
         seconds = step_seconds(program.run_folders()[-1])
         figures |= {f"{start} {part}": parts.get(part, 0.0) for part in PARTS}
@@ -131,24 +132,23 @@ def measure(top: Path, count: int, steps: int) -> dict[str, float]:
 
 
 def step_seconds(folder: Path) -> list[float]:
-    """Of each step but the first, by the journal."""
-    points = [record["metrics"] for record in map(json.loads, (folder / "journal.jsonl").open()) if "metrics" in record]
-    rates = [values["train/images_per_second"] for values in points if "train/images_per_second" in values]
+    """Seconds of each step but the first, by the journal."""
+    rates = [rate for _, _, rate in runs.journal_points(folder)["train/images_per_second"]]
     return [int(TINY[TINY.index("--train.batch_size") + 1]) / rate for rate in rates[1:]]
 
 
 ROWS = (
-    *((f"first {part}", "s") for part in PARTS), ("first start", "s"),
-    *((f"later {part}", "s") for part in PARTS), ("later start", "s"),
-    ("first peak", "MB"), ("later peak", "MB"), ("later resting", "MB"),
-    ("later step", "ms"), ("evaluation", "s"), ("evaluation peak", "MB"),
-)  # fmt: skip
+    *((f"first {part}", "s") for part in (*PARTS, "start")),
+    *((f"later {part}", "s") for part in (*PARTS, "start")),
+    *((name, "MB") for name in ("first peak", "later peak", "later resting")),
+    *(("later step", "ms"), ("evaluation", "s"), ("evaluation peak", "MB")),
+)
 SCALES = {"s": 1.0, "ms": 1e3, "MB": 1e-6}
 
 
 def show(found: dict[int, dict[str, float]]) -> None:
     least = min(found)
-    print(f"\n{'pictures':22}" + "".join(f"{count:>12,}{'ratio':>8}" for count in found))
+    print(f"\n{'images':22}" + "".join(f"{count:>12,}{'ratio':>8}" for count in found))
     for key, unit in ROWS:
         cells = [
             (figures[key] * SCALES[unit], figures[key] / (found[least][key] or np.nan)) for figures in found.values()
@@ -160,21 +160,21 @@ def show(found: dict[int, dict[str, float]]) -> None:
     print("start: from the command to the evaluation before the first step, where memory is resting; peak: until then")
 
 
-# ------------------------------------------------------------------------------------------------ pictures
+# ------------------------------------------------------------------------------------------------ images
 
 
 def draw(root: Path, count: int) -> None:
-    """A VOC folder of `count` pictures of 64x48 pixels and their masks."""
+    """Write a VOC folder of `count` images of 64x48 pixels and their masks."""
     for part in ("JPEGImages", "SegmentationClassPNG"):
         (root / part).mkdir(parents=True)
     with ProcessPoolExecutor() as pool:
         list(pool.map(draw_some, ((root, start, min(start + CHUNK, count)) for start in range(0, count, CHUNK))))
 
 
-def draw_some(which: tuple[Path, int, int]) -> None:
-    """Pictures of a range of numbers: two of a few hundred base pictures laid over each other, no pair twice."""
-    root, start, stop = which
-    bases = base_pictures()
+def draw_some(share: tuple[Path, int, int]) -> None:
+    """Write the images of a range of numbers: two of a few hundred base images, blended, no pair twice."""
+    root, start, stop = share
+    bases = base_images()
     for number in range(start, stop):
         rest, first = divmod(number, len(bases))
         turn, second = divmod(rest, len(bases))
@@ -188,8 +188,8 @@ def draw_some(which: tuple[Path, int, int]) -> None:
 
 
 @cache
-def base_pictures(count: int = 350) -> np.ndarray:
-    """Sums of waves, uint8 [N, 48, 64, 3]."""
+def base_images(count: int = 350) -> np.ndarray:
+    """Draw sums of waves, uint8 [N, 48, 64, 3]."""
     random = np.random.default_rng(0)
     rows, columns = np.mgrid[0 : 1 : HEIGHT * 1j, 0 : 1 : WIDTH * 1j]
     waves = np.zeros((count, 3, HEIGHT, WIDTH), np.float32)

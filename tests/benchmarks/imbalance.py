@@ -1,16 +1,13 @@
-"""What class weights and foreground sampling do for a class that is in few pictures.
+"""Effect of class weights and foreground sampling on a class that is in few images.
 
 python -m tests.benchmarks.imbalance [--seeds 3] [--epochs 30]
 
-Discs and squares are common, triangles are in one training picture of twenty-five; validation pictures have all three
-alike. The four settings are trained on the same pictures with the same seeds; the table shows the mean IoU of the last
+Discs and squares are common, triangles are in one training image of twenty-five; validation images have all three
+alike. The four settings are trained on the same images with the same seeds; the table shows the mean IoU of the last
 evaluation over the seeds, and its spread (highest minus lowest).
 """
 
 import argparse
-import json
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
@@ -19,6 +16,8 @@ from PIL import Image, ImageDraw
 from rich.console import Console
 from rich.table import Table
 
+from tests.support import runs
+from tests.support.program import Program, train_command
 from trainer.data.image_io import write_mask
 
 SIDE, TRAINING, VALIDATING, RARE = 64, 200, 60, 25
@@ -29,13 +28,15 @@ SETTINGS = {
     "data.sampling foreground": ["--data.sampling", "foreground"],
     "both": ["--loss.class_weights", "auto", "--data.sampling", "foreground"],
 }
-COMMON = ["--data.image_size", f"{SIDE}", "--model.width", "8", "--model.depth", "3", "--data.augment", "light",
-          "--tracking.enabled", "false", "--tracking.watch", "0", "--train.eval_every", "1000"]  # fmt: skip
+COMMON = [
+    *("--data.image_size", f"{SIDE}", "--model.width", "8", "--model.depth", "3", "--data.augment", "light"),
+    *("--tracking.enabled", "false", "--tracking.watch", "0", "--train.eval_every", "1000"),
+]
 
 
 def draw(random: np.random.Generator, kinds: list[int]) -> tuple[np.ndarray, np.ndarray]:
-    """A noisy picture uint8 [S, S, 3] with a shape of each of `kinds`, all of random colours, and its mask."""
-    picture = Image.new("RGB", (SIDE, SIDE), tuple(int(level) for level in random.integers(0, 256, 3)))
+    """Draw a noisy image, uint8 [S, S, 3], with a shape of each of `kinds`, all of random colours, and its mask."""
+    pil_image = Image.new("RGB", (SIDE, SIDE), tuple(int(level) for level in random.integers(0, 256, 3)))
     mask = Image.new("L", (SIDE, SIDE))
     for kind in kinds:
         radius = int(random.integers(7, 13))
@@ -43,7 +44,7 @@ def draw(random: np.random.Generator, kinds: list[int]) -> tuple[np.ndarray, np.
         colour = tuple(int(level) for level in random.integers(0, 256, 3))
         corners = [x - radius, y - radius, x + radius, y + radius]
         triangle = [(x, y - radius), (x - radius, y + radius), (x + radius, y + radius)]
-        for canvas, fill in ((picture, colour), (mask, kind)):
+        for canvas, fill in ((pil_image, colour), (mask, kind)):
             pen = ImageDraw.Draw(canvas)
             if kind == 1:
                 pen.ellipse(corners, fill=fill)
@@ -51,7 +52,7 @@ def draw(random: np.random.Generator, kinds: list[int]) -> tuple[np.ndarray, np.
                 pen.rectangle(corners, fill=fill)
             else:
                 pen.polygon(triangle, fill=fill)
-    noisy = np.array(picture) + random.normal(0, 12, (SIDE, SIDE, 3))
+    noisy = np.array(pil_image) + random.normal(0, 12, (SIDE, SIDE, 3))
     return noisy.clip(0, 255).astype(np.uint8), np.array(mask)
 
 
@@ -76,16 +77,11 @@ def make(root: Path) -> None:
         (root / "ImageSets" / "Segmentation" / f"{part}.txt").write_text("".join(lines))
 
 
-def scores(root: Path, seed: int, epochs: int, setting: list[str]) -> dict[str, float]:
-    """val/miou and val/iou/<class> of the last evaluation of one training run."""
-    command = [sys.executable, "trainer/train.py", "--data.root", str(root), "--train.seed", f"{seed}"]
-    result = subprocess.run(
-        [*command, "--train.epochs", f"{epochs}", *COMMON, *setting], capture_output=True, text=True, check=True
-    )
-    folder = Path(result.stdout.rsplit("run folder: ", 1)[1].split()[0])
-    records = [json.loads(line) for line in (folder / "journal.jsonl").read_text().splitlines()]
-    last: dict[str, float] = [record["metrics"] for record in records if "val/miou" in record.get("metrics", {})][-1]
-    return last
+def scores(program: Program, root: Path, seed: int, epochs: int, setting: list[str]) -> dict[str, float]:
+    """Train once; return val/miou and val/iou/<class> of the last evaluation."""
+    words = train_command(1, "--data.root", str(root), "--train.seed", f"{seed}", "--train.epochs", f"{epochs}")
+    program.run(*words, *COMMON, *setting, timeout_s=24 * 3600, code=0)
+    return {key: points[-1][1] for key, points in runs.curves(program.run_folders()[-1]).items()}
 
 
 def main() -> None:
@@ -98,11 +94,11 @@ def main() -> None:
     for heading in ("setting", *keys):
         table.add_column(heading)
     with tempfile.TemporaryDirectory() as folder:
-        root = Path(folder) / "shapes"
+        root, program = Path(folder) / "shapes", Program(Path(folder) / "program")
         make(root)
         for name, setting in SETTINGS.items():
-            runs = [scores(root, seed, options.epochs, setting) for seed in range(options.seeds)]
-            values = [[run[key] for run in runs] for key in keys]
+            found = [scores(program, root, seed, options.epochs, setting) for seed in range(options.seeds)]
+            values = [[one[key] for one in found] for key in keys]
             table.add_row(name, *(f"{np.mean(one):.3f} ({max(one) - min(one):.3f})" for one in values))
     Console().print(table)
 

@@ -1,6 +1,6 @@
-"""trainer/train.py with a watch held to it; run as a script in its place: inside.py WHAT OUT ARGUMENTS...
+"""trainer/train.py with measurements inside; run as a script in its place: inside.py KIND OUT ARGUMENTS...
 
-WHAT timers: where the time of a step goes. device: how long the device is idle,
+KIND timers: seconds of each part of a step. device: share of the time in which the device is idle,
 how often a step waits for it, and its memory. OUT: a JSON file.
 """
 
@@ -27,14 +27,14 @@ from trainer.system.terminal import Display
 from trainer.tracking.run import Run
 
 WINDOW = 15, 35
-"""The steps between whose ends the profiler watches; a training must have as many."""
+"""Steps between whose ends the profiler runs; a training must have as many."""
 
 WAITS = ("cudaStreamSynchronize", "cudaDeviceSynchronize")
-"""With which the CPU waits until the GPU has nothing left to do."""
+"""CUDA calls with which the CPU waits until the GPU has nothing left to do."""
 
 
-class Watch(Protocol):
-    """What is held to the training."""
+class Meter(Protocol):
+    """Measurement of a training."""
 
     def start(self) -> None: ...
 
@@ -51,13 +51,13 @@ class Timers:
         self.parts: defaultdict[str, float] = defaultdict(float)
         self.began = self.augmented = time.perf_counter()
 
-    def watch(self, owner: Any, name: str, part: str) -> None:
+    def time(self, owner: Any, name: str, part: str) -> None:
         function = getattr(owner, name)
 
         @functools.wraps(function)
         def timed(*arguments: Any, **named: Any) -> Any:
             began = time.perf_counter()
-            if part == "backward":  # what lies between is not ours to wrap: it may be compiled
+            if part == "backward":  # the code between may be compiled, and cannot be wrapped
                 self.parts["forward, loss"] += began - self.augmented
             try:
                 return function(*arguments, **named)
@@ -69,7 +69,7 @@ class Timers:
 
         setattr(owner, name, timed)
 
-    def watch_reading(self) -> None:
+    def time_reading(self) -> None:
         read_ahead = parallel.read_ahead
 
         def timed(*arguments: Any) -> Iterator[Any]:
@@ -85,13 +85,13 @@ class Timers:
         parallel.read_ahead = timed  # type: ignore[assignment]
 
     def start(self) -> None:
-        self.watch_reading()
-        self.watch(augmenting, "augment", "augmentation")
-        self.watch(Accelerator, "backward", "backward")
-        self.watch(Accelerator, "clip_grad_norm_", "clip")
-        self.watch(AcceleratedOptimizer, "step", "optimizer")
-        self.watch(Run, "metrics", "journal")
-        self.watch(Display, "step", "progress")
+        self.time_reading()
+        self.time(augmenting, "augment", "augmentation")
+        self.time(Accelerator, "backward", "backward")
+        self.time(Accelerator, "clip_grad_norm_", "clip")
+        self.time(AcceleratedOptimizer, "step", "optimizer")
+        self.time(Run, "metrics", "journal")
+        self.time(Display, "step", "progress")
 
     def on_step(self, step: int) -> None:
         now = time.perf_counter()
@@ -105,7 +105,7 @@ class Timers:
 
 
 class Device:
-    """What the device does in a window of steps; peak memory of the whole training."""
+    """Use of the device in a window of steps; peak memory of the whole training."""
 
     def __init__(self) -> None:
         self.cuda = torch.cuda.is_available()
@@ -152,7 +152,7 @@ class Device:
 
 
 def covered(spans: Iterable[tuple[float, float]]) -> float:
-    """Length of what spans, (start, end), cover together."""
+    """Length that the spans, (start, end), cover together."""
     length, reached = 0.0, -math.inf
     for start, end in sorted(spans):
         length += max(0.0, end - max(start, reached))
@@ -160,31 +160,31 @@ def covered(spans: Iterable[tuple[float, float]]) -> float:
     return length
 
 
-WATCHES: dict[str, Callable[[], Watch]] = {"timers": Timers, "device": Device}
+METERS: dict[str, Callable[[], Meter]] = {"timers": Timers, "device": Device}
 
 
-def after_each_step(told: Callable[[int], None]) -> None:
-    """Have `told` called with the number of each step that is done."""
+def after_each_step(call: Callable[[int], None]) -> None:
+    """Have `call` called with the number of each step that is done."""
     from trainer.engine.reporter import Reporter
 
     on_step = Reporter.on_step
 
-    def watched(self: Reporter, step: int, values: dict[str, float]) -> None:
+    def wrapped(self: Reporter, step: int, values: dict[str, float]) -> None:
         on_step(self, step, values)
-        told(step)
+        call(step)
 
-    Reporter.on_step = watched  # type: ignore[method-assign]
+    Reporter.on_step = wrapped  # type: ignore[method-assign]
 
 
 def main() -> int:
-    what, out, *arguments = sys.argv[1:]
-    watch = WATCHES[what]()
-    watch.start()
-    after_each_step(watch.on_step)
+    kind, out, *arguments = sys.argv[1:]
+    meter = METERS[kind]()
+    meter.start()
+    after_each_step(meter.on_step)
     from trainer.train import main as train
 
     code = train(arguments)
-    Path(out).write_text(json.dumps(watch.result()))
+    Path(out).write_text(json.dumps(meter.result()))
     return code
 
 

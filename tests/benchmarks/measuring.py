@@ -1,12 +1,10 @@
-"""What the benchmarks of speed share: loops timed in turn, and the real training as its journal tells it."""
+"""Shared parts of the benchmarks of speed: loops timed in turn, and the real training as its journal records it."""
 
 import argparse
-import json
 import math
 import os
 import pty
 import statistics
-import subprocess
 import sys
 import threading
 import time
@@ -19,19 +17,20 @@ from typing import Any
 import torch
 
 from tests.benchmarks.baselines import Step, Task
-from tests.support.program import Program, kill_group
+from tests.support import runs
+from tests.support.program import Command, Program
 
 WARM_UP = 10
 """Steps at the start of a training that are left out: they compile."""
 
 SHORT = 40
-"""Steps of a training that inside.py watches."""
+"""Steps of a training that inside.py measures."""
 
 INSIDE = Path(__file__).with_name("inside.py")
 
 
 def seconds(step: Step, device: str, steps: int) -> list[float]:
-    """Wall time of each of so many calls, s; on a GPU their mean, since waiting for each one would slow them down."""
+    """Wall time of each of `steps` calls, in seconds; on a GPU their mean, since waiting takes time."""
     if device == "cuda":
         torch.cuda.synchronize()
         began = time.perf_counter()
@@ -48,7 +47,7 @@ def seconds(step: Step, device: str, steps: int) -> list[float]:
 
 
 def in_turn(loops: Mapping[str, Step], device: str, rounds: int, steps: Mapping[str, int]) -> dict[str, list[float]]:
-    """Wall times of all loops, s, in chunks that take turns: a machine that changes its speed does so to all."""
+    """Wall times of all loops, in seconds, in chunks that take turns, since a machine changes its speed."""
     found: dict[str, list[float]] = {name: [] for name in loops}
     for number in range(rounds):
         for name, step in loops.items():
@@ -60,26 +59,27 @@ def in_turn(loops: Mapping[str, Step], device: str, rounds: int, steps: Mapping[
 
 @dataclass(frozen=True)
 class Trained:
-    """A training by the real command, without its first WARM_UP steps."""
+    """Speed of a training by the real command, without its first WARM_UP steps."""
 
     rates: list[float]
     """train/images_per_second, as the run records it."""
 
     walls: list[float]
-    """Seconds from step to step, all that happens between counted, but evaluations and their pictures."""
+    """Seconds from step to step, without evaluations and their images."""
 
     compile_s: float
-    """What the first steps took longer than later ones."""
+    """Seconds that the first steps took longer than later ones."""
 
     folder: Path
 
 
 def steps_per_epoch(steps: int) -> int:
+    """Steps of an epoch, a multiple of 4, for a training of at least `steps`."""
     return 4 * min(5, math.ceil(steps / 4))
 
 
 def task_parser(description: str, width: int, batch_size: int, rounds: int) -> argparse.ArgumentParser:
-    """The options that say what is trained, with these defaults."""
+    """Make a parser of the options of a task, with these defaults."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--steps", type=int, default=500)
     parser.add_argument("--width", type=int, default=width)
@@ -90,7 +90,7 @@ def task_parser(description: str, width: int, batch_size: int, rounds: int) -> a
 
 
 def command(task: Task, steps: int) -> list[str]:
-    """Arguments of train.py for at least so many steps on generated pictures; only the last epoch is evaluated."""
+    """Arguments of train.py for at least `steps` on generated images; only the last epoch is evaluated."""
     epoch = steps_per_epoch(steps)
     epochs = math.ceil(steps / epoch)
     settings = {
@@ -112,36 +112,25 @@ def train(
 ) -> Path:
     """Run the real command on a terminal of its own, so that it draws its progress. Returns the run folder.
 
-    `inside`: what inside.py is to watch, and the file it writes.
+    `inside`: what inside.py is to measure, and the file it writes.
     """
     entry = [str(INSIDE), inside[0], str(inside[1])] if inside else ["trainer/train.py"]
     screen, terminal = pty.openpty()
-    process = subprocess.Popen(
-        [sys.executable, *entry, *arguments],
-        cwd=program.folder,
-        env=program.environment(TERM="xterm", COLUMNS="120", **environment),
-        text=True,
-        stdin=subprocess.DEVNULL,
-        stdout=terminal,
-        stderr=terminal,
-        start_new_session=True,
-    )
-    os.close(terminal)
+    variables = program.environment(TERM="xterm", COLUMNS="120", **environment)
     shown: deque[bytes] = deque(maxlen=100)
-    reader = threading.Thread(target=_watch, args=(screen, shown))
-    reader.start()
-    try:
-        code = process.wait()
-    finally:
-        kill_group(process)
-        reader.join()
-        os.close(screen)
+    reader = threading.Thread(target=_read, args=(screen, shown))
+    with Command([sys.executable, *entry, *arguments], program.folder, variables, terminal) as command:
+        os.close(terminal)
+        reader.start()
+        code = command.process.wait()
+    reader.join()
+    os.close(screen)
     if code:
         raise RuntimeError(f"train.py ended with {code}:\n{b''.join(shown).decode(errors='replace')}")
     return program.run_folders()[-1]
 
 
-def _watch(screen: int, shown: deque[bytes]) -> None:
+def _read(screen: int, shown: deque[bytes]) -> None:
     while True:
         try:
             content = os.read(screen, 4096)
@@ -153,9 +142,9 @@ def _watch(screen: int, shown: deque[bytes]) -> None:
 
 
 def measured(folder: Path) -> Trained:
-    """What the journal of a run says of its speed."""
+    """Read the speed of a run from its journal."""
     rates, walls, before = [], [], 0
-    for record in map(json.loads, (folder / "journal.jsonl").read_text().splitlines()):
+    for record in runs.records(folder):
         if "train/loss" in record.get("metrics", {}):
             rates.append(record["metrics"]["train/images_per_second"])
             walls.append((record["time"] - before) / 1000)
@@ -177,7 +166,7 @@ def markdown(headings: list[str], rows: list[list[str]]) -> str:
 
 
 def machine(device: str) -> dict[str, Any]:
-    """What a figure means nothing without."""
+    """Device and versions, which belong to every figure."""
     if device == "cuda":
         name = torch.cuda.get_device_name()
     else:

@@ -1,4 +1,4 @@
-"""How good masks get, and how soon: recipes against the tutorial's, k-fold on your own pictures.
+"""Quality of masks, and time to reach it: recipes against the tutorial's, k-fold on your own images.
 
 python -m tests.benchmarks.quality --data.root DIR [--recipe "NAME: --key value ..." ...]
     [--folds 0,1,2,3,4] [--seeds 0] [--image_size 128] [--tutorial EPOCHS]
@@ -13,11 +13,8 @@ folds, minutes of the whole training loop, and after how long the mean curve pas
 """
 
 import argparse
-import json
 import shlex
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from dataclasses import dataclass, field
@@ -29,7 +26,8 @@ from rich.console import Console
 from rich.table import Table
 
 from tests.benchmarks.baselines import plain
-from tests.support.program import Program
+from tests.support import runs
+from tests.support.program import Program, train_command
 from trainer.config import DataConfig, LossConfig, ModelConfig
 from trainer.data.dataset import open_dataset
 from trainer.data.sources import find_sources
@@ -38,7 +36,7 @@ from trainer.model.build import make_contract, make_segmenter
 from trainer.model.loss import dice_loss
 
 TIMED = 2
-"""Epochs of the tutorial's loop in float32, whose time is the others' too."""
+"""Epochs of the tutorial's loop in float32; their time is charged for the others too."""
 
 
 @dataclass
@@ -49,7 +47,7 @@ class Curve:
     scores: list[float] = field(default_factory=list)
 
     def at(self, second: float) -> float:
-        """The last score by then; 0 before the first."""
+        """Last score at that second; 0 before the first."""
         return next((score for at, score in zip(self.seconds[::-1], self.scores[::-1], strict=True) if at <= second), 0)
 
 
@@ -61,11 +59,11 @@ def main() -> None:
         for fold in options.folds:
             if options.tutorial:
                 curves.setdefault("the tutorial's", []).append(tutorial(options, fold, Path(scratch)))
-                tell("the tutorial's", fold, 0, curves["the tutorial's"][-1])
+                show_curve("the tutorial's", fold, 0, curves["the tutorial's"][-1])
             for name, keys in options.recipes.items():
                 for seed in options.seeds:
                     curves.setdefault(name, []).append(recipe(program, options, keys, fold, seed))
-                    tell(name, fold, seed, curves[name][-1])
+                    show_curve(name, fold, seed, curves[name][-1])
     show(curves, next(iter(curves)))
 
 
@@ -88,22 +86,12 @@ def arguments() -> argparse.Namespace:
 def recipe(program: Program, options: argparse.Namespace, keys: str, fold: int, seed: int) -> Curve:
     """Train through the real command, and read its curve from the journal."""
     before = set(program.run_folders())
-    command = [
-        sys.executable,
-        "trainer/train.py",
-        "--data.root",
-        options.root,
-        "--data.image_size",
-        f"{options.image_size}",
-    ]
-    command += ["--data.fold", f"{fold}", "--train.seed", f"{seed}", "--tracking.enabled", "false"]
-    command += ["--tracking.watch", "0", *shlex.split(keys)]
-    result = subprocess.run(command, cwd=program.folder, env=program.environment(), capture_output=True, text=True)
-    assert result.returncode == 0, result.stdout + result.stderr
+    words = train_command(1, "--data.root", options.root, "--data.image_size", f"{options.image_size}")
+    words += ["--data.fold", f"{fold}", "--train.seed", f"{seed}", "--tracking.enabled", "false"]
+    program.run(*words, "--tracking.watch", "0", *shlex.split(keys), timeout_s=24 * 3600, code=0)
     (folder,) = set(program.run_folders()) - before
     curve, began = Curve(), None
-    for line in (folder / "journal.jsonl").open():
-        record = json.loads(line)
+    for record in runs.records(folder):
         metrics = record.get("metrics", {})
         if "val/loss" in metrics:
             began = began or record["time"]  # the untrained network's evaluation ends where training begins
@@ -113,7 +101,7 @@ def recipe(program: Program, options: argparse.Namespace, keys: str, fold: int, 
 
 
 def tutorial(options: argparse.Namespace, fold: int, scratch: Path) -> Curve:
-    """The tutorial's recipe on the same fold, its evaluations not counted in the time."""
+    """Train by the tutorial's recipe on the same fold; evaluations are not counted in the time."""
     roots = options.root.strip("[]").split(",")
     data = DataConfig(root=roots, fold=fold, image_size=options.image_size)
     dataset = open_dataset(
@@ -147,18 +135,20 @@ def tutorial(options: argparse.Namespace, fold: int, scratch: Path) -> Curve:
     return curve
 
 
-def tell(name: str, fold: int, seed: int, curve: Curve) -> None:
+def show_curve(name: str, fold: int, seed: int, curve: Curve) -> None:
+    """Print the last and the best score of one training."""
     last, best, seconds = curve.scores[-1], max(curve.scores), curve.seconds[-1]
     print(f"{name:24} fold {fold} seed {seed}  last {last:.4f}  best {best:.4f}  {seconds:6.1f} s", flush=True)
 
 
 def mean_curve(curves: list[Curve]) -> list[tuple[float, float]]:
-    """Seconds and mean score, at every moment at which one of the curves has a point."""
+    """Seconds and mean score, at every second at which one of the curves has a point."""
     moments = sorted({second for curve in curves for second in curve.seconds})
     return [(moment, statistics.mean(curve.at(moment) for curve in curves)) for moment in moments]
 
 
 def show(curves: dict[str, list[Curve]], first: str) -> None:
+    """Print the table; the goal is the best mean of the recipe `first`."""
     goal = max(score for _, score in mean_curve(curves[first]))
     table = Table(title=f"val/miou; goal: {goal:.4f}, the best mean of {first!r}", title_justify="left")
     for column in ("recipe", "n", "last", "spread", "best", "minutes", "goal after", "in the time of the first"):
@@ -172,11 +162,9 @@ def show(curves: dict[str, list[Curve]], first: str) -> None:
         best = [max(curve.scores) for curve in each]
         minutes = statistics.mean(curve.seconds[-1] for curve in each) / 60
         at = reached[name]
-        table.add_row(
-            name, f"{len(each)}", f"{statistics.mean(last):.4f}", f"{max(last) - min(last):.3f}",
-            f"{statistics.mean(best):.4f}", f"{minutes:.2f}", "never" if at is None else f"{at:.0f} s",
-            "-" if at is None or not base else f"{at / base:.2f}",
-        )  # fmt: skip
+        cells = [name, f"{len(each)}", f"{statistics.mean(last):.4f}", f"{max(last) - min(last):.3f}"]
+        cells += [f"{statistics.mean(best):.4f}", f"{minutes:.2f}", "never" if at is None else f"{at:.0f} s"]
+        table.add_row(*cells, "-" if at is None or not base else f"{at / base:.2f}")
     Console(width=140).print(table)
     print(f"{torch.backends.cpu.get_cpu_capability()}, {torch.get_num_threads()} threads, torch {torch.__version__}")
 

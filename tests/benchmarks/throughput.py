@@ -1,12 +1,12 @@
-"""How fast the real training command is, against bare loops of the same network and against the machine's peak.
+"""Speed of the real training command, against bare loops of the same network and against the machine's peak.
 
 python -m tests.benchmarks.throughput [--steps 500] [--width 32] [--image_size 256] [--batch_size 8] [--rounds 3]
     [--compile on|off]
 
 The bare loops take turns, before the real command and after it; the ratios are to the mean of both. Freed memory is
 kept for the loops of this program's network, as the program itself does. The real command
-draws its pictures, reads, augments strongly, tracks into a sqlite store and shows its progress. A separate short run
-with timers tells where the time of a step goes. 500 steps of the defaults take a quarter of an hour on two cores.
+draws its images, reads, augments strongly, tracks into a sqlite store and shows its progress. A separate short run
+with timers shows where the time of a step goes. 500 steps of the defaults take a quarter of an hour on two cores.
 `--compile off` is what train.compile auto comes to on a CPU.
 """
 
@@ -17,7 +17,7 @@ from pathlib import Path
 
 import torch
 
-from tests.benchmarks.baselines import Task, bare, keeping, matrix_product, tutorial
+from tests.benchmarks.baselines import Task, bare, matrix_product, tutorial, with_freed_memory
 from tests.benchmarks.measuring import (
     SHORT,
     Trained,
@@ -54,9 +54,9 @@ def main() -> None:
 def measure(task: Task, steps: int, rounds: int, compiling: str, scratch: Path) -> None:
     torch.manual_seed(0)
     loops = {
-        "tutorial": keeping(tutorial(task), keeps=False),
-        "bare, compiled": keeping(bare(task, compiled=True), keeps=True),
-        "bare": keeping(bare(task, compiled=False), keeps=True),
+        "tutorial": with_freed_memory(tutorial(task), keep=False),
+        "bare, compiled": with_freed_memory(bare(task, compiled=True), keep=True),
+        "bare": with_freed_memory(bare(task, compiled=False), keep=True),
         "matrix product": matrix_product(task, SIDE),
     }
     first = {name: seconds(step, task.device, 2)[0] for name, step in loops.items()}
@@ -104,9 +104,9 @@ def report(task: Task, before: dict[str, list[float]], real: Trained, after: dic
 
 
 def where_time_goes(steps: list[dict[str, float]]) -> str:
-    """A table of the parts of a step: the median over the second half of the steps, the last one left out.
+    """Make a table of the parts of a step: the median over the second half of the steps, without the last one.
 
-    What waits for it is not counted: threads that read, send and draw run beside the step.
+    Threads that read, send and draw run beside the step, and are not counted.
     """
     steps = steps[len(steps) // 2 : -1]
     middle = {part: statistics.median(step.get(part, 0.0) for step in steps) for part in steps[0]}

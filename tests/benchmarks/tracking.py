@@ -1,22 +1,23 @@
-"""What recording a run costs the training loop: tracking off, a sqlite store, a server that answers in 200 ms, in turn.
+"""Cost of tracking for the training loop: off, a sqlite store, a server that answers in 200 ms, in turn.
 
-Apart from that: what comes after the last step, which is writing the model, registering it and comparing it with the
+Apart from that: the time after the last step, which is writing the model, registering it and comparing it with the
 champion.
 
 python -m tests.benchmarks.tracking [--rounds 3] [--steps 150] [--image_size 128]
 """
 
 import argparse
-import json
 import statistics
 import sys
 import tempfile
 from pathlib import Path
 
-from tests.support.program import Program, Server, make_voc
-from tests.support.proxy import Proxy
+from tests.support import runs
+from tests.support.discs import make_discs
+from tests.support.mlflow_server import Proxy, Server
+from tests.support.program import Program
 
-# Outside the program: adds up the CPU time of the sender's thread, which is what it can take from the others.
+# Adds up the CPU time of the sender's thread, the most that it can take from other threads.
 MEASURED = """
 import sys, time
 from trainer import train
@@ -55,7 +56,7 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         top = Path(scratch)
-        data = make_voc(top / "data", count=20)
+        data = make_discs(top / "data", count=20)
         server = Server(top / "server").start()
         slow = Proxy(server.uri, delay_s=0.2)
         kinds = {"off": None, "sqlite": "", "server in 200 ms": slow.uri}
@@ -71,11 +72,11 @@ def main() -> None:
                     arguments += ["--train.epochs", str(options.steps // 2), "--train.eval_every", "10"]
                     arguments += ["--tracking.enabled", "false"] if uri is None else []
                     environment = {"MLFLOW_TRACKING_URI": uri} if uri else {}
-                    result = program.run(sys.executable, "-c", MEASURED, *arguments, timeout_s=900, **environment)
-                    assert result.returncode == 0, result.stderr
+                    words = [sys.executable, "-c", MEASURED, *arguments]
+                    ended = program.run(*words, timeout_s=900, **environment, code=0)
                     walls[kind].append(loop_seconds(program.run_folders()[0]))
-                    cpu[kind].append(figure(result.stdout, "SENDER"))
-                    ends[kind].append(figure(result.stdout, "FINISH"))
+                    cpu[kind].append(figure(ended.stdout, "SENDER"))
+                    ends[kind].append(figure(ended.stdout, "FINISH"))
                     print(
                         f"{number} {kind:16} loop {walls[kind][-1]:7.2f} s   sender CPU {cpu[kind][-1]:.3f} s   "
                         f"model, registration, promotion {ends[kind][-1]:.2f} s",
@@ -94,18 +95,15 @@ def main() -> None:
 
 
 def loop_seconds(folder: Path) -> float:
-    """From the first step's end to the last one's, by the journal."""
-    times = [record["time"] for record in map(json.loads, (folder / "journal.jsonl").open()) if is_step(record)]
+    """Seconds from the first step's end to the last one's, by the journal."""
+    times = [record["time"] for record in runs.records(folder) if "train/loss" in record.get("metrics", {})]
     return (times[-1] - times[0]) / 1000
 
 
 def figure(output: str, name: str) -> float:
+    """Number on the line that starts with `name`."""
     line = next(line for line in output.splitlines() if line.startswith(name))
     return float(line.split()[1])
-
-
-def is_step(record: dict[str, object]) -> bool:
-    return "train/loss" in record.get("metrics", {})  # type: ignore[operator]
 
 
 if __name__ == "__main__":

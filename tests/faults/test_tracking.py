@@ -1,15 +1,14 @@
-"""The tracking server dies, freezes, is replaced, is locked: training goes on, and nothing is lost or told twice.
+"""The tracking server dies, freezes, is replaced, is locked: training goes on, and no point is lost or sent twice.
 
 Real servers and real trainings; faults are signals and locks from outside. Each `fault_trial` names the promise.
 """
 
-import json
 import shutil
 import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -17,56 +16,86 @@ from typing import Any
 import pytest
 from filelock import FileLock
 
-from tests.support.program import Program, Server, histories, journal_points, make_voc
-from tests.support.proxy import Proxy
-from tests.support.tracked import (
-    ENDS_WITHIN_S,
-    RUN,
-    STEPS,
-    Training,
-    check_complete,
-    first_batch_sent,
-    points_of,
-    send_from_elsewhere,
-    step,
-    the_run,
-    untimed,
-)
+from tests.support import runs
+from tests.support.discs import make_discs
+from tests.support.mlflow_server import Proxy, Server
+from tests.support.program import TINY, Command, Program, reached, saved, train_command
 
 USER, PASSWORD, TOKEN = "someone-of-ours", "pa55word-of-ours", "t0ken-of-ours"
+STEPS = 240
+RUN = [
+    *("--train.epochs", f"{STEPS // 2}", "--train.eval_every", "40", "--train.threads", "1"),
+    *("--train.mixed_precision", "no", "--tracking.watch", "2"),
+]
 pytestmark = pytest.mark.timeout(900)
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_voc(tmp_path_factory.mktemp("data") / "discs")
+    """10 images, 8 of which train: 2 steps in each epoch."""
+    return make_discs(tmp_path_factory.mktemp("data") / "discs")
 
 
 @pytest.fixture(scope="module")
-def golden(tmp_path_factory: pytest.TempPathFactory, data: Path) -> dict[str, list[tuple[int, float]]]:
-    """What the same training says when nothing is tracked and nothing fails."""
+def golden(tmp_path_factory: pytest.TempPathFactory, data: Path) -> runs.Curves:
+    """Curves of the same training, not tracked and without a fault."""
     program = Program(tmp_path_factory.mktemp("golden") / "program")
-    result = program.train("--data.root", str(data), *RUN, "--tracking.enabled", "false")
-    assert result.returncode == 0, result.stderr
-    return untimed(journal_points(program.run_folders()[0]))
+    program.train("--data.root", str(data), *RUN, "--tracking.enabled", "false", code=0)
+    return runs.curves(program.run_folders()[0])
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """One for all; each trial leaves it running."""
+    """One server for all tests; each test leaves it running."""
     running = Server(tmp_path_factory.mktemp("tracking") / "server").start()
     yield running
     running.kill()
 
 
-# ------------------------------------------------------------------------------------------------ fast tier
+@pytest.fixture
+def start(program: Program, data: Path) -> Callable[..., Command]:
+    """Start the training of STEPS steps."""
+
+    def start(*arguments: str, **variables: str) -> Command:
+        words = train_command(1, *TINY, "--data.root", str(data), *RUN, *arguments)
+        return program.start(*words, **variables)
+
+    return start
 
 
-def test_killed_in_the_middle_and_back_again(
-    server: Server, data: Path, golden: dict[str, Any], tmp_path: Path, fault_trial: Any
+def printed_by(training: Command) -> str:
+    """Wait for the end of a training that must succeed, without an error message; return what it printed."""
+    ended = training.end()
+    assert ended.returncode == 0, ended.output
+    assert "Traceback" not in ended.output
+    return ended.output
+
+
+def first_batch_sent(program: Program) -> Callable[[], Path | None]:
+    """Condition: the server has the first records of the newest run; gives its folder."""
+    return lambda: program.newest_run(lambda folder: runs.last_step(folder) >= 10 and (folder / "sent.json").exists())
+
+
+def send_from_elsewhere(program: Program, folder: Path, server: Server, tmp_path: Path) -> Path:
+    """Send a run folder from another copy of the program, with no trace of the first; return its new place."""
+    moved = Path(shutil.move(folder, tmp_path / "carried over"))
+    shutil.rmtree(program.folder)
+    elsewhere = Program(tmp_path / "elsewhere")
+    shutil.rmtree(elsewhere.folder / "mlruns")
+    ended = elsewhere.python("sync", str(moved), MLFLOW_TRACKING_URI=server.uri, code=0)
+    assert "its model is models:/cat-unet/" in ended.stdout
+    return moved
+
+
+def test_a_server_killed_and_restarted(
+    server: Server,
+    start: Callable[..., Command],
+    program: Program,
+    data: Path,
+    golden: runs.Curves,
+    fault_trial: Any,
 ) -> None:
     """Also the search for secrets: they are in the address, the environment, the git remote."""
-    program = Program(tmp_path / "program")
     git = ["git", "-c", "user.name=n", "-c", "user.email=e", "-C", str(program.folder)]
     for command in (["init", "-q"], ["add", "trainer"], ["commit", "-qm", "Begin"]):
         subprocess.run([*git, *command], check=True)
@@ -77,85 +106,89 @@ def test_killed_in_the_middle_and_back_again(
         "MLFLOW_TRACKING_PASSWORD": PASSWORD,
         "MLFLOW_TRACKING_TOKEN": TOKEN,
     }
-    training = Training(program, data, **secrets)
-    with fault_trial(13, "server killed, back after some steps"):
-        folder = training.wait_until(first_batch_sent)
+    with fault_trial(13, "server killed, back after some steps"), start(**secrets) as training:
+        folder = training.wait_for(first_batch_sent(program), "the first batch")
         server.kill()
-        killed_at = step(folder)
-        training.wait_until(lambda folder: step(folder) >= min(killed_at + 10, STEPS))
+        killed_at = runs.last_step(folder)
+        training.wait_for(reached(program, min(killed_at + 10, STEPS)), "10 more steps")
         training.pause()  # while the server starts
         server.start()
-        training.go_on()
-        said = training.end()
-        check_complete(server.store, folder)
-        assert "sync.py" not in said
+        training.resume()
+        printed = printed_by(training)
+        runs.check_complete(server.database, folder, STEPS)
+        assert "sync.py" not in printed
     with fault_trial(16, "server killed: histories as undisturbed"):
-        assert untimed(journal_points(folder)) == golden
-        assert untimed(points_of(server.store, the_run(server.store, folder))) == golden
+        assert runs.curves(folder) == golden
+        stored = runs.store_points(server.database, runs.store_run(server.database, folder))
+        assert runs.untimed(stored) == golden
 
-    # Nothing is left to do, and nothing is done; where the note of what was sent is lost, nothing is doubled.
+    # All is sent, so nothing is sent again; where the record of what was sent is lost, nothing is doubled.
     before = server.received()
-    again = program.python("sync", str(folder), **secrets)
-    assert again.returncode == 0, again.stderr
+    program.python("sync", str(folder), **secrets, code=0)
     assert server.received() == before
     (folder / "sent.json").unlink()
     (folder / "version.json").unlink()
-    again = program.python("sync", **secrets)
-    assert again.returncode == 0, again.stderr
+    again = program.python("sync", **secrets, code=0)
     assert server.received() > before
-    check_complete(server.store, folder)
+    runs.check_complete(server.database, folder, STEPS)
 
     with fault_trial(26, "secrets in address, environment, git remote, data.root"):
         root = f"https://{USER}:{PASSWORD}@127.0.0.1/data?token={TOKEN}"
-        refused = program.train("--data.root", root, **secrets)
-        nobody = secrets | {"MLFLOW_TRACKING_URI": f"http://{USER}:{PASSWORD}@127.0.0.1:9"}
-        unreachable = program.train("--data.root", str(data), **nobody)
-        unsent = program.python("sync", str(folder), **nobody)
-        assert (refused.returncode, unreachable.returncode, unsent.returncode) == (2, 2, 2)
-        shown = said + "".join(one.stdout + one.stderr for one in (again, refused, unreachable, unsent))
-        assert "127.0.0.1" in shown
+        refused = program.train("--data.root", root, **secrets, code=2)
+        nowhere = secrets | {"MLFLOW_TRACKING_URI": f"http://{USER}:{PASSWORD}@127.0.0.1:9"}
+        unreachable = program.train("--data.root", str(data), **nowhere, code=2)
+        unsent = program.python("sync", str(folder), **nowhere, code=2)
+        printed += "".join(ended.output for ended in (again, refused, unreachable, unsent))
+        assert "127.0.0.1" in printed
         places = [path for top in (program.folder / "mlruns", server.folder) for path in top.rglob("*")]
         assert any(path.name == "status.json" for path in places)
-        texts = {"console": shown.encode()} | {str(path): path.read_bytes() for path in places if path.is_file()}
+        texts = {"console": printed.encode(), "log of the server": server.output().encode()}
+        texts |= {str(path): path.read_bytes() for path in places if path.is_file()}
         for secret in (USER, PASSWORD, TOKEN):
             assert [place for place, text in texts.items() if secret.encode() in text] == []
 
 
 @pytest.mark.long
-def test_frozen_to_the_end(
-    server: Server, data: Path, golden: dict[str, Any], tmp_path: Path, fault_trial: Any
+def test_a_server_frozen_to_the_end(
+    server: Server,
+    start: Callable[..., Command],
+    program: Program,
+    golden: runs.Curves,
+    tmp_path: Path,
+    fault_trial: Any,
 ) -> None:
-    program = Program(tmp_path / "program")
-    with fault_trial(14, "server frozen: training unaffected, ends on time"):
-        training = Training(program, data, MLFLOW_TRACKING_URI=server.uri)
-        folder = training.wait_until(first_batch_sent)
+    with (
+        fault_trial(14, "server frozen: training unaffected, ends on time"),
+        start(MLFLOW_TRACKING_URI=server.uri) as training,
+    ):
+        folder = training.wait_for(first_batch_sent(program), "the first batch")
         server.freeze()
-        assert step(folder) < STEPS, "the training was over before the fault"
-        said = training.end()
-        assert untimed(journal_points(folder)) == golden
-        assert "records are not sent yet" in said
-        assert f"python trainer/sync.py {folder}" in said
-        assert json.loads((folder / "status.json").read_text())["state"] == "finished"
-        server.thaw()  # what it was told and did not answer, it does now
+        assert runs.last_step(folder) < STEPS, "the training was over before the fault"
+        printed = printed_by(training)
+        assert runs.curves(folder) == golden
+        assert "records are not sent yet" in printed
+        assert f"python trainer/sync.py {folder}" in printed
+        assert runs.status(folder)["state"] == "finished"
+        server.thaw()  # now it answers the requests that it received while it was frozen
         moved = send_from_elsewhere(program, folder, server, tmp_path)
-        check_complete(server.store, moved)
+        runs.check_complete(server.database, moved, STEPS)
 
 
 @pytest.mark.long
-def test_down_from_start_to_end(
-    server: Server, data: Path, golden: dict[str, Any], tmp_path: Path, fault_trial: Any
+def test_a_server_down_from_start_to_end(
+    server: Server, start: Callable[..., Command], program: Program, golden: runs.Curves, fault_trial: Any
 ) -> None:
-    program = Program(tmp_path / "program")
-    with fault_trial(12, "server down, not required: trained, sent later"):
-        nowhere = "http://127.0.0.1:9"
-        training = Training(program, data, "--tracking.required", "false", MLFLOW_TRACKING_URI=nowhere)
-        said = training.end()
+    nowhere = {"MLFLOW_TRACKING_URI": "http://127.0.0.1:9"}
+    with (
+        fault_trial(12, "server down, not required: trained, sent later"),
+        start("--tracking.required", "false", **nowhere) as training,
+    ):
+        printed = printed_by(training)
         (folder,) = program.run_folders()
-        assert f"python trainer/sync.py {folder}" in said
-        assert untimed(journal_points(folder)) == golden
-        sent = program.python("sync", MLFLOW_TRACKING_URI=server.uri)
-        assert sent.returncode == 0, sent.stderr
-        check_complete(server.store, folder)
+        assert f"python trainer/sync.py {folder}" in printed
+        assert runs.curves(folder) == golden
+        program.python("sync", MLFLOW_TRACKING_URI=server.uri, code=0)
+        runs.check_complete(server.database, folder, STEPS)
 
 
 OPEN_AND_SEND = """
@@ -165,9 +198,10 @@ from trainer.config import MLRUNS
 from trainer.system.run_folder import new_run_folder
 from trainer.tracking.run import Run
 from trainer.tracking.server import open_run
-while time.time() < float(sys.argv[1]):
+print("ready", flush=True)
+while not Path("go").exists():
     time.sleep(0.001)
-folder = new_run_folder(MLRUNS / "work", "cats", sys.argv[2], True)
+folder = new_run_folder(MLRUNS / "work", "cats", sys.argv[1], True)
 run = Run(folder, open_run(folder), True)
 for step in range(50):
     run.metrics({"train/loss": 1 / (step + 1)}, step)
@@ -177,22 +211,25 @@ run.close()
 """
 
 
-def test_many_at_once_on_a_fresh_database(tmp_path: Path, fault_trial: Any) -> None:
-    program = Program(tmp_path / "program")
+def test_four_runs_at_once_on_a_fresh_database(program: Program, fault_trial: Any) -> None:
     with fault_trial(15, "4 runs opened at once on a fresh database"):
-        at = str(time.time() + 6)  # when all have loaded what they need
-        all_four = [program.start(sys.executable, "-c", OPEN_AND_SEND, at, f"run {number}") for number in range(4)]
-        for one in all_four:
-            out, err = one.communicate(timeout=ENDS_WITHIN_S)
-            assert (one.returncode, out, err) == (0, "", "")
-        found = histories(program.folder / "mlruns" / "mlflow.db")
+        started = [program.start(sys.executable, "-c", OPEN_AND_SEND, f"run {number}") for number in range(4)]
+        for one in started:
+            one.wait_for(lambda one=one: "ready" in one.output(), "its start")
+        (program.folder / "go").touch()
+        for one in started:
+            with one:
+                ended = one.end()
+            assert (ended.returncode, ended.output) == (0, "ready\n")
+        found = runs.histories(program.database)
         assert len(found) == 4
         assert {len(points) for points in found.values()} == {50}
 
 
 @pytest.mark.parametrize("case", ["file store", "no file", "not a database", "folder not writable"])
-def test_a_store_that_cannot_be_used_ends_with_code_2(case: str, data: Path, tmp_path: Path, fault_trial: Any) -> None:
-    program = Program(tmp_path / "program")
+def test_a_store_that_cannot_be_used_ends_with_code_2(
+    case: str, program: Program, data: Path, tmp_path: Path, fault_trial: Any
+) -> None:
     old = program.folder / "mlruns"
     (old / "0").mkdir()
     (old / "0" / "meta.yaml").write_text("experiment_id: '0'\nname: Default\n")
@@ -204,121 +241,160 @@ def test_a_store_that_cannot_be_used_ends_with_code_2(case: str, data: Path, tmp
         "folder not writable": ("sqlite:////proc/nowhere/mlflow.db", "/proc/nowhere/mlflow.db"),
     }[case]
     with fault_trial(12, f"store that cannot be used: {case}"):
-        result = program.train("--data.root", str(data), MLFLOW_TRACKING_URI=uri, timeout_s=60)
-        assert result.returncode == 2, result.stdout + result.stderr
-        assert named in result.stderr
-        assert "Traceback" not in result.stderr
+        ended = program.train("--data.root", str(data), MLFLOW_TRACKING_URI=uri, timeout_s=60, code=2)
+        assert named in ended.stderr
+        assert "Traceback" not in ended.stderr
         assert program.run_folders() == []
 
 
-# ------------------------------------------------------------------------------------------------ long tier
-
-
 @pytest.mark.long
-def test_killed_and_never_back(data: Path, golden: dict[str, Any], tmp_path: Path, fault_trial: Any) -> None:
-    program, server = Program(tmp_path / "program"), Server(tmp_path / "server").start()
-    training = Training(program, data, MLFLOW_TRACKING_URI=server.uri)
-    new = Server(tmp_path / "new")
+def test_a_server_killed_for_good(
+    start: Callable[..., Command], program: Program, golden: runs.Curves, tmp_path: Path, fault_trial: Any
+) -> None:
+    server, new = Server(tmp_path / "server").start(), Server(tmp_path / "new")
     try:
-        with fault_trial(13, "server never back: training ends on time"):
-            folder = training.wait_until(first_batch_sent)
+        with (
+            fault_trial(13, "server never back: training ends on time"),
+            start(MLFLOW_TRACKING_URI=server.uri) as training,
+        ):
+            folder = training.wait_for(first_batch_sent(program), "the first batch")
             server.kill()
-            said = training.end()
-            assert f"python trainer/sync.py {folder}" in said
-            assert untimed(journal_points(folder)) == golden
+            assert f"python trainer/sync.py {folder}" in printed_by(training)
+            assert runs.curves(folder) == golden
         with fault_trial(13, "server never back: all is sent to a new one, from elsewhere"):
-            shutil.rmtree(server.folder)  # with all that it knew
+            shutil.rmtree(server.folder)  # with everything that it had received
             moved = send_from_elsewhere(program, folder, new.start(), tmp_path)
-            check_complete(new.store, moved)
+            runs.check_complete(new.database, moved, STEPS)
     finally:
         server.kill()
         new.kill()
 
 
 @pytest.mark.long
-def test_down_at_the_start_and_up_before_the_end(data: Path, tmp_path: Path, fault_trial: Any) -> None:
-    program, server = Program(tmp_path / "program"), Server(tmp_path / "server")
-    training = Training(program, data, "--tracking.required", "false", MLFLOW_TRACKING_URI=server.uri)
+def test_a_server_down_at_the_start_and_up_before_the_end(
+    start: Callable[..., Command], program: Program, tmp_path: Path, fault_trial: Any
+) -> None:
+    server = Server(tmp_path / "server")
     try:
-        with fault_trial(12, "server down at the start, not required: one run all the same"):
-            folder = training.wait_until(lambda folder: step(folder) >= 10)
-            assert "run_id" not in json.loads((folder / "run.json").read_text())
+        with (
+            fault_trial(12, "server down at the start, not required: one run all the same"),
+            start("--tracking.required", "false", MLFLOW_TRACKING_URI=server.uri) as training,
+        ):
+            folder = training.wait_for(reached(program, 10), "step 10")
+            assert "run_id" not in (folder / "run.json").read_text()
             training.pause()
             server.start()
-            training.go_on()
-            assert "sync.py" not in training.end()
-            check_complete(server.store, folder)
+            training.resume()
+            assert "sync.py" not in printed_by(training)
+            runs.check_complete(server.database, folder, STEPS)
     finally:
         server.kill()
 
 
 @pytest.mark.long
-def test_a_server_that_asks_for_a_password(server: Server, data: Path, tmp_path: Path, fault_trial: Any) -> None:
-    program, door = Program(tmp_path / "program"), Proxy(server.uri, login=(USER, PASSWORD))
-    address = door.uri.replace("://", f"://{USER}:{PASSWORD}@")
+def test_a_server_that_asks_for_a_password(
+    server: Server, start: Callable[..., Command], program: Program, data: Path, fault_trial: Any
+) -> None:
+    proxy = Proxy(server.uri, login=(USER, PASSWORD))
+    address = proxy.uri.replace("://", f"://{USER}:{PASSWORD}@")
     with fault_trial(26, "a server with basic auth"):
-        refused = program.train("--data.root", str(data), MLFLOW_TRACKING_URI=door.uri)
-        assert refused.returncode == 2, refused.stdout + refused.stderr
-        assert door.uri in refused.stderr
+        refused = program.train("--data.root", str(data), MLFLOW_TRACKING_URI=proxy.uri, code=2)
+        assert proxy.uri in refused.stderr
         assert "Traceback" not in refused.stderr
         assert program.run_folders() == []
-        assert door.refused > 0
-        said = Training(program, data, MLFLOW_TRACKING_URI=address).end()
+        assert proxy.refused > 0
+        with start(MLFLOW_TRACKING_URI=address) as training:
+            printed = printed_by(training)
         (folder,) = program.run_folders()
-        check_complete(server.store, folder)
+        runs.check_complete(server.database, folder, STEPS)
         texts = [path.read_bytes() for path in folder.rglob("*") if path.is_file()]
-        assert not any(PASSWORD.encode() in text for text in [said.encode(), *texts])
-    door.stop()
+        assert not any(PASSWORD.encode() in text for text in [printed.encode(), *texts])
+    proxy.stop()
 
 
 @pytest.mark.long
-def test_four_trainers_on_a_fresh_database(data: Path, tmp_path: Path, fault_trial: Any) -> None:
-    program = Program(tmp_path / "program")
+def test_four_trainers_on_a_fresh_database(start: Callable[..., Command], program: Program, fault_trial: Any) -> None:
     with fault_trial(15, "4 trainers at once on a fresh database"):
-        trainings = [Training(program, data) for _ in range(4)]
-        for training in trainings:
-            training.end()
+        for training in [start() for _ in range(4)]:
+            with training:
+                printed_by(training)
         assert len(program.run_folders()) == 4
         for folder in program.run_folders():
-            run = the_run(program.folder / "mlruns" / "mlflow.db", folder)
-            assert points_of(program.folder / "mlruns" / "mlflow.db", run) == journal_points(folder)
+            run = runs.store_run(program.database, folder)
+            assert runs.store_points(program.database, run) == runs.journal_points(folder)
             assert run.info.status == "FINISHED"
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("when", ["at the start", "in the middle", "at the end"])
 def test_a_database_locked_for_half_a_minute(
-    when: str, data: Path, golden: dict[str, Any], tmp_path: Path, fault_trial: Any
+    when: str, start: Callable[..., Command], program: Program, data: Path, golden: runs.Curves, fault_trial: Any
 ) -> None:
-    program = Program(tmp_path / "program")
-    store = program.folder / "mlruns" / "mlflow.db"
     if when == "at the start":
-        assert program.train("--data.root", str(data), "--train.epochs", "1").returncode == 0
+        program.train("--data.root", str(data), "--train.epochs", "1", code=0)
         shutil.rmtree(program.folder / "mlruns" / "work")
-    with fault_trial(15, f"database locked for 30 s {when}"):
-        training = Training(program, data)
+    with fault_trial(15, f"database locked for 30 s {when}"), start() as training:
         if when != "at the start":
-            training.wait_until(first_batch_sent if when == "in the middle" else lambda folder: step(folder) == STEPS)
-        with closing(sqlite3.connect(store, timeout=60)) as other:
+            condition = first_batch_sent(program) if when == "in the middle" else reached(program, STEPS)
+            training.wait_for(condition, when)
+        with closing(sqlite3.connect(program.database, timeout=60)) as other:
             other.execute("BEGIN EXCLUSIVE")
             time.sleep(30)
-        training.end()
+        printed_by(training)
         (folder,) = program.run_folders()
-        run = the_run(store, folder)
-        assert untimed(journal_points(folder)) == golden
-        assert points_of(store, run) == journal_points(folder)
+        run = runs.store_run(program.database, folder)
+        assert runs.curves(folder) == golden
+        assert runs.store_points(program.database, run) == runs.journal_points(folder)
         assert run.info.status == "FINISHED"
 
 
 @pytest.mark.long
-def test_one_sender_at_a_time(data: Path, tmp_path: Path) -> None:
-    program = Program(tmp_path / "program")
-    assert program.train("--data.root", str(data), "--train.epochs", "1", "--registry.name", "null").returncode == 0
+def test_one_sender_at_a_time(program: Program, data: Path) -> None:
+    program.train("--data.root", str(data), "--train.epochs", "1", "--registry.name", "null", code=0)
     (folder,) = program.run_folders()
     (folder / "sent.json").unlink()
     with FileLock(folder / ".sending.lock"):
-        refused = program.python("sync", str(folder))
-    assert refused.returncode == 1
+        refused = program.python("sync", str(folder), code=1)
     assert "another process is sending it" in refused.stderr
     assert not (folder / "sent.json").exists()
-    assert program.python("sync", str(folder)).returncode == 0
+    program.python("sync", str(folder), code=0)
+
+
+EXITS = """
+import sys
+import trainer.engine.loop as loop
+from trainer.train import main
+real = loop.Trainer._step
+def exiting(self, batches):
+    if self.state.step == 6:
+        sys.exit(0)
+    return real(self, batches)
+loop.Trainer._step = exiting
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.long
+def test_one_run_in_mlflow_over_three_starts(program: Program, settings: list[str], fault_trial: Any) -> None:
+    """sys.exit in training, then kill -9, then the end: one run with its true states, and each point once."""
+    database = program.database
+    settings = [*settings, "--train.epochs", "30", "--tracking.enabled", "true", "--registry.name", "null"]
+    words = train_command(1, *settings, "--resume", "latest")
+    with fault_trial(17, "sys.exit in training"):
+        program.run(*train_command(1, *settings, script=program.script(EXITS)), code=1)
+        assert runs.store_states(database) == ["FAILED"]
+    with fault_trial(17, "kill -9"), program.start(*words) as training:
+        training.wait_for(saved(program, 10), "a checkpoint")
+        training.wait_for(lambda: runs.store_states(database) == ["RUNNING"], "the new state in the store")
+    assert runs.store_states(database) == ["RUNNING"]
+    with fault_trial(16, "three starts of one run"):
+        program.run(*words, code=0)
+        assert runs.store_states(database) == ["FINISHED"]
+        (folder,) = program.run_folders()
+        stored = runs.untimed({key: points for (_, key), points in runs.histories(database).items()})
+        for key in ("train/loss", "train/lr", "train/grad_norm", "val/loss", "val/miou"):
+            assert stored[key] == runs.curves(folder)[key]
+            expected = range(1, 121) if key.startswith("train/") else range(0, 121, 4)
+            assert [step for step, _ in stored[key]] == list(expected)
+        images = [path.name.split("+timestamp")[0] for path in (folder / "pictures").glob("*.png")]
+        assert len(set(images)) == len(images)

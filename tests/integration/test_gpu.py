@@ -1,14 +1,14 @@
 """One GPU against the CPU: the same samples and rates; losses and gradients within what its arithmetic allows."""
 
 import os
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import torch
 
-from tests.integration.parity import REPOSITORY, Case, Difference, case, compare, make_data, run_world
+from tests.support.parity import Case, Difference, case, compare, make_data, run_world
+from tests.support.program import REPOSITORY, Command
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU on this machine")
 # The nearest neighbour of a turned mask may be another one on a GPU: nothing is turned here.
@@ -51,11 +51,11 @@ def test_bf16_and_compiled(tmp_path: Path) -> None:
     assert found.validation <= 1e-2
 
 
-def test_benchmark_says_that_there_is_no_gpu() -> None:
-    environment = os.environ | {"CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": str(REPOSITORY)}
-    command = [sys.executable, "-m", "tests.benchmarks.gpu"]
-    result = subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, timeout=100)
-    assert result.returncode == 2
-    assert "no GPU" in result.stderr
-    assert "Traceback" not in result.stderr
-    assert not result.stdout
+def test_the_benchmark_refuses_without_a_gpu() -> None:
+    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": str(REPOSITORY)}
+    with Command([sys.executable, "-m", "tests.benchmarks.gpu"], REPOSITORY, environment) as command:
+        ended = command.end(100)
+    assert ended.returncode == 2
+    assert "no GPU" in ended.stderr
+    assert "Traceback" not in ended.stderr
+    assert not ended.stdout

@@ -1,44 +1,44 @@
 """How the program is started: wrong launches are refused with the right command, too little data with the reason."""
 
-import json
 import os
 import signal
 import subprocess
 import sys
-import textwrap
 import time
 from pathlib import Path
 
 import psutil
 import pytest
 
-from tests.support.program import REPOSITORY, TINY, Program, kill_group, make_voc
+from tests.support import runs
+from tests.support.discs import make_discs
+from tests.support.program import ONE_THREAD, REPOSITORY, TINY, Command, Program, train_command
 
-SHORT = ["--train.threads", "1", "--train.epochs", "2", "--tracking.enabled", "false"]
-ACCELERATE = [sys.executable, "-m", "accelerate.commands.launch"]
-PYTHON = [sys.executable]
-MULTI = [*ACCELERATE, "--config_file", "launch/multi_cpu.yaml"]
+SHORT = [*TINY, "--train.threads", "1", "--train.epochs", "2", "--tracking.enabled", "false"]
+LONG = pytest.mark.long
 RIGHT = "accelerate launch --config_file launch/multi_cpu.yaml --num_processes"
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_voc(tmp_path_factory.mktemp("data") / "discs")
+    return make_discs(tmp_path_factory.mktemp("data") / "discs")
 
 
 @pytest.fixture(scope="module")
 def program(tmp_path_factory: pytest.TempPathFactory) -> Program:
-    return Program(tmp_path_factory.mktemp("launch") / "program")
+    """A program in which nothing is ever trained."""
+    return Program(tmp_path_factory.mktemp("launch") / "program", variables=ONE_THREAD)
 
 
 def params(program: Program) -> dict[str, str]:
-    """Of the newest run."""
-    lines = (program.run_folders()[-1] / "journal.jsonl").read_text().splitlines()
-    return {key: value for line in lines for key, value in json.loads(line).get("params", {}).items()}
+    """Params of the newest run."""
+    return runs.params(program.run_folders()[-1])
 
 
-WRONG = {
-    "the launcher starts one of two": ([*ACCELERATE, "--cpu", "--num_processes", "2"], {}),
+PYTHON = [sys.executable]
+WITHOUT_FILE = [*PYTHON, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2"]
+WRONG: dict[str, tuple[list[str], dict[str, str]]] = {
+    "the launcher starts one of two": (WITHOUT_FILE, {}),
     "Slurm starts two alone": (PYTHON, {"SLURM_STEP_NUM_TASKS": "2"}),
     "MPI starts two alone": (PYTHON, {"OMPI_COMM_WORLD_SIZE": "2"}),
 }
@@ -47,10 +47,10 @@ WRONG = {
 @pytest.mark.parametrize("case", WRONG)
 def test_wrong_launches_are_refused_with_the_right_command(program: Program, data: Path, case: str) -> None:
     launcher, variables = WRONG[case]
-    result = program.run(*launcher, "trainer/train.py", "--data.root", str(data), *TINY, *SHORT, **variables)
-    assert result.returncode == (2 if launcher == PYTHON else 1)
-    assert RIGHT in result.stderr
-    assert "train.py: " in result.stderr.splitlines()[0] or launcher != PYTHON
+    code = 2 if launcher == PYTHON else 1
+    ended = program.run(*launcher, "trainer/train.py", "--data.root", str(data), *SHORT, **variables, code=code)
+    assert RIGHT in ended.stderr
+    assert "train.py: " in ended.stderr.splitlines()[0] or launcher != PYTHON
     assert program.run_folders() == []
 
 
@@ -61,31 +61,25 @@ sys.exit(main(sys.argv[1:] + ({more} if os.environ["RANK"] == "1" else [])))
 """
 
 
-LONG = pytest.mark.long
-
-
 @pytest.mark.parametrize(
-    "case", ["settings", pytest.param("pictures", marks=LONG), pytest.param("no pictures", marks=LONG)]
+    "case", ["settings", pytest.param("images", marks=LONG), pytest.param("no images", marks=LONG)]
 )
-def test_processes_that_do_not_fit_together_are_refused(
-    program: Program, data: Path, tmp_path: Path, case: str
-) -> None:
-    """As on two machines. Said by the process that sees it, where only one does."""
-    other = make_voc(tmp_path / "other", count=9)
+def test_processes_with_different_commands_are_refused(program: Program, data: Path, tmp_path: Path, case: str) -> None:
+    """As on two machines. The process that finds the error reports it, where only one does."""
+    other = make_discs(tmp_path / "other", count=9)
     more, named = {
         "settings": (["--optim.lr", "0.5"], "optim.lr: 0.5 in process 1"),
-        "pictures": (["--data.root", str(other)], "the digest of the data: "),
-        "no pictures": (["--data.root", str(tmp_path / "none")], f"{tmp_path / 'none'}: no such folder"),
+        "images": (["--data.root", str(other)], "the digest of the data: "),
+        "no images": (["--data.root", str(tmp_path / "none")], f"{tmp_path / 'none'}: no such folder"),
     }[case]
-    (program.folder / "different.py").write_text(textwrap.dedent(DIFFERENT.format(more=more)))
-    result = program.run(*MULTI, "different.py", "--data.root", str(data), *TINY, *SHORT, timeout_s=100)
-    assert result.returncode == 1
-    assert named in result.stderr.replace("\n", "")
+    script = program.script(DIFFERENT.format(more=more))
+    ended = program.run(*train_command(2, "--data.root", str(data), *SHORT, script=script), timeout_s=100, code=1)
+    assert named in ended.stderr.replace("\n", "")
     assert program.run_folders() == []
 
 
-# pictures, processes -> what is said, or None where it trains; a fifth of the pictures, at least one, validates
-TINY_DATA = {
+# A fifth of the images, at least one, validates.
+TINY_DATA: dict[tuple[int, int], str | None] = {
     (0, 1): "no images there",
     (1, 1): "leave none for",
     (2, 1): None,
@@ -97,6 +91,8 @@ TINY_DATA = {
     (3, 2): None,
     (5, 2): None,
 }
+"""(images, processes) -> part of the error message, or None where it trains."""
+
 QUICK = {(0, 1), (2, 2)}
 
 
@@ -105,34 +101,31 @@ QUICK = {(0, 1), (2, 2)}
     [case if case in QUICK else pytest.param(*case, marks=LONG) for case in TINY_DATA],
 )
 def test_tiny_data(count: int, processes: int, tmp_path: Path) -> None:
-    program, root = Program(tmp_path / "program"), make_voc(tmp_path / "few", count=count)
-    launcher = PYTHON if processes == 1 else MULTI
-    result = program.run(*launcher, "trainer/train.py", "--data.root", str(root), *TINY, *SHORT)
-    said = TINY_DATA[count, processes]
-    if said is None:
-        assert result.returncode == 0, result.stdout + result.stderr
+    program = Program(tmp_path / "program", variables=ONE_THREAD)
+    root, message = make_discs(tmp_path / "few", count=count), TINY_DATA[count, processes]
+    code = 0 if message is None else 2 if processes == 1 else 1
+    ended = program.run(*train_command(processes, "--data.root", str(root), *SHORT), code=code)
+    if message is None:
         assert params(program)["hardware.processes"] == str(processes)
         assert params(program)["hardware.threads_per_process"] == "1"
         assert program.status()["state"] == "finished"
     else:
-        assert result.returncode == (2 if processes == 1 else 1)
-        assert said in result.stderr
-        assert 'trainer/train.py", line' not in result.stderr
+        assert message in ended.stderr
+        assert 'trainer/train.py", line' not in ended.stderr
         assert program.run_folders() == []
 
 
 def test_threads_are_the_programs_own_choice(data: Path, tmp_path: Path) -> None:
     """Launchers set OMP_NUM_THREADS to 1; what counts is train.threads, else the cores, and it is recorded."""
     program = Program(tmp_path / "program")
-    arguments = ["--data.root", str(data), *TINY, *SHORT, "--train.epochs", "1", "--train.threads", "0"]
-    result = program.run(*PYTHON, "trainer/train.py", *arguments, OMP_NUM_THREADS="1")
-    assert result.returncode == 0, result.stderr
+    arguments = ["--data.root", str(data), *SHORT, "--train.epochs", "1", "--train.threads", "0"]
+    program.run(*train_command(1, *arguments), OMP_NUM_THREADS="1", code=0)
     assert params(program)["hardware.threads_per_process"] == str(len(os.sched_getaffinity(0)))
 
 
 SRUN = """
 #!/usr/bin/env bash
-# What Slurm does with tasks: each gets its number, and all are told when the time is nearly up.
+# As Slurm runs tasks: each gets its number, and all get a signal when the time is nearly up.
 while [[ $1 == --* ]]; do shift; done
 for task in $(seq 0 $((SLURM_NTASKS - 1))); do
     SLURM_PROCID=$task SLURM_LOCALID=$task SLURM_STEP_NUM_TASKS=$SLURM_NTASKS \\
@@ -158,10 +151,10 @@ SCONTROL = """
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("told", [False, True])
-def test_the_slurm_script(data: Path, tmp_path: Path, told: bool) -> None:
+@pytest.mark.parametrize("signalled", [False, True])
+def test_the_slurm_script(data: Path, tmp_path: Path, signalled: bool) -> None:
     """With stand-ins for Slurm's own two commands: all tasks train as one, and a signal requeues the job."""
-    program = Program(tmp_path / "program")
+    program = Program(tmp_path / "program", variables=ONE_THREAD)
     tools = program.folder / ".venv" / "bin"
     tools.mkdir(parents=True)
     for name, text in (("srun", SRUN), ("scontrol", SCONTROL)):
@@ -170,55 +163,54 @@ def test_the_slurm_script(data: Path, tmp_path: Path, told: bool) -> None:
     (tools / "activate").write_text(f'PATH="{tools}:{Path(sys.executable).parent}:$PATH"\n')
     slurm = {"SLURM_JOB_NODELIST": "one", "SLURM_JOB_ID": str(os.getpid()), "SLURM_NTASKS": "2"}
     slurm["SLURM_SUBMIT_DIR"] = str(program.folder)
-    epochs = ["--train.epochs", "100000" if told else "2"]
-    process = program.start("bash", "launch/slurm.sh", "--data.root", str(data), *TINY, *SHORT, *epochs, **slurm)
-    try:
-        if told:
-            deadline = time.monotonic() + 90
-            while not list(program.folder.glob("mlruns/work/*/pictures/*")):
-                assert process.poll() is None, process.communicate()
-                assert time.monotonic() < deadline
-                time.sleep(0.2)
+    arguments = ["--data.root", str(data), *SHORT, "--train.epochs", "100000" if signalled else "2"]
+    with program.start("bash", "launch/slurm.sh", *arguments, **slurm) as job:
+        if signalled:
+            job.wait_for(lambda: program.newest_run(lambda run: any(run.glob("pictures/*"))), "an image")
             time.sleep(2)
-            (step,) = psutil.Process(process.pid).children()
+            (step,) = psutil.Process(job.pid).children()
             step.send_signal(signal.SIGUSR1)
-        out, err = process.communicate(timeout=90)
-    finally:
-        kill_group(process)
-    assert process.returncode == (143 if told else 0), out + err
-    assert (program.folder / "requeued").exists() == told
-    assert program.status()["state"] == ("preempted" if told else "finished")
+        ended = job.end(90)
+    assert ended.returncode == (143 if signalled else 0), ended.output
+    assert (program.folder / "requeued").exists() == signalled
+    assert program.status()["state"] == ("preempted" if signalled else "finished")
     assert params(program)["hardware.processes"] == "2"
     assert len(program.run_folders()) == 1
 
 
+TWO_MACHINES = [sys.executable, "-m", "tests.integration.two_machines"]
+NOT_ALLOWED = 77
+
+
 @pytest.mark.long
 def test_two_machines() -> None:
-    """Two network namespaces; nothing of them is left, also when they are interrupted."""
-    command = [sys.executable, str(REPOSITORY / "tests" / "two_machines.py")]
-    result = subprocess.run(command, capture_output=True, text=True, timeout=280)
-    if result.returncode == 77:
-        pytest.skip(result.stdout)
-    assert result.returncode == 0, result.stdout + result.stderr
-    assert "1 run in MLflow" in result.stdout
+    """Two network namespaces, a training process in each, one run."""
+    with Command(TWO_MACHINES, REPOSITORY, os.environ) as command:
+        ended = command.end(280)
+    if ended.returncode == NOT_ALLOWED:
+        pytest.skip(ended.stdout)
+    assert ended.returncode == 0, ended.output
+    assert "1 run in MLflow" in ended.stdout
 
 
 @pytest.mark.long
 def test_two_machines_interrupted() -> None:
-    command = [sys.executable, str(REPOSITORY / "tests" / "two_machines.py")]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    try:
-        time.sleep(6)
-        if process.poll() == 77:
-            pytest.skip(process.communicate()[0])
-        mine = f"seg{process.pid}"
-        assert mine in namespaces()
-        process.send_signal(signal.SIGTERM)
-        process.communicate(timeout=60)
-    finally:
-        process.kill()
-    assert mine not in namespaces()
+    """The namespaces are removed all the same."""
+    with Command(TWO_MACHINES, REPOSITORY, os.environ) as command:
+        own = f"seg{command.pid}"
+        while own not in namespaces():
+            if not command.running and command.process.returncode == NOT_ALLOWED:
+                pytest.skip(command.output())
+            assert command.running, command.output()
+            time.sleep(0.1)
+        command.process.send_signal(signal.SIGTERM)
+        command.end(60)
+    assert own not in namespaces()
 
 
 def namespaces() -> str:
-    return subprocess.run(["ip", "netns", "list"], capture_output=True, text=True, check=True).stdout
+    """Names of all network namespaces; empty where there is no `ip` command."""
+    try:
+        return subprocess.run(["ip", "netns", "list"], capture_output=True, text=True, check=True).stdout
+    except OSError:
+        return ""

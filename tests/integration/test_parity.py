@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.integration.parity import (
+from tests.support.parity import (
     ONE_CLASS,
     PROMISE,
     Case,

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from PIL import ExifTags, Image
 
-from tests.support.program import Program, mean_iou
+from tests.support.discs import mean_iou
+from tests.support.program import Program
 from trainer.data.image_io import UPRIGHT
 
 OPPOSITE = {6: Image.Transpose.ROTATE_90, 8: Image.Transpose.ROTATE_270, 3: Image.Transpose.ROTATE_180}
@@ -40,34 +41,22 @@ def telephone(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.long
 def test_masks_and_photographs_agree(telephone: Path, tmp_path: Path) -> None:
     program = Program(tmp_path / "program")
-    short = [
-        "--train.epochs",
-        "30",
-        "--train.eval_every",
-        "15",
-        "--optim.lr",
-        "0.01",
-        "--data.augment",
-        "off",
-        "--train.threads",
-        "1",
-    ]
-    result = program.train("--data.root", str(telephone), "--data.classes", "[disc]", *short)
-    assert result.returncode == 0, result.stderr
+    short = ["--train.epochs", "30", "--train.eval_every", "15", "--optim.lr", "0.01"]
+    short += ["--data.augment", "off", "--train.threads", "1"]
+    program.train("--data.root", str(telephone), "--data.classes", "[disc]", *short, code=0)
     run = program.run_folders()[0]
     held_out = json.loads((run / "split.json").read_text())["val"]
-    pictures = [str(telephone / "JPEGImages" / f"{name}.jpg") for name in held_out]
+    images = [str(telephone / "JPEGImages" / f"{name}.jpg") for name in held_out]
     out = tmp_path / "out"
-    result = program.python("predict", "--model", str(run / "model"), "--input", *pictures, "--output", str(out))
-    assert result.returncode == 0, result.stderr
+    program.python("predict", "--model", str(run / "model"), "--input", *images, "--output", str(out), code=0)
     masks = [np.array(Image.open(telephone / "SegmentationClassPNG" / f"{name}.png")) for name in held_out]
     predicted = [np.array(Image.open(out / "masks" / f"{name}.png")) for name in held_out]
     assert [one.shape for one in predicted] == [mask.shape for mask in masks]
     assert mean_iou(masks, predicted) > 0.5  # 0.9 where masks and images agree, about 0 where they do not
     for name, mask in zip(held_out, masks, strict=True):
         # The overlay has no EXIF left to turn it again, and the disc is where the mask has it.
-        with Image.open(out / "overlays" / f"{name}.jpg") as picture:
-            assert ExifTags.Base.Orientation not in picture.getexif()
-            overlay = np.array(picture.convert("L"), dtype=float)
+        with Image.open(out / "overlays" / f"{name}.jpg") as opened:
+            assert ExifTags.Base.Orientation not in opened.getexif()
+            overlay = np.array(opened.convert("L"), dtype=float)
         assert overlay.shape == mask.shape
         assert overlay[mask == 1].mean() > overlay[mask == 0].mean() + 40

@@ -1,4 +1,4 @@
-"""The prediction command on a model folder: files in, files out."""
+"""The prediction command on a model folder: image files in, masks, overlays and a report out."""
 
 import csv
 import io
@@ -11,8 +11,9 @@ import pytest
 import torch
 from PIL import Image
 
+from tests.support.discs import make_discs
 from tests.support.images import smooth_picture
-from tests.support.program import Program, make_voc
+from tests.support.program import Ended, Program
 from trainer.data.image_io import read_image
 from trainer.model.model_folder import load_segmenter, save_segmenter
 from trainer.model.segmenter import Contract, Segmenter
@@ -27,7 +28,7 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Program:
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An untrained model: what it says does not matter here, but it says something about every pixel."""
+    """An untrained model: its masks are wrong, and not empty."""
     folder = tmp_path_factory.mktemp("model")
     torch.manual_seed(0)
     save_segmenter(Segmenter(Contract(("_background_", "disc"), COLOURS, 32, width=8)), folder)
@@ -35,8 +36,9 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def pictures(tmp_path: Path) -> Path:
-    root = make_voc(tmp_path / "pictures", count=3) / "JPEGImages"
+def images(tmp_path: Path) -> Path:
+    """Folder of three images, and one that is turned by EXIF in a folder below."""
+    root = make_discs(tmp_path / "pictures", count=3) / "JPEGImages"
     (root / "below").mkdir()
     rotated = Image.new("RGB", (60, 30), "white")
     exif = Image.Exif()
@@ -45,15 +47,17 @@ def pictures(tmp_path: Path) -> Path:
     return root
 
 
-def predict(program: Program, model: object, output: Path, *inputs: Path, batch_size: int = 8):
+def predict(program: Program, model: object, output: Path, *inputs: Path, code: int = 0, batch_size: int = 8) -> Ended:
+    """Run predict.py, which must end with `code`, and never with a traceback."""
     paths = ["--input", *map(str, inputs), "--output", str(output)]
-    return program.python("predict", "--model", str(model), *paths, "--batch_size", str(batch_size))
+    ended = program.python("predict", "--model", str(model), *paths, "--batch_size", str(batch_size), code=code)
+    assert "Traceback" not in ended.output
+    return ended
 
 
-def test_masks_overlays_and_report(program: Program, model: Path, pictures: Path, tmp_path: Path) -> None:
+def test_masks_overlays_and_report(program: Program, model: Path, images: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    result = predict(program, model, out, pictures)
-    assert result.returncode == 0, result.stderr
+    predict(program, model, out, images)
     names = ["below/PHONE", "disc_00", "disc_01", "disc_02"]
     assert (
         sorted(str(path.relative_to(out / "masks").with_suffix("")) for path in (out / "masks").rglob("*.png")) == names
@@ -76,67 +80,67 @@ def test_masks_overlays_and_report(program: Program, model: Path, pictures: Path
         assert len(list(csv.DictReader(file))) == 4
 
 
-def test_a_broken_picture_fails_alone(program: Program, model: Path, pictures: Path, tmp_path: Path) -> None:
-    (pictures / "broken.jpg").write_bytes((pictures / "disc_00.jpg").read_bytes()[:300])
-    result = predict(program, model, tmp_path / "out", pictures)
-    assert result.returncode == 3
-    assert "broken.jpg" in result.stderr
-    assert "Traceback" not in result.stderr
+def test_a_broken_image_fails_alone(program: Program, model: Path, images: Path, tmp_path: Path) -> None:
+    (images / "broken.jpg").write_bytes((images / "disc_00.jpg").read_bytes()[:300])
+    ended = predict(program, model, tmp_path / "out", images, code=3)
+    assert "broken.jpg" in ended.stderr
     assert len(list((tmp_path / "out" / "masks").rglob("*.png"))) == 4
     rows = json.loads((tmp_path / "out" / "report.json").read_text())["files"]
     assert [Path(row["file"]).name for row in rows if "error" in row] == ["broken.jpg"]
 
 
-def test_predicting_twice_into_the_same_place_is_safe(program: Program, model: Path, pictures: Path) -> None:
+def test_predicting_twice_into_the_same_place_is_safe(program: Program, model: Path, images: Path) -> None:
     """The output lies inside the input folder; its overlays are no new input."""
     for _ in range(2):
-        assert predict(program, model, pictures / "out", pictures).returncode == 0
-        assert len(json.loads((pictures / "out" / "report.json").read_text())["files"]) == 4
+        predict(program, model, images / "out", images)
+        assert len(json.loads((images / "out" / "report.json").read_text())["files"]) == 4
 
 
-def test_two_inputs_of_one_name_are_refused(program: Program, model: Path, pictures: Path, tmp_path: Path) -> None:
-    Image.open(pictures / "disc_00.jpg").save(pictures / "disc_00.png")
-    result = predict(program, model, tmp_path / "out", pictures)
-    assert result.returncode == 2
-    assert "disc_00.jpg" in result.stderr
-    assert "disc_00.png" in result.stderr
+def test_two_inputs_of_one_name_are_refused(program: Program, model: Path, images: Path, tmp_path: Path) -> None:
+    Image.open(images / "disc_00.jpg").save(images / "disc_00.png")
+    ended = predict(program, model, tmp_path / "out", images, code=2)
+    assert "disc_00.jpg" in ended.stderr
+    assert "disc_00.png" in ended.stderr
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize(
-    ("uri", "named"),
-    [
-        ("models:/nobody@champion", "models:/nobody@champion"),
-        ("models:/nobody/7", "none yet"),
-        ("models:/nobody", "none yet"),
-        ("/no/such/folder", "no such folder"),
-        ("runs:/0123456789abcdef0123456789abcdef/model", "runs:/"),
-    ],
-)
-def test_a_model_that_is_not_there(program: Program, uri: str, named: str, pictures: Path, tmp_path: Path) -> None:
-    result = predict(program, uri, tmp_path / "out", pictures)
-    assert result.returncode == 2
-    assert named in result.stderr
-    assert "Traceback" not in result.stderr
+MISSING = {
+    "models:/nobody@champion": "models:/nobody@champion",
+    "models:/nobody/7": "none yet",
+    "models:/nobody": "none yet",
+    "/no/such/folder": "no such folder",
+    "runs:/0123456789abcdef0123456789abcdef/model": "runs:/",
+}
+"""Address of a model that does not exist -> part of the message."""
 
 
-def test_no_pictures(program: Program, model: Path, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def refusals(tmp_path_factory: pytest.TempPathFactory, program: Program) -> dict[str, Ended]:
+    """Ends of predict.py with each model of MISSING."""
+    top = tmp_path_factory.mktemp("missing")
+    paths = ["--input", str(make_discs(top / "data", count=1) / "JPEGImages"), "--output", str(top / "out")]
+    return program.in_one_process("predict", {uri: ["--model", uri, *paths] for uri in MISSING})
+
+
+@pytest.mark.parametrize("uri", MISSING)
+def test_a_missing_model_is_refused(uri: str, refusals: dict[str, Ended]) -> None:
+    assert refusals[uri].returncode == 2
+    assert MISSING[uri] in refusals[uri].stderr
+    assert "Traceback" not in refusals[uri].stderr
+
+
+def test_a_folder_without_images_is_refused(program: Program, model: Path, tmp_path: Path) -> None:
     (tmp_path / "nothing").mkdir()
-    result = predict(program, model, tmp_path / "out", tmp_path / "nothing")
-    assert result.returncode == 2
-    assert "no pictures" in result.stderr
+    assert "no pictures" in predict(program, model, tmp_path / "out", tmp_path / "nothing", code=2).stderr
 
 
-def test_an_output_that_cannot_be(program: Program, model: Path, pictures: Path, tmp_path: Path) -> None:
+def test_a_file_in_place_of_the_output_is_refused(program: Program, model: Path, images: Path, tmp_path: Path) -> None:
     (tmp_path / "taken").write_text("a file")
-    result = predict(program, model, tmp_path / "taken", pictures)
-    assert result.returncode == 2
-    assert "taken" in result.stderr
-    assert "Traceback" not in result.stderr
+    assert "taken" in predict(program, model, tmp_path / "taken", images, code=2).stderr
 
 
-def test_each_result_belongs_to_its_picture(program: Program, model: Path, tmp_path: Path) -> None:
-    """Of all sizes, in batches that do not come out even, with files among them that cannot be read."""
+def test_each_result_belongs_to_its_image(program: Program, model: Path, tmp_path: Path) -> None:
+    """Images of all sizes, in batches that do not come out even, with files among them that cannot be read."""
     folder, out = tmp_path / "pictures", tmp_path / "out"
     folder.mkdir()
     sizes = [(int(height), int(width)) for height, width in np.random.default_rng(2).integers(20, 90, (11, 2))]
@@ -144,7 +148,7 @@ def test_each_result_belongs_to_its_picture(program: Program, model: Path, tmp_p
         Image.fromarray(smooth_picture(*size, seed=index)).save(folder / f"{index:02}.png")
     for index in (0, 4, 5):
         (folder / f"{index:02}.png").write_bytes(b"no picture")
-    assert predict(program, model, out, folder, batch_size=3).returncode == 3
+    predict(program, model, out, folder, code=3, batch_size=3)
     rows = json.loads((out / "report.json").read_text())["files"]
     assert [Path(row["file"]).stem for row in rows] == [f"{index:02}" for index in range(11)]
     assert ["error" in row for row in rows] == [index in (0, 4, 5) for index in range(11)]
@@ -164,11 +168,11 @@ def test_each_result_belongs_to_its_picture(program: Program, model: Path, tmp_p
         Image.fromarray(blended.astype(np.uint8)).save(expected := io.BytesIO(), "JPEG", quality=90)
         assert (out / "overlays" / f"{path.stem}.jpg").read_bytes() == expected.getvalue()
         shares.append(mask.mean())
-    assert min(shares) < 0.9, "nothing but the disc anywhere, so that the overlays say little"
+    assert min(shares) < 0.9, "one class everywhere, so that the overlays prove little"
     assert max(shares) > 0.1
 
 
-# Outside the program: what the process held at its most, in KiB.
+# Prints the peak of this process's memory, in KiB.
 PEAK = """
 import sys
 from pathlib import Path
@@ -181,21 +185,20 @@ sys.exit(code)
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the peak is read from Linux's /proc")
-def test_memory_does_not_grow_with_the_number_of_pictures(program: Program, model: Path, tmp_path: Path) -> None:
-    height, width, few, many = 1000, 1500, 12, 60
-    Image.fromarray(smooth_picture(height, width)).save(tmp_path / "picture.jpg")
+def test_memory_does_not_grow_with_the_number_of_images(program: Program, model: Path, tmp_path: Path) -> None:
+    height, width, few, many = 1000, 1000, 8, 40
+    Image.fromarray(smooth_picture(height, width)).save(tmp_path / "image.jpg")
     peaks = {}
     for count in (few, many):
         folder = tmp_path / f"{count}"
         folder.mkdir()
         for index in range(count):
-            (folder / f"{index}.jpg").hardlink_to(tmp_path / "picture.jpg")
+            (folder / f"{index}.jpg").hardlink_to(tmp_path / "image.jpg")
         arguments = ["--model", str(model), "--input", str(folder), "--output", str(tmp_path / f"out {count}")]
         # What is freed goes back to the system at once, or the peak depends on how the threads happened to run.
         at_once = {"MALLOC_MMAP_THRESHOLD_": "1000000"}
-        result = program.run(sys.executable, "-c", PEAK, *arguments, "--batch_size", "2", **at_once)
-        assert result.returncode == 0, result.stderr
+        ended = program.run(sys.executable, "-c", PEAK, *arguments, "--batch_size", "2", **at_once, code=0)
         assert len(list((tmp_path / f"out {count}" / "masks").iterdir())) == count
-        peaks[count] = 1024 * int(result.stdout.rpartition("PEAK ")[2])
-    held = (many - few) * height * width  # had only the masks been kept, and images are three times as large
+        peaks[count] = 1024 * int(ended.stdout.rpartition("PEAK ")[2])
+    held = (many - few) * height * width  # bytes of the masks alone; images are three times as large
     assert peaks[many] - peaks[few] < held / 2, {count: f"{peak / 2**20:.0f} MiB" for count, peak in peaks.items()}

@@ -2,8 +2,8 @@
 
 python -m tests.integration.two_machines          (as root, with iproute2)
 
-Uses launch/multi_node.yaml as a person would, with the addresses of the two ends. Ends with 0 where one run came out of
-it, 1 where not, and 77 with the reason where this machine's kernel or the user's rights do not allow it.
+Uses launch/multi_node.yaml as a user would, with the addresses of the two ends. Ends with 0 where the result is one
+run, 1 where it is not, and 77 with the reason where this machine's kernel or the user's rights do not allow it.
 """
 
 import contextlib
@@ -16,18 +16,21 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-REPOSITORY = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(REPOSITORY))
+from mlflow import MlflowClient
 
-from tests.support.program import TINY, Program, kill_group, make_voc  # noqa: E402
+from tests.support import runs
+from tests.support.discs import make_discs
+from tests.support.program import TINY, Ended, Program, launcher
 
 SKIPPED = 77
 NETWORK = "10.213.7"
+"""First three numbers of the addresses of both machines."""
+
 TIMEOUT_S = 240
 
 
 class NotAllowed(Exception):
-    """This machine cannot do it."""
+    """The machine does not allow network namespaces."""
 
 
 def ip(*arguments: str) -> None:
@@ -41,7 +44,7 @@ def ip(*arguments: str) -> None:
 
 @contextlib.contextmanager
 def two_machines() -> Iterator[list[str]]:
-    """The names of two network namespaces with the addresses NETWORK.1 and NETWORK.2; gone afterwards."""
+    """Names of two network namespaces with the addresses NETWORK.1 and NETWORK.2; removed afterwards."""
     names = [f"seg{os.getpid()}{end}" for end in "ab"]
     cable = [f"c{os.getpid()}{end}" for end in "ab"]
     try:
@@ -57,29 +60,22 @@ def two_machines() -> Iterator[list[str]]:
         yield names
     finally:
         for command in (*(("netns", "del", name) for name in names), ("link", "del", cable[0])):
-            with contextlib.suppress(NotAllowed):  # what was not made, or went with its namespace
+            with contextlib.suppress(NotAllowed):  # not made yet, or removed with its namespace
                 ip(*command)
 
 
-def train(names: list[str], program: Program, data: Path) -> list[tuple[int, str]]:
-    """One process in each; their exit codes and what they printed."""
-    started = []
-    try:
-        for rank, name in enumerate(names):
-            launcher = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", "launch/multi_node.yaml"]
-            launcher += ["--machine_rank", str(rank), "--main_process_ip", f"{NETWORK}.1"]
-            arguments = ["trainer/train.py", "--data.root", str(data), *TINY, "--train.epochs", "2"]
-            arguments += ["--train.threads", "1", "--train.mixed_precision", "no"]
-            command = ["ip", "netns", "exec", name, *launcher, *arguments]
-            started.append(program.start(*command, GLOO_SOCKET_IFNAME="cable", OMP_NUM_THREADS="1"))
-        ends = []
-        for process in started:
-            output = "".join(process.communicate(timeout=TIMEOUT_S))
-            ends.append((process.returncode, output))
-        return ends
-    finally:
-        for process in started:
-            kill_group(process)
+def train(names: list[str], program: Program, data: Path) -> list[Ended]:
+    """Train with one process in each namespace."""
+    arguments = ["trainer/train.py", "--data.root", str(data), *TINY, "--train.epochs", "2"]
+    arguments += ["--train.threads", "1", "--train.mixed_precision", "no"]
+    with contextlib.ExitStack() as stack:
+        started = []
+        for number, name in enumerate(names):
+            launch = launcher("multi_node", "--machine_rank", str(number), "--main_process_ip", f"{NETWORK}.1")
+            words = ["ip", "netns", "exec", name, *launch, *arguments]
+            variables = {"GLOO_SOCKET_IFNAME": "cable", "OMP_NUM_THREADS": "1"}
+            started.append(stack.enter_context(program.start(*words, **variables)))
+        return [command.end(TIMEOUT_S) for command in started]
 
 
 def main() -> int:
@@ -87,28 +83,27 @@ def main() -> int:
     try:
         with tempfile.TemporaryDirectory() as scratch, two_machines() as names:
             program = Program(Path(scratch) / "program")
-            ends = train(names, program, make_voc(Path(scratch) / "discs"))
+            ends = train(names, program, make_discs(Path(scratch) / "discs"))
             return report(program, ends)
     except NotAllowed as error:
         print(f"skipped: {error}")
         return SKIPPED
 
 
-def report(program: Program, ends: list[tuple[int, str]]) -> int:
-    """Print what came of it; 0 where it is one finished run of two processes on both machines."""
-    from mlflow import MlflowClient
-
-    if any(code for code, _ in ends):
-        print("\n".join(f"machine {rank} ended with {code}:\n{text}" for rank, (code, text) in enumerate(ends)))
+def report(program: Program, ends: list[Ended]) -> int:
+    """Print the result; return 0 where it is one finished run of two processes on both machines."""
+    if any(ended.returncode for ended in ends):
+        for number, ended in enumerate(ends):
+            print(f"machine {number} ended with {ended.returncode}:\n{ended.output}")
         return 1
     client = MlflowClient(program.store)
-    runs = client.search_runs([one.experiment_id for one in client.search_experiments()])
-    for run in runs:
-        kept = {key: run.data.params[key] for key in ("hardware.processes", "hardware.distributed", "data.digest")}
+    found = runs.store_runs(client)
+    for run in found:
+        shown = {key: run.data.params[key] for key in ("hardware.processes", "hardware.distributed", "data.digest")}
         steps = len(client.get_metric_history(run.info.run_id, "train/loss"))
-        print(json.dumps({"run": run.info.run_name, "status": run.info.status, "steps": steps} | kept))
-    good = [run.info.status == "FINISHED" and run.data.params["hardware.processes"] == "2" for run in runs]
-    print(f"{len(runs)} run in MLflow, {len(program.run_folders())} run folder")
+        print(json.dumps({"run": run.info.run_name, "status": run.info.status, "steps": steps} | shown))
+    good = [run.info.status == "FINISHED" and run.data.params["hardware.processes"] == "2" for run in found]
+    print(f"{len(found)} run in MLflow, {len(program.run_folders())} run folder")
     return 0 if good == [True] and len(program.run_folders()) == 1 else 1
 
 

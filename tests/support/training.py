@@ -1,9 +1,10 @@
-"""A training in this process, from the program's own parts: settings, data, model, Trainer."""
+"""A training in the test's own process, from the program's own parts: settings, data, model, Trainer."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from accelerate import Accelerator
 
 from tests.support.data import count_nothing
@@ -12,7 +13,9 @@ from trainer.config import Config
 from trainer.data.dataset import Dataset, open_dataset
 from trainer.data.sources import find_sources
 from trainer.engine.assembly import build_trainer, prepare_model
-from trainer.engine.callback import Callback
+from trainer.engine.callback import Callback, NullCallback
+from trainer.engine.checkpoint.format import TrainState
+from trainer.engine.evaluate import Evaluation
 from trainer.engine.loop import Trainer
 from trainer.model.segmenter import Segmenter
 
@@ -38,3 +41,33 @@ def prepare(arguments: list[str], cache: Path) -> Prepared:
     dataset = open_dataset(find_sources(config.data), config.data.image_size, cache, count_nothing)
     config, segmenter, _ = prepare_model(config, dataset)
     return Prepared(config, dataset, segmenter)
+
+
+class Recorder(NullCallback):
+    """Callback that stores the numbers it receives."""
+
+    def __init__(self) -> None:
+        self.steps: dict[int, dict[str, float]] = {}
+        self.planned = 0
+        self.scores: dict[int, float] = {}
+        self.missing_at_evaluation: list[int] = []
+
+    def on_train_begin(self, state: TrainState) -> None:
+        self.planned = state.total_steps
+
+    def on_step(self, step: int, values: dict[str, float]) -> None:
+        self.steps[step] = values
+
+    def on_evaluation(self, state: TrainState, values: dict[str, float], evaluation: Evaluation) -> None:
+        self.scores[state.step] = evaluation.loss
+        self.missing_at_evaluation.append(state.step - len(self.steps))
+
+
+def weights(trainer: Trainer) -> dict[str, torch.Tensor]:
+    """Copy the weights and statistics in training."""
+    return {name: value.clone() for name, value in trainer.train_step.segmenter.state_dict().items()}
+
+
+def same_tensors(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+    """Whether the tensors of `one` are bit for bit those of `other`."""
+    return all(torch.equal(one[name], other[name]) for name in one)

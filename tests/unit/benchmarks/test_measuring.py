@@ -1,4 +1,4 @@
-"""What the benchmarks of speed read out of a run, against runs written down by hand."""
+"""Figures that the benchmarks of speed read from a run, against runs written by hand."""
 
 import json
 from pathlib import Path
@@ -11,11 +11,12 @@ from tests.benchmarks.measuring import WARM_UP, command, markdown, measured, ste
 
 
 def write_journal(folder: Path, records: list[dict[str, object]]) -> Path:
+    """Write the journal of a run; return its folder."""
     (folder / "journal.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
     return folder
 
 
-def test_walls_count_all_but_what_other_records_end(tmp_path: Path) -> None:
+def test_an_evaluation_between_two_steps_belongs_to_neither(tmp_path: Path) -> None:
     times, rates = [1000, 61_000], [0.1, 8.0]  # the first step compiles for 59 s
     for number in range(2, 30):
         times.append(times[-1] + (1000 if number % 2 else 2000))
@@ -49,8 +50,8 @@ def test_covered(spans: list[tuple[float, float]], length: float) -> None:
 def test_as_many_steps_as_asked(steps: int) -> None:
     arguments = command(Task(8, 32, 4, "cpu", "no"), steps)
     settings = dict(zip(arguments[::2], arguments[1::2], strict=True))
-    pictures = int(settings["--data.generated_images"])
-    training = pictures - -(-pictures // 5)
+    images = int(settings["--data.generated_images"])
+    training = images - -(-images // 5)
     assert training % 4 == 0  # no short batch
     assert training // 4 == steps_per_epoch(steps)
     assert steps <= training // 4 * int(settings["--train.epochs"]) < steps + 20
@@ -69,7 +70,7 @@ def test_flops_of_a_unet() -> None:
             forward += pixels * 9 * (2 * channels * channels + channels * channels)
             forward += (pixels // 4) * 4 * 2 * channels * channels
     forward += side**2 * width
-    # Backward is twice forward, but nobody asks for the gradient of the picture.
+    # Backward is twice forward, without the gradient of the image.
     assert Task(width, side, 1, "cpu", "no").flops() == 2 * (3 * forward - first)
 
 

@@ -12,7 +12,7 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import ViewType
 
-from tests.support.program import histories, journal_points
+from tests.support.runs import histories, journal_points
 from trainer import InputError
 from trainer.system.atomic import write_json
 from trainer.system.run_folder import RunFolder, new_run_folder

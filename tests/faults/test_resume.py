@@ -1,0 +1,162 @@
+"""`--resume`: which run and which checkpoint it means, and that a damaged one is named and never used."""
+
+import json
+import shutil
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.support import runs
+from tests.support.program import Program, saved, train_command
+from trainer import InputError
+from trainer.cli import parse
+from trainer.engine.checkpoint import resume
+from trainer.engine.checkpoint.format import load_checkpoint
+from trainer.system.run_folder import RunFolder
+
+FaultTrial = Callable[[int, str], AbstractContextManager[None]]
+FindStart = Callable[..., Any]
+
+
+def test_latest_is_the_newest_unfinished_run_of_these_settings(again: Program, find_start: FindStart) -> None:
+    (older,) = again.run_folders()
+    last = load_checkpoint(runs.checkpoints(older)[-1]).state
+    assert find_start(again, "never").folder is None
+    for free in (["--train.threads", "2"], ["--tracking.run_name", "other"], ["--data.workers", "0"]):
+        start = find_start(again, "latest", *free)
+        assert (start.folder, start.checkpoint.state, start.warnings) == (RunFolder(older), last, [])
+    for other in (["--optim.lr", "1e-4"], ["--train.epochs", "6"], ["--model.norm", "group"], ["--train.seed", "1"]):
+        start = find_start(again, "latest", *other)
+        assert start.folder is None
+        assert "a new one" in start.warnings[0]
+    newer = older.with_name("9" + older.name[1:])
+    shutil.copytree(older, newer)
+    assert find_start(again, "latest").folder == RunFolder(newer)
+    (newer / "status.json").write_text(json.dumps({"state": "finished"}))
+    assert find_start(again, "latest").folder == RunFolder(older)
+    (older / "status.json").write_text(json.dumps({"state": "finished"}))
+    assert find_start(again, "latest").finished
+    # Killed while it made its folder: there is nothing to resume.
+    shutil.rmtree(newer)
+    (older / "config.yaml").write_text("data:\n  root: [")
+    assert find_start(again, "latest").folder is None
+
+
+def test_a_run_without_a_checkpoint_starts_from_its_first_step(again: Program, find_start: FindStart) -> None:
+    (folder,) = again.run_folders()
+    shutil.rmtree(folder / "checkpoints")
+    for wanted in ("latest", str(folder)):
+        start = find_start(again, wanted)
+        assert (start.folder, start.checkpoint, start.warnings) == (RunFolder(folder), None, [])
+
+
+def test_a_named_folder_of_another_training_is_refused(
+    again: Program, settings: list[str], find_start: FindStart
+) -> None:
+    (folder,) = again.run_folders()
+    for path in (folder, runs.checkpoints(folder)[0]):
+        with pytest.raises(InputError, match=r"optim\.lr: 0\.01 then, 0.0001 now"):
+            find_start(again, str(path), "--optim.lr", "1e-4")
+    content = json.loads((folder / "split.json").read_text())
+    config = parse([*settings, "--resume", str(folder)])
+    for changed in (content | {"digest": "0"}, content | {"val": content["val"][::-1]}):
+        with pytest.raises(InputError, match=r"data\.root"):
+            resume.find(config, folder.parent, changed, "")
+        assert resume.find(parse([*settings, "--resume", "latest"]), folder.parent, changed, "").folder is None
+
+
+def test_a_named_checkpoint_is_the_one_that_is_read(again: Program, find_start: FindStart) -> None:
+    (folder,) = again.run_folders()
+    steps = runs.checkpoint_steps(folder)
+    for path, step in zip(runs.checkpoints(folder), steps, strict=True):
+        assert find_start(again, str(path)).checkpoint.state.step == step
+    assert find_start(again, str(folder)).checkpoint.state.step == steps[-1]
+
+
+def test_a_named_folder_brings_its_own_settings(again: Program) -> None:
+    (folder,) = again.run_folders()
+    own = yaml.safe_load((folder / "config.yaml").read_text())
+    for path in (folder, runs.checkpoints(folder)[0]):
+        config = parse(["--resume", str(path), "--tracking.run_name", "mine"])
+        assert (config.model.width, config.train.epochs) == (8, 5)
+        assert config.tracking.run_name == "mine"
+        assert config.resume == str(path)
+    assert own["resume"] == "never"
+
+
+def test_another_environment_is_described(again: Program, settings: list[str], find_start: FindStart) -> None:
+    checkpoint = find_start(again, "latest").checkpoint
+    assert resume.no_longer_exact(checkpoint, checkpoint.environment, parse(settings)) == []
+    config = parse([*settings, "--train.micro_batch_size", "2"])
+    changes = resume.no_longer_exact(checkpoint, checkpoint.environment | {"processes": "3"}, config)
+    assert changes == ["processes 1 -> 3", "train.micro_batch_size auto -> 2"]
+
+
+# ---------------------------------------------------------------- damaged checkpoints
+
+
+def damage(path: Path) -> dict[str, Callable[[], object]]:
+    """Ways to damage a file, by name."""
+    content = path.read_bytes()
+    flipped = bytearray(content)
+    flipped[len(content) // 2] ^= 4
+    return {
+        "flipped": lambda: path.write_bytes(flipped),
+        "truncated": lambda: path.write_bytes(content[: len(content) // 2]),
+        "deleted": path.unlink,
+    }
+
+
+@pytest.mark.parametrize("how", ["flipped", "truncated", "deleted"])
+def test_a_damaged_checkpoint_is_named_and_not_used(
+    how: str, again: Program, find_start: FindStart, fault_trial: FaultTrial
+) -> None:
+    (folder,) = again.run_folders()
+    before, newest = runs.checkpoints(folder)
+    for file in sorted(newest.iterdir()):
+        content = file.read_bytes()
+        with fault_trial(5, f"a file of a checkpoint is {how}"):
+            damage(file)[how]()
+            start = find_start(again, "latest")
+            assert start.checkpoint.state.step == runs.checkpoint_steps(folder)[0]
+            assert str(newest) in start.warnings[0]
+            for path in (newest, folder):
+                with pytest.raises(InputError, match=str(newest)) as refused:
+                    find_start(again, str(path))
+                assert str(before) in str(refused.value)  # the one to give instead
+        file.write_bytes(content)
+    assert find_start(again, "latest").warnings == []
+
+
+@pytest.mark.long
+def test_resumed_from_the_checkpoint_before_a_damaged_one_the_run_equals_golden(
+    again: Program, settings: list[str], golden: Callable[..., object], fault_trial: FaultTrial
+) -> None:
+    (folder,) = again.run_folders()
+    newest = runs.checkpoints(folder)[-1]
+    damage(newest / "weights.safetensors")["flipped"]()
+    words = train_command(1, *settings, "--resume", "latest")
+    with fault_trial(5, "trained on from the checkpoint before"):
+        ended = again.run(*words, code=0)
+        assert f"{newest / 'weights.safetensors'}: changed since it was saved" in ended.output
+        assert runs.result(folder) == golden(1)
+        assert "nothing is left to do" in again.run(*words, code=0).output
+        assert again.run_folders() == [folder]
+
+
+# ---------------------------------------------------------------- two trainers
+
+
+def test_two_trainers_do_not_share_a_run_folder(program: Program, settings: list[str], fault_trial: FaultTrial) -> None:
+    words = train_command(1, *settings, "--train.epochs", "100000")
+    with fault_trial(23, "a second trainer in a run folder"), program.start(*words) as training:
+        folder = training.wait_for(saved(program, 3), "a checkpoint")
+        refused = program.run(*words, "--resume", "latest", code=2)
+        assert f"process {training.pid} on" in refused.output
+        assert "Traceback" not in refused.output
+        assert training.running
+        assert program.run_folders() == [folder]
