@@ -1,4 +1,4 @@
-"""Fixtures for all tests: folders of labelled pictures, made on the fly."""
+"""Fixtures for all tests: folders of labelled images, made on the fly."""
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -16,13 +16,13 @@ from trainer.model.segmenter import Contract, Segmenter
 
 @pytest.fixture(autouse=True, scope="session")
 def _one_thread() -> None:
-    """Small tensors are slower on more, and the number of threads changes float bits."""
+    """Compute on one thread: faster for small tensors, and the number of threads changes float bits."""
     torch.set_num_threads(1)
 
 
 @pytest.fixture
 def make_voc(tmp_path: Path) -> VocMaker:
-    """Makes a folder with JPEGImages/ and SegmentationClassPNG/ of the pictures named, each of its own odd size."""
+    """Make a folder with JPEGImages/ and SegmentationClassPNG/ of the named images, each of its own odd size."""
 
     def make(*stems: str, folder: str = "voc", masks: str = "SegmentationClassPNG", classes: int = 2) -> Path:
         root = tmp_path / folder
@@ -39,7 +39,7 @@ def make_voc(tmp_path: Path) -> VocMaker:
 
 @pytest.fixture
 def make_segmenter() -> Callable[..., Segmenter]:
-    """Makes a small segmenter with random weights and batch norm statistics that are not those of the start."""
+    """Make a small segmenter with random weights, and batch norm statistics that have moved."""
 
     def make(foreground: int = 1, seed: int = 0, **changes: object) -> Segmenter:
         names = ("_background_", *(f"class {number}" for number in range(1, foreground + 1)))
@@ -62,7 +62,7 @@ _faults: dict[tuple[int, str], list[bool]] = {}
 
 @pytest.fixture(scope="session")
 def fault_table() -> RecordFault:
-    """`record_fault(row, name, survived)`: one trial of a fault, for the table that the session ends with.
+    """Record one trial of a fault in the table at the end of the session: `record_fault(row, name, survived)`.
 
     `row` is the number of the promise. `fault_trial` calls this for a block of checks.
     """
@@ -75,7 +75,7 @@ def fault_table() -> RecordFault:
 
 @pytest.fixture
 def fault_trial(fault_table: RecordFault) -> Callable[[int, str], AbstractContextManager[None]]:
-    """`with fault_trial(row, name):` around a trial records whether it got to its end."""
+    """Record whether the checks of a block pass: `with fault_trial(row, name):`."""
 
     @contextmanager
     def trial(row: int, name: str) -> Iterator[None]:

@@ -1,4 +1,4 @@
-"""A process fails, dies or hangs, a loss is not finite, memory runs out: the job ends in time, and the run says why."""
+"""A process fails, dies or hangs, a loss is not finite, memory runs out: the job ends in time with the reason."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -94,13 +94,13 @@ def test_a_process_hangs(program: Program, start: Callable[..., Command]) -> Non
 
 @pytest.mark.long
 def test_memory_runs_out(program: Program, data: Path) -> None:
-    """A limit from outside: the message says in which step, with what, and what helps, without a traceback."""
+    """A limit from outside: the message has the step, the sizes and what helps, and no traceback."""
     large = ["--data.image_size", "384", "--train.batch_size", "8", "--model.width", "32", "--data.workers", "1"]
     words = train_command(1, "--data.root", str(data), *large, *SHORT, *UNTRACKED, "--train.mixed_precision", "no")
     ended = program.run("prlimit", f"--as={5 * 2**29}", *words, code=1)
     assert "Traceback" not in ended.stderr
-    for words in ("memory ran out in step 1", "384x384", "of a batch of 8", "--train.micro_batch_size 4"):
-        assert words in ended.stdout, words
+    for part in ("memory ran out in step 1", "384x384", "of a batch of 8", "--train.micro_batch_size 4"):
+        assert part in ended.stdout
     status = program.status()
     assert (status["state"], status["exit_code"]) == ("failed", 1)
     assert "OutOfMemory" in status["reason"]

@@ -39,7 +39,7 @@ def test_a_killed_run_resumes_and_equals_golden(
 def test_fewer_processes_resume_with_one_warning(
     program: Program, settings: list[str], golden: Golden, fault_trial: FaultTrial
 ) -> None:
-    """The samples of a step stay the same; the last bits do not, and one warning says so."""
+    """The samples of a step stay the same; the last bits do not, and one warning explains that."""
     group = ["--model.norm", "group"]
     with fault_trial(1, "kill -9 on two processes, resume on one"):
         with program.start(*train_command(2, *settings, *group)) as training:

@@ -155,6 +155,7 @@ def test_two_trainers_do_not_share_a_run_folder(program: Program, settings: list
     words = train_command(1, *settings, "--train.epochs", "100000")
     with fault_trial(23, "a second trainer in a run folder"), program.start(*words) as training:
         folder = training.wait_for(saved(program, 3), "a checkpoint")
+        training.pause()  # it holds its lock all the same, and leaves the cores to the second
         refused = program.run(*words, "--resume", "latest", code=2)
         assert f"process {training.pid} on" in refused.output
         assert "Traceback" not in refused.output

@@ -1,4 +1,4 @@
-"""The tracking server dies, freezes, is replaced, is locked: training goes on, and no point is lost or sent twice.
+"""The tracking server dies, freezes, is replaced, is locked: training continues, and no point is lost or sent twice.
 
 Real servers and real trainings; faults are signals and locks from outside. Each `fault_trial` names the promise.
 """

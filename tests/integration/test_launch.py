@@ -116,10 +116,10 @@ def test_tiny_data(count: int, processes: int, tmp_path: Path) -> None:
 
 
 def test_threads_are_the_programs_own_choice(data: Path, tmp_path: Path) -> None:
-    """Launchers set OMP_NUM_THREADS to 1; what counts is train.threads, else the cores, and it is recorded."""
-    program = Program(tmp_path / "program")
+    """Launchers set OMP_NUM_THREADS to 1; train.threads decides, or else the number of cores, and it is recorded."""
+    program = Program(tmp_path / "program", variables=ONE_THREAD)
     arguments = ["--data.root", str(data), *SHORT, "--train.epochs", "1", "--train.threads", "0"]
-    program.run(*train_command(1, *arguments), OMP_NUM_THREADS="1", code=0)
+    program.run(*train_command(1, *arguments), code=0)
     assert params(program)["hardware.threads_per_process"] == str(len(os.sched_getaffinity(0)))
 
 

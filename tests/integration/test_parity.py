@@ -1,8 +1,9 @@
 """One training on 1, 2 and 3 real processes: the same samples, rates, losses, gradients and scores.
 
-Every comparison is also seen to go red: tests/support/world.py breaks the program from outside, one thing at a time.
+Negative controls: tests/support/world.py breaks the program from outside, one thing at a time; the comparison fails.
 """
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +26,7 @@ from tests.support.parity import (
 pytestmark = pytest.mark.timeout(900)
 
 WHOLE = {
-    "image": case("--train.batch_size", "4"),
+    "image": replace(case("--train.batch_size", "4"), validation_sizes=(1, 7, 21)),
     "batch": case("--train.batch_size", "4", "--loss.reduction", "batch"),
     # The last step has one sample, for three processes.
     "image, small": case("--train.batch_size", "2", classes=ONE_CLASS),
@@ -42,11 +43,18 @@ ACCUMULATED = {
     f"{name}, accumulated": Case([*WHOLE[name].arguments, "--train.micro_batch_size", "1"])
     for name in ("image", "batch", "weighted", "image, small", "batch, small", "trained")
 }
-SAME = [name for name in [*WHOLE, *ACCUMULATED] if "batch norm" not in name]
+THREE = ["image", "batch", "image, small", "batch, small", "drop last", "weighted", "trained", "one batch"]
+THREE += ["image, small, accumulated", "batch, small, accumulated"]
+"""Cases that three processes compute too: those that depend on the number of processes."""
+
+EXACT = [name for name in [*WHOLE, *ACCUMULATED] if name != "batch norm"]
+SAME = {1: EXACT, 2: EXACT, 3: THREE}
+"""Number of processes -> cases that must equal one process without accumulation."""
+
 FAULTS = {
-    "everyone_takes_the_first_share": "drop last",
+    "all_take_the_first_share": "drop last",
     "average_of_averages": "image",
-    "each_its_own_ratio": "batch",
+    "ratio_of_each_process": "batch",
     "schedule_steps_once_per_process": "image",
     "gradients_are_not_exchanged": "image",
     "accumulation_divides": "image",
@@ -57,15 +65,15 @@ Worlds = dict[int, dict[str, list[Result] | str]]
 
 @pytest.fixture(scope="module")
 def worlds(tmp_path_factory: pytest.TempPathFactory) -> Worlds:
-    """Every case on 1, 2 and 3 processes; the broken ones on 2."""
+    """Results of all cases on 1, 2 and 3 processes, of the broken ones on 2."""
     folder = tmp_path_factory.mktemp("worlds")
     data = make_data(folder / "data")
     sound = WHOLE | ACCUMULATED
     broken = {fault: Case(WHOLE[name].arguments, fault) for fault, name in FAULTS.items()}
     broken |= {
-        "validation_by_everyone": Case(WHOLE["image"].arguments, "validation_by_everyone"),
+        "all_validate_everything": Case(WHOLE["image"].arguments, "all_validate_everything"),
         "statistics_are_not_averaged": Case(WHOLE["batch norm"].arguments, "statistics_are_not_averaged"),
-        "everyone_takes_the_first_share, uneven": Case(WHOLE["image"].arguments, "everyone_takes_the_first_share"),
+        "all_take_the_first_share, uneven": Case(WHOLE["image"].arguments, "all_take_the_first_share"),
         "stopped": Case(WHOLE["batch norm"].arguments, stop_after=2),
         "stopped, apart": Case(WHOLE["batch norm"].arguments, "statistics_are_not_averaged", stop_after=2),
         "refused": Case(WHOLE["one batch"].arguments, "two_images_fit_on_the_last_process"),
@@ -79,7 +87,7 @@ def worlds(tmp_path_factory: pytest.TempPathFactory) -> Worlds:
     return {
         1: run_world(1, alone, data, folder / "1"),
         2: run_world(2, sound | broken, data, folder / "2"),
-        3: run_world(3, sound, data, folder / "3"),
+        3: run_world(3, {name: sound[name] for name in ["batch norm", *THREE]}, data, folder / "3"),
     }
 
 
@@ -90,8 +98,7 @@ def difference(worlds: Worlds, processes: int, name: str, reference: str = "") -
     return compare(expected[0], found)
 
 
-@pytest.mark.parametrize("name", SAME)
-@pytest.mark.parametrize("processes", [1, 2, 3])
+@pytest.mark.parametrize(("processes", "name"), [(count, name) for count, names in SAME.items() for name in names])
 def test_same_training(worlds: Worlds, processes: int, name: str) -> None:
     found = difference(worlds, processes, name)
     assert found.same_samples
@@ -103,8 +110,8 @@ def test_same_training(worlds: Worlds, processes: int, name: str) -> None:
         assert max(found.loss, found.gradient, found.validation) <= PROMISE
 
 
-def test_the_cases_are_what_they_say(worlds: Worlds) -> None:
-    """Last batches are short, some processes empty-handed, the numbers worth comparing."""
+def test_the_cases_cover_what_they_are_for(worlds: Worlds) -> None:
+    """Last batches are short, some processes have no sample, and the network learns."""
     for processes in (1, 2, 3):
         results = worlds[processes]["image, small"]
         assert [sum(len(one.rows[step]) for one in results) for step in range(6)] == [2, 2, 2, 2, 2, 1]
@@ -120,7 +127,7 @@ def test_the_cases_are_what_they_say(worlds: Worlds) -> None:
 
 @pytest.mark.parametrize("processes", [2, 3])
 def test_validation_is_the_same_to_the_last_digit(worlds: Worlds, processes: int) -> None:
-    """With 1, 7 and 21 pictures; of 1, two of three processes have none."""
+    """With 1, 7 and 21 samples; of 1, two of three processes have none."""
     alone = worlds[1]["image"][0].content
     for one in worlds[processes]["image"]:
         assert one.content["validation_of_size"] == alone["validation_of_size"]
@@ -129,8 +136,8 @@ def test_validation_is_the_same_to_the_last_digit(worlds: Worlds, processes: int
     assert len({values["loss"] for values in alone["validation_of_size"].values()}) >= 2
 
 
-def test_threads_that_read_change_nothing(worlds: Worlds) -> None:
-    for processes in (1, 2, 3):
+def test_reading_threads_change_nothing(worlds: Worlds) -> None:
+    for processes in (1, 2):
         for name in ("no threads", "many threads"):
             for one, other in zip(worlds[processes][name], worlds[processes]["image"], strict=True):
                 assert one.rows == other.rows
@@ -140,11 +147,11 @@ def test_threads_that_read_change_nothing(worlds: Worlds) -> None:
 
 @pytest.mark.parametrize("processes", [2, 3])
 def test_batch_norm_statistics_are_shared(worlds: Worlds, processes: int) -> None:
-    """At the end of the last step, so in whatever is evaluated or saved then; and they count every picture once."""
+    """After each step, so in everything that is evaluated or saved; and they count every image once."""
     results = worlds[processes]["batch norm"]
     assert len({tuple(one.content["buffers"]) for one in results}) == 1
     assert len({one.content["best"] for one in results}) == 1
-    # Their mean over the processes' pictures, so the first layer's mean is that of one process.
+    # Their mean over the processes' images, so the first layer's mean is that of one process.
     first = [np.array(one[0].content["first_mean"]) for one in (results, worlds[1]["batch norm"])]
     np.testing.assert_allclose(first[0], first[1], rtol=1e-4, atol=1e-6)
 
@@ -158,16 +165,16 @@ def test_a_broken_program_is_not_the_same(worlds: Worlds, fault: str) -> None:
         assert found.rate > 0.1
     else:
         assert found.gradient > 100 * PROMISE
-    if fault == "everyone_takes_the_first_share":
+    if fault == "all_take_the_first_share":
         assert not found.same_samples
 
 
-def test_what_the_program_notices_itself(worlds: Worlds) -> None:
-    assert "validation saw samples" in worlds[2]["validation_by_everyone"]
-    assert worlds[2]["everyone_takes_the_first_share, uneven"] == "a step of 3 images saw 4"
+def test_the_program_itself_refuses_lost_samples(worlds: Worlds) -> None:
+    assert "validation saw samples" in worlds[2]["all_validate_everything"]
+    assert worlds[2]["all_take_the_first_share, uneven"] == "a step of 3 images saw 4"
 
 
-def test_batch_norm_counts_each_picture_once(worlds: Worlds) -> None:
+def test_batch_norm_counts_each_image_once(worlds: Worlds) -> None:
     """Dice of an accumulated batch takes two passes, of which one moves the statistics."""
     one, two = (worlds[1][name][0] for name in ("one pass", "two passes"))
     assert one.content["buffers"] == two.content["buffers"]
@@ -175,7 +182,7 @@ def test_batch_norm_counts_each_picture_once(worlds: Worlds) -> None:
 
 
 def test_all_processes_stop_together_with_the_same_statistics(worlds: Worlds) -> None:
-    """A signal reaches one process only; what is saved then is what every process has."""
+    """A signal reaches one process only; all have the same statistics when they save."""
     results = worlds[2]["stopped"]
     assert [len(one.losses) for one in results] == [2, 2]
     assert len({tuple(one.content["buffers"]) for one in results}) == 1
@@ -187,7 +194,7 @@ def test_statistics_left_apart_are_different(worlds: Worlds) -> None:
 
 
 def test_all_processes_take_the_micro_batch_that_fits_the_smallest(worlds: Worlds) -> None:
-    """11 pictures on two processes: 6 at once are refused, then 3, then 2 fit. The batch stays what it was."""
+    """11 images on two processes: 6 at once are refused, then 3, then 2 fit. The batch stays what it was."""
     assert [one.content["micro_batch_size"] for one in worlds[2]["refused"]] == [2, 2]
     assert within(difference(worlds, 2, "refused", "one batch"), PROMISE)
 
@@ -201,9 +208,9 @@ def test_the_search_leaves_no_trace(worlds: Worlds) -> None:
 
 
 @pytest.mark.long
-def test_a_process_without_samples_must_come_along(tmp_path: Path) -> None:
-    """The negative control of `image, small` on three processes: staying away is an error, and no endless wait."""
+def test_a_process_without_samples_takes_part(tmp_path: Path) -> None:
+    """Negative control of `image, small` on three processes: to skip the step is an error, and no endless wait."""
     arguments = WHOLE["image, small"].arguments
-    away = {"away": Case(arguments, "processes_without_samples_stay_away")}
+    cases = {"skipped": Case(arguments, "processes_without_samples_skip_the_step")}
     with pytest.raises(RuntimeError, match="gloo"):
-        run_world(3, away, make_data(tmp_path / "data"), tmp_path / "world", timeout_s=60)
+        run_world(3, cases, make_data(tmp_path / "data"), tmp_path / "world", timeout_s=60)

@@ -38,7 +38,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def images(tmp_path: Path) -> Path:
     """Folder of three images, and one that is turned by EXIF in a folder below."""
-    root = make_discs(tmp_path / "pictures", count=3) / "JPEGImages"
+    root = make_discs(tmp_path / "data", count=3) / "JPEGImages"
     (root / "below").mkdir()
     rotated = Image.new("RGB", (60, 30), "white")
     exif = Image.Exif()
@@ -141,13 +141,13 @@ def test_a_file_in_place_of_the_output_is_refused(program: Program, model: Path,
 
 def test_each_result_belongs_to_its_image(program: Program, model: Path, tmp_path: Path) -> None:
     """Images of all sizes, in batches that do not come out even, with files among them that cannot be read."""
-    folder, out = tmp_path / "pictures", tmp_path / "out"
+    folder, out = tmp_path / "data", tmp_path / "out"
     folder.mkdir()
     sizes = [(int(height), int(width)) for height, width in np.random.default_rng(2).integers(20, 90, (11, 2))]
     for index, size in enumerate(sizes):
         Image.fromarray(smooth_picture(*size, seed=index)).save(folder / f"{index:02}.png")
     for index in (0, 4, 5):
-        (folder / f"{index:02}.png").write_bytes(b"no picture")
+        (folder / f"{index:02}.png").write_bytes(b"no image")
     predict(program, model, out, folder, code=3, batch_size=3)
     rows = json.loads((out / "report.json").read_text())["files"]
     assert [Path(row["file"]).stem for row in rows] == [f"{index:02}" for index in range(11)]
@@ -195,7 +195,7 @@ def test_memory_does_not_grow_with_the_number_of_images(program: Program, model:
         for index in range(count):
             (folder / f"{index}.jpg").hardlink_to(tmp_path / "image.jpg")
         arguments = ["--model", str(model), "--input", str(folder), "--output", str(tmp_path / f"out {count}")]
-        # What is freed goes back to the system at once, or the peak depends on how the threads happened to run.
+        # Freed memory goes back to the system at once, or the peak depends on how the threads happened to run.
         at_once = {"MALLOC_MMAP_THRESHOLD_": "1000000"}
         ended = program.run(sys.executable, "-c", PEAK, *arguments, "--batch_size", "2", **at_once, code=0)
         assert len(list((tmp_path / f"out {count}" / "masks").iterdir())) == count

@@ -103,16 +103,37 @@ def test_the_last_line_shows_how_to_look_at_the_run(program: Program, trained: E
     assert (status["state"], status["exit_code"]) == ("finished", 0)
 
 
-def test_predictions_score_what_training_logged(program: Program, first_run: Any, data: Path, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def odd_images() -> np.ndarray:
+    """Three images of discs of another size than in training, uint8 [3, 41, 67, 3]."""
+    random = np.random.default_rng(3)
+    rows, columns = np.mgrid[:41, :67]
+    discs = [(rows - y) ** 2 + (columns - x) ** 2 < r**2 for y, x, r in random.integers(8, 35, (3, 3))]
+    images = [random.integers(0, 90, (41, 67, 3)) + 140 * disc[..., None] for disc in discs]
+    return np.stack(images).astype(np.uint8)
+
+
+@pytest.fixture(scope="module")
+def predicted(
+    tmp_path_factory: pytest.TempPathFactory, program: Program, first_run: Any, data: Path, odd_images: np.ndarray
+) -> Path:
+    """Folder of the masks that predict.py writes with the champion, of all images of `data` and of `odd_images`."""
+    top = tmp_path_factory.mktemp("predicted")
+    for number, image in enumerate(odd_images):
+        Image.fromarray(image).save(top / f"{number}.png")
+    inputs = [str(data / "JPEGImages"), *(str(top / f"{number}.png") for number in range(len(odd_images)))]
+    arguments = ["--model", "models:/cat-unet@champion", "--input", *inputs, "--output", str(top / "out")]
+    program.python("predict", *arguments, code=0)
+    return top / "out" / "masks"
+
+
+def test_predictions_score_what_training_logged(program: Program, first_run: Any, predicted: Path, data: Path) -> None:
     """The score in the registry is that of the mask files that predict.py writes, counted in numpy."""
     version = client(program).get_model_version_by_alias("cat-unet", "champion")
     held_out = json.loads((program.run_folders()[0] / "split.json").read_text())["val"]
-    images = [str(data / "JPEGImages" / f"{name}.jpg") for name in held_out]
-    arguments = ["--model", "models:/cat-unet@champion", "--input", *images, "--output", str(tmp_path)]
-    program.python("predict", *arguments, code=0)
     masks = [np.array(Image.open(data / "SegmentationClassPNG" / f"{name}.png")) for name in held_out]
-    predicted = [np.array(Image.open(tmp_path / "masks" / f"{name}.png")) for name in held_out]
-    assert mean_iou(masks, predicted) == pytest.approx(float(version.tags["val/miou"]), abs=1e-9)
+    found = [np.array(Image.open(predicted / f"{name}.png")) for name in held_out]
+    assert mean_iou(masks, found) == pytest.approx(float(version.tags["val/miou"]), abs=1e-9)
 
 
 ELSEWHERE = """
@@ -128,23 +149,16 @@ numpy.save(sys.argv[2], mlflow.pyfunc.load_model("models:/cat-unet@champion").pr
 """
 
 
-def test_any_mlflow_tool_can_use_the_model(program: Program, first_run: Any, tmp_path: Path) -> None:
+def test_any_mlflow_tool_can_use_the_model(
+    program: Program, predicted: Path, odd_images: np.ndarray, tmp_path: Path
+) -> None:
     """pyfunc, in a process without the `trainer` package, on a batch of odd size, agrees with predict.py."""
-    random = np.random.default_rng(3)
-    rows, columns = np.mgrid[:41, :67]
-    discs = [(rows - y) ** 2 + (columns - x) ** 2 < r**2 for y, x, r in random.integers(8, 35, (3, 3))]
-    images = np.stack([random.integers(0, 90, (41, 67, 3)) + 140 * disc[..., None] for disc in discs]).astype(np.uint8)
-    np.save(tmp_path / "images.npy", images)
-    for number, image in enumerate(images):
-        Image.fromarray(image).save(tmp_path / f"{number}.png")
+    np.save(tmp_path / "images.npy", odd_images)
     paths = [str(tmp_path / name) for name in ("images.npy", "probabilities.npy")]
     program.run(sys.executable, "-c", ELSEWHERE, *paths, MLFLOW_TRACKING_URI=program.store, code=0)
     probabilities = np.load(tmp_path / "probabilities.npy")
     assert (probabilities.shape, probabilities.dtype) == ((3, 1, 41, 67), np.float32)
-    inputs = [str(tmp_path / f"{number}.png") for number in range(3)]
-    arguments = ["--model", "models:/cat-unet@champion", "--output", str(tmp_path / "out"), "--input", *inputs]
-    program.python("predict", *arguments, code=0)
-    masks = np.stack([np.array(Image.open(tmp_path / "out" / "masks" / f"{number}.png")) for number in range(3)])
+    masks = np.stack([np.array(Image.open(predicted / f"{number}.png")) for number in range(3)])
     assert ((probabilities[:, 0] > 0.5) == masks).mean() >= 0.999
     assert 0 < masks.mean() < 1
 

@@ -49,9 +49,9 @@ def snapshot(segmenter: Segmenter, optimizer: torch.optim.Optimizer, position: T
     """Copy everything into a checkpoint, as the training loop does."""
     weights, state = copy_tensors(segmenter.state_dict()), copy_optimizer(optimizer.state_dict())
     best = {name: value + 1 for name, value in weights.items()}
-    world, config = {"processes": "2"}, {"optim.lr": 0.1 + 0.2}
+    environment, config = {"processes": "2"}, {"optim.lr": 0.1 + 0.2}
     ema = {name: value - 1 for name, value in weights.items()}
-    return Checkpoint(segmenter.contract, weights, state, best, position, world, config, {"scale": 2.0**16}, ema)
+    return Checkpoint(segmenter.contract, weights, state, best, position, environment, config, {"scale": 2.0**16}, ema)
 
 
 def save(folder: Path, segmenter: Segmenter, optimizer: torch.optim.Optimizer, step: int = 3) -> Path:

@@ -37,6 +37,9 @@ class Case:
     stop_after: int = 0
     """Step at which a stop is requested on process 1; 0 for none."""
 
+    validation_sizes: tuple[int, ...] = ()
+    """Numbers of samples that the untrained network is also evaluated on."""
+
 
 def case(*arguments: str, lr: list[str] = STILL, classes: list[str] = TWO_CLASSES, fault: str = "") -> Case:
     """Make a case of the settings that all share, and `arguments`."""

@@ -192,7 +192,7 @@ class Program:
         (self.folder / "mlruns").mkdir()
 
     def environment(self, **variables: str) -> dict[str, str]:
-        """Environment of a command; the Accelerate and MLflow settings of whoever runs the tests are left out."""
+        """Environment of a command; Accelerate and MLflow settings from outside are left out."""
         foreign = ("MLFLOW_", "ACCELERATE_")
         inherited = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
         own = {"PYTHONPATH": str(self.folder), "HF_HOME": str(self.folder / "hf"), "MLFLOW_DISABLE_TELEMETRY": "true"}

@@ -1,6 +1,6 @@
-"""One process of a world of several: trains short cases through the program's own loop and writes down what it saw.
+"""One process of several: trains short cases through the program's own loop, and writes its numbers to files.
 
-Started by torchrun (`run_world` of tests/integration/parity.py), once per number of processes: starting takes longest.
+Started by torchrun (`run_world` of tests/support/parity.py), once per number of processes: starting takes longest.
 """
 
 import contextlib
@@ -30,7 +30,7 @@ from trainer.model.segmenter import Segmenter
 
 
 class Recorder(NullCallback):
-    """Keeps every number of a training run, and the gradient of each step."""
+    """Callback that stores every number of a training run, and the gradient of each step."""
 
     def __init__(self, segmenter: Segmenter) -> None:
         self.segmenter = segmenter
@@ -57,26 +57,24 @@ def numbers(evaluation: evaluate.Evaluation) -> dict[str, Any]:
     return {"loss": evaluation.loss, "iou": evaluation.scores.iou, "dice": evaluation.scores.dice}
 
 
-def run_case(prepared: Prepared, accelerator: Accelerator, out: Path, stop_after: int) -> None:
-    """Evaluate sets of several sizes with the untrained weights, then train; into `out`, by process.
-
-    `stop_after`: the step at which process 1 is told to stop, as by a signal; 0 for none.
-    """
+def run_case(prepared: Prepared, accelerator: Accelerator, out: Path, case: dict[str, Any]) -> None:
+    """Evaluate sets of several sizes with the untrained weights, then train; write the numbers into `out`."""
     dataset, segmenter, config = prepared.dataset, prepared.segmenter, prepared.config
-    with torch.no_grad():  # an answer with every class in it, so that scores can differ
+    with torch.no_grad():  # every class is predicted somewhere, so that scores can differ
         segmenter.network.last.weight.mul_(10)
         assert segmenter.network.last.bias is not None
         segmenter.network.last.bias.zero_()
     rows = dataset.split.val
     process, processes = accelerator.process_index, accelerator.num_processes
     sizes = {}
-    for size in (1, len(rows), 3 * len(rows)):
+    for size in case["validation_sizes"]:
         several = (rows * 3)[:size]
         data = ValidationSet(dataset.samples(several), several, dataset.resized, dataset.sources.values)
         reduce = accelerator.reduce
         sizes[size] = numbers(evaluate.evaluate(segmenter, data, config.loss, process, processes, reduce))
     recorder = Recorder(segmenter)
-    # Asked for in the step before it is over.
+    # Requested during the step, as by a signal.
+    stop_after = case["stop_after"] * process
     trainer = prepared.trainer(accelerator, recorder, lambda: len(recorder.steps) + 1 == stop_after)
     real = trainer.loader.batches
     trainer.loader.batches = lambda *given: recorder.batches(real(*given))  # type: ignore[method-assign]
@@ -102,10 +100,10 @@ def run_case(prepared: Prepared, accelerator: Accelerator, out: Path, stop_after
     np.save(out / f"{process}.npy", np.stack(recorder.gradients))
 
 
-# ---------------------------------------------------------------- faults, so that comparisons can be seen to go red
+# ---------------------------------------------------------------- faults: each must make the comparison fail
 
 
-def everyone_takes_the_first_share() -> Any:
+def all_take_the_first_share() -> Any:
     return patch.object(loader, "share", lambda batch, _process, processes: sampler.share(batch, 0, processes))
 
 
@@ -116,7 +114,7 @@ def average_of_averages() -> Any:
     return patch.object(step, "objective", broken)
 
 
-def each_its_own_ratio() -> Any:
+def ratio_of_each_process() -> Any:
     real = loss.batch_dice_part
     return patch.object(loss, "batch_dice_part", lambda sums, _total, smooth: real(sums, sums.detach(), smooth))
 
@@ -149,14 +147,15 @@ def augmentation_by_place() -> Any:
     return patch.object(loader, "augment", lambda *given: real(*given[:5], range(len(given[5])), *given[6:]))
 
 
-def validation_by_everyone() -> Any:
-    real = evaluate.evaluate
-    return patch.object(evaluate, "evaluate", lambda *given: real(*given[:3], 0, 1, given[5]))
+def all_validate_everything() -> Any:
+    real = assembly.evaluate
+    alone = {"process": 0, "processes": 1}
+    return patch.object(assembly, "evaluate", lambda segmenter, **named: real(segmenter, **(named | alone)))
 
 
 @contextlib.contextmanager
 def two_images_fit_on_the_last_process() -> Iterator[None]:
-    """A device that refuses, as a GPU does, and is smaller than the others."""
+    """Memory runs out at once, as on a GPU, and on the last process sooner than on the others."""
     real, limit = auto.attempt_step, 2 if is_last() else 1000
 
     def refusing(network: torch.nn.Module, side: int, autocast: Any, size: int) -> None:
@@ -169,7 +168,7 @@ def two_images_fit_on_the_last_process() -> Iterator[None]:
 
 
 def everything_fits() -> Any:
-    """The search runs, as on a GPU, and finds the whole share to fit."""
+    """Run the search, as on a GPU; the whole share fits."""
     return patch.object(auto, "refuses_what_does_not_fit", lambda _device: True)
 
 
@@ -177,7 +176,7 @@ def is_last() -> bool:
     return int(os.environ["RANK"]) == int(os.environ["WORLD_SIZE"]) - 1
 
 
-def processes_without_samples_stay_away() -> Any:
+def processes_without_samples_skip_the_step() -> Any:
     real = loader.TrainLoader.read
 
     def broken(self: loader.TrainLoader, step: int, side: int) -> loader.StepBatch:
@@ -193,7 +192,7 @@ def statistics_are_not_averaged() -> Any:
 
 @contextlib.contextmanager
 def channels_first() -> Iterator[None]:
-    """No fault, but the other order of numbers in memory: what torch does by default."""
+    """No fault, but the other order of numbers in memory, torch's default."""
 
     def forward(segmenter: Segmenter, resized: torch.Tensor) -> torch.Tensor:
         return segmenter.network(segmenter.normalise(resized).contiguous())
@@ -210,25 +209,25 @@ def channels_first() -> Iterator[None]:
 FAULTS: dict[str, Callable[[], Any]] = {
     fault.__name__: fault
     for fault in (
-        everyone_takes_the_first_share,
+        all_take_the_first_share,
         average_of_averages,
-        each_its_own_ratio,
+        ratio_of_each_process,
         schedule_steps_once_per_process,
         gradients_are_not_exchanged,
         accumulation_divides,
         augmentation_by_place,
-        validation_by_everyone,
+        all_validate_everything,
         statistics_are_not_averaged,
         two_images_fit_on_the_last_process,
         everything_fits,
-        processes_without_samples_stay_away,
+        processes_without_samples_skip_the_step,
         channels_first,
     )
 }
 
 
 def main() -> None:
-    """`order`: JSON with the data folder, the output folder, the precision and cases {name: {arguments, fault}}."""
+    """Run the cases of a JSON file: data folder, output folder, precision, and `Case` fields by name."""
     order = json.loads(Path(sys.argv[1]).read_text())
     accelerator = join_processes(order["mixed_precision"], threads=1, timeout_minutes=order["timeout_minutes"])
     out = Path(order["out"])
@@ -236,8 +235,8 @@ def main() -> None:
         with FAULTS[case["fault"]]() if case["fault"] else contextlib.nullcontext():
             prepared = prepare(["--data.root", order["data"], *case["arguments"]], out / "cache")
             try:
-                run_case(prepared, accelerator, out / name, case["stop_after"] * accelerator.process_index)
-            except AssertionError as error:  # in all processes alike: the program noticed by itself
+                run_case(prepared, accelerator, out / name, case)
+            except AssertionError as error:  # the program's own, on all processes
                 (out / name).mkdir(parents=True, exist_ok=True)
                 (out / name / f"{accelerator.process_index}.noticed").write_text(str(error))
     accelerator.end_training()

@@ -1,4 +1,4 @@
-"""The command line: one sentence for every mistake, exit code 2, before torch; a saved file reads back the same."""
+"""Command line and files: one line for every mistake, exit code 2, before torch; a saved file reads back the same."""
 
 import dataclasses
 import re
@@ -13,7 +13,6 @@ from trainer.cli import parse
 from trainer.config import REPOSITORY, Config, flatten, to_yaml
 
 BAD_COMMAND_LINES = [
-    # arguments, parts of the message
     ("--optim.lrr 1", ["optim.lrr: no such key", "optim.lr?"]),
     ("--lr 0.1", ["lr: no such key", "optim.lr?"]),
     ("--epochs 3", ["epochs: no such key", "train.epochs?"]),
@@ -83,6 +82,7 @@ BAD_COMMAND_LINES = [
     ("--resum latest", ["resum", "resume?"]),
     ("stray", ["stray"]),
 ]
+"""Arguments, and parts of the error line."""
 
 BAD_FILES = [
     (b"optim:\n  lrr: 1\n", ["optim.lrr: no such key", "optim.lr?"]),
@@ -94,10 +94,11 @@ BAD_FILES = [
     (b"# nothing\n", ["--config", "sections with keys"]),
     (b"\xff\xfe\x00", ["config", "UTF-8"]),
 ]
+"""Contents of a settings file, and parts of the error line."""
 
 
-def complaint(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
-    """What is printed for a wrong command line, which must end with code 2 and one line."""
+def error_line(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    """Error line of a wrong command line, which must end with code 2."""
     with pytest.raises(SystemExit) as end:
         parse(list(arguments))
     assert end.value.code == 2
@@ -116,7 +117,7 @@ def read_yaml(tmp_path: Path, text: str) -> Config:
 
 @pytest.mark.parametrize(("line", "parts"), BAD_COMMAND_LINES, ids=[line for line, _ in BAD_COMMAND_LINES])
 def test_wrong_command_line_names_key_and_fix(line: str, parts: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    message = complaint(capsys, *shlex.split(line))
+    message = error_line(capsys, *shlex.split(line))
     for part in parts:
         assert part in message
 
@@ -127,12 +128,14 @@ def test_wrong_file_names_key_and_fix(
 ) -> None:
     file = tmp_path / "settings.yaml"
     file.write_bytes(content)
-    message = complaint(capsys, "--config", str(file))
+    message = error_line(capsys, "--config", str(file))
     for part in parts:
         assert part in message
 
 
-def test_only_one_process_complains(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_the_main_process_prints_the_error(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("RANK", "1")
     with pytest.raises(SystemExit) as end:
         parse(["--epochs", "3"])
@@ -144,7 +147,7 @@ def test_only_one_process_complains(capsys: pytest.CaptureFixture[str], monkeypa
     "arguments", [["--train.see", "3"], ["--conf", "x.yaml"], ["--train.epoch", "3"], ["--data.im=64"]]
 )
 def test_no_abbreviations(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    assert "no such key" in complaint(capsys, *arguments)
+    assert "no such key" in error_line(capsys, *arguments)
 
 
 def test_defaults() -> None:
@@ -153,10 +156,18 @@ def test_defaults() -> None:
 
 def test_saved_file_reads_back_to_the_same(tmp_path: Path) -> None:
     changes = {
-        "data.root": "[one,two]", "data.classes": "[cat, Grauer Hund]", "data.value_map": "{0: background, 255: cat}",
-        "data.fold": "1", "train.micro_batch_size": "3", "train.mixed_precision": "no", "train.compile": "off",
-        "optim.lr": "1e-4", "registry.name": "null", "tracking.run_name": "no", "tracking.required": "false",
-    }  # fmt: skip
+        "data.root": "[one,two]",
+        "data.classes": "[cat, Grauer Hund]",
+        "data.value_map": "{0: background, 255: cat}",
+        "data.fold": "1",
+        "train.micro_batch_size": "3",
+        "train.mixed_precision": "no",
+        "train.compile": "off",
+        "optim.lr": "1e-4",
+        "registry.name": "null",
+        "tracking.run_name": "no",
+        "tracking.required": "false",
+    }
     config = parse([word for key, value in changes.items() for word in (f"--{key}", value)])
     assert config.data.root == ["one", "two"]
     assert config.data.value_map == {0: "background", 255: "cat"}

@@ -1,4 +1,4 @@
-"""Settings left to auto: each value follows from what decides it, and says why."""
+"""Settings left to auto: each value follows from what decides it, and has a reason."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -34,7 +34,7 @@ def test_long_runs_are_compiled_and_short_ones_not(kind: tuple[str, str], monkey
     assert decisions == sorted(decisions)
     assert not decisions[0]
     assert decisions[-1]
-    assert not compile_network("auto", *kind, YEAR_FLOP, 2, minutes=1)[0]  # it will not be a year
+    assert not compile_network("auto", *kind, YEAR_FLOP, 2, minutes=1)[0]  # the limit comes before
     assert compile_network("auto", *kind, YEAR_FLOP, 2, minutes=600)[0]
     sizes = [compile_network("auto", *kind, YEAR_FLOP, sizes, minutes=60)[0] for sizes in range(1, 60)]
     assert sizes == sorted(sizes, reverse=True)
@@ -49,7 +49,7 @@ def test_never_without_a_compiler(monkeypatch: pytest.MonkeyPatch, tmp_path: obj
     assert "g++" in why
 
 
-def test_where_it_wins_nothing_or_nothing_is_known() -> None:
+def test_never_compiled_on_a_cpu_or_an_unknown_device() -> None:
     assert compile_network("auto", "cpu", "bf16", YEAR_FLOP, 1, 0) == (
         False,
         "train.compile off: on a CPU it wins nothing",
@@ -69,7 +69,7 @@ def test_a_dropped_batch_is_no_step() -> None:
     assert epochs("auto", 223, 8, drop_last=True)[0] > epochs("auto", 223, 8)[0]
 
 
-def test_what_is_given_stays_and_what_is_decided_is_said(
+def test_given_values_stay_and_decided_ones_have_a_reason(
     tmp_path: Path, make_voc: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     root = make_voc(*(f"p{number}" for number in range(10)))

@@ -31,12 +31,12 @@ def make_set(root: Path, cache: Path, rows: list[int]) -> ValidationSet:
 
 
 def on_processes(segmenter: Segmenter, data: ValidationSet, count: int) -> list[Evaluation]:
-    """What each of `count` processes gets, one after the other: first their own sums, then with the sums of all."""
+    """Evaluate as each of `count` processes, one after the other: first their own sums, then with the sums of all."""
     parts: list[list[Tensor]] = []
 
     def collect(own: Tensor) -> Tensor:
         parts[-1].append(own.clone())
-        # Let the check that all were seen pass; nobody is to stop.
+        # Let the check that all samples were seen pass; no process is to stop.
         return own if own.ndim == 2 else torch.cat([torch.ones_like(own[:-1]), torch.zeros_like(own[-1:])])
 
     for process in range(count):
@@ -91,7 +91,7 @@ def test_same_bits_on_any_number_of_processes(
         assert on_processes(segmenter, data, processes) == [alone] * processes
 
 
-def test_a_sample_that_nobody_saw_is_noticed(make_voc: VocMaker, make_segmenter: Maker, tmp_path: Path) -> None:
+def test_a_sample_that_no_process_saw_is_an_error(make_voc: VocMaker, make_segmenter: Maker, tmp_path: Path) -> None:
     data = make_set(
         make_voc(*(f"p{number:02}" for number in range(CHUNK + 1))), tmp_path / "cache", list(range(CHUNK + 1))
     )
@@ -111,13 +111,13 @@ def test_training_mode_and_gradients_do_not_matter(make_voc: VocMaker, make_segm
     assert all(weight.grad is None for weight in segmenter.parameters())
 
 
-def test_who_is_to_stop_stops_all(make_voc: VocMaker, make_segmenter: Maker, tmp_path: Path) -> None:
-    """One process is asked to stop before its second chunk; what another one adds cannot hide it."""
+def test_a_stop_requested_on_one_process_stops_all(make_voc: VocMaker, make_segmenter: Maker, tmp_path: Path) -> None:
+    """Requested before the second chunk, or on another process: every process raises."""
     stems = [f"p{number:02}" for number in range(2 * CHUNK + 1)]
     data = make_set(make_voc(*stems), tmp_path / "cache", list(range(len(stems))))
-    answers = iter([False, True])
+    requests = iter([False, True])
     with pytest.raises(EvaluationStopped):
-        evaluate(make_segmenter(), data, LossConfig(), stop_requested=lambda: next(answers))
+        evaluate(make_segmenter(), data, LossConfig(), stop_requested=lambda: next(requests))
     with pytest.raises(EvaluationStopped):
         evaluate(make_segmenter(), data, LossConfig(), 1, 2, all_reduce=lambda own: own + 1)
 

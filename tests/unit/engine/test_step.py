@@ -49,10 +49,10 @@ def test_measuring_changes_nothing(make_trainer: Maker) -> None:
 
 
 def test_a_padded_batch_has_the_loss_of_its_real_samples(make_trainer: Maker) -> None:
-    """The last batch is filled up with samples that weigh nothing; its loss is that of the ones that count."""
+    """The last batch is padded with samples of weight 0, so that a compiled step has one shape."""
     settings = ["--train.batch_size", "3", "--data.augment", "off", "--model.norm", "group"]
     trainer, other = make_trainer(*settings, pad=True), make_trainer(*settings)
-    short, plain = trainer.loader.read(2, 32), other.loader.read(2, 32)  # eight pictures: the third batch has two
+    short, plain = trainer.loader.read(2, 32), other.loader.read(2, 32)  # eight samples: the third batch has two
     assert [len(micro.rows) for micro in short.micro] == [3]
     assert [len(micro.rows) for micro in plain.micro] == [2]
     assert short.micro[0].weights.tolist() == [1, 1, 0]
@@ -75,7 +75,7 @@ def test_a_padded_batch_has_the_loss_of_its_real_samples(make_trainer: Maker) ->
 def test_nothing_up_to_the_gradient_waits_for_the_device(
     make_trainer: Maker, monkeypatch: pytest.MonkeyPatch, settings: list[str]
 ) -> None:
-    """Tensors on `meta` have no content: to ask for a number, or to leave something on the CPU, is an error."""
+    """Tensors on `meta` have no content: to read a number, or to leave a tensor on the CPU, is an error."""
     trainer, nowhere = make_trainer(*settings), torch.device("meta")
     batches = [trainer.loader.read(0, side) for side in (16, 32)]
     train_step = trainer.train_step

@@ -29,11 +29,11 @@ def test_no_checkpoint(tmp_path: Path) -> None:
 def test_the_newest_two_stay(tmp_path: Path, make_segmenter: Maker) -> None:
     segmenter = make_segmenter()
     optimizer = make_optimizer(segmenter)
-    kept = []
+    found = []
     for step in (2, 9, 10, 11, 100):  # as numbers, not as text
         save(tmp_path, segmenter, optimizer, step)
-        kept.append(CheckpointFolder(tmp_path).steps())
-    assert kept == [[2], [2, 9], [9, 10], [10, 11], [11, 100]]
+        found.append(CheckpointFolder(tmp_path).steps())
+    assert found == [[2], [2, 9], [9, 10], [10, 11], [11, 100]]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["step-100", "step-11"]
 
 
@@ -101,7 +101,7 @@ def test_older_ones_are_removed_only_when_the_new_one_is_complete(saved: Path, m
 def test_one_warning_for_a_checkpoint_that_cannot_be_removed(
     saved: Path, make_segmenter: Maker, fault_trial: Any
 ) -> None:
-    """An immutable file in an old checkpoint: a warning, and saving goes on."""
+    """An immutable file in an old checkpoint: a warning, and the next ones are saved."""
     stuck = saved / "position.json"
     if subprocess.run(["chattr", "+i", stuck], capture_output=True).returncode:
         pytest.skip("needs chattr on a file system that has it")

@@ -118,7 +118,7 @@ def test_manifest_that_forgets_a_file_is_refused(saved: Path) -> None:
 
 
 def test_a_snapshot_is_not_changed_by_training(make_segmenter: Maker) -> None:
-    """It is written beside the training, which goes on meanwhile."""
+    """A thread writes it while training continues."""
     segmenter = make_segmenter()
     optimizer = make_optimizer(segmenter)
     train(segmenter, optimizer, range(2))

@@ -1,4 +1,4 @@
-"""Photographs as telephones store them: twelve megapixels, turned by EXIF."""
+"""Images as telephones store them: twelve megapixels, turned by EXIF."""
 
 import json
 from pathlib import Path
@@ -17,7 +17,7 @@ LONG, SHORT = 4032, 3024
 
 @pytest.fixture(scope="module")
 def telephone(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Bright discs in the upper left of dark photographs, which no other orientation has there; masks are upright."""
+    """Write dark images with bright discs in the upper left, which no other orientation has there; masks are upright."""
     root = tmp_path_factory.mktemp("data") / "DCIM"
     for part in ("JPEGImages", "SegmentationClassPNG"):
         (root / part).mkdir(parents=True)
@@ -39,7 +39,7 @@ def telephone(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.long
-def test_masks_and_photographs_agree(telephone: Path, tmp_path: Path) -> None:
+def test_masks_and_images_agree(telephone: Path, tmp_path: Path) -> None:
     program = Program(tmp_path / "program")
     short = ["--train.epochs", "30", "--train.eval_every", "15", "--optim.lr", "0.01"]
     short += ["--data.augment", "off", "--train.threads", "1"]
