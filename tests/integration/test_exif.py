@@ -17,7 +17,7 @@ LONG, SHORT = 4032, 3024
 
 @pytest.fixture(scope="module")
 def telephone(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Write dark images with bright discs in the upper left, which no other orientation has there; masks are upright."""
+    """Write dark images with bright discs in the upper left, which no other orientation has there."""
     root = tmp_path_factory.mktemp("data") / "DCIM"
     for part in ("JPEGImages", "SegmentationClassPNG"):
         (root / part).mkdir(parents=True)

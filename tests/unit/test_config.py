@@ -133,7 +133,7 @@ def test_wrong_file_names_key_and_fix(
         assert part in message
 
 
-def test_only_the_main_process_prints_the_error(
+def test_only_the_main_process_prints(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("RANK", "1")
