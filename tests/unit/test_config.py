@@ -133,9 +133,7 @@ def test_wrong_file_names_key_and_fix(
         assert part in message
 
 
-def test_only_the_main_process_prints(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_only_the_main_process_prints(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RANK", "1")
     with pytest.raises(SystemExit) as end:
         parse(["--epochs", "3"])
