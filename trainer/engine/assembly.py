@@ -21,7 +21,7 @@ from trainer.model.build import make_contract, make_segmenter
 from trainer.model.flop import training_flop
 from trainer.model.segmenter import Segmenter
 from trainer.system.provenance import git
-from trainer.tracking.load import open_model
+from trainer.tracking.load import load_model
 
 
 def prepare_model(config: Config, dataset: Dataset) -> tuple[Config, Segmenter, list[str]]:
@@ -30,7 +30,7 @@ def prepare_model(config: Config, dataset: Dataset) -> tuple[Config, Segmenter, 
     Returns the resolved settings, the model, and the reasons for people. Raises InputError where the settings do not
     fit the data, or model.init cannot be read or is of another shape.
     """
-    init = open_model(config.model.init).segmenter if config.model.init is not None else None
+    init = load_model(config.model.init).segmenter if config.model.init is not None else None
     pixels = dataset.pixels().tolist()
     config, reasons = auto.resolve(config, len(dataset.split.train), pixels, init.contract.width if init else None)
     contract = make_contract(

@@ -110,7 +110,7 @@ def _fits(size: int, attempt: Callable[[int], None]) -> bool:
     return fits
 
 
-def attempt_step(network: nn.Module, side: int, autocast: Callable[[], AbstractContextManager], size: int) -> None:
+def attempt_step(network: nn.Module, side: int, autocast: Callable[[], AbstractContextManager[None]], size: int) -> None:
     """Allocate what one training step takes: forward and backward of `size` dummy images of `side` x `side` pixels.
 
     `network` maps RGB levels to logits. Weights, buffers, gradients and random numbers are afterwards as before. Holds

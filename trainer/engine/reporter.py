@@ -142,7 +142,7 @@ def _as_arrays(image: Tensor, mask: Tensor) -> tuple[np.ndarray, np.ndarray]:
 def watch_image(segmenter: Segmenter, image: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """Four panels of one sample, uint8 RGB, from `image` uint8 [H, W, 3] and `mask` uint8 [H, W]."""
     size = shrink_to_panel(mask.shape)
-    predicted = segmenter.predict(image, size)
+    predicted, _ = segmenter.predict(image, size)
     rows, columns = (
         ((np.arange(new) + 0.5) * old / new).astype(int) for new, old in zip(size, mask.shape, strict=True)
     )

@@ -37,7 +37,8 @@ class UNet(nn.Module):
             features = down(features)
         for up, join in zip(self.up, self.join, strict=True):
             features = join(torch.cat([skips.pop(), up(features)], dim=1))
-        return self.last(features)
+        logits: Tensor = self.last(features)
+        return logits
 
 
 class Doubling(nn.ConvTranspose2d):
