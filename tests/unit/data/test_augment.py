@@ -11,7 +11,14 @@ from torch import Tensor
 
 from tests.support.images import box_mask, smooth_picture
 from trainer import IGNORE
-from trainer.data.augment import STRENGTHS, _move, augment, choose_paste_sources, draw, saturate_and_tint
+from trainer.data.augment import (
+    STRENGTHS,
+    _warp,
+    adjust_saturation_and_hue,
+    augment,
+    choose_paste_sources,
+    draw_parameters,
+)
 
 PRESETS = ["light", "strong"]
 SIZE = 48
@@ -63,7 +70,7 @@ def test_empty_batch() -> None:
 def test_a_sample_does_not_depend_on_its_batch(preset: str) -> None:
     """So one process and three, or micro-batches of any size, train with the same pictures."""
     samples = list(range(24))
-    blurred = [sample for sample in samples if draw(STRENGTHS["strong"], 0, 0, sample).blur]
+    blurred = [sample for sample in samples if draw_parameters(STRENGTHS["strong"], 0, 0, sample).blur]
     assert 2 <= len(blurred) < len(samples)  # each with its own width, and none for the others
     together = augmented(samples, preset)
     for other in (samples[::-1], samples[3:9], [11], [5, 5, 2], blurred[:1]):
@@ -99,8 +106,8 @@ def test_image_and_mask_move_together(preset: str) -> None:
     samples = list(range(12))
     masks = batch(samples, classes=2)[1]
     images = (masks * 255)[:, None].repeat(1, 3, 1, 1)
-    draws = [draw(STRENGTHS[preset], 0, 0, sample) for sample in samples]
-    moved_images, moved_masks = _move(images, masks, draws, SIZE)
+    draws = [draw_parameters(STRENGTHS[preset], 0, 0, sample) for sample in samples]
+    moved_images, moved_masks = _warp(images, masks, draws, SIZE)
     assert not torch.equal(moved_masks, masks)
     inside = moved_masks != IGNORE
     level = moved_images[:, 0]
@@ -115,8 +122,8 @@ def test_movement_equals_pillow(preset: str) -> None:
     """The same affine map by Pillow, on a mask of four values; a pixel on an edge may fall to the other side."""
     samples = list(range(8))
     masks = batch(samples)[1]
-    draws = [draw(STRENGTHS[preset], 0, 0, sample) for sample in samples]
-    _, moved = _move(batch(samples)[0], masks, draws, SIZE)
+    draws = [draw_parameters(STRENGTHS[preset], 0, 0, sample) for sample in samples]
+    _, moved = _warp(batch(samples)[0], masks, draws, SIZE)
     to_unit = np.array([[2 / SIZE, 0, -1], [0, 2 / SIZE, -1], [0, 0, 1]])
     for mask, result, one in zip(masks.numpy(), moved.numpy(), draws, strict=True):
         pixels = np.linalg.inv(to_unit) @ np.vstack([one.affine, [0, 0, 1]]) @ to_unit
@@ -131,8 +138,8 @@ def test_what_comes_from_outside_is_ignored() -> None:
     _, moved = augment(images, masks, "strong", 0, 0, range(20))
     assert set(moved.unique().tolist()) == {0, IGNORE}
     white = torch.full_like(images, 255)
-    draws = [draw(STRENGTHS["strong"], 0, 0, sample) for sample in range(20)]
-    level, outside = _move(white, masks, draws, SIZE)
+    draws = [draw_parameters(STRENGTHS["strong"], 0, 0, sample) for sample in range(20)]
+    level, outside = _warp(white, masks, draws, SIZE)
     assert (level[:, 0][outside == IGNORE] <= 0.5).all()
     assert (level[:, 0][outside == 0] >= 0.25 - 1e-4).all()  # a quarter in the corners of the picture
 
@@ -147,17 +154,17 @@ def test_no_new_values_in_masks() -> None:
 @pytest.mark.parametrize("preset", PRESETS)
 def test_draws_stay_in_their_ranges_and_use_them(preset: str) -> None:
     strength = STRENGTHS[preset]
-    draws = [draw(strength, 0, epoch, sample) for epoch in range(20) for sample in range(50)]
+    draws = [draw_parameters(strength, 0, epoch, sample) for epoch in range(20) for sample in range(50)]
     linear = np.stack([one.affine[:, :2] for one in draws])
     areas = np.linalg.det(linear)
     assert 0.4 < (areas < 0).mean() < 0.6  # flips
     assert strength.zoom**-2 - 1e-9 <= np.abs(areas).min() < strength.zoom**-1.7
     assert strength.zoom**1.7 < np.abs(areas).max() <= strength.zoom**2 + 1e-9
     turns = np.degrees(np.arctan2(linear[:, 0, 1], linear[:, 1, 1]))
-    assert 0.9 * strength.turn < np.abs(turns).max() <= strength.turn + 1e-6
+    assert 0.9 * strength.rotation < np.abs(turns).max() <= strength.rotation + 1e-6
     shifts = np.abs(np.stack([one.affine[:, 2] for one in draws])) / 2
     assert 0.9 * strength.shift < shifts.max() <= strength.shift
-    assert 0.9 * strength.light < max(abs(one.light) for one in draws) <= strength.light
+    assert 0.9 * strength.brightness < max(abs(one.brightness) for one in draws) <= strength.brightness
     assert 0.9 * strength.hue < max(abs(one.hue) for one in draws) <= strength.hue
     limit = math.log(strength.colour)
     for name in ("contrast", "saturation"):
@@ -168,7 +175,7 @@ def test_draws_stay_in_their_ranges_and_use_them(preset: str) -> None:
 
 
 def test_grey_pictures_have_no_colour() -> None:
-    grey = [sample for sample in range(80) if draw(STRENGTHS["strong"], 0, 0, sample).saturation == 0][:2]
+    grey = [sample for sample in range(80) if draw_parameters(STRENGTHS["strong"], 0, 0, sample).saturation == 0][:2]
     images, _ = augmented(grey)
     assert (images.amax(dim=1) - images.amin(dim=1)).max() < 1
 
@@ -229,4 +236,4 @@ def test_saturation_and_hue_equal_kornias() -> None:
     saturation = torch.tensor([0.0, 1.0, 0.6, 1.6, 3.0, 1.0])
     hue = torch.tensor([0.2, -0.2, 3.0, -3.0, 0.0, 1.5])
     expected = kornia.enhance.adjust_hue(kornia.enhance.adjust_saturation(images, saturation), hue)
-    torch.testing.assert_close(saturate_and_tint(images, saturation, hue), expected, rtol=0, atol=1e-5)
+    torch.testing.assert_close(adjust_saturation_and_hue(images, saturation, hue), expected, rtol=0, atol=1e-5)
