@@ -9,7 +9,7 @@ from PIL import Image, ImageEnhance
 
 from tests.support.planted import picture as drawn
 from trainer.data.checks import duplicates
-from trainer.data.checks.duplicates import APART, difference_hash, groups, near_pairs, same_picture
+from trainer.data.checks.duplicates import HASH_DISTANCES, difference_hash, groups, near_pairs, same_image
 
 
 def thumbnail(picture: Image.Image) -> np.ndarray:
@@ -74,30 +74,30 @@ def test_changes_that_leave_the_picture_the_same(change: str) -> None:
     first = np.stack([thumbnail(picture) for picture in pictures])
     second = np.stack([thumbnail(CHANGES[change](picture)) for picture in pictures])
     assert set(near_pairs(first, second)) == {(row, row) for row in range(20)}
-    assert (np.bitwise_count(difference_hash(first) ^ difference_hash(second)) <= APART[0]).all()
+    assert (np.bitwise_count(difference_hash(first) ^ difference_hash(second)) <= HASH_DISTANCES[0]).all()
 
 
 def test_other_pictures_are_not_the_same() -> None:
     first = thumbnails(100)
     flat = np.full((2, 16, 16), 90, np.uint8)  # of one colour: alike, and nothing to tell them apart by
-    assert not same_picture(flat[:1], flat[1:]).any()
+    assert not same_image(flat[:1], flat[1:]).any()
     specks = 90 + (first > 127).astype(np.uint8)
-    assert not same_picture(specks, specks).any()
+    assert not same_image(specks, specks).any()
     faint = 90 + first // 12
-    assert same_picture(faint, first).any()
-    assert not same_picture(faint[:-1], first[:-1] // 2 + first[1:] // 2).any()
+    assert same_image(faint, first).any()
+    assert not same_image(faint[:-1], first[:-1] // 2 + first[1:] // 2).any()
     mirrored, negative = first[:, :, ::-1], 255 - first
-    assert not same_picture(first, mirrored).any()
-    assert not same_picture(first, negative).any()
+    assert not same_image(first, mirrored).any()
+    assert not same_image(first, negative).any()
     # Noise of the same overall brightness pattern is another picture where it is strong.
     noisy = np.clip(first + np.random.default_rng(0).normal(0, 40, first.shape), 0, 255).astype(np.uint8)
-    assert not same_picture(first, noisy).any()
+    assert not same_image(first, noisy).any()
 
 
 def test_a_set_of_one_scene_is_compared_in_bounded_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """Hashes all alike: closer ones are asked for, and the one true copy is still found."""
     compared: list[int] = []
-    monkeypatch.setattr(duplicates, "same_picture", lambda *pair: compared.append(len(pair[0])) or same_picture(*pair))
+    monkeypatch.setattr(duplicates, "same_image", lambda *pair: compared.append(len(pair[0])) or same_image(*pair))
     random = np.random.default_rng(0)
     scene = np.linspace(50, 210, 16)[None, :].repeat(16, 0)
     first = np.clip(scene + random.normal(0, 30, (300, 16, 16)), 0, 255).astype(np.uint8)
