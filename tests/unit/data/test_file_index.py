@@ -40,7 +40,7 @@ class Reads:
 @pytest.fixture
 def settled(monkeypatch: pytest.MonkeyPatch) -> None:
     """Files count as old as soon as they are there."""
-    monkeypatch.setattr(file_index, "SETTLED_S", -60.0)
+    monkeypatch.setattr(file_index, "MIN_AGE_S", -60.0)
 
 
 def fresh(samples: list[Sample]) -> list[bytes]:
@@ -111,7 +111,7 @@ def test_a_change_is_noticed(change: Callable[[str], None], part: str, make_voc:
     file = getattr(samples[1], part)
     Path(f"{file}.other").write_bytes(bytes(255 - value for value in Path(file).read_bytes()))
     before = asked(samples, tmp_path)[0]
-    time.sleep(0.02)  # the clock of a filesystem goes in steps of up to 10 ms; SETTLED_S is for that
+    time.sleep(0.02)  # the clock of a filesystem goes in steps of up to 10 ms; MIN_AGE_S is for that
     change(file)
     after = asked(samples, tmp_path)
     assert after == (fresh(samples), 1)
