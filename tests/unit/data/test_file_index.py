@@ -9,20 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 
-from tests.support.data import VocMaker, count_nothing
+from tests.support.data import VocMaker
 from tests.support.layouts import scenes, write_coco, write_labelme
-from tests.unit.data.checks.test_duplicates import thumbnails
-from trainer.config import DataConfig
 from trainer.data import file_index
-from trainer.data.checks import duplicates
-from trainer.data.checks.duplicates import cached_near_pairs, near_pairs
-from trainer.data.dataset import open_dataset
 from trainer.data.file_index import digests_of, load_array, save_array
-from trainer.data.image_io import write_mask
 from trainer.data.sample import Sample, digest
-from trainer.data.sources import find_samples, find_sources
+from trainer.data.sources import find_samples
 from trainer.system.parallel import on_all_cores
 
 
@@ -181,46 +174,6 @@ def test_a_full_disk_costs_nothing_but_time(
     samples = find_samples([make_voc("a")]).samples
     assert asked(samples, tmp_path)[0] == fresh(samples)
     assert not [path for path in tmp_path.iterdir() if path.suffix in (".npy", ".partial")]
-
-
-# ------------------------------------------------------------------------------------------------ near-duplicates
-
-
-def test_pairs_are_those_of_a_search(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    first, second = thumbnails(10), thumbnails(13, seed=50)
-    second[[4, 12]] = first[7] // 2 + 20, first[2]
-    expected = list(near_pairs(first, second))
-    assert len(expected) == 2
-    assert cached_near_pairs(first, second, 100, tmp_path).tolist() == [list(pair) for pair in expected]
-    with monkeypatch.context() as patch:
-        patch.setattr(duplicates, "near_pairs", None)  # nothing is compared
-        assert cached_near_pairs(first, second, 100, tmp_path).tolist() == [list(pair) for pair in expected]
-    assert cached_near_pairs(first, second, 1, tmp_path).tolist() == [list(expected[0])]
-    for changed in (first[::-1], first[:9], np.where(first == first[2], 255 - first, first)):
-        fresh_pairs = [list(pair) for pair in near_pairs(changed, second)]
-        assert cached_near_pairs(changed, second, 100, tmp_path).tolist() == fresh_pairs
-        assert fresh_pairs != [list(pair) for pair in expected] or len(changed) == 9
-    assert cached_near_pairs(first, second[:4], 100, tmp_path).shape == (0, 2)
-    assert cached_near_pairs(first, second[:4], 100, tmp_path).shape == (0, 2)
-    assert cached_near_pairs(first, second, 100, None).tolist() == [list(pair) for pair in expected]
-
-
-def test_a_later_start_finds_the_same(make_voc: VocMaker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    root = make_voc(*"abcdefghij")
-    sources = find_sources(DataConfig(root=str(root)))
-    val, train = (sources.samples[rows[0]] for rows in (sources.split.val, sources.split.train))
-    Image.fromarray(train.read_image()).save(val.image, quality=40)
-    write_mask(val.mask, train.read_mask(sources.values))
-
-    def warned(cache: str) -> list[str]:
-        sources = find_sources(DataConfig(root=str(root)))
-        report = open_dataset(sources, 32, tmp_path / cache, count_nothing).report
-        return [finding.text for finding in report.findings]
-
-    first = warned("cache")
-    assert any(f"{val.image}, {train.image}: nearly the same" in text for text in first)
-    monkeypatch.setattr(duplicates, "near_pairs", None)
-    assert warned("cache") == first
 
 
 # ------------------------------------------------------------------------------------------------ what both need

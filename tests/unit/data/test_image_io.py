@@ -11,7 +11,6 @@ from PIL import ExifTags, Image, ImageOps
 
 from tests.support.images import smooth_picture
 from trainer import InputError
-from trainer.data.files import list_images
 from trainer.data.image_io import read_header, read_image, read_mask, write_jpeg, write_mask
 from trainer.drawing.palette import palette
 
@@ -317,13 +316,6 @@ def test_missing_file_and_folder_are_named(tmp_path: Path) -> None:
 def test_bytes_read_before_give_the_same(tmp_path: Path) -> None:
     file = save(tmp_path / "a.png", Image.fromarray(PICTURE))
     assert np.array_equal(read_image(Path("elsewhere"), file.read_bytes()), PICTURE)
-
-
-def test_list_images(tmp_path: Path) -> None:
-    names = ["B.JPG", "a.jpeg", "c.Png", "d.TIFF", "e.tif", "f.BMP", "g.webp", "a b.ü.jpg"]
-    for name in [*names, ".hidden.jpg", "notes.txt", "a.json", "jpg", "x.jpg.bak", "h.gif"]:
-        (tmp_path / name).touch()
-    assert [path.name for path in list_images(tmp_path)] == sorted(names)
 
 
 # ------------------------------------------------------------------------------------------------ writing

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from tests.support.layouts import refusal
 from trainer import IGNORE, InputError
 from trainer.config import parse_key
-from trainer.data.value_map import UNMAPPED, UnknownColours, ValueMap, value_map
+from trainer.data.value_map import BACKGROUND, UNMAPPED, UnknownColours, ValueMap, value_map
 
 NAMES = ("_background_", "cat", "dog")
 
@@ -151,6 +151,31 @@ def test_colours_without_a_map_are_counted() -> None:
 
 
 # ------------------------------------------------------------------------------------------------ names and keys
+
+
+def test_value_table_without_a_map() -> None:
+    values, names = value_map(None, None)
+    assert values.table.tolist() == list(range(256))
+    assert names is None
+    assert value_map({}, (BACKGROUND, "cat"))[1] == (BACKGROUND, "cat")
+
+
+def test_value_table_brings_names() -> None:
+    values, names = value_map({0: "background", 38: "cat", 75: "dog", 90: "cat", 7: "ignore"}, None)
+    assert names == (BACKGROUND, "cat", "dog")
+    expected = {0: 0, 38: 1, 75: 2, 90: 1, 7: IGNORE}
+    assert values.table.dtype == np.uint8
+    assert all(values.table[value] == expected.get(value, UNMAPPED) for value in range(256))
+
+
+def test_value_table_with_names() -> None:
+    values, names = value_map({255: "cat", 0: "_background_", 3: "dog"}, (BACKGROUND, "dog", "cat"))
+    assert names == (BACKGROUND, "dog", "cat")
+    assert tuple(values.table[[255, 0, 3, 1]]) == (2, 0, 1, UNMAPPED)
+    with refusal("data.value_map", "bird is no class", "dog, cat"):
+        value_map({1: "bird"}, (BACKGROUND, "dog", "cat"))
+    with refusal("data.value_map", "at least one"):
+        value_map({0: "background", 255: "ignore"}, None)
 
 
 def test_names_come_from_the_map_in_its_order() -> None:

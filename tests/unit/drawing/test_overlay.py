@@ -8,32 +8,6 @@ from trainer.drawing.overlay import draw_overlay
 from trainer.drawing.palette import palette
 
 
-def voc_palette() -> list[tuple[int, int, int]]:
-    """VOClabelcolormap of the VOC development kit, in its own loops."""
-    colours = []
-    for index in range(256):
-        rest, red, green, blue = index, 0, 0, 0
-        for place in range(7, -1, -1):
-            red |= (rest & 1) << place
-            green |= (rest >> 1 & 1) << place
-            blue |= (rest >> 2 & 1) << place
-            rest >>= 3
-        colours.append((red, green, blue))
-    return colours
-
-
-def test_palette() -> None:
-    found = palette()
-    assert found.shape == (256, 3)
-    assert found.dtype == np.uint8
-    oracle = voc_palette()
-    assert oracle[:4] == [(0, 0, 0), (128, 0, 0), (0, 128, 0), (128, 128, 0)]
-    oracle[1], oracle[2] = oracle[2], oracle[1]
-    assert [tuple(colour) for colour in found.tolist()] == oracle
-    assert found[1].tolist() == [0, 128, 0]  # the tutorial's green
-    assert len(set(oracle)) == 256
-
-
 def test_thirty_percent_of_the_mask() -> None:
     image, mask = smooth_picture(20, 30), box_mask(20, 30, classes=4)
     found = draw_overlay(image, mask)

@@ -9,94 +9,18 @@ import pytest
 from PIL import Image
 
 from tests.support.data import VocMaker, count_nothing
-from trainer import IGNORE, InputError
+from tests.support.layouts import refusal
+from trainer import InputError
 from trainer.cli import parse
 from trainer.data.checks.class_ids import check_values
 from trainer.data.checks.scan import FACTS
-from trainer.data.class_names import read_class_names
 from trainer.data.dataset import open_dataset
 from trainer.data.image_io import write_mask
 from trainer.data.sample import Sample
 from trainer.data.sources import find_sources
-from trainer.data.value_map import BACKGROUND, UNMAPPED, ValueMap, value_map
+from trainer.data.value_map import BACKGROUND, UNMAPPED, ValueMap
 
 STEMS = [f"picture_{number}" for number in range(10)]
-
-
-def refusal(*parts: str) -> "pytest.RaisesExc[InputError]":
-    """Expects an InputError whose text holds all parts."""
-    return pytest.raises(InputError, check=lambda error: all(part in str(error) for part in parts))
-
-
-def test_class_names_file(make_voc: VocMaker) -> None:
-    root = make_voc("a")
-    assert read_class_names([root], None) is None
-    file = root / "class_names.txt"
-    for text in (
-        "cat\ndog\n",
-        "_background_\ncat\n dog \n\n",
-        "__ignore__\n_background_\ncat\ndog",
-        "\ufeffcat\r\ndog\r\n",
-    ):
-        file.write_bytes(text.encode())
-        assert read_class_names([root], None) == (BACKGROUND, "cat", "dog"), text
-    assert read_class_names([root], ["bird"]) == (BACKGROUND, "bird")
-    for content in (
-        b"cat\ncat\n",
-        b"\n",
-        b"_background_\n",
-        "Kätzchen".encode("latin-1"),
-        b"\n".join(b"%d" % n for n in range(254)),
-    ):
-        file.write_bytes(content)
-        with refusal(str(file)):
-            read_class_names([root], None)
-
-
-def test_class_names_of_several_roots(make_voc: VocMaker) -> None:
-    roots = [make_voc("a", folder="one"), make_voc("a", folder="two"), make_voc("a", folder="silent")]
-    (roots[0] / "class_names.txt").write_text("cat\ndog\n")
-    (roots[1] / "class_names.txt").write_text("_background_\ncat\ndog\n")
-    assert read_class_names(roots, None) == (BACKGROUND, "cat", "dog")
-    (roots[1] / "class_names.txt").write_text("dog\ncat\n")
-    with refusal("one", "two", "different classes"):
-        read_class_names(roots, None)
-
-
-def test_configured_classes_with_their_background() -> None:
-    assert read_class_names([], ["_background_", "cat"]) == (BACKGROUND, "cat")
-    assert read_class_names([], ["background", "cat", "dog"]) == (BACKGROUND, "cat", "dog")
-    for wrong in (["background"], ["cat", "ignore"]):
-        with refusal("data.classes"):
-            read_class_names([], wrong)
-
-
-# ------------------------------------------------------------------------------------------------ values
-
-
-def test_value_table_without_a_map() -> None:
-    values, names = value_map(None, None)
-    assert values.table.tolist() == list(range(256))
-    assert names is None
-    assert value_map({}, (BACKGROUND, "cat"))[1] == (BACKGROUND, "cat")
-
-
-def test_value_table_brings_names() -> None:
-    values, names = value_map({0: "background", 38: "cat", 75: "dog", 90: "cat", 7: "ignore"}, None)
-    assert names == (BACKGROUND, "cat", "dog")
-    expected = {0: 0, 38: 1, 75: 2, 90: 1, 7: IGNORE}
-    assert values.table.dtype == np.uint8
-    assert all(values.table[value] == expected.get(value, UNMAPPED) for value in range(256))
-
-
-def test_value_table_with_names() -> None:
-    values, names = value_map({255: "cat", 0: "_background_", 3: "dog"}, (BACKGROUND, "dog", "cat"))
-    assert names == (BACKGROUND, "dog", "cat")
-    assert tuple(values.table[[255, 0, 3, 1]]) == (2, 0, 1, UNMAPPED)
-    with refusal("data.value_map", "bird is no class", "dog, cat"):
-        value_map({1: "bird"}, (BACKGROUND, "dog", "cat"))
-    with refusal("data.value_map", "at least one"):
-        value_map({0: "background", 255: "ignore"}, None)
 
 
 def check(

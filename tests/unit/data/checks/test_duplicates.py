@@ -2,14 +2,27 @@
 
 import io
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image, ImageEnhance
 
+from tests.support.data import VocMaker, count_nothing
 from tests.support.planted import picture as drawn
+from trainer.config import DataConfig
 from trainer.data.checks import duplicates
-from trainer.data.checks.duplicates import HASH_DISTANCES, difference_hash, groups, near_pairs, same_image
+from trainer.data.checks.duplicates import (
+    HASH_DISTANCES,
+    cached_near_pairs,
+    difference_hash,
+    groups,
+    near_pairs,
+    same_image,
+)
+from trainer.data.dataset import open_dataset
+from trainer.data.image_io import write_mask
+from trainer.data.sources import find_sources
 
 
 def thumbnail(picture: Image.Image) -> np.ndarray:
@@ -113,3 +126,43 @@ def test_a_set_of_one_scene_is_compared_in_bounded_time(monkeypatch: pytest.Monk
     second[:] = first[0]  # nothing tells these apart
     assert set(near_pairs(first[:1].repeat(300, 0), second))
     assert sum(compared) <= 500 + 5
+
+
+# ------------------------------------------------------------------------------------------------ cached pairs
+
+
+def test_pairs_are_those_of_a_search(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = thumbnails(10), thumbnails(13, seed=50)
+    second[[4, 12]] = first[7] // 2 + 20, first[2]
+    expected = list(near_pairs(first, second))
+    assert len(expected) == 2
+    assert cached_near_pairs(first, second, 100, tmp_path).tolist() == [list(pair) for pair in expected]
+    with monkeypatch.context() as patch:
+        patch.setattr(duplicates, "near_pairs", None)  # nothing is compared
+        assert cached_near_pairs(first, second, 100, tmp_path).tolist() == [list(pair) for pair in expected]
+    assert cached_near_pairs(first, second, 1, tmp_path).tolist() == [list(expected[0])]
+    for changed in (first[::-1], first[:9], np.where(first == first[2], 255 - first, first)):
+        fresh_pairs = [list(pair) for pair in near_pairs(changed, second)]
+        assert cached_near_pairs(changed, second, 100, tmp_path).tolist() == fresh_pairs
+        assert fresh_pairs != [list(pair) for pair in expected] or len(changed) == 9
+    assert cached_near_pairs(first, second[:4], 100, tmp_path).shape == (0, 2)
+    assert cached_near_pairs(first, second[:4], 100, tmp_path).shape == (0, 2)
+    assert cached_near_pairs(first, second, 100, None).tolist() == [list(pair) for pair in expected]
+
+
+def test_a_later_start_finds_the_same(make_voc: VocMaker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = make_voc(*"abcdefghij")
+    sources = find_sources(DataConfig(root=str(root)))
+    val, train = (sources.samples[rows[0]] for rows in (sources.split.val, sources.split.train))
+    Image.fromarray(train.read_image()).save(val.image, quality=40)
+    write_mask(val.mask, train.read_mask(sources.values))
+
+    def warned(cache: str) -> list[str]:
+        sources = find_sources(DataConfig(root=str(root)))
+        report = open_dataset(sources, 32, tmp_path / cache, count_nothing).report
+        return [finding.text for finding in report.findings]
+
+    first = warned("cache")
+    assert any(f"{val.image}, {train.image}: nearly the same" in text for text in first)
+    monkeypatch.setattr(duplicates, "near_pairs", None)
+    assert warned("cache") == first
