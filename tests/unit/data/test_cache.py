@@ -1,4 +1,4 @@
-"""Pictures decoded once: found again, made again when a file changed, refused as a whole when some are broken."""
+"""The cache of resized samples: found again, rebuilt after changes, refused as a whole for broken files."""
 
 import os
 from pathlib import Path
@@ -31,7 +31,7 @@ def folders(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if path.is_dir())
 
 
-def test_what_is_in_it(make_voc: VocMaker, tmp_path: Path) -> None:
+def test_contents(make_voc: VocMaker, tmp_path: Path) -> None:
     samples = find_samples([make_voc("a", "b", "c", classes=3)]).samples
     cache = opened(samples, tmp_path / "cache")
     assert cache.images.shape == (3, 32, 32, 3)
@@ -64,7 +64,7 @@ def test_second_time_decodes_nothing(make_voc: VocMaker, tmp_path: Path) -> None
     samples = find_samples([make_voc("a", "b")]).samples
     first = opened(samples, tmp_path / "cache")
     (made,) = folders(tmp_path / "cache")
-    marked = np.load(made / "images.npy", mmap_mode="r+")  # what no decoder would give
+    marked = np.load(made / "images.npy", mmap_mode="r+")  # not what decoding gives
     marked[1] = 77
     marked.flush()
     again = opened(samples, tmp_path / "cache")
@@ -80,27 +80,27 @@ def test_renamed_folder_is_found_again(make_voc: VocMaker, tmp_path: Path) -> No
     assert len(folders(tmp_path / "cache")) == 1
 
 
-@pytest.mark.parametrize("what", ["image", "mask", "size", "table", "order", "fewer"])
-def test_anything_else_makes_another(what: str, make_voc: VocMaker, tmp_path: Path) -> None:
+@pytest.mark.parametrize("change", ["image", "mask", "size", "table", "order", "fewer"])
+def test_other_contents_make_another_cache(change: str, make_voc: VocMaker, tmp_path: Path) -> None:
     samples = find_samples([make_voc("a", "b")]).samples
     opened(samples, tmp_path / "cache")
     table = SAME.table.copy()
-    if what == "image":
+    if change == "image":
         stamp = os.stat(samples[0].image)
         turned = read_image(samples[0].image)[::-1]
         Image.fromarray(np.ascontiguousarray(turned)).save(samples[0].image)
-        os.utime(samples[0].image, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))  # the time of a file proves nothing
-    elif what == "mask":
+        os.utime(samples[0].image, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))  # the time alone does not show a change
+    elif change == "mask":
         write_mask(samples[1].mask, 1 - read_mask(samples[1].mask))
-    elif what == "table":
+    elif change == "table":
         table[1] = 2
-    changed = {"order": samples[::-1], "fewer": samples[:1]}.get(what, samples)
-    cache = opened(changed, tmp_path / "cache", 48 if what == "size" else 32, ValueMap(table))
+    changed = {"order": samples[::-1], "fewer": samples[:1]}.get(change, samples)
+    cache = opened(changed, tmp_path / "cache", 48 if change == "size" else 32, ValueMap(table))
     assert len(folders(tmp_path / "cache")) == 2
-    if what == "image":
+    if change == "image":
         image = torch.from_numpy(read_image(samples[0].image)).permute(2, 0, 1)[None]
         assert np.array_equal(cache.images[0], resize_images(image, 32)[0].permute(1, 2, 0).numpy())
-    elif what == "table":
+    elif change == "table":
         assert set(np.unique(cache.masks.take(range(2)))) == {0, 2}
         assert cache.facts["counts"][:, 1].sum() == 0
 
@@ -138,7 +138,7 @@ def test_file_that_disappears_is_named(make_voc: VocMaker, tmp_path: Path) -> No
         opened(samples, tmp_path / "cache")
 
 
-def test_leftover_of_a_killed_build_is_swept(make_voc: VocMaker, tmp_path: Path) -> None:
+def test_rest_of_a_killed_build_is_removed(make_voc: VocMaker, tmp_path: Path) -> None:
     samples = find_samples([make_voc("a", "b")]).samples
     opened(samples, tmp_path / "cache")
     (made,) = folders(tmp_path / "cache")
@@ -151,10 +151,10 @@ def test_leftover_of_a_killed_build_is_swept(make_voc: VocMaker, tmp_path: Path)
     assert cache.images[0].any()
 
 
-# ------------------------------------------------------------------------------------------------ too little disk
+# ------------------------------------------------------------------------------------------------ no cache
 
 
-def test_without_disk_the_files_are_read_each_time(
+def test_little_space_gives_uncached_samples(
     make_voc: VocMaker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     samples = find_samples([make_voc("a", "b", "c", classes=3)]).samples
@@ -163,9 +163,9 @@ def test_without_disk_the_files_are_read_each_time(
     resized, warnings = open_resized(sources_of(samples), 32, tmp_path / "full", count_nothing)
     assert isinstance(resized, UncachedSamples)
     assert str(tmp_path / "full") in warnings[0]
-    for mine, theirs in zip(resized.read([2, 0]), cached.read([2, 0]), strict=True):
-        assert torch.equal(mine, theirs)
-        assert mine.stride() == theirs.stride()
+    for found, expected in zip(resized.read([2, 0]), cached.read([2, 0]), strict=True):
+        assert torch.equal(found, expected)
+        assert found.stride() == expected.stride()
     assert np.array_equal(resized.facts, cached.facts)
     again, warnings = open_resized(sources_of(samples), 32, tmp_path / "full", count_nothing)
     assert isinstance(again, UncachedSamples)

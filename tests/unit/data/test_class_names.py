@@ -32,7 +32,7 @@ def test_class_names_file(make_voc: VocMaker) -> None:
 
 
 def test_class_names_of_several_roots(make_voc: VocMaker) -> None:
-    roots = [make_voc("a", folder="one"), make_voc("a", folder="two"), make_voc("a", folder="silent")]
+    roots = [make_voc("a", folder="one"), make_voc("a", folder="two"), make_voc("a", folder="unnamed")]
     (roots[0] / "class_names.txt").write_text("cat\ndog\n")
     (roots[1] / "class_names.txt").write_text("_background_\ncat\ndog\n")
     assert read_class_names(roots, None) == (BACKGROUND, "cat", "dog")

@@ -37,8 +37,8 @@ def test_shares_leave_ignored_pixels_out(make_voc: VocMaker, tmp_path: Path) -> 
     assert open_dataset(sources, 16, tmp_path / "cache", count_nothing).shares() == [0.75, 0.25]
 
 
-def test_facts_leave_memory_once_they_are_used(make_voc: VocMaker, tmp_path: Path) -> None:
-    """They are mapped, so that they would count as long as the process runs: 1.4 KB a picture."""
+def test_facts_take_no_memory_after_use(make_voc: VocMaker, tmp_path: Path) -> None:
+    """Their pages are mapped, and would count as memory of the process: 1.4 KB an image."""
     root = make_voc(*"abcdefghij")
     dataset = open_dataset(find_sources(DataConfig(root=str(root))), 32, tmp_path / "cache", count_nothing)
     expected = np.load(next((tmp_path / "cache").glob("*/facts.npy")))
@@ -50,7 +50,7 @@ def test_facts_leave_memory_once_they_are_used(make_voc: VocMaker, tmp_path: Pat
 
 
 def resident_kb(name: str) -> int:
-    """Kilobytes in memory of this process's maps of a file."""
+    """Memory of this process that maps a file of this name, in kilobytes."""
     lines = Path("/proc/self/smaps").read_text().splitlines()
     starts = [row for row, line in enumerate(lines) if line.endswith(f"/{name}")]
     sizes = [next(line for line in lines[row:] if line.startswith("Rss:")) for row in starts]

@@ -8,7 +8,7 @@ from trainer.data.sources import find_samples
 from trainer.data.value_map import ValueMap
 
 
-def test_mask_at_its_own_size(make_voc: VocMaker) -> None:
+def test_mask_is_mapped_at_its_own_size(make_voc: VocMaker) -> None:
     sample = find_samples([make_voc("a")]).samples[0]
     table = SAME.table.copy()
     table[1] = 9

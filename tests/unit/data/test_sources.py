@@ -1,4 +1,4 @@
-"""Which pictures there are, and who validates."""
+"""Samples found in one or several root folders."""
 
 import shutil
 import sys
@@ -10,9 +10,6 @@ from tests.support.layouts import refusal
 from trainer.config import DataConfig
 from trainer.data.sample import Sample
 from trainer.data.sources import find_samples, find_sources, raise_all
-
-STEMS = [f"picture_{number}" for number in range(10)]
-
 
 # ------------------------------------------------------------------------------------------------ pairs
 
@@ -73,7 +70,7 @@ def test_all_problems_in_one_message(make_voc: VocMaker) -> None:
     assert str(other / "SegmentationClassPNG" / "e.png") in lines[4]
 
 
-def test_folders_that_are_not_there(make_voc: VocMaker, tmp_path: Path) -> None:
+def test_missing_folders(make_voc: VocMaker, tmp_path: Path) -> None:
     with refusal(str(tmp_path / "nowhere"), "no such folder"):
         find_samples([tmp_path / "nowhere"])
     with refusal(str(tmp_path), "JPEGImages"):
@@ -97,7 +94,7 @@ def test_many_problems_are_counted() -> None:
 
 
 def test_plan(make_voc: VocMaker, tmp_path: Path) -> None:
-    roots = [make_voc(*STEMS, folder="one"), make_voc("a", folder="two")]
+    roots = [make_voc(*"bcdefghijk", folder="one"), make_voc("a", folder="two")]
     (roots[0] / "class_names.txt").write_text("cat\n")
     sources = find_sources(DataConfig(root=[str(root) for root in roots]))
     assert sources.title == "one+two"
@@ -110,18 +107,18 @@ def test_plan(make_voc: VocMaker, tmp_path: Path) -> None:
 
 
 def test_memory_of_a_sample(tmp_path: Path) -> None:
-    """What stays of each once all are found: a name, two paths as text, and two numbers of the split."""
+    """A sample takes the memory of its name, two paths as text, and one index of the split."""
     count = 2000
     for folder, suffix in (("JPEGImages", "jpg"), ("SegmentationClassPNG", "png")):
         (tmp_path / folder).mkdir()
         for number in range(count):
             (tmp_path / folder / f"{number:06}.{suffix}").touch()
-    find_sources(DataConfig(root=str(tmp_path)))  # what is imported or compiled at the first time
+    find_sources(DataConfig(root=str(tmp_path)))  # imports and compiles on the first call
     tracemalloc.start()
     try:
         sources = find_sources(DataConfig(root=str(tmp_path)))
-        held = tracemalloc.get_traced_memory()[0]
+        used_bytes = tracemalloc.get_traced_memory()[0]
     finally:
         tracemalloc.stop()
     texts = sum(sys.getsizeof(text) for sample in sources.samples for text in (sample.name, *sample.files))
-    assert held < texts + 200 * count
+    assert used_bytes < texts + 200 * count

@@ -32,14 +32,14 @@ def names_of(samples: list[Sample], indices: tuple[int, ...]) -> list[str]:
     return [samples[index].name for index in indices]
 
 
-def made_up(count: int, root: Path = Path("root")) -> list[Sample]:
+def make_samples(count: int, root: Path = Path("root")) -> list[Sample]:
     return [Sample(f"s{number}", str(root / "JPEGImages" / f"s{number}.jpg"), "mask") for number in range(count)]
 
 
 @pytest.mark.parametrize("count", [10, 13, 24])
 @pytest.mark.parametrize(("fraction", "folds"), [(0.5, 2), (0.34, 3), (0.25, 4), (0.2, 5), (0.1, 10)])
 def test_folds_partition_the_samples(count: int, fraction: float, folds: int) -> None:
-    samples = made_up(count)
+    samples = make_samples(count)
     splits = [split_samples(samples, {}, fraction, fold) for fold in range(folds)]
     for split in splits:
         assert sorted(split.train + split.val) == list(range(count))
@@ -50,19 +50,19 @@ def test_folds_partition_the_samples(count: int, fraction: float, folds: int) ->
 
 
 def test_split_depends_on_the_names_only() -> None:
-    samples = made_up(20)
+    samples = make_samples(20)
     split = split_samples(samples, {}, 0.2, 1)
-    validating = set(names_of(samples, split.val))
-    mixed = made_up(20, Path("elsewhere"))
-    random.Random(3).shuffle(mixed)
-    assert set(names_of(mixed, split_samples(mixed, {}, 0.2, 1).val)) == validating
-    # For good: a model must not be scored tomorrow on what it was trained on today.
-    assert validating == {"s3", "s4", "s11", "s15"}
+    expected = set(names_of(samples, split.val))
+    shuffled = make_samples(20, Path("elsewhere"))
+    random.Random(3).shuffle(shuffled)
+    assert set(names_of(shuffled, split_samples(shuffled, {}, 0.2, 1).val)) == expected
+    # Fixed for all versions: a model must never be scored on samples that an earlier version trained it on.
+    assert expected == {"s3", "s4", "s11", "s15"}
 
 
-def test_split_is_no_pattern_of_the_names() -> None:
-    """Neighbours are often the same scene; the first fifth by name would be other weather than the rest."""
-    split = split_samples(made_up(100), {}, 0.2, 0)
+def test_split_is_independent_of_neighbouring_names() -> None:
+    """Neighbours by name often show the same scene, so validation samples are spread over all names."""
+    split = split_samples(make_samples(100), {}, 0.2, 0)
     assert split.val != tuple(range(20))
     gaps = {second - first for first, second in zip(split.val, split.val[1:], strict=False)}
     assert len(gaps) > 3
@@ -92,7 +92,7 @@ def test_lists_of_one_root_and_hash_of_the_other(make_voc: VocMaker) -> None:
     assert len(split.val) == 1 + 2
 
 
-def test_lists_as_others_write_them(make_voc: VocMaker) -> None:
+def test_lists_of_other_tools(make_voc: VocMaker) -> None:
     root = make_voc("my cat", "Kätzchen", "b")
     write_lists(root, [], [])
     folder = root / "ImageSets" / "Segmentation"
@@ -106,7 +106,7 @@ def test_lists_as_others_write_them(make_voc: VocMaker) -> None:
         find_samples([root])
 
 
-def test_lists_that_are_wrong(make_voc: VocMaker) -> None:
+def test_invalid_lists(make_voc: VocMaker) -> None:
     root = make_voc("a", "b", "c")
     write_lists(root, ["a", "b"], ["b", "c"])
     with refusal("b in both train.txt and val.txt"):
@@ -115,14 +115,14 @@ def test_lists_that_are_wrong(make_voc: VocMaker) -> None:
     assert "gone" in find_samples([root]).problems[0]
 
 
-def test_too_few_pictures() -> None:
+def test_too_few_samples() -> None:
     with refusal("1 labelled pictures", "none for training"):
-        split_samples(made_up(1), {}, 0.2, 0)
+        split_samples(make_samples(1), {}, 0.2, 0)
     with refusal("3 labelled pictures", "none for validation", "data.fold"):
-        split_samples(made_up(3), {}, 0.2, 4)
+        split_samples(make_samples(3), {}, 0.2, 4)
     with refusal("none for validation", "data.val_fraction"):
-        split_samples(made_up(9), {}, 0.0, 0)
-    assert split_samples(made_up(2), {}, 0.2, 0).train != ()
+        split_samples(make_samples(9), {}, 0.0, 0)
+    assert split_samples(make_samples(2), {}, 0.2, 0).train != ()
 
 
 # ------------------------------------------------------------------------------------------------ digest
@@ -133,9 +133,8 @@ def test_digest() -> None:
     table = ValueMap()
     digest = dataset_digest(files, split, names, table)
     assert re.fullmatch("[0-9a-f]{32}", digest)
-    assert (
-        dataset_digest(["bb", "aa", "dd", "cc"], Split((0, 1, 3), (2,)), names, table) == digest
-    )  # the same files, other names
+    renamed = dataset_digest(["bb", "aa", "dd", "cc"], Split((0, 1, 3), (2,)), names, table)
+    assert renamed == digest  # renamed files come in another order
     changed = {
         dataset_digest(["aa", "bb", "cc", "de"], split, names, table),
         dataset_digest(["aa", "bb", "cd", "dd"], split, names, table),
@@ -160,8 +159,8 @@ def test_digest_of_a_folder(make_voc: VocMaker, tmp_path: Path) -> None:
     assert digest(root.rename(tmp_path / "renamed")) == first
     root = tmp_path / "renamed"
     file = root / "SegmentationClassPNG" / "picture_4.png"
-    with Image.open(file) as picture:
-        mask = np.array(picture)
+    with Image.open(file) as pil_image:
+        mask = np.array(pil_image)
     mask[0, 0] = 1 - mask[0, 0]
     write_mask(file, mask)
     assert digest(root) != first
