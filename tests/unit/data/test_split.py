@@ -18,7 +18,7 @@ from trainer.data.sources import find_samples, find_sources
 from trainer.data.split import Split, dataset_digest, split_samples
 from trainer.data.value_map import ValueMap
 
-STEMS = [f"picture_{number}" for number in range(10)]
+STEMS = [f"image_{number}" for number in range(10)]
 
 
 def write_lists(root: Path, train: list[str], val: list[str]) -> None:
@@ -70,14 +70,14 @@ def test_split_is_independent_of_neighbouring_names() -> None:
 
 def test_lists_are_used_where_present(make_voc: VocMaker) -> None:
     root = make_voc(*STEMS)
-    write_lists(root, ["picture_3", "picture_1"], ["picture_8"])
+    write_lists(root, ["image_3", "image_1"], ["image_8"])
     samples = find_samples([root]).samples
-    assert [sample.name for sample in samples] == ["picture_1", "picture_3", "picture_8"]
+    assert [sample.name for sample in samples] == ["image_1", "image_3", "image_8"]
     for fold in (0, 4):
         split = split_samples(samples, find_samples([root]).parts, 0.2, fold)
         assert (names_of(samples, split.train), names_of(samples, split.val)) == (
-            ["picture_1", "picture_3"],
-            ["picture_8"],
+            ["image_1", "image_3"],
+            ["image_8"],
         )
     assert split_samples(samples, find_samples([root]).parts, 0.0, 0) == split
 
@@ -158,7 +158,7 @@ def test_digest_of_a_folder(make_voc: VocMaker, tmp_path: Path) -> None:
     assert digest(root, fold=1) != first
     assert digest(root.rename(tmp_path / "renamed")) == first
     root = tmp_path / "renamed"
-    file = root / "SegmentationClassPNG" / "picture_4.png"
+    file = root / "SegmentationClassPNG" / "image_4.png"
     with Image.open(file) as pil_image:
         mask = np.array(pil_image)
     mask[0, 0] = 1 - mask[0, 0]

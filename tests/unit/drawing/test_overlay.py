@@ -1,4 +1,4 @@
-"""The palette against VOC's definition, and the blend."""
+"""Overlay of a mask on its image."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ from trainer.drawing.overlay import draw_overlay
 from trainer.drawing.palette import palette
 
 
-def test_thirty_percent_of_the_mask() -> None:
+def test_default_opacity_is_thirty_percent() -> None:
     image, mask = smooth_picture(20, 30), box_mask(20, 30, classes=4)
     found = draw_overlay(image, mask)
     assert found.dtype == np.uint8
@@ -27,6 +27,6 @@ def test_alpha_and_colours(alpha: float, expected: list[int]) -> None:
     found = draw_overlay(image, mask, [(9, 9, 9), (10, 20, 30)], alpha)
     assert found[0, 0].tolist() == [200, 100, 50]
     assert found[0, 1].tolist() == expected
-    rest = np.rint((1 - alpha) * image[0, 2] + alpha * palette()[2])  # classes without a colour of their own
-    assert found[0, 2].tolist() == rest.tolist()
+    blended = np.rint((1 - alpha) * image[0, 2] + alpha * palette()[2])  # class 2 has no colour in the list
+    assert found[0, 2].tolist() == blended.tolist()
     assert np.array_equal(image, before)

@@ -6,14 +6,14 @@ from trainer.drawing.palette import palette
 
 
 def voc_palette() -> list[tuple[int, int, int]]:
-    """VOClabelcolormap of the VOC development kit, in its own loops."""
+    """Palette of the VOC development kit, with the loops of its VOClabelcolormap."""
     colours = []
     for index in range(256):
         rest, red, green, blue = index, 0, 0, 0
-        for place in range(7, -1, -1):
-            red |= (rest & 1) << place
-            green |= (rest >> 1 & 1) << place
-            blue |= (rest >> 2 & 1) << place
+        for bit in range(7, -1, -1):
+            red |= (rest & 1) << bit
+            green |= (rest >> 1 & 1) << bit
+            blue |= (rest >> 2 & 1) << bit
             rest >>= 3
         colours.append((red, green, blue))
     return colours
