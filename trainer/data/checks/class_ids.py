@@ -52,7 +52,7 @@ def _check_named(
     missing = [name for class_id, name in enumerate(names) if class_id and class_id not in found]
     if len(missing) == len(names) - 1:
         raise InputError(f"data: no mask has a pixel of {', '.join(missing)}; label something in the pictures")
-    return [f"no mask has a pixel of {', '.join(missing)}; nothing can be learnt of it"] if missing else []
+    return [f"no mask has a pixel of {', '.join(missing)}; nothing can be learnt about it"] if missing else []
 
 
 def _make_names(

@@ -162,7 +162,7 @@ def _class_rules(scanned: ScannedSamples) -> Iterator[Finding]:
     training, validating = holds[trains].any(axis=0), holds[~trains].any(axis=0)
     advice = "label more, or move pictures between the parts (another --data.fold, or ImageSets/Segmentation/)"
     for part, absent, effect in (
-        ("validating", validating & ~training, "nothing can be learnt of it"),
+        ("validating", validating & ~training, "nothing can be learnt about it"),
         ("training", training & ~validating, "its IoU cannot be measured"),
     ):
         names = [scanned.names[column + 1] for column in np.flatnonzero(absent)]
