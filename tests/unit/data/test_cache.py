@@ -142,7 +142,7 @@ def test_rest_of_a_killed_build_is_removed(make_voc: VocMaker, tmp_path: Path) -
     samples = find_samples([make_voc("a", "b")]).samples
     opened(samples, tmp_path / "cache")
     (made,) = folders(tmp_path / "cache")
-    partial = made.rename(made.with_name(f"{made.name}.partial"))
+    partial = made.rename(made.with_name(f".{made.name}.1.partial"))
     (partial / "images.npy").write_bytes(b"half a file")
     (partial / "strange").touch()
     cache = opened(samples, tmp_path / "cache")

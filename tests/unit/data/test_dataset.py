@@ -17,7 +17,7 @@ def test_dataset(make_voc: VocMaker, tmp_path: Path) -> None:
     sources = find_sources(DataConfig(root=str(root)))
     dataset = open_dataset(sources, 32, tmp_path / "cache", count_nothing)
     assert dataset.names == ("_background_", "class_1", "class_2")
-    assert len(dataset.warnings) == 1
+    assert len(dataset.inspection.notes) == 1
     assert dataset.title == "voc"
     masks = np.concatenate([read_mask(sample.mask).ravel() for sample in dataset.samples(dataset.split.train)])
     assert dataset.shares() == pytest.approx([float((masks == number).mean()) for number in range(3)])
