@@ -4,7 +4,7 @@ import numpy as np
 from PIL import Image
 
 
-def smooth_picture(height: int, width: int, seed: int = 0) -> np.ndarray:
+def smooth_image(height: int, width: int, seed: int = 0) -> np.ndarray:
     """Make a smooth colour image, uint8 [H, W, 3], which JPEG and resizing hardly change, unlike noise."""
     random = np.random.default_rng(seed)
     rows, columns = np.mgrid[0 : 1 : height * 1j, 0 : 1 : width * 1j]

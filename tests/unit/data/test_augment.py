@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from tests.support.images import box_mask, smooth_picture
+from tests.support.images import box_mask, smooth_image
 from trainer import IGNORE
 from trainer.data.augment import (
     STRENGTHS,
@@ -26,7 +26,7 @@ SIZE = 48
 
 def batch(samples: list[int], classes: int = 4) -> tuple[Tensor, Tensor]:
     """Images uint8 [B, 3, S, S] and masks uint8 [B, S, S] of these samples, as the cache returns them."""
-    images = np.stack([smooth_picture(SIZE, SIZE, sample) for sample in samples])
+    images = np.stack([smooth_image(SIZE, SIZE, sample) for sample in samples])
     masks = np.stack([box_mask(SIZE, SIZE, sample, classes) for sample in samples])
     return torch.from_numpy(images).permute(0, 3, 1, 2), torch.from_numpy(masks)
 

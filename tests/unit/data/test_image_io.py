@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from PIL import ExifTags, Image, ImageOps
 
-from tests.support.images import smooth_picture
+from tests.support.images import smooth_image
 from trainer import InputError
 from trainer.data.image_io import read_header, read_image, read_mask, write_jpeg, write_mask
 from trainer.drawing.palette import palette
 
-IMAGE = smooth_picture(40, 56)  # even sides, for JPEG's chroma of half the size
+IMAGE = smooth_image(40, 56)  # even sides, for JPEG's chroma of half the size
 
 
 def save(path: Path, pil_image: Image.Image, **options: object) -> Path:
@@ -67,7 +67,7 @@ def test_grey_and_one_bit(tmp_path: Path) -> None:
 
 
 def test_transparency_is_blended_over_white(tmp_path: Path) -> None:
-    opacity = smooth_picture(40, 56, seed=9)[..., 1]
+    opacity = smooth_image(40, 56, seed=9)[..., 1]
     share = (opacity / 255)[..., None]
     expected = np.rint(IMAGE * share + 255 * (1 - share))
     assert_close(read_image(save(tmp_path / "rgba.png", Image.fromarray(np.dstack([IMAGE, opacity])))), expected, 1)
@@ -110,7 +110,7 @@ def test_sixteen_bits_and_floats_are_scaled_not_clipped(tmp_path: Path) -> None:
 
 
 def test_first_of_several_frames(tmp_path: Path) -> None:
-    frames = [Image.fromarray(smooth_picture(40, 56, seed)) for seed in range(3)]
+    frames = [Image.fromarray(smooth_image(40, 56, seed)) for seed in range(3)]
     file = save(tmp_path / "many.tif", frames[0], save_all=True, append_images=frames[1:])
     assert_close(read_image(file), IMAGE, 0)
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tests.support.images import box_mask, smooth_picture
+from tests.support.images import box_mask, smooth_image
 from trainer import IGNORE
 from trainer.drawing.figures import (
     CONFUSED,
@@ -30,7 +30,7 @@ def test_error_map() -> None:
 @pytest.mark.parametrize("size", [(320, 320), (320, 100), (33, 320), (1, 320), (10, 20)], ids=str)
 def test_watch_panels_are_one_square(size: tuple[int, int]) -> None:
     mask = box_mask(*size)
-    found = watch_panels(smooth_picture(*size), mask, mask)
+    found = watch_panels(smooth_image(*size), mask, mask)
     assert found.shape == (2 * PANEL, 2 * PANEL, 3)
     assert found.dtype == np.uint8
 

@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 
-from tests.support.images import box_mask, smooth_picture
+from tests.support.images import box_mask, smooth_image
 from trainer.drawing.overlay import draw_overlay
 from trainer.drawing.palette import palette
 
 
 def test_default_opacity_is_thirty_percent() -> None:
-    image, mask = smooth_picture(20, 30), box_mask(20, 30, classes=4)
+    image, mask = smooth_image(20, 30), box_mask(20, 30, classes=4)
     found = draw_overlay(image, mask)
     assert found.dtype == np.uint8
     for row in range(20):
