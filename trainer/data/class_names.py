@@ -1,4 +1,4 @@
-"""Names of the classes, from the settings or from class_names.txt."""
+"""Class names from data.classes or class_names.txt."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,7 +9,10 @@ from trainer.data.value_map import BACKGROUND, BACKGROUNDS, UNMAPPED
 
 
 def read_class_names(roots: Sequence[Path], configured: Sequence[str] | None) -> tuple[str, ...] | None:
-    """Names of all K classes, the background's first, from data.classes or class_names.txt; None where neither is."""
+    """Read the K class names, the background's first, from data.classes or class_names.txt; None without either.
+
+    Raises InputError for names that cannot be used, and where the files of several roots differ.
+    """
     if configured is not None:
         names = [name for name in configured if name not in BACKGROUNDS]
         if not names or "ignore" in names:

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from tests.support.images import smooth_picture
+from tests.support.images import smooth_image
 from trainer import InputError
 from trainer.data.resize import resize_images, shrink_image
 from trainer.model.model_folder import CONTRACT_FILE, WEIGHTS_FILE, load_segmenter, save_segmenter
@@ -20,7 +20,7 @@ Maker = Callable[..., Segmenter]
 
 
 def pictures(height: int, width: int, count: int = 2) -> torch.Tensor:
-    return torch.stack([torch.from_numpy(smooth_picture(height, width, seed)) for seed in range(count)])
+    return torch.stack([torch.from_numpy(smooth_image(height, width, seed)) for seed in range(count)])
 
 
 @pytest.mark.parametrize("foreground", [1, 3])
@@ -168,7 +168,7 @@ def test_decision(make_segmenter: Maker) -> None:
 def test_picture_from_the_cache_gives_the_same_bits(size: tuple[int, int], make_segmenter: Maker) -> None:
     """Training and validation see pictures that were resized once and kept as uint8; prediction resizes itself."""
     segmenter = make_segmenter(1)
-    image = smooth_picture(*size)
+    image = smooth_image(*size)
     kept = torch.from_numpy(shrink_image(image, 32)).permute(2, 0, 1)[None]
     assert kept.dtype == torch.uint8
     with torch.no_grad():
