@@ -28,11 +28,12 @@ class Program:
     """A copy of the program in a folder of its own, so that its mlruns/ is its own too."""
 
     folder: Path
+    source: Path = REPOSITORY
 
     def __post_init__(self) -> None:
         self.folder.mkdir(parents=True)
         for part in ("trainer", "launch", "configs"):
-            subprocess.run(["cp", "-r", str(REPOSITORY / part), str(self.folder / part)], check=True)
+            subprocess.run(["cp", "-r", str(self.source / part), str(self.folder / part)], check=True)
         (self.folder / "mlruns").mkdir()
 
     def environment(self, **extra: str) -> dict[str, str]:

@@ -13,6 +13,7 @@ import hashlib
 import os
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from filelock import FileLock
 
 from trainer import InputError
 from trainer.data.sample import Sample, digest
+from trainer.system.atomic import atomic_file
 from trainer.system.parallel import Progress, on_all_cores
 
 FORMAT = 1
@@ -42,16 +44,9 @@ def load_array(file: Path, dtype: np.dtype) -> np.ndarray | None:
 
 
 def save_array(file: Path, values: np.ndarray) -> None:
-    """Write an array for `load_array`; on a full disk nothing is written, which costs time at the next start only."""
-    partial = file.with_name(f"{file.name}.{os.getpid()}.partial")
-    try:
-        with partial.open("wb") as target:
-            np.save(target, values)
-            target.flush()
-            os.fsync(target.fileno())
-        partial.replace(file)
-    except OSError:
-        partial.unlink(missing_ok=True)
+    """Write an array for `load_array`. On a full disk there is none, which costs time at the next start only."""
+    with suppress(OSError), atomic_file(file) as target:
+        np.save(target, values)
 
 
 def digests_of(samples: Sequence[Sample], folder: Path, progress: Progress) -> np.ndarray:

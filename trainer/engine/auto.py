@@ -163,7 +163,7 @@ EXPECTED = {
 def compile_network(
     setting: str, device: str, precision: str, flop: float, sizes: int, minutes: float
 ) -> tuple[bool, str]:
-    """Whether torch.compile pays for a training of `flop` operations on each process.
+    """Decide on torch.compile for a training of `flop` operations on each process.
 
     Decided from what the run will compute, so that every start of it decides alike. `sizes`: number of image sizes to
     compile for; `minutes`: limit of the training, 0 for none.
@@ -187,7 +187,7 @@ def compile_network(
 
 
 def has_compiler() -> bool:
-    """Whether torch.compile finds a C++ compiler."""
+    """Check that torch.compile finds a C++ compiler."""
     return shutil.which(os.environ.get("CXX", "g++")) is not None
 
 

@@ -62,7 +62,7 @@ class StepSize:
 
 
 def ran_out(error: BaseException) -> bool:
-    """Whether an error means that memory ran out, on a GPU or a CPU, in torch, numpy or the system."""
+    """Return whether an error means that memory ran out, on a GPU or a CPU, in torch, numpy or the system."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
     return isinstance(error, RuntimeError | OSError) and any(sign in str(error) for sign in SIGNS)
@@ -80,7 +80,7 @@ def explain_out_of_memory(size: StepSize, when: str) -> Iterator[None]:
 
 
 def refuses_what_does_not_fit(device: torch.device) -> bool:
-    """Whether allocation fails at once: true of a GPU. A CPU's system promises memory, and ends the process later."""
+    """Return whether allocation fails at once: on a GPU. A CPU's system promises memory, and ends the process later."""
     return device.type == "cuda"
 
 
@@ -110,7 +110,9 @@ def _fits(size: int, attempt: Callable[[int], None]) -> bool:
     return fits
 
 
-def attempt_step(network: nn.Module, side: int, autocast: Callable[[], AbstractContextManager[None]], size: int) -> None:
+def attempt_step(
+    network: nn.Module, side: int, autocast: Callable[[], AbstractContextManager[None]], size: int
+) -> None:
     """Allocate what one training step takes: forward and backward of `size` dummy images of `side` x `side` pixels.
 
     `network` maps RGB levels to logits. Weights, buffers, gradients and random numbers are afterwards as before. Holds

@@ -93,7 +93,7 @@ class Reporter:
                 self.run.image(key, panels, step)
 
     def checkpoint_due(self) -> bool:
-        """Whether it is time for a checkpoint."""
+        """Return whether it is time for a checkpoint."""
         return self.writer.due()
 
     def save(self, snapshot: Callable[[], Checkpoint], wait: bool) -> None:

@@ -104,7 +104,7 @@ class RunFolder:
 
     @property
     def finished(self) -> bool:
-        """Whether training reached its end."""
+        """True where training reached its end."""
         return bool(self.read_status().get("state") == "finished")
 
     @property
