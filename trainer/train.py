@@ -46,12 +46,15 @@ def main(arguments: list[str] | None = None) -> int:
 def train(config: Config, life: "AnyLifecycle", stop: StopSignals) -> int:
     """Load, build, fit and close; return the exit code."""
     from trainer.data.sources import find_sources
-    from trainer.make.synthetic import generated_cats
 
     # ---------------------------------------------------------------- load
     life.check_store()
     progress = life.display.progress_bar
-    roots = config.data.roots or [generated_cats(config.data.generated_images, CACHE, progress)]
+    roots = config.data.roots
+    if not roots:
+        from trainer.make.synthetic import generated_cats
+
+        roots = [generated_cats(config.data.generated_images, CACHE, progress)]
     sources = find_sources(config.data, roots)
 
     # From here on, torch, which takes seconds to load: unsound settings and folders end before.
