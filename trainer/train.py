@@ -76,7 +76,7 @@ def train(config: Config, life: "AnyLifecycle", stop: StopSignals) -> int:
     for reason in reasons:
         life.display.log(reason)
     facts, environment = hardware.hardware_facts(accelerator), hardware.numeric_environment(accelerator)
-    stop.hold()
+    stop.defer()
     start = broadcast(life.begin(config, dataset, facts, environment))
     if start.error:
         raise start.error
@@ -115,7 +115,7 @@ def run(
     except KeyboardInterrupt:  # while registering
         code = life.end("preempted", trainer, reason="stopped after the last step")
     except BaseException as error:
-        stop.hold()
+        stop.defer()
         cause = find_cause(accelerator, error)
         details = {"reason": cause.reason, "process": cause.process, "exception": cause.traceback}
         code = life.end("failed", trainer, **details)

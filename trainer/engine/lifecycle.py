@@ -149,7 +149,7 @@ class Lifecycle:
         """
         from trainer.model.model_folder import load_segmenter, save_segmenter
 
-        stop.release()
+        stop.interrupt_again()
         state, segmenter, run = trainer.state, trainer.train_step.segmenter, self.run
         segmenter.load_state_dict(trainer.best)
         segmenter.to("cpu")
@@ -172,7 +172,7 @@ class Lifecycle:
                     self._promote(name, validation)
                 except Exception as error:  # a registry that fails now takes nothing from a finished training
                     self.display.log(f"the new version of {name} was not compared: {error}", "yellow")
-        stop.hold()
+        stop.defer()
 
     def _promote(self, name: str, validation: "ValidationSet") -> None:
         """Compare the new version with the champion, and print the outcome."""
