@@ -143,7 +143,7 @@ def search(program: Program, settings: list[str], wanted: str, *more: str) -> re
     config = parse([*settings, *UNTRACKED, "--resume", wanted, *more])
     data = json.loads((program.run_folders()[0] / "split.json").read_text())
     try:
-        return resume.find(config, program.folder / "mlruns" / "work", data, "")
+        return resume.find_run(config, program.folder / "mlruns" / "work", data, "")
     finally:
         while run_folder._locks:
             run_folder._locks.popitem()[1].release()
@@ -190,8 +190,8 @@ def test_a_named_folder_of_another_training_is_refused(again: Program, settings:
     config = parse([*settings, "--resume", str(folder)])
     for changed in (content | {"digest": "0"}, content | {"val": content["val"][::-1]}):
         with pytest.raises(InputError, match=r"data\.root"):
-            resume.find(config, folder.parent, changed, "")
-        assert resume.find(parse([*settings, "--resume", "latest"]), folder.parent, changed, "").folder is None
+            resume.find_run(config, folder.parent, changed, "")
+        assert resume.find_run(parse([*settings, "--resume", "latest"]), folder.parent, changed, "").folder is None
 
 
 def test_a_checkpoint_that_is_named_is_the_one(again: Program, settings: list[str]) -> None:
@@ -215,8 +215,8 @@ def test_a_folder_brings_its_own_settings(again: Program) -> None:
 def test_another_world_is_told_in_one_warning(again: Program, settings: list[str]) -> None:
     checkpoint = search(again, settings, "latest").checkpoint
     config = parse(settings)
-    assert resume.no_longer_exact(checkpoint, checkpoint.world, config) == []
-    found = resume.no_longer_exact(
+    assert resume.numeric_changes(checkpoint, checkpoint.world, config) == []
+    found = resume.numeric_changes(
         checkpoint, checkpoint.world | {"processes": "3"}, parse([*settings, "--train.micro_batch_size", "2"])
     )
     assert found == ["processes 1 -> 3", "train.micro_batch_size auto -> 2"]

@@ -70,13 +70,13 @@ class Lifecycle:
 
         `config` is resolved. Returns what the other processes must know; errors are in it, for all to raise.
         """
-        from trainer.engine.checkpoint.resume import Start, find, no_longer_exact
+        from trainer.engine.checkpoint.resume import Start, find_run, numeric_changes
 
         self.config = config
         data, log = dataset.content(), self.display.log
         log("  ".join(f"{key.removeprefix('hardware.')} {value}" for key, value in hardware.items() if value))
         try:
-            start = find(config, MLRUNS / "work", data, launcher.identity() if launcher.restarted() else "")
+            start = find_run(config, MLRUNS / "work", data, launcher.identity() if launcher.restarted() else "")
             for warning in start.warnings:
                 log(f"warning: {warning}", "yellow")
             if start.finished:
@@ -92,7 +92,7 @@ class Lifecycle:
         if start.folder is not None:
             log(f"run {self.run.folder.path.name} goes on after step {step}", "bold")
             self.run.resumed(step)
-            changes = no_longer_exact(start.checkpoint, environment, config) if start.checkpoint else []
+            changes = numeric_changes(start.checkpoint, environment, config) if start.checkpoint else []
             if changes:
                 log(f"warning: the last bits of the numbers differ from now on: {'; '.join(changes)}", "yellow")
         self.run.status("running", step=step)

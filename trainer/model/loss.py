@@ -28,7 +28,7 @@ def loss_terms(logits: Tensor, masks: Tensor, class_weights: Tensor | None = Non
     that weights each pixel by its class, as torch.nn.CrossEntropyLoss does, but within each image.
     """
     logits = logits.float()  # a sum over 65 504 pixels overflows float16
-    counts = masks != IGNORE
+    pixel_weights: Tensor = masks != IGNORE
     if logits.shape[1] == 1:
         truth = (masks == 1)[:, None]
         probabilities = logits.sigmoid()
@@ -38,18 +38,18 @@ def loss_terms(logits: Tensor, masks: Tensor, class_weights: Tensor | None = Non
         truth = masks[:, None] == classes[None, :, None, None]
         probabilities = logits.softmax(dim=1)[:, 1:]
         entropy = functional.cross_entropy(logits, masks.long(), ignore_index=IGNORE, reduction="none")
-    probabilities = probabilities * counts[:, None]
+    probabilities = probabilities * pixel_weights[:, None]
     if class_weights is None:
-        pixels = counts.flatten(1).sum(dim=1).clamp(min=1)
+        total_weight = pixel_weights.flatten(1).sum(dim=1).clamp(min=1)
     else:
-        counts = counts * class_weights[masks.long().clamp(max=len(class_weights) - 1)]
-        pixels = counts.flatten(1).sum(dim=1)
-        pixels = pixels.masked_fill(pixels == 0, 1)
+        pixel_weights = pixel_weights * class_weights[masks.long().clamp(max=len(class_weights) - 1)]
+        total_weight = pixel_weights.flatten(1).sum(dim=1)
+        total_weight = total_weight.masked_fill(total_weight == 0, 1)
     return LossTerms(
         intersection=(probabilities * truth).flatten(2).sum(dim=2),
         predicted=probabilities.flatten(2).sum(dim=2),
         true=truth.flatten(2).sum(dim=2).float(),
-        cross_entropy=(entropy * counts).flatten(1).sum(dim=1) / pixels,
+        cross_entropy=(entropy * pixel_weights).flatten(1).sum(dim=1) / total_weight,
     )
 
 

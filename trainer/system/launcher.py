@@ -57,7 +57,7 @@ def restarted() -> bool:
 
 
 def resume_command(run_folder: Path) -> str:
-    """Shell command that resumes a run; it begins with `cd` where this process was started outside the repository root."""
+    """Shell command that resumes a run; with `cd` where this process was started outside the repository root."""
     here = Path.cwd()
     python = "python" if shutil.which("python") == sys.executable else sys.executable
     words = command() or [python, sys.argv[0]]

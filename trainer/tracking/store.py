@@ -86,7 +86,7 @@ def _probe_file(file: Path) -> None:
             database.rollback()
     except (OSError, sqlite3.Error) as error:
         locked = "locked" in str(error)
-        fix = "end the program that locks it" if locked else "mend that, or set MLFLOW_TRACKING_URI to another store"
+        fix = "end the program that locks it" if locked else "fix this, or set MLFLOW_TRACKING_URI to another store"
         raise InputError(f"tracking database {file}: {error}; {fix}") from error
 
 
