@@ -5,7 +5,7 @@ import warnings
 from datetime import timedelta
 
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator as Accelerator  # exported to train.py, since only this room imports accelerate
 from accelerate.utils import DistributedDataParallelKwargs, GradientAccumulationPlugin, InitProcessGroupKwargs
 from torch.distributed import PrefixStore, TCPStore  # type: ignore[attr-defined]
 
