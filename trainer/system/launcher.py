@@ -47,12 +47,12 @@ def identity() -> str:
 
 
 def is_main_process() -> bool:
-    """Whether this is the process that displays, tracks and writes."""
+    """Return whether this is the process that displays, tracks and writes."""
     return os.environ.get("RANK", "0") == "0"
 
 
 def restarted() -> bool:
-    """Whether the launcher has started this process again, after a failure (`--max_restarts`)."""
+    """Return whether the launcher has started this process again, after a failure (`--max_restarts`)."""
     return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
 
 

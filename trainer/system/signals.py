@@ -30,7 +30,7 @@ class StopSignals:
             signal.signal(number, self._receive)
 
     def requested(self) -> bool:
-        """Whether a signal has arrived."""
+        """Return whether a signal has arrived."""
         return self.first_s is not None
 
     def wait(self, seconds: float) -> bool:

@@ -82,7 +82,7 @@ class Run:
         self.journal.append(dataset=entity, context=context)
 
     def has_image(self, key: str, step: int) -> bool:
-        """Whether this image was recorded already, by this start of the run or an earlier one."""
+        """Return whether this image was recorded already, by this start of the run or an earlier one."""
         return image_id(key, step, self.uid) in self.image_ids
 
     def image(self, key: str, image: np.ndarray, step: int) -> None:

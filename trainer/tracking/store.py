@@ -32,7 +32,7 @@ def sqlite_file() -> Path | None:
 
 
 def reachable(tracking: TrackingConfig, log: Callable[[str, str], None]) -> bool:
-    """Whether the store answers. Where it does not, `log` receives a warning and its style.
+    """Return whether the store answers. Where it does not, `log` receives a warning and its style.
 
     Raises InputError where it does not answer and tracking.required is set.
     """
@@ -109,7 +109,7 @@ def _explain_unsupported(uri: str) -> str:
 
 
 def is_alive(seconds: float) -> bool:
-    """Whether the server answers within `seconds`. A database file counts as answering, even while it is locked."""
+    """Return whether the server answers within `seconds`. A database file counts as answering, even while it is locked."""
     uri = tracking_uri()
     try:
         if uri.startswith(("http://", "https://")):

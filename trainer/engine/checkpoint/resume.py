@@ -35,7 +35,7 @@ class Start:
     """Checkpoint to continue from; None to begin with the first step."""
 
     finished: bool = False
-    """Whether the run to resume is finished already."""
+    """True if the run to resume is finished already."""
 
     warnings: list[str] = field(default_factory=list)
     error: InputError | None = None

@@ -19,7 +19,7 @@ class CheckpointWriter:
         self.due_s = time.monotonic() + self.seconds
 
     def due(self) -> bool:
-        """Whether the interval has passed and the previous checkpoint is written."""
+        """Return whether the interval has passed and the previous checkpoint is written."""
         return time.monotonic() >= self.due_s and (self.writing is None or self.writing.done())
 
     def error(self) -> Exception | None:

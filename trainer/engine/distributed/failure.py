@@ -32,10 +32,10 @@ class Failure:
 
     traceback: str
     lost: bool
-    """Whether the process lost the connection to another one or was interrupted, so that the cause lies elsewhere."""
+    """True if the process lost the connection to another one or was interrupted, so that the cause lies elsewhere."""
 
     explained: bool
-    """Whether `reason` is enough for a user, without the traceback."""
+    """True if `reason` is enough for a user, without the traceback."""
 
 
 def find_cause(accelerator: Accelerator, error: BaseException) -> Failure:
