@@ -109,7 +109,7 @@ def _explain_unsupported(uri: str) -> str:
 
 
 def is_alive(seconds: float) -> bool:
-    """Return whether the server answers within `seconds`. A database file counts as answering, even while it is locked."""
+    """Return whether the server answers within `seconds`. A database file counts as one that does, locked or not."""
     uri = tracking_uri()
     try:
         if uri.startswith(("http://", "https://")):
