@@ -34,9 +34,9 @@ def parse(arguments: list[str] | None = None) -> Config:
         return config
     except (InputError, ArgumentError) as error:
         files = [value for option, value in pairwise(given) if option == "--config"]
-        _fail(parser, str(error).replace('"<unicode string>"', " or ".join(files)))
+        _fail(str(error).replace('"<unicode string>"', " or ".join(files)))
     except UnicodeDecodeError:
-        _fail(parser, "--config: not a text file in UTF-8")
+        _fail("--config: not a text file in UTF-8")
 
 
 def _with_own_config(given: list[str]) -> list[str]:
@@ -65,7 +65,7 @@ class _Parser(ArgumentParser):
         raise InputError(message) from exception
 
 
-def _fail(parser: ArgumentParser, message: str) -> NoReturn:
+def _fail(message: str) -> NoReturn:
     # Every process finds the same mistake.
     if is_main_process():
         print(f"train.py: {_explain(message)}", file=sys.stderr)

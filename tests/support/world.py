@@ -170,7 +170,7 @@ def two_images_fit_on_the_last_process() -> Iterator[None]:
 
 def everything_fits() -> Any:
     """The search runs, as on a GPU, and finds the whole share to fit."""
-    return patch.object(auto, "refuses_what_does_not_fit", lambda _device: True)
+    return patch.object(auto, "allocation_can_fail", lambda _device: True)
 
 
 def is_last() -> bool:

@@ -33,7 +33,7 @@ def read_bytes(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror or error}); mend or remove it") from error
+        raise InputError(f"{path}: cannot be read ({error.strerror or error}); fix or remove it") from error
 
 
 def read_text(file: Path) -> str:

@@ -32,7 +32,7 @@ def prepare_model(config: Config, dataset: Dataset) -> tuple[Config, Segmenter, 
     fit the data, or model.init cannot be read or is of another shape.
     """
     init = load_model(config.model.init).segmenter if config.model.init is not None else None
-    pixels = dataset.pixels().tolist()
+    pixels = dataset.pixels.tolist()
     config, reasons = auto.resolve(config, len(dataset.split.train), pixels, init.contract.width if init else None)
     contract = make_contract(
         config.model, config.data.image_size, dataset.names, dataset.digest, commit=git("rev-parse", "HEAD")
@@ -129,7 +129,7 @@ def _evaluation(
 ) -> Callable[[Segmenter], Evaluation]:
     return functools.partial(
         evaluate,
-        data=dataset.validation(),
+        data=dataset.validation,
         loss=config.loss,
         process=accelerator.process_index,
         processes=accelerator.num_processes,

@@ -70,5 +70,5 @@ class NullCallback:
         """Do nothing."""
 
     def error(self) -> Exception | None:
-        """Report none."""
+        """Return None."""
         return None

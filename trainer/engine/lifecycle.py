@@ -107,10 +107,10 @@ class Lifecycle:
             folder = new_run_folder(MLRUNS / "work", config.tracking.experiment, name, config.tracking.enabled)
             describe_run(folder, to_yaml(config), dataset.content(), dataset.report.to_json())
         folder.lock()
-        run = open_run(folder, config.tracking, start.folder is None, self.reachable, self.display.log)
         owner = {"pid": os.getpid(), "host": socket.gethostname(), "launcher": launcher.identity()}
-        run.status_fields = {"resume": launcher.resume_command(folder.path), **owner}
-        return run
+        status_fields = {"resume": launcher.resume_command(folder.path), **owner}
+        new = start.folder is None
+        return open_run(folder, config.tracking, new, self.reachable, self.display.log, status_fields)
 
     def callback(self, start: "Start", dataset: "Dataset", memory_gib: Callable[[], float]) -> "Callback":
         """Receiver of the events of training; `memory_gib` measures this process."""
@@ -121,7 +121,7 @@ class Lifecycle:
         return Reporter(
             self.run,
             self.display,
-            dataset.validation(),
+            dataset.validation,
             watch=self.config.tracking.watch,
             minutes=train.minutes,
             checkpoint_minutes=train.checkpoint_minutes,
@@ -245,7 +245,7 @@ class NullLifecycle:
         """Print nothing."""
 
     def begin(self, *_given: object) -> "Start | None":
-        """Wait for what the main process says."""
+        """Return None: the main process broadcasts its Start."""
         return None
 
     def callback(self, *_given: object) -> "Callback":

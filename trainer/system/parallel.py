@@ -20,6 +20,11 @@ MAX_CHUNKS = 128
 """Number of chunks that wait at the same time, since each takes memory."""
 
 
+def available_cores() -> int:
+    """Count the CPU cores that this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def read_ahead(requests: Iterator[T], read: Callable[[T], R], workers: int) -> Iterator[R]:
     """`map(read, requests)`, in order, with up to `workers` threads that read before a result is needed.
 
@@ -44,7 +49,7 @@ def on_all_cores(function: Callable[[T], R], arguments: Sequence[T]) -> list[R]:
 
     results: list[R] = []
     chunks = [arguments[start : start + CHUNK_SIZE] for start in range(0, len(arguments), CHUNK_SIZE)]
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(available_cores()) as pool:
         for start in range(0, len(chunks), MAX_CHUNKS):
             for part in pool.map(run_chunk, chunks[start : start + MAX_CHUNKS]):
                 results += part

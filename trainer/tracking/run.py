@@ -33,13 +33,22 @@ class Run:
     server, and only `flush` waits for it; a full disk raises OSError.
     """
 
-    def __init__(self, folder: RunFolder, client: "MlflowClient | None", tracked: bool) -> None:
-        """`client`: None where the store has not answered yet; `tracked`: whether the records are sent at all."""
+    def __init__(
+        self,
+        folder: RunFolder,
+        client: "MlflowClient | None",
+        tracked: bool,
+        status_fields: Mapping[str, Any] | None = None,
+    ) -> None:
+        """`client`: None where the store has not answered yet; `tracked`: whether the records are sent at all.
+
+        `status_fields`: facts of this start of the run, for every status.json.
+        """
         self.folder, self.tracked = folder, tracked
         self.uid = folder.read_run()["uid"]
         self.journal = Journal(folder.journal)
         self.image_ids = {name.removesuffix(".png")[-36:] for name in self.journal.artifacts if name.endswith(".png")}
-        self.status_fields: dict[str, Any] = {}
+        self.status_fields = dict(status_fields or {})
         self.sender = Sender(folder, self.journal, client) if tracked else None
 
     @property
@@ -135,7 +144,12 @@ class Run:
 
 
 def open_run(
-    folder: RunFolder, tracking: TrackingConfig, new: bool, reachable: bool, log: Callable[[str, str], None]
+    folder: RunFolder,
+    tracking: TrackingConfig,
+    new: bool,
+    reachable: bool,
+    log: Callable[[str, str], None],
+    status_fields: Mapping[str, Any],
 ) -> Run:
     """Open the run of a folder, and its MLflow run where the store is `reachable`.
 
@@ -155,7 +169,7 @@ def open_run(
                 if new:
                     shutil.rmtree(folder.path)
                 raise
-    return Run(folder, client, tracking.enabled)
+    return Run(folder, client, tracking.enabled, status_fields)
 
 
 def log_settings(run: Run, config: Config, facts: Mapping[str, Any], title: str, data: Mapping[str, Any]) -> None:

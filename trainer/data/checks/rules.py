@@ -134,7 +134,7 @@ def _mask_rules(scanned: ScannedSamples) -> Iterator[Finding]:
         text = "the mask is of one class all over, without background; if the picture shows more, label it again"
         yield from scanned.warn("whole", whole, text)
     if not scanned.mapped and classes.any() and not (ignored & (classes > 0)).any():
-        polygons = np.array([sample.mask_file.endswith(".json") for sample in scanned.samples])
+        polygons = np.array([sample.mask_file.lower().endswith(".json") for sample in scanned.samples])
         text = (
             "the mask is of 0 and 255 only, while others hold class ids. 255 means ignore; if it is your class here, "
             "save the mask with its id"

@@ -1,6 +1,6 @@
 """Labelme's JSON files: find, read and check them, with the image that each is about.
 
-The files may come from a stranger, so nothing in them is trusted: no path leads out of the annotated folder, and every
+Nothing in the files is trusted: no path leads out of the annotated folder, and every
 fault becomes an InputError that names the file, the fault and the remedy.
 """
 
@@ -95,7 +95,10 @@ def draw_annotation(file: Path, folder: Path, ids: Mapping[str, int]) -> np.ndar
 def read_record(file: Path, folder: Path) -> dict[str, Any]:
     """Parse `file`, directly in `folder`, into a JSON object with a list of shapes. Raises InputError naming it."""
     path = _resolve_inside(file, folder, file)
-    size = path.stat().st_size
+    try:
+        size = path.stat().st_size
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror or error}); fix or remove it") from error
     if size > MAX_BYTES:
         raise InputError(f"{path}: {size:,} bytes, more than {MAX_BYTES:,}; save it without imageData or remove it")
     content = read_bytes(path)
@@ -144,7 +147,7 @@ def _resolve_inside(path: Path, folder: Path, file: Path) -> Path:
         else:
             return resolved
     except (OSError, RuntimeError, UnicodeError) as error:  # a name too long, links in a circle, a lone surrogate
-        fault = f"leads nowhere ({error}); mend or remove it"
+        fault = f"leads nowhere ({error}); fix or remove it"
     subject = "this" if path == file else f"imagePath {abbreviate(str(path.relative_to(folder)))}"
     raise InputError(f"{file}: {subject} {fault}")
 

@@ -9,6 +9,7 @@ from safetensors import SafetensorError
 from trainer.engine.checkpoint.format import Checkpoint, write_checkpoint
 from trainer.engine.stopping import NotWritten
 from trainer.system.atomic import atomic_folder, hidden_name, leftovers
+from trainer.system.run_folder import CHECKPOINT_PREFIX
 
 NEWEST = 2
 """Number of newest checkpoints that stay."""
@@ -29,7 +30,7 @@ class CheckpointFolder:
 
         Raises NotWritten where that fails; the existing checkpoints stay as they are then.
         """
-        target = self.folder / f"step-{checkpoint.state.step}"
+        target = self.folder / f"{CHECKPOINT_PREFIX}{checkpoint.state.step}"
         self._remove_hidden()
         try:
             # An earlier start of the run may have reached the same step.
@@ -43,13 +44,13 @@ class CheckpointFolder:
 
     def steps(self) -> list[int]:
         """Steps of the existing checkpoints, ascending."""
-        names = (path.name.removeprefix("step-") for path in self.folder.glob("step-*"))
+        names = (path.name.removeprefix(CHECKPOINT_PREFIX) for path in self.folder.glob(f"{CHECKPOINT_PREFIX}*"))
         return sorted(int(name) for name in names if name.isdecimal())
 
     def _hide_older(self, newest: int) -> None:
         older = [step for step in self.steps() if step < newest and step != self.resumed_from]
         for step in older[: -(NEWEST - 1)]:
-            path = self.folder / f"step-{step}"
+            path = self.folder / f"{CHECKPOINT_PREFIX}{step}"
             try:
                 path.rename(hidden_name(path))  # a kill during the removal must not leave an incomplete step-N
             except OSError as error:
@@ -57,7 +58,7 @@ class CheckpointFolder:
 
     def _remove_hidden(self) -> None:
         """Remove hidden checkpoints: replaced or old ones, and those that a killed process did not finish."""
-        for leftover in leftovers(self.folder / "step-*"):
+        for leftover in leftovers(self.folder / f"{CHECKPOINT_PREFIX}*"):
             try:
                 shutil.rmtree(leftover)
             except OSError as error:

@@ -1,6 +1,5 @@
 """Search for the run and the checkpoint that `resume` stands for."""
 
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -85,12 +84,12 @@ def _load_named(path: Path, folder: RunFolder) -> tuple[Checkpoint | None, list[
     if path.resolve() == folder.path.resolve():
         if not steps:
             return None, []
-        path = folder.checkpoints / f"step-{steps[-1]}"
+        path = folder.checkpoint(steps[-1])
     try:
         return load_checkpoint(path), []
     except InputError as error:
-        others = [step for step in steps if f"step-{step}" != path.name]
-        instead = f"give {folder.checkpoints / f'step-{others[-1]}'} instead" if others else "there is no other"
+        others = [step for step in steps if folder.checkpoint(step).name != path.name]
+        instead = f"give {folder.checkpoint(others[-1])} instead" if others else "there is no other"
         raise InputError(f"{error}; {instead}") from error
 
 
@@ -99,7 +98,7 @@ def _load_newest(folder: RunFolder) -> tuple[Checkpoint | None, list[str]]:
     warnings: list[str] = []
     for step in reversed(CheckpointFolder(folder.checkpoints).steps()):
         try:
-            return load_checkpoint(folder.checkpoints / f"step-{step}"), warnings
+            return load_checkpoint(folder.checkpoint(step)), warnings
         except InputError as error:
             warnings.append(f"{error}; an earlier one is taken")
     return None, warnings
@@ -118,7 +117,7 @@ def _differences(config: Config, folder: RunFolder, data: dict[str, Any]) -> lis
     """Differences of settings and data that make a run another training, one line each."""
     try:
         theirs = flatten(Config()) | dotted(yaml.safe_load(folder.config.read_text()))
-        their_data = json.loads(folder.split.read_text())
+        their_data = folder.read_split()
     except (OSError, ValueError, yaml.YAMLError, AttributeError) as error:  # a start was killed while writing them
         return [f"its files cannot be read ({error})"]
     ours = flatten(config)

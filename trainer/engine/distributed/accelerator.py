@@ -11,12 +11,13 @@ from torch.distributed import PrefixStore, TCPStore  # type: ignore[attr-defined
 
 from trainer import InputError
 from trainer.engine import auto, memory
+from trainer.system.parallel import available_cores
 
 LAUNCH_COMMAND = "accelerate launch --config_file launch/multi_cpu.yaml --num_processes {} trainer/train.py ..."
 """Command for several processes on CPUs, with the number of processes to fill in."""
 
 
-def join_processes(mixed_precision: str, threads: int, timeout_minutes: float = 10) -> Accelerator:
+def join_processes(mixed_precision: str, threads: int, timeout_minutes: float) -> Accelerator:
     """Join the processes that the launcher started. Raises InputError where they were not started together.
 
     `mixed_precision`: auto, no, bf16 or fp16; `threads`: for each process, 0 for its share of the cores;
@@ -25,13 +26,12 @@ def join_processes(mixed_precision: str, threads: int, timeout_minutes: float = 
     _check_launch()
     local_processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     # Launchers set OMP_NUM_THREADS to 1 for several processes, which would leave cores idle.
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    torch.set_num_threads(threads or max(1, cores // local_processes))
+    torch.set_num_threads(threads or max(1, available_cores() // local_processes))
     # Accelerate has no option yet for the argument that replaces it in torch.
     warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated", FutureWarning)
     accelerated = torch.accelerator.is_available()
     if not accelerated:
-        memory.keep_freed_memory()
+        memory.reuse_freed_memory()
     timeout = timedelta(minutes=timeout_minutes)
     _rejoin(accelerated, timeout)
     accelerator = Accelerator(

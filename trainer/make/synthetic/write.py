@@ -6,8 +6,8 @@ import subprocess
 import sys
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
-from functools import partial
 from pathlib import Path
+from typing import TypedDict, Unpack
 
 import trainer
 from trainer import InputError
@@ -16,6 +16,7 @@ from trainer.data.value_map import BACKGROUND
 from trainer.make.labelme_to_voc import IMAGES, MASKS
 from trainer.make.synthetic.scene import check_request, draw_scene
 from trainer.system.atomic import new_folder
+from trainer.system.parallel import available_cores
 
 WORTH_A_WORKER = 20
 """Scenes that take longer to draw than one more Python takes to start."""
@@ -24,7 +25,26 @@ ROOT = Path(trainer.__file__).parents[1]
 """The folder to start a worker in: there Python finds this very package."""
 
 Job = tuple[str, str, int, int, Sequence[str]]
-"""All that the scenes of a folder have in common: layout (voc or labelme), folder, size, seed, labelled kinds."""
+"""Common properties of the scenes of a folder: layout (voc or labelme), folder, size, seed, labelled kinds."""
+
+
+class Options(TypedDict, total=False):
+    """Options of `write_voc` and `write_labelme`."""
+
+    size: int
+    """Side of the images in pixels, 256 by default."""
+
+    seed: int
+    """Seed of all scenes, 0 by default."""
+
+    labelled: Sequence[str]
+    """Kinds that get a class each, ("cat",) by default; the rest is background."""
+
+    start: int
+    """Number of the first scene, 0 by default."""
+
+    progress: Callable[[int], None] | None
+    """Function that is called with the number of scenes done, after each."""
 
 
 def _write(
@@ -53,22 +73,23 @@ def _write(
                     progress(done)
 
 
-write_voc = partial(_write, "voc")
-"""Write scenes `start` to `start + count - 1` as a dataset folder: images, mask PNGs and class names.
+def write_voc(folder: Path, count: int, **options: Unpack[Options]) -> None:
+    """Write scenes as a VOC folder, which appears when it is complete: images, mask PNGs and class names.
 
-`JPEGImages/scene_00000.jpg`, uint8 RGB [size, size, 3]; `SegmentationClassPNG/scene_00000.png`, class ids uint8
-[size, size]; `class_names.txt`. `progress(done)` is called after each image. The folder appears when it is complete.
-Raises InputError where it is there already.
-"""
+    `JPEGImages/scene_00000.jpg`, uint8 RGB [size, size, 3]; `SegmentationClassPNG/scene_00000.png`, class ids uint8
+    [size, size]; `class_names.txt`. Raises InputError where the folder exists already.
+    """
+    _write("voc", folder, count, **options)
 
-write_labelme = partial(_write, "labelme")
-"""Write the same scenes as Labelme leaves them: `scene_00000.jpg` beside `scene_00000.json`, and `labels.txt`."""
+
+def write_labelme(folder: Path, count: int, **options: Unpack[Options]) -> None:
+    """Write the same scenes as Labelme does: `scene_00000.jpg` beside `scene_00000.json`, and `labels.txt`."""
+    _write("labelme", folder, count, **options)
 
 
 def _run(job: Job, indices: range) -> Generator[object, None, None]:
     """Write scenes on as many cores as pay; yields after each."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    count = min(cores, len(indices) // WORTH_A_WORKER)
+    count = min(available_cores(), len(indices) // WORTH_A_WORKER)
     if count < 2:
         for index in indices:
             write_scene(*job, index)
@@ -78,6 +99,7 @@ def _run(job: Job, indices: range) -> Generator[object, None, None]:
     # the caller's main module again. One pipe for all of them: it ends when the last has ended, however it did.
     reading, writing = os.pipe()
     workers: list[subprocess.Popen[bytes]] = []
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     with open(reading, "rb", buffering=0) as signs:
         try:
             with open(writing, "wb") as end:
@@ -85,7 +107,7 @@ def _run(job: Job, indices: range) -> Generator[object, None, None]:
                     share = indices[part::count]
                     text = json.dumps([*job, [share.start, share.stop, share.step]])
                     command = [sys.executable, "-m", "trainer.make.synthetic", text]
-                    workers.append(subprocess.Popen(command, stdout=end, cwd=ROOT))
+                    workers.append(subprocess.Popen(command, stdout=end, cwd=ROOT, env=environment))
             yield from iter(lambda: signs.read(1), b"")
             failed = [worker.returncode for worker in workers if worker.wait() != 0]
             if failed:
