@@ -31,7 +31,7 @@ SECRET_VARIABLES = ("MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN")
 
 
 class InputError(ValueError):
-    """Wrong input of a user: a file, a value, a flag. The text names it and says how to mend it.
+    """Invalid input of a user: a file, a value or a flag. The text names it and gives the fix.
 
     The entry points print the text without a traceback and exit with code 2.
     """
@@ -54,11 +54,11 @@ def redact(text: str) -> str:
 
     Removed are the `user:password@` of addresses, their `token=` and the like, and the values of SECRET_VARIABLES.
     """
-    # One slash too: that is what is left of an address that was taken for a path. models:/name@alias is none.
+    # One slash too: an address passed through Path has lost the other. models:/name@alias is no address of a host.
     text = re.sub(r"\b(?!models:)([a-zA-Z][\w+.-]*:/{1,3})[^/\s'\"]*@", r"\1", text)
     text = re.sub(r"(?i)\b((?:\w*token|password|secret|sig|signature)=)[^&\s'\"]+", r"\1***", text)
     for name in SECRET_VARIABLES:
         secret = os.environ.get(name, "")
-        if len(secret) >= 6:  # a shorter one would take half of the text with it, and no server should accept it
+        if len(secret) >= 6:  # replacing a shorter one would garble the text, and no server should accept it
             text = text.replace(secret, "***")
     return text

@@ -79,12 +79,12 @@ class DataConfig:
     zooms, blur."""
 
     copy_paste: float = 0.0
-    """Share of the training pictures, 0 to 1, that get the labelled things of another one pasted in, in each epoch
-    others. Only with data.augment."""
+    """Share of the training pictures, 0 to 1, into which labelled objects of another one are pasted, others in each
+    epoch. Only with data.augment."""
 
     sampling: Literal["even", "foreground"] = "even"
-    """even: each training picture once an epoch. foreground: as many pictures an epoch, but those that hold a rare
-    class, or anything at all where most are empty, more often than the others."""
+    """even: each training picture once an epoch. foreground: as many pictures an epoch, but those with a rare class,
+    or with any class where most are empty, more often than the others."""
 
     drop_last: bool = False
     """Leave out each epoch's last batch where it is short and not the only one. By default it trains with the weight
@@ -200,8 +200,8 @@ class TrainConfig:
     """Train on images of 5/8 of the side in the first half of the steps, which then cost less than half as much."""
 
     ema: float = 0.99
-    """Decay of the moving average of the weights, 0 to 1: the average is what is evaluated and kept, and good sooner.
-    0: none, the weights themselves."""
+    """Decay of the moving average of the weights, 0 to 1: the averaged weights are evaluated and saved, and score well
+    earlier. 0: none, the weights themselves."""
 
     batch_size: int = 8
     """Pictures per optimizer step, over all processes and accumulation together."""
@@ -228,7 +228,7 @@ class TrainConfig:
     """Evaluations without a better val/miou after which training stops; 0 never."""
 
     checkpoint_minutes: float = 10.0
-    """Minutes between checkpoints, which a killed run goes on from; 0: as often as the disk keeps up."""
+    """Minutes between checkpoints, from which a killed run resumes; 0: as often as the disk allows."""
 
     threads: int = 0
     """CPU threads per process; 0 takes the cores of the machine divided by its processes."""

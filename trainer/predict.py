@@ -5,23 +5,25 @@ python trainer/predict.py --model models:/cat-unet@champion --input PATH [PATH .
 
 import argparse
 import csv
+import io
 import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trainer import EXIT_INPUT, InputError
+from trainer.system.atomic import write_text
 
 if TYPE_CHECKING:
     from trainer.inference.inputs import InputImage
 
-EXIT_SOME_FAILED = 3
+EXIT_FAILED, EXIT_SOME_FAILED = 1, 3
 MOST_ERRORS = 20
 """Number of failed images that are printed; the report has all."""
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Return the exit code: 0 done, 2 wrong usage or model, 3 some images failed and the rest are done."""
+    """Return the exit code: 0 done, 1 no report, 2 wrong usage or model, 3 some images failed and the rest are done."""
     options = _parser().parse_args(arguments)
     try:
         if options.batch_size < 1:
@@ -34,6 +36,9 @@ def main(arguments: list[str] | None = None) -> int:
     except InputError as error:
         print(f"predict.py: {error}", file=sys.stderr)
         return EXIT_INPUT
+    except OSError as error:  # a full disk, after the images: theirs are reported one by one
+        print(f"predict.py: {options.output}: the report cannot be written ({error})", file=sys.stderr)
+        return EXIT_FAILED
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -97,18 +102,16 @@ def predict(uri: str, images: "list[InputImage]", output: Path, batch_size: int)
 
 def write_report(output: Path, model: dict[str, Any], rows: list[dict[str, Any]]) -> None:
     """Write report.json with everything, and report.csv with one line for each image."""
-    from trainer.system.atomic import write_text
-
     write_text(output / "report.json", json.dumps({"model": model, "files": rows}, indent=1, ensure_ascii=False))
     names = model["classes"]
-    with (output / "report.csv").open("w", newline="", encoding="utf-8") as file:
-        table = csv.writer(file)
-        shares = [f"share {name}" for name in names]
-        table.writerow(["file", "width", "height", *shares, "confidence", "seconds", "error"])
-        for row in rows:
-            shares = [row.get("share", {}).get(name, "") for name in names]
-            size, rest = (row.get("width"), row.get("height")), (row.get("confidence"), row.get("seconds"))
-            table.writerow([row["file"], *size, *shares, *rest, row.get("error")])
+    file = io.StringIO(newline="")
+    table = csv.writer(file)
+    table.writerow(["file", "width", "height", *(f"share {name}" for name in names), "confidence", "seconds", "error"])
+    for row in rows:
+        shares = [row.get("share", {}).get(name, "") for name in names]
+        size, rest = (row.get("width"), row.get("height")), (row.get("confidence"), row.get("seconds"))
+        table.writerow([row["file"], *size, *shares, *rest, row.get("error")])
+    write_text(output / "report.csv", file.getvalue())
 
 
 if __name__ == "__main__":

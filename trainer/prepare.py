@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from trainer import EXIT_INPUT, InputError
+from trainer.system.atomic import write_text
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -34,7 +35,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _add_check(commands: Any) -> None:
-    check = commands.add_parser("check", help="tell what a data folder holds and what is wrong with it")
+    check = commands.add_parser("check", help="summarise a data folder and list its faults")
     check.add_argument("folders", nargs="+", metavar="DIR", help="folder with labelled pictures, as for data.root")
     check.add_argument("--json", metavar="FILE", help="write the report as JSON; - writes it to standard output alone")
     for key, kind in (("val_fraction", float), ("fold", int), ("image_size", int), ("layout", str)):
@@ -68,7 +69,7 @@ def check_data(options: argparse.Namespace) -> int:
 def write_report(file: Path, text: str) -> None:
     """Write the report to `file`. Raises InputError where that is not possible."""
     try:
-        file.write_text(text + "\n", encoding="utf-8")
+        write_text(file, text + "\n")
     except OSError as error:
         raise InputError(f"--json {file}: cannot be written ({error.strerror}); give another file") from error
 
@@ -81,7 +82,9 @@ def _add_labelme(commands: Any) -> None:
     labelme.add_argument("annotated", type=Path, help="folder with the images and the JSON files")
     labelme.add_argument("out", type=Path, help="folder to make")
     labelme.add_argument("--labels", type=Path, required=True, help="text file with the labels, one a line")
-    labelme.add_argument("--val_fraction", type=float, help="also fix who validates: this share, above 0, up to 0.5")
+    labelme.add_argument(
+        "--val_fraction", type=float, help="also write a fixed split that validates on this share, above 0, up to 0.5"
+    )
     labelme.set_defaults(command=convert)
 
 
@@ -151,7 +154,7 @@ def draw(options: argparse.Namespace) -> int:
 
 def _add_pets(commands: Any) -> None:
     pets = commands.add_parser("pets", help="download the Oxford-IIIT Pet Dataset (0.8 GB)")
-    pets.add_argument("out", type=Path, help="folder to make; an interrupted download goes on where it stopped")
+    pets.add_argument("out", type=Path, help="folder to make; an interrupted download is resumed")
     pets.add_argument("--url", help="where else images.tar.gz and annotations.tar.gz lie")
     pets.set_defaults(command=fetch)
 

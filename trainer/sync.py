@@ -14,8 +14,8 @@ from trainer import EXIT_INPUT, InputError, redact
 from trainer.config import MLRUNS
 from trainer.system.run_folder import RunFolder, run_folders
 
-HELP = """Run folders, wherever they lie now. Each is compared with the store in use, and sent whole where that does not
-know it. Without any: those below mlruns/work/ of which something was never sent."""
+HELP = """Run folders, anywhere. A store that does not know a run gets all of it. Default: those in mlruns/work/ with
+unsent records."""
 
 
 def main(arguments: list[str] | None = None) -> int:

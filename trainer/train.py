@@ -32,7 +32,7 @@ def main(arguments: list[str] | None = None) -> int:
 
     life = lifecycle(config)
     stop = StopSignals()
-    launcher.watch(stop)
+    launcher.stop_with_launcher(stop)
     try:
         return train(config, life, stop)
     except InputError as error:

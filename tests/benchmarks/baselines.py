@@ -57,7 +57,7 @@ def keeping(step: Step, keeps: bool) -> Step:
     """`step` with freed memory kept as the program keeps it, or given back as the C library does by itself."""
 
     def kept() -> None:
-        memory.keep_freed_memory()
+        memory.reuse_freed_memory()
         step()
 
     def given_back() -> None:

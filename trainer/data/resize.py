@@ -1,5 +1,7 @@
 """Resizing of images and masks, the same for training, validation and prediction."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -12,10 +14,18 @@ def shrink_image(image: np.ndarray, size: int) -> np.ndarray:
     return resize_images(tensor, size)[0].permute(1, 2, 0).to(torch.uint8).numpy()
 
 
+def nearest_pixels(shape: Sequence[int], size: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+    """Rows, int64 [h, 1], and columns, int64 [w], that resize an array of `shape` (H, W) to `size` (h, w).
+
+    Each is the pixel at the centre of a new one.
+    """
+    rows, columns = (((np.arange(new) + 0.5) * old / new).astype(int) for new, old in zip(size, shape, strict=True))
+    return rows[:, None], columns
+
+
 def shrink_mask(mask: np.ndarray, size: int) -> np.ndarray:
     """Resize a mask, uint8 [H, W], to [size, size]: the class id at the centre of each new pixel."""
-    rows, columns = (((np.arange(size) + 0.5) * side / size).astype(int) for side in mask.shape)
-    return mask[rows[:, None], columns]
+    return mask[nearest_pixels(mask.shape, (size, size))]
 
 
 def resize_images(images: Tensor, size: int) -> Tensor:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from trainer.config import LossConfig
 from trainer.data.dataset import ValidationSet
-from trainer.model.loss import class_weights, image_losses, loss_terms
+from trainer.model.loss import class_weight_tensor, image_losses, loss_terms
 from trainer.model.metrics import Scores, confusion_matrix, scores
 from trainer.model.segmenter import Segmenter
 
@@ -56,7 +56,7 @@ def evaluate(
     seen = torch.zeros(
         len(data.samples) + 1, dtype=torch.int64, device=device
     )  # the last place counts processes asked to stop
-    weights = class_weights(loss, device)
+    weights = class_weight_tensor(loss, device)
     starts = range(0, len(data.samples), CHUNK)
     for start in starts[process::processes]:
         if stop_requested():

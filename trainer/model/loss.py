@@ -114,7 +114,7 @@ def objective(
     return batch_dice_part(sums, total, loss.smooth) + entropy, share_of_dice + entropy
 
 
-def class_weights(loss: LossConfig, device: torch.device) -> Tensor | None:
+def class_weight_tensor(loss: LossConfig, device: torch.device) -> Tensor | None:
     """Weights of the classes, float32 [K] on `device`; None where all are equal."""
     assert loss.class_weights != "auto"  # resolved once the data are known
     return torch.tensor(loss.class_weights).to(device, non_blocking=True) if loss.class_weights else None

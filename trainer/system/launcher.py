@@ -66,7 +66,7 @@ def resume_command(run_folder: Path) -> str:
     return line if here == REPOSITORY else f"cd {shlex.quote(str(here))} && {line}"
 
 
-def watch(stop: StopSignals) -> None:
+def stop_with_launcher(stop: StopSignals) -> None:
     """Stop this process, as a signal would, when its launcher dies.
 
     A signal ends the launcher of a single process, but not the process. A thread checks the parent's id, since a signal

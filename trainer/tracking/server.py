@@ -7,6 +7,10 @@ from itertools import islice
 from typing import Any
 
 from filelock import FileLock
+from mlflow import MlflowClient
+from mlflow.entities import Dataset as DatasetEntity
+from mlflow.entities import DatasetInput, InputTag, Metric, Param, RunTag
+from mlflow.exceptions import MlflowException
 
 from trainer import InputError
 from trainer.config import MLRUNS
@@ -14,23 +18,6 @@ from trainer.system.atomic import write_json
 from trainer.system.run_folder import RunFolder
 from trainer.tracking.journal import read_records
 from trainer.tracking.store import probe, sqlite_file, tracking_uri
-
-# MLflow reads these at each call, and its defaults hold a call for minutes where the server is dead. A user's own
-# values have priority. No retries: the sender repeats, and checks first whether a request without an answer succeeded.
-for _name, _value in {
-    "MLFLOW_DISABLE_TELEMETRY": "true",
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
-    "MLFLOW_SKIP_PIP_REQUIREMENTS_CHECK": "true",
-    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
-}.items():
-    os.environ.setdefault(_name, _value)
-os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"  # the URL may contain a password
-
-from mlflow import MlflowClient  # noqa: E402
-from mlflow.entities import Dataset as DatasetEntity  # noqa: E402
-from mlflow.entities import DatasetInput, InputTag, Metric, Param, RunTag  # noqa: E402
-from mlflow.exceptions import MlflowException  # noqa: E402
 
 UID_TAG = "trainer.uid"
 """Tag by which the run of a run folder is found in MLflow."""

@@ -6,7 +6,7 @@ fault becomes an InputError that names the file, the fault and the remedy.
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
 from typing import Any
@@ -90,6 +90,14 @@ def draw_annotation(file: Path, folder: Path, ids: Mapping[str, int]) -> np.ndar
     if problems:
         raise InputError("\n".join(problems))
     return draw_shapes(shapes, ids, size)
+
+
+def make_record(shapes: Sequence[Shape], image_name: str, size: tuple[int, int]) -> dict[str, Any]:
+    """Content of a JSON file, as Labelme 5 writes it, for polygons of an image file of `size` (H, W) beside it."""
+    rest: dict[str, Any] = {"group_id": None, "description": "", "flags": {}, "mask": None}
+    entries = [{"label": one.label, "points": one.points, "shape_type": one.kind, **rest} for one in shapes]
+    image = {"imagePath": image_name, "imageData": None, "imageHeight": size[0], "imageWidth": size[1]}
+    return {"version": "5.5.0", "flags": {}, "shapes": entries, **image}
 
 
 def read_record(file: Path, folder: Path) -> dict[str, Any]:

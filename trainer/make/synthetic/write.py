@@ -11,9 +11,12 @@ from typing import TypedDict, Unpack
 
 import trainer
 from trainer import InputError
+from trainer.data.class_names import CLASS_NAMES_FILE, IGNORED
 from trainer.data.image_io import write_jpeg, write_mask
+from trainer.data.layouts.labelme import LABELS_FILE
+from trainer.data.layouts.labelme_json import make_record
+from trainer.data.layouts.voc import IMAGES, MASKS
 from trainer.data.value_map import BACKGROUND
-from trainer.make.labelme_to_voc import IMAGES, MASKS
 from trainer.make.synthetic.scene import check_request, draw_scene
 from trainer.system.atomic import new_folder
 from trainer.system.parallel import available_cores
@@ -64,7 +67,7 @@ def _write(
     with new_folder(Path(folder)) as partial_folder:
         for name in (IMAGES, MASKS) if layout == "voc" else ():
             (partial_folder / name).mkdir()
-        listing, extra = ("class_names.txt", []) if layout == "voc" else ("labels.txt", ["__ignore__"])
+        listing, extra = (CLASS_NAMES_FILE, []) if layout == "voc" else (LABELS_FILE, [IGNORED])
         (partial_folder / listing).write_text("\n".join([*extra, BACKGROUND, *labelled]) + "\n", encoding="utf-8")
         job = layout, str(partial_folder), size, seed, labelled
         with closing(_run(job, range(start, start + count))) as written:
@@ -126,8 +129,5 @@ def write_scene(layout: str, folder: str, size: int, seed: int, labelled: Sequen
         write_mask(Path(folder, MASKS, image).with_suffix(".png"), scene.mask)
         return
     write_jpeg(Path(folder, image), scene.image, quality=92)
-    rest: dict[str, object] = {"group_id": None, "description": "", "flags": {}, "mask": None}  # as Labelme 5 writes it
-    shapes = [{"label": s.label, "points": s.points, "shape_type": s.kind} | rest for s in scene.shapes]
-    content: dict[str, object] = {"version": "5.5.0", "flags": {}, "shapes": shapes}
-    content |= {"imagePath": image, "imageData": None, "imageHeight": size, "imageWidth": size}
-    Path(folder, image).with_suffix(".json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    text = json.dumps(make_record(scene.shapes, image, (size, size)), indent=2)
+    Path(folder, image).with_suffix(".json").write_text(text + "\n", encoding="utf-8")

@@ -102,9 +102,9 @@ def test_relabelling_changes_the_digest_and_renaming_does_not(tmp_path: Path) ->
     (root / "labels.txt").write_text("dog\ncat\n")  # the same files, other ids
     swapped = open_data(root, tmp_path / "cache")
     assert swapped.digest not in (first, relabelled.digest)
-    rest, cat, dog = relabelled.pixels().tolist()
+    rest, cat, dog = relabelled.pixels.tolist()
     assert cat != dog
-    assert swapped.pixels().tolist() == [rest, dog, cat]  # not the masks that were cached with the other ids
+    assert swapped.pixels.tolist() == [rest, dog, cat]  # not the masks that were cached with the other ids
 
 
 def test_embedded_image(labelled: LabelmeFolder, tmp_path: Path) -> None:
