@@ -1,7 +1,7 @@
 """Every command of README.md, given as a person gives it: in a shell with `.venv` active, in a copy of the program.
 
-Commands are the lines of the README's indented blocks, its Python block, and all inline code that begins with the name
-of a program or with an option. Each has a function in RUN; a command without one, or one that is gone, is an error.
+Commands are the lines of the README's indented blocks, its Python block, and all inline code that has a space in it or
+begins with an option. Each has a function in RUN; a command without one, or one that is gone, is an error.
 
 The text of the README is run as it is, and the files it names exist: FOLDER and NEW_PHOTOGRAPHS hold generated cats
 with Labelme files. Added or replaced is only this:
@@ -39,9 +39,6 @@ from PIL import Image
 from tests.support.program import REPOSITORY, Program
 
 README = REPOSITORY / "README.md"
-PROGRAMS = ("accelerate", "bash", "git", "mlflow", "pip", "pre-commit", "pytest", "python", "sbatch", "source")
-"""First words of inline code that is a command."""
-
 MENTIONED = ("accelerate launch",)
 """Inline code that names a program and is no command."""
 
@@ -63,9 +60,8 @@ SMALL_QUICKSTART = {
 
 def readme_blocks() -> list[list[str]]:
     """Lines of each indented block, without the indent."""
-    paragraphs = re.split(r"\n\s*\n", README.read_text())
-    blocks = [paragraph.strip("\n").splitlines() for paragraph in paragraphs]
-    return [[line[4:] for line in block] for block in blocks if all(line.startswith("    ") for line in block)]
+    blocks = re.findall(r"(?:^    .*\n)+", README.read_text(), re.MULTILINE)
+    return [[line[4:] for line in block.splitlines()] for block in blocks]
 
 
 def map_blocks() -> list[list[str]]:
@@ -89,8 +85,7 @@ def readme_commands() -> list[str]:
         else:
             found += [re.sub(r"\s+# .*", "", line) for line in block]
     inline = [re.sub(r"\s+", " ", code) for code in re.findall(r"`([^`]+)`", without_blocks(README))]
-    commands = [code for code in inline if code.startswith("--") or code.split()[0] in PROGRAMS]
-    return found + [code for code in commands if code not in MENTIONED]
+    return found + [code for code in inline if (" " in code or code.startswith("--")) and code not in MENTIONED]
 
 
 # ---------------------------------------------------------------- the person
