@@ -32,6 +32,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -119,7 +120,7 @@ class Person:
     def shell(self, command: str) -> tuple[str, str, str]:
         return "bash", "-c", f"source .venv/bin/activate && {command}"
 
-    def run(self, command: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    def run(self, command: str, **variables: Any) -> subprocess.CompletedProcess[str]:
         """Run a command to its end; it must succeed."""
         done = self.program.run(*self.shell(command), PIP_NO_INDEX="1", **variables)
         assert (done.returncode, "Traceback" in done.stderr) == (0, False), f"{command}\n{done.stdout}{done.stderr}"
