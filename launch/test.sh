@@ -10,5 +10,6 @@ if [ "${1:-}" = --all ]; then
     shift
 fi
 ruff check trainer tests
+ruff format --check trainer tests
 mypy
 exec pytest "${tier[@]}" "$@"

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from tests.support.data import RecordFault, VocMaker
-from tests.support.images import box_mask, smooth_picture
+from tests.support.images import box_mask, smooth_image
 from trainer.data.image_io import write_mask
 from trainer.model.segmenter import Contract, Segmenter
 
@@ -30,7 +30,7 @@ def make_voc(tmp_path: Path) -> VocMaker:
             (root / part).mkdir(parents=True, exist_ok=True)
         for number, stem in enumerate(stems):
             height, width = 31 + 2 * (number % 5), 43 + 3 * (number % 4)
-            Image.fromarray(smooth_picture(height, width, number)).save(root / "JPEGImages" / f"{stem}.jpg", quality=95)
+            Image.fromarray(smooth_image(height, width, number)).save(root / "JPEGImages" / f"{stem}.jpg", quality=95)
             write_mask(root / masks / f"{stem}.png", box_mask(height, width, number, classes))
         return root
 

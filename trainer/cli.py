@@ -1,4 +1,4 @@
-"""Reading the command line of train.py: one sentence, the key and the fix for every mistake.
+"""Command line of train.py: one sentence, the key and the fix for every mistake.
 
 Only light imports here: `--help` and a mistyped key must answer at once, before torch is loaded.
 """
@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 
 from jsonargparse import ArgumentError, ArgumentParser, Namespace, set_parsing_settings
 
-from trainer import InputError
+from trainer import EXIT_INPUT, InputError
 from trainer.config import Config, flatten
 from trainer.system.launcher import is_main_process
 from trainer.system.run_folder import run_folder_of
@@ -34,13 +34,13 @@ def parse(arguments: list[str] | None = None) -> Config:
         return config
     except (InputError, ArgumentError) as error:
         files = [value for option, value in pairwise(given) if option == "--config"]
-        _fail(parser, str(error).replace('"<unicode string>"', " or ".join(files)))
+        _fail(str(error).replace('"<unicode string>"', " or ".join(files)))
     except UnicodeDecodeError:
-        _fail(parser, "--config: not a text file in UTF-8")
+        _fail("--config: not a text file in UTF-8")
 
 
 def _with_own_config(given: list[str]) -> list[str]:
-    """A run that goes on and is given no settings has those that it had."""
+    """Add the settings of the run that is resumed, where no others are given."""
     options = dict(word.split("=", 1) for word in given if word.startswith("--") and "=" in word) | dict(
         pairwise(given)
     )
@@ -59,21 +59,21 @@ def _frozen(parser: ArgumentParser, namespace: Any) -> Config:
 
 
 class _Parser(ArgumentParser):
-    """Errors of jsonargparse come with usage lines and nested causes; ours are one sentence."""
+    """Parser whose errors are one sentence; jsonargparse adds usage lines and nested causes."""
 
     def error(self, message: str, exception: Exception | None = None) -> NoReturn:
         raise InputError(message) from exception
 
 
-def _fail(parser: ArgumentParser, message: str) -> NoReturn:
-    # A wrong launch runs this in every process; one of them speaks.
+def _fail(message: str) -> NoReturn:
+    # Every process finds the same mistake.
     if is_main_process():
         print(f"train.py: {_explain(message)}", file=sys.stderr)
-    sys.exit(2)
+    sys.exit(EXIT_INPUT)
 
 
 def _explain(message: str) -> str:
-    """One sentence out of jsonargparse's several lines: the key, what came, what is wanted."""
+    """Make one sentence of jsonargparse's several lines: the key, the value, what is wanted."""
     unknown = re.search(r"arguments?: --([\w.]+)|Key '([\w.]+)'|(?:does not accept o|O)ption '([\w.]+)'", message)
     if unknown:
         section = re.search(r"Group '([\w.]+)'", message)

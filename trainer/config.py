@@ -1,4 +1,4 @@
-"""Every setting of a training run, its unit, its default and its reason. The one place with defaults.
+"""Settings of a training run: each with its unit, its default and its reason. The only place with defaults.
 
 Precedence: these defaults, then each `--config FILE` in turn, then `--section.key value` on the command line
 (cli.py reads them).
@@ -18,10 +18,31 @@ from trainer import IGNORE, InputError
 REPOSITORY = Path(__file__).resolve().parents[1]
 MLRUNS = REPOSITORY / "mlruns"
 
+OTHER, NEAREST = "other", "nearest"
+"""Key of data.value_map for all values and colours not named, and the name that maps these to the nearest one."""
+
 
 def _require(holds: bool, key: str, value: object, wanted: str) -> None:
     if not holds:
         raise InputError(f"{key}: {value!r} is not possible; give {wanted}")
+
+
+def parse_key(key: int | str) -> range | int | None:
+    """Values that a key of data.value_map stands for, as a range, or its colour as 0xRRGGBB; None for `other`."""
+    text = str(key).strip()
+    if text == OTHER:
+        return None
+    if re.fullmatch(r"#[0-9a-fA-F]{6}", text):
+        return int(text[1:], 16)
+    numbers = re.fullmatch(r"(\d{1,3})(?:\s*-\s*(\d{1,3}))?", text)
+    if numbers:
+        first, last = int(numbers[1]), int(numbers[2] or numbers[1])
+        if first <= last <= 255:
+            return range(first, last + 1)
+    raise InputError(
+        f"data.value_map: {key!r} is no mask value; give 0 to 255, a range such as 128-255, a colour such as "
+        "'#ff0000', or `other`"
+    )
 
 
 @dataclass(frozen=True)
@@ -34,11 +55,11 @@ class DataConfig:
     found in the masks."""
 
     layout: Literal["auto", "pets", "coco", "nnunet", "folders", "voc", "labelme", "csv"] = "auto"
-    """How the folder is laid out; auto finds out. folders = images/ and masks/; csv = a list with columns image and
+    """Layout of the folder; auto finds out. folders = images/ and masks/; csv = a list with columns image and
     mask."""
 
     value_map: dict[int | str, str] | None = None
-    """What each value in the mask files means, where it is not the class id: "{0: background, 255: cat}". Ranges
+    """Meaning of the values in the mask files, where they are not class ids: "{0: background, 255: cat}". Ranges
     ('128-255') and colours ('#ff0000') are values too, and `other` is all that is not named. The name `ignore` leaves
     pixels out; "other: nearest" takes the nearest value that is named."""
 
@@ -47,7 +68,7 @@ class DataConfig:
     ImageSets/Segmentation/train.txt and val.txt are split by those instead."""
 
     fold: int = 0
-    """Which part of round(1 / val_fraction) parts validates, 0 the first: for k-fold cross-validation."""
+    """Part of round(1 / val_fraction) parts that validates, 0 the first: for k-fold cross-validation."""
 
     image_size: int = 256
     """Side in pixels of the square that the network sees; a multiple of 2 ** model.depth. Masks are predicted and
@@ -58,12 +79,12 @@ class DataConfig:
     zooms, blur."""
 
     copy_paste: float = 0.0
-    """Share of the training pictures, 0 to 1, that get the labelled things of another one pasted in, in each epoch
-    others. Only with data.augment."""
+    """Share of the training pictures, 0 to 1, into which labelled objects of another one are pasted, others in each
+    epoch. Only with data.augment."""
 
     sampling: Literal["even", "foreground"] = "even"
-    """even: each training picture once an epoch. foreground: as many pictures an epoch, but those that hold a rare
-    class, or anything at all where most are empty, more often than the others."""
+    """even: each training picture once an epoch. foreground: as many pictures an epoch, but those with a rare class,
+    or with any class where most are empty, more often than the others."""
 
     drop_last: bool = False
     """Leave out each epoch's last batch where it is short and not the only one. By default it trains with the weight
@@ -73,7 +94,7 @@ class DataConfig:
     """Threads per process that read pictures ahead of the training step; 0 reads them in the training thread."""
 
     generated_images: int = 200
-    """How many cats are drawn where data.root is unset."""
+    """Number of cats that are drawn where data.root is unset."""
 
     def __post_init__(self) -> None:
         _require(0 <= self.val_fraction <= 0.5, "data.val_fraction", self.val_fraction, "a share from 0 to 0.5")
@@ -94,7 +115,7 @@ class DataConfig:
 
     @property
     def roots(self) -> list[Path]:
-        """The data folders; empty where cats are to be generated."""
+        """Data folders; empty where cats are generated."""
         if self.root is None:
             return []
         return [Path(root) for root in ([self.root] if isinstance(self.root, str) else self.root)]
@@ -107,7 +128,7 @@ class ModelConfig:
     model.init, or else 32, but 16 where fewer than 200 pictures train: they gain more by more steps."""
 
     depth: int = 4
-    """How many times the UNet halves the picture."""
+    """Number of times that the UNet halves the image."""
 
     norm: Literal["batch", "group"] = "batch"
     """Normalisation after each convolution: batch, or group (8 channels a group; independent of the batch size)."""
@@ -176,11 +197,11 @@ class TrainConfig:
     train.epochs. The learning rate falls to 0 within them. 0: train.epochs alone decide."""
 
     progressive: bool = True
-    """Show squares of 5/8 of the side in the first half of the steps, which then cost less than half as much."""
+    """Train on images of 5/8 of the side in the first half of the steps, which then cost less than half as much."""
 
     ema: float = 0.99
-    """Decay of the moving average of the weights, 0 to 1: the average is what is evaluated and kept, and good sooner.
-    0: none, the weights themselves."""
+    """Decay of the moving average of the weights, 0 to 1: the averaged weights are evaluated and saved, and score well
+    earlier. 0: none, the weights themselves."""
 
     batch_size: int = 8
     """Pictures per optimizer step, over all processes and accumulation together."""
@@ -190,7 +211,7 @@ class TrainConfig:
     auto: the whole share, or on a GPU the most that fits; the batch stays what it is."""
 
     seed: int = 0
-    """Of the weights, the order of the pictures and the augmentation."""
+    """Seed of the weights, the order of the pictures and the augmentation."""
 
     mixed_precision: Literal["auto", "no", "bf16", "fp16"] | bool = "auto"
     """Number format inside the network. auto: bf16 where the hardware computes in it, else no (float32)."""
@@ -207,13 +228,13 @@ class TrainConfig:
     """Evaluations without a better val/miou after which training stops; 0 never."""
 
     checkpoint_minutes: float = 10.0
-    """Minutes between checkpoints, which a killed run goes on from; 0: as often as the disk keeps up."""
+    """Minutes between checkpoints, from which a killed run resumes; 0: as often as the disk allows."""
 
     threads: int = 0
     """CPU threads per process; 0 takes the cores of the machine divided by its processes."""
 
     timeout_minutes: float = 10.0
-    """How long processes wait for one that gives no sign of life before all end; longer than compiling takes."""
+    """Minutes that processes wait for one that gives no sign of life before all end; longer than compiling takes."""
 
     def __post_init__(self) -> None:
         # A bare `no`, `off` or `on` in a YAML file is a boolean.
@@ -245,10 +266,10 @@ class TrackingConfig:
     """Name of the run in the MLflow UI. Unset: made from the data, the size and the time."""
 
     required: bool = True
-    """Whether training refuses to start while the tracking server cannot be reached."""
+    """Refuse to start while the tracking server cannot be reached."""
 
     watch: int = 8
-    """How many validation pictures are drawn as training goes on."""
+    """Number of validation pictures that are drawn as training goes on."""
 
     def __post_init__(self) -> None:
         _require(self.experiment.strip() != "", "tracking.experiment", self.experiment, "a name")
@@ -261,7 +282,7 @@ class RegistryConfig:
     """Registered model that the result becomes a version of; null registers nothing."""
 
     promote: Literal["auto", "never", "force"] = "auto"
-    """Whether the new version becomes `champion`: auto, if it scores better than the present one on this run's
+    """Promotion of the new version to `champion`: auto, if it scores better than the present one on this run's
     validation pictures."""
 
     def __post_init__(self) -> None:
@@ -272,28 +293,28 @@ class RegistryConfig:
 @dataclass(frozen=True)
 class Config:
     data: DataConfig = field(default_factory=DataConfig)
-    """The pictures."""
+    """Images and masks."""
 
     model: ModelConfig = field(default_factory=ModelConfig)
-    """The network."""
+    """Network."""
 
     loss: LossConfig = field(default_factory=LossConfig)
-    """What training makes small."""
+    """Loss function."""
 
     optim: OptimConfig = field(default_factory=OptimConfig)
-    """How the weights move."""
+    """Optimizer."""
 
     train: TrainConfig = field(default_factory=TrainConfig)
-    """How long, how much at once, in which precision."""
+    """Length, batch and precision of the training."""
 
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
-    """MLflow."""
+    """Tracking in MLflow."""
 
     registry: RegistryConfig = field(default_factory=RegistryConfig)
-    """The registered model."""
+    """Registered model."""
 
     resume: str = "never"
-    """Go on with a run that was stopped, was killed or failed. never: start a new one. latest: the newest unfinished
+    """Resume a run that was stopped, was killed or failed. never: start a new one. latest: the newest unfinished
     run with the same settings and data; none such: a new run; a finished one: nothing is left to do. PATH: a run
     folder, or a checkpoint folder step-N in it, which brings its own settings where there is no --config. What must
     be the same: the contents of the data and all settings, but for data.workers, train.threads,
@@ -312,7 +333,7 @@ class Config:
 
 
 def data_config(**keys: Any) -> DataConfig:
-    """Settings of the data alone, checked as those of train.py are; value_map may be YAML text. Raises InputError."""
+    """Make the settings of the data alone, checked as those of train.py are; value_map may be YAML text."""
     value_map = keys.get("value_map")
     if isinstance(value_map, str):
         try:
@@ -328,12 +349,12 @@ def data_config(**keys: Any) -> DataConfig:
 
 
 def flatten(config: Config) -> dict[str, Any]:
-    """Dotted keys and values: {"resume": ..., "data.root": ..., "train.epochs": ...}."""
+    """Settings by dotted keys: {"resume": ..., "data.root": ..., "train.epochs": ...}."""
     return dotted(dataclasses.asdict(config))
 
 
 def dotted(sections: Mapping[str, Any]) -> dict[str, Any]:
-    """Values by dotted keys, from sections as a YAML file has them."""
+    """Values by dotted keys, from the sections of a YAML file."""
     flat: dict[str, Any] = {}
     for name, part in sections.items():
         flat |= {f"{name}.{key}": value for key, value in part.items()} if isinstance(part, Mapping) else {name: part}
@@ -341,25 +362,5 @@ def dotted(sections: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def to_yaml(config: Config) -> str:
-    """The whole resolved configuration, as a file that `--config` reads back to the same thing, for a new run."""
+    """All settings as YAML, for a new run: `--config` reads the same settings from it."""
     return yaml.safe_dump(dataclasses.asdict(dataclasses.replace(config, resume="never")), sort_keys=False)
-
-
-OTHER, NEAREST = "other", "nearest"
-"""The key that stands for every value and colour not named, and the name that makes it the nearest one that is."""
-
-
-def parse_key(key: int | str) -> range | int | None:
-    """The stored values that a key of data.value_map names, as a range, or its colour as 0xRRGGBB; None for `other`."""
-    text = str(key).strip()
-    if text == OTHER:
-        return None
-    if re.fullmatch(r"#[0-9a-fA-F]{6}", text):
-        return int(text[1:], 16)
-    numbers = re.fullmatch(r"(\d{1,3})(?:\s*-\s*(\d{1,3}))?", text)
-    if numbers:
-        first, last = int(numbers[1]), int(numbers[2] or numbers[1])
-        if first <= last <= 255:
-            return range(first, last + 1)
-    raise InputError(f"data.value_map: {key!r} is no mask value; give 0 to 255, a range such as 128-255, a colour such "
-                     "as '#ff0000', or `other`")  # fmt: skip

@@ -1,25 +1,47 @@
-"""Draw the outlines on new pictures with a registered model.
+"""Predict the masks of new images with a registered model.
 
 python trainer/predict.py --model models:/cat-unet@champion --input PATH [PATH ...] --output DIR
 """
 
 import argparse
 import csv
+import io
 import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trainer import InputError
+from trainer import EXIT_INPUT, InputError
+from trainer.system.atomic import write_text
 
 if TYPE_CHECKING:
     from trainer.inference.inputs import InputImage
 
-EXIT_INPUT, EXIT_SOME_FAILED = 2, 3
+EXIT_FAILED, EXIT_SOME_FAILED = 1, 3
+MOST_ERRORS = 20
+"""Number of failed images that are printed; the report has all."""
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Returns the exit code: 0 done, 2 wrong usage or model, 3 some pictures failed and the rest are done."""
+    """Return the exit code: 0 done, 1 no report, 2 wrong usage or model, 3 some images failed and the rest are done."""
+    options = _parser().parse_args(arguments)
+    try:
+        if options.batch_size < 1:
+            raise InputError(f"--batch_size: {options.batch_size} is not possible; give 1 or more")
+        from trainer.inference.inputs import find_images
+
+        images = find_images(options.input, options.output)
+        make_output(options.output)
+        return predict(options.model, images, options.output, options.batch_size)
+    except InputError as error:
+        print(f"predict.py: {error}", file=sys.stderr)
+        return EXIT_INPUT
+    except OSError as error:  # a full disk, after the images: theirs are reported one by one
+        print(f"predict.py: {options.output}: the report cannot be written ({error})", file=sys.stderr)
+        return EXIT_FAILED
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="predict.py", description="Outline the known classes in pictures.")
     parser.add_argument(
         "--model", required=True, help="models:/name@alias, models:/name/3, runs:/..., or a model folder"
@@ -31,18 +53,7 @@ def main(arguments: list[str] | None = None) -> int:
         "--output", required=True, type=Path, metavar="DIR", help="where masks/, overlays/ and report.* go"
     )
     parser.add_argument("--batch_size", type=int, default=8, help="pictures that go through the network together (8)")
-    options = parser.parse_args(arguments)
-    try:
-        if options.batch_size < 1:
-            raise InputError(f"--batch_size: {options.batch_size} is not possible; give 1 or more")
-        from trainer.inference.inputs import find_images
-
-        pictures = find_images(options.input, options.output)
-        make_output(options.output)
-        return predict(options.model, pictures, options.output, options.batch_size)
-    except InputError as error:
-        print(f"predict.py: {error}", file=sys.stderr)
-        return EXIT_INPUT
+    return parser
 
 
 def make_output(output: Path) -> None:
@@ -55,54 +66,52 @@ def make_output(output: Path) -> None:
         raise InputError(f"--output {output}: cannot be written ({error.strerror}); give another folder") from error
 
 
-def predict(uri: str, pictures: "list[InputImage]", output: Path, batch_size: int) -> int:
-    from trainer.system.terminal import Display
-
-    display = Display()
-    # ---------------------------------------------------------------- the model, by its address alone
+def predict(uri: str, images: "list[InputImage]", output: Path, batch_size: int) -> int:
+    """Load the model, predict every image, write masks, overlays and report; return the exit code."""
     import torch
 
-    from trainer.tracking.load import open_model
+    from trainer.inference.predictor import predict_files
+    from trainer.system.terminal import Display
+    from trainer.tracking.load import load_model
 
-    model = open_model(uri)
+    display = Display()
+    model = load_model(uri)
     contract = model.segmenter.contract
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    model.segmenter.to(device)
+    model.segmenter.to(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
     display.log("  ".join(f"{key} {value}" for key, value in model.origin.items() if value))
 
-    # ---------------------------------------------------------------- read, predict and write at the same time
-    from trainer.inference.predictor import predict_files
-
-    advance = display.progress_bar("predicting", len(pictures))
+    advance = display.progress_bar("predicting", len(images))
     rows: list[dict[str, Any]] = []
-    for row in predict_files(model.segmenter, pictures, output, batch_size):
+    for row in predict_files(model.segmenter, images, output, batch_size):
         rows.append(row)
         advance()
 
-    # ---------------------------------------------------------------- what came out
-    facts = model.origin | {"commit": contract.commit, "dataset_digest": contract.dataset_digest}
-    write_report(output, facts | {"classes": list(contract.class_names)}, rows)
+    facts = {
+        "commit": contract.commit,
+        "dataset_digest": contract.dataset_digest,
+        "classes": list(contract.class_names),
+    }
+    write_report(output, model.origin | facts, rows)
     failed = [row for row in rows if "error" in row]
-    for row in failed[:20]:
+    for row in failed[:MOST_ERRORS]:
         print(f"predict.py: {row['error']}", file=sys.stderr)
-    display.log(
-        f"{len(rows) - len(failed)} pictures done, {len(failed)} failed; see {output / 'overlays'} and report.csv"
-    )
+    done = len(rows) - len(failed)
+    display.log(f"{done} pictures done, {len(failed)} failed; see {output / 'overlays'} and report.csv")
     return EXIT_SOME_FAILED if failed else 0
 
 
 def write_report(output: Path, model: dict[str, Any], rows: list[dict[str, Any]]) -> None:
-    """report.json with everything, report.csv with one line a picture."""
-    content = {"model": model, "files": rows}
-    (output / "report.json").write_text(json.dumps(content, indent=1, ensure_ascii=False))
-    shares = [f"share {name}" for name in model["classes"]]
-    with (output / "report.csv").open("w", newline="") as file:
-        table = csv.writer(file)
-        table.writerow(["file", "width", "height", *shares, "confidence", "seconds", "error"])
-        for row in rows:
-            values = [row.get("share", {}).get(name, "") for name in model["classes"]]
-            table.writerow([row["file"], row.get("width"), row.get("height"), *values,
-                            row.get("confidence"), row.get("seconds"), row.get("error")])  # fmt: skip
+    """Write report.json with everything, and report.csv with one line for each image."""
+    write_text(output / "report.json", json.dumps({"model": model, "files": rows}, indent=1, ensure_ascii=False))
+    names = model["classes"]
+    file = io.StringIO(newline="")
+    table = csv.writer(file)
+    table.writerow(["file", "width", "height", *(f"share {name}" for name in names), "confidence", "seconds", "error"])
+    for row in rows:
+        shares = [row.get("share", {}).get(name, "") for name in names]
+        size, rest = (row.get("width"), row.get("height")), (row.get("confidence"), row.get("seconds"))
+        table.writerow([row["file"], *size, *shares, *rest, row.get("error")])
+    write_text(output / "report.csv", file.getvalue())
 
 
 if __name__ == "__main__":

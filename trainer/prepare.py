@@ -1,4 +1,4 @@
-"""Make a data folder, or tell what is in one and what is wrong with it.
+"""Make a dataset folder, or check one.
 
 python trainer/prepare.py check DIR [DIR ...] [--json FILE]
 python trainer/prepare.py labelme ANNOTATED OUT --labels labels.txt
@@ -12,45 +12,30 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from trainer import InputError
+from trainer import EXIT_INPUT, InputError
+from trainer.system.atomic import write_text
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Returns the exit code: 0 done, 2 wrong usage or data."""
+    """Return the exit code: 0 done, 2 wrong usage or data."""
     parser = argparse.ArgumentParser(prog="prepare.py", description="Make a data folder, or check one.")
     commands = parser.add_subparsers(required=True, metavar="check | labelme | pets | synthetic")
-    _add_check(commands)
-    labelme = commands.add_parser("labelme", help="turn Labelme's JSON files into masks")
-    labelme.add_argument("annotated", type=Path, help="folder with the images and the JSON files")
-    labelme.add_argument("out", type=Path, help="folder to make")
-    labelme.add_argument("--labels", type=Path, required=True, help="text file with the labels, one a line")
-    labelme.add_argument("--val_fraction", type=float, help="also fix who validates: this share, above 0, up to 0.5")
-    labelme.set_defaults(command=convert)
-    synthetic = commands.add_parser("synthetic", help="draw scenes with cats and their exact masks")
-    synthetic.add_argument("out", type=Path, help="folder to make")
-    synthetic.add_argument("--count", type=int, default=200, help="pictures (200)")
-    synthetic.add_argument("--size", type=int, default=256, help="side in pixels (256)")
-    synthetic.add_argument("--seed", type=int, default=0, help="another seed draws other scenes (0)")
-    synthetic.add_argument(
-        "--classes", nargs="+", default=["cat"], help="what is labelled; the rest is background (cat)"
-    )
-    synthetic.add_argument("--labelme", action="store_true", help="write Labelme JSON instead of masks")
-    synthetic.set_defaults(command=draw)
-    pets = commands.add_parser("pets", help="download the Oxford-IIIT Pet Dataset (0.8 GB)")
-    pets.add_argument("out", type=Path, help="folder to make; an interrupted download goes on where it stopped")
-    pets.add_argument("--url", help="where else images.tar.gz and annotations.tar.gz lie")
-    pets.set_defaults(command=fetch)
+    for add in (_add_check, _add_labelme, _add_synthetic, _add_pets):
+        add(commands)
     options = parser.parse_args(arguments)
     try:
         code: int = options.command(options)
         return code
     except InputError as error:
         print(f"prepare.py: {error}", file=sys.stderr)
-        return 2
+        return EXIT_INPUT
+
+
+# ---------------------------------------------------------------- check
 
 
 def _add_check(commands: Any) -> None:
-    check = commands.add_parser("check", help="tell what a data folder holds and what is wrong with it")
+    check = commands.add_parser("check", help="summarise a data folder and list its faults")
     check.add_argument("folders", nargs="+", metavar="DIR", help="folder with labelled pictures, as for data.root")
     check.add_argument("--json", metavar="FILE", help="write the report as JSON; - writes it to standard output alone")
     for key, kind in (("val_fraction", float), ("fold", int), ("image_size", int), ("layout", str)):
@@ -61,6 +46,7 @@ def _add_check(commands: Any) -> None:
 
 
 def check_data(options: argparse.Namespace) -> int:
+    """Print or write the report on data folders; exit code 2 where it holds errors."""
     from trainer.config import data_config
     from trainer.data.checks.report import check_folders
     from trainer.data.checks.show import show_report
@@ -76,18 +62,34 @@ def check_data(options: argparse.Namespace) -> int:
     else:
         show_report(report, display)
         if options.json:
-            write_text(Path(options.json), report.to_json())
-    return 2 if report.of("error") else 0
+            write_report(Path(options.json), report.to_json())
+    return EXIT_INPUT if report.of("error") else 0
 
 
-def write_text(file: Path, text: str) -> None:
+def write_report(file: Path, text: str) -> None:
+    """Write the report to `file`. Raises InputError where that is not possible."""
     try:
-        file.write_text(text + "\n", encoding="utf-8")
+        write_text(file, text + "\n")
     except OSError as error:
         raise InputError(f"--json {file}: cannot be written ({error.strerror}); give another file") from error
 
 
+# ---------------------------------------------------------------- labelme
+
+
+def _add_labelme(commands: Any) -> None:
+    labelme = commands.add_parser("labelme", help="turn Labelme's JSON files into masks")
+    labelme.add_argument("annotated", type=Path, help="folder with the images and the JSON files")
+    labelme.add_argument("out", type=Path, help="folder to make")
+    labelme.add_argument("--labels", type=Path, required=True, help="text file with the labels, one a line")
+    labelme.add_argument(
+        "--val_fraction", type=float, help="also write a fixed split that validates on this share, above 0, up to 0.5"
+    )
+    labelme.set_defaults(command=convert)
+
+
 def convert(options: argparse.Namespace) -> int:
+    """Convert a folder of Labelme files to a VOC folder, and print what it holds."""
     from trainer.make.labelme_to_voc import convert_labelme
     from trainer.system.terminal import Display
 
@@ -95,18 +97,35 @@ def convert(options: argparse.Namespace) -> int:
         raise InputError(f"--val_fraction: {options.val_fraction} is not possible; give a share above 0, up to 0.5")
     display = Display()
     done = convert_labelme(options.annotated, options.out, options.labels, options.val_fraction, display.progress_bar)
-    found = [f"{name} in {pictures}" for name, pictures in done.images_per_class.items() if pictures]
+    found = [f"{name} in {images}" for name, images in done.images_per_class.items() if images]
     display.log(f"{done.images} pictures with masks in {options.out}: {', '.join(found) or 'all background'}")
     if done.unlabelled:
         display.log(f"{done.unlabelled} images have no JSON file yet; they were left out")
     if done.shared:
-        display.log(f"warning: more than one JSON file for {', '.join(done.shared)}; the same picture may train and "
-                    "validate", "yellow")  # fmt: skip
-    display.log(f"train with\n  accelerate launch trainer/train.py --data.root {shlex.quote(str(options.out))}")
+        several = f"more than one JSON file for {', '.join(done.shared)}"
+        display.log(f"warning: {several}; the same picture may train and validate", "yellow")
+    display.log(f"train with\n  {_train_command(options.out)}")
     return 0
 
 
+# ---------------------------------------------------------------- synthetic
+
+
+def _add_synthetic(commands: Any) -> None:
+    synthetic = commands.add_parser("synthetic", help="draw scenes with cats and their exact masks")
+    synthetic.add_argument("out", type=Path, help="folder to make")
+    synthetic.add_argument("--count", type=int, default=200, help="pictures (200)")
+    synthetic.add_argument("--size", type=int, default=256, help="side in pixels (256)")
+    synthetic.add_argument("--seed", type=int, default=0, help="another seed draws other scenes (0)")
+    synthetic.add_argument(
+        "--classes", nargs="+", default=["cat"], help="what is labelled; the rest is background (cat)"
+    )
+    synthetic.add_argument("--labelme", action="store_true", help="write Labelme JSON instead of masks")
+    synthetic.set_defaults(command=draw)
+
+
 def draw(options: argparse.Namespace) -> int:
+    """Draw generated scenes into a new folder."""
     from trainer.make.synthetic import write_labelme, write_voc
     from trainer.system.terminal import Display
 
@@ -118,13 +137,30 @@ def draw(options: argparse.Namespace) -> int:
     display = Display()
     advance = display.progress_bar("drawing", options.count)
     write = write_labelme if options.labelme else write_voc
-    write(options.out, options.count, size=options.size, seed=options.seed, labelled=tuple(options.classes),
-          progress=lambda _done: advance())  # fmt: skip
+    write(
+        options.out,
+        options.count,
+        size=options.size,
+        seed=options.seed,
+        labelled=tuple(options.classes),
+        progress=lambda _done: advance(),
+    )
     display.log(f"{options.count} pictures in {options.out}")
     return 0
 
 
+# ---------------------------------------------------------------- pets
+
+
+def _add_pets(commands: Any) -> None:
+    pets = commands.add_parser("pets", help="download the Oxford-IIIT Pet Dataset (0.8 GB)")
+    pets.add_argument("out", type=Path, help="folder to make; an interrupted download is resumed")
+    pets.add_argument("--url", help="where else images.tar.gz and annotations.tar.gz lie")
+    pets.set_defaults(command=fetch)
+
+
 def fetch(options: argparse.Namespace) -> int:
+    """Download the Oxford-IIIT Pet Dataset into a new folder."""
     from trainer.make.oxford_pets import URL, fetch_pets
     from trainer.system.terminal import Display
 
@@ -133,9 +169,12 @@ def fetch(options: argparse.Namespace) -> int:
         fetch_pets(options.out, options.url or URL, display.progress_bar)
     finally:
         display.close()
-    display.log(f"the pets are in {options.out}; train with\n"
-                f"  accelerate launch trainer/train.py --data.root {shlex.quote(str(options.out))}")  # fmt: skip
+    display.log(f"the pets are in {options.out}; train with\n  {_train_command(options.out)}")
     return 0
+
+
+def _train_command(folder: Path) -> str:
+    return f"accelerate launch trainer/train.py --data.root {shlex.quote(str(folder))}"
 
 
 if __name__ == "__main__":

@@ -14,8 +14,8 @@ from trainer import EXIT_INPUT, InputError, redact
 from trainer.config import MLRUNS
 from trainer.system.run_folder import RunFolder, run_folders
 
-HELP = """Run folders, wherever they lie now. Each is compared with the store in use, and sent whole where that does not
-know it. Without any: those below mlruns/work/ of which something was never sent."""
+HELP = """Run folders, anywhere. A store that does not know a run gets all of it. Default: those in mlruns/work/ with
+unsent records."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -58,13 +58,13 @@ def sync_all(folders: list[RunFolder]) -> int:
 
 def send(folder: RunFolder) -> None:
     """Send what the store does not have of one run folder, and print what was sent."""
-    from trainer.tracking.server import attach, sync
+    from trainer.tracking.server import connect_run, send_records
 
-    client = attach(folder)
+    client = connect_run(folder)
     unsent = folder.unsent_records()
     if not unsent:
         return
-    sync(client, folder)
+    send_records(client, folder)
     print(f"{folder}: {unsent} records sent")
     made = folder.read_version()
     if made:
@@ -80,7 +80,7 @@ def _first_champion(client: Any, folder: RunFolder, made: dict[str, str]) -> str
         return "it was not compared with the champion"
     if promote == "never":
         return "registry.promote is never, so there is no champion"
-    registry.promote(client, made["name"], made["version"])
+    registry.set_champion(client, made["name"], made["version"])
     return f"it is the first, so models:/{made['name']}@champion"
 
 

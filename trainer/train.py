@@ -6,20 +6,21 @@ accelerate launch trainer/train.py --config configs/cats.yaml --data.root DIR [-
 import functools
 import sys
 import traceback
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trainer import EXIT_INPUT, InputError
 from trainer.cli import parse
 from trainer.config import MLRUNS, Config, flatten
 from trainer.system import launcher
-from trainer.system.parallel import Progress
 from trainer.system.signals import EXIT_STOPPED, StopSignals
 
 if TYPE_CHECKING:
     from trainer.data.dataset import Dataset
+    from trainer.engine.checkpoint.resume import Start
+    from trainer.engine.distributed.accelerator import Accelerator
     from trainer.engine.lifecycle import AnyLifecycle
     from trainer.engine.loop import Trainer
+    from trainer.model.segmenter import Segmenter
 
 CACHE = MLRUNS / "cache"
 
@@ -31,7 +32,7 @@ def main(arguments: list[str] | None = None) -> int:
 
     life = lifecycle(config)
     stop = StopSignals()
-    launcher.watch(stop)
+    launcher.stop_with_launcher(stop)
     try:
         return train(config, life, stop)
     except InputError as error:
@@ -49,14 +50,18 @@ def train(config: Config, life: "AnyLifecycle", stop: StopSignals) -> int:
     # ---------------------------------------------------------------- load
     life.check_store()
     progress = life.display.progress_bar
-    sources = find_sources(config.data, config.data.roots or [draw_cats(config.data.generated_images, progress)])
+    roots = config.data.roots
+    if not roots:
+        from trainer.make.synthetic import generated_cats
+
+        roots = [generated_cats(config.data.generated_images, CACHE, progress)]
+    sources = find_sources(config.data, roots)
 
     # From here on, torch, which takes seconds to load: unsound settings and folders end before.
     from trainer.data.dataset import open_dataset
-    from trainer.engine.assembly import build_trainer, prepare_model
+    from trainer.engine.assembly import prepare_model
     from trainer.engine.distributed import accelerator as hardware
     from trainer.engine.distributed.collectives import broadcast, require_same
-    from trainer.engine.distributed.failure import find_cause
 
     accelerator = hardware.join_processes(
         str(config.train.mixed_precision), config.train.threads, config.train.timeout_minutes
@@ -71,33 +76,46 @@ def train(config: Config, life: "AnyLifecycle", stop: StopSignals) -> int:
     for reason in reasons:
         life.display.log(reason)
     facts, environment = hardware.hardware_facts(accelerator), hardware.numeric_environment(accelerator)
-    stop.hold()
+    stop.defer()
     start = broadcast(life.begin(config, dataset, facts, environment))
     if start.error:
         raise start.error
     if start.finished:
         accelerator.end_training()
         return 0
+    return run(config, life, stop, start, accelerator, dataset, segmenter)
+
+
+def run(
+    config: Config,
+    life: "AnyLifecycle",
+    stop: StopSignals,
+    start: "Start",
+    accelerator: "Accelerator",
+    dataset: "Dataset",
+    segmenter: "Segmenter",
+) -> int:
+    """Fit and close a run that has begun, however it ends; return the exit code."""
+    from trainer.engine.assembly import build_trainer
+    from trainer.engine.distributed.accelerator import memory_gib
+    from trainer.engine.distributed.failure import find_cause
+
     trainer = None
     try:
-        callback = life.callback(start, dataset, functools.partial(hardware.memory_gib, accelerator))
+        callback = life.callback(start, dataset, functools.partial(memory_gib, accelerator))
         trainer, reasons = build_trainer(config, accelerator, dataset, segmenter, callback, stop.requested)
         life.describe(trainer, reasons)
         if start.checkpoint:
             trainer.restore(start.checkpoint)
-
-        # ---------------------------------------------------------------- fit
         code = fit(trainer, life, dataset)
         accelerator.wait_for_everyone()  # a launcher ends the others when one leaves, and this one may still be saving
-
-        # ---------------------------------------------------------------- close
         if code == 0:
-            life.register(trainer, dataset.validation(), stop)
+            life.register(trainer, dataset.validation, stop)
             life.end("finished", trainer, resume=None, best_miou=trainer.state.best_miou)
     except KeyboardInterrupt:  # while registering
         code = life.end("preempted", trainer, reason="stopped after the last step")
     except BaseException as error:
-        stop.hold()
+        stop.defer()
         cause = find_cause(accelerator, error)
         details = {"reason": cause.reason, "process": cause.process, "exception": cause.traceback}
         code = life.end("failed", trainer, **details)
@@ -106,13 +124,6 @@ def train(config: Config, life: "AnyLifecycle", stop: StopSignals) -> int:
     finally:
         accelerator.end_training()
     return code
-
-
-def draw_cats(count: int, progress: Progress) -> Path:
-    """Folder of generated cats, for who has no images yet; drawn at the first start."""
-    from trainer.make.synthetic import generated_cats
-
-    return generated_cats(count, CACHE, progress)
 
 
 def fit(trainer: "Trainer", life: "AnyLifecycle", dataset: "Dataset") -> int:

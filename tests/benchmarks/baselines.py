@@ -57,7 +57,7 @@ def with_freed_memory(step: Step, keep: bool) -> Step:
     """Wrap `step`: freed memory stays with the process as in the program, or is given back as the C library does."""
 
     def kept() -> None:
-        memory.keep_freed_memory()
+        memory.reuse_freed_memory()
         step()
 
     def given_back() -> None:

@@ -46,9 +46,9 @@ from trainer.tracking import registry, server
 from trainer.system.run_folder import new_run_folder
 folder = new_run_folder(MLRUNS / "work", "benchmark", "benchmark", True)
 shutil.copytree(sys.argv[1], folder.model)
-client = server.attach(folder)
+client = server.connect_run(folder)
 registry.register(client, folder, folder.read_run()["run_id"], sys.argv[2], {})
-registry.promote(client, sys.argv[2], "1")
+registry.set_champion(client, sys.argv[2], "1")
 """
 
 

@@ -9,17 +9,10 @@ import pytest
 
 from tests.support import runs
 from tests.support.discs import make_discs
-from tests.support.program import ONE_THREAD, TINY, Program, saved, train_command
+from tests.support.program import FULL, ONE_THREAD, TINY, Program, saved, train_command
 from trainer.cli import parse
 from trainer.engine.checkpoint import resume
 from trainer.system import run_folder
-
-FULL = [
-    *("--model.depth", "2", "--train.epochs", "5", "--train.threads", "1", "--train.mixed_precision", "no"),
-    *("--optim.lr", "0.01", "--train.checkpoint_minutes", "0", "--tracking.watch", "1", "--tracking.enabled", "false"),
-    *("--train.ema", "0.9", "--train.progressive", "true", "--data.copy_paste", "0.5"),
-]
-"""20 steps that use everything a checkpoint holds. val/miou is best in the middle, so that a lost best shows."""
 
 
 @pytest.fixture(scope="session")
@@ -90,7 +83,7 @@ def find_start(settings: list[str]) -> Callable[..., resume.Start]:
         config = parse([*settings, "--resume", wanted, *arguments])
         data = json.loads((program.run_folders()[0] / "split.json").read_text())
         try:
-            return resume.find(config, program.folder / "mlruns" / "work", data, "")
+            return resume.find_run(config, program.folder / "mlruns" / "work", data, "")
         finally:
             while run_folder._locks:
                 run_folder._locks.popitem()[1].release()

@@ -65,8 +65,8 @@ def test_a_named_folder_of_another_training_is_refused(
     config = parse([*settings, "--resume", str(folder)])
     for changed in (content | {"digest": "0"}, content | {"val": content["val"][::-1]}):
         with pytest.raises(InputError, match=r"data\.root"):
-            resume.find(config, folder.parent, changed, "")
-        assert resume.find(parse([*settings, "--resume", "latest"]), folder.parent, changed, "").folder is None
+            resume.find_run(config, folder.parent, changed, "")
+        assert resume.find_run(parse([*settings, "--resume", "latest"]), folder.parent, changed, "").folder is None
 
 
 def test_a_named_checkpoint_is_the_one_that_is_read(again: Program, find_start: FindStart) -> None:
@@ -90,9 +90,9 @@ def test_a_named_folder_brings_its_own_settings(again: Program) -> None:
 
 def test_another_environment_is_described(again: Program, settings: list[str], find_start: FindStart) -> None:
     checkpoint = find_start(again, "latest").checkpoint
-    assert resume.no_longer_exact(checkpoint, checkpoint.environment, parse(settings)) == []
+    assert resume.numeric_changes(checkpoint, checkpoint.environment, parse(settings)) == []
     config = parse([*settings, "--train.micro_batch_size", "2"])
-    changes = resume.no_longer_exact(checkpoint, checkpoint.environment | {"processes": "3"}, config)
+    changes = resume.numeric_changes(checkpoint, checkpoint.environment | {"processes": "3"}, config)
     assert changes == ["processes 1 -> 3", "train.micro_batch_size auto -> 2"]
 
 

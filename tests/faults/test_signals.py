@@ -97,7 +97,7 @@ import sys, time
 from trainer.system.signals import StopSignals
 stop = StopSignals()
 if sys.argv[1] == "held":
-    stop.hold()
+    stop.defer()
 try:
     print("ready", flush=True)
     time.sleep(60)

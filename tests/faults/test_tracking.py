@@ -197,12 +197,12 @@ from pathlib import Path
 from trainer.config import MLRUNS
 from trainer.system.run_folder import new_run_folder
 from trainer.tracking.run import Run
-from trainer.tracking.server import open_run
+from trainer.tracking.server import require_run
 print("ready", flush=True)
 while not Path("go").exists():
     time.sleep(0.001)
 folder = new_run_folder(MLRUNS / "work", "cats", sys.argv[1], True)
-run = Run(folder, open_run(folder), True)
+run = Run(folder, require_run(folder), True)
 for step in range(50):
     run.metrics({"train/loss": 1 / (step + 1)}, step)
 run.end("FINISHED")

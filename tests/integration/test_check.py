@@ -1,4 +1,4 @@
-"""`prepare.py check`: every planted fault is found and its file named; nothing is said of what is sound."""
+"""`prepare.py check`: every planted fault is found and its file named, and faultless folders have no findings."""
 
 import json
 from pathlib import Path
@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from tests.support.data import count_nothing
+from tests.support.images import spotted_image
 from tests.support.planted import (
     COUNT,
     ERRORS,
@@ -19,9 +20,8 @@ from tests.support.planted import (
     Folder,
     Plant,
     check,
-    cut,
     labelme_folder,
-    picture,
+    truncate,
 )
 from tests.support.program import Program
 from trainer import InputError
@@ -41,7 +41,7 @@ def folder(tmp_path: Path) -> Folder:
     return Folder(tmp_path / "data")
 
 
-def told(report: Report) -> list[tuple[str, str]]:
+def levels_and_kinds(report: Report) -> list[tuple[str, str]]:
     return [(finding.level, finding.kind) for finding in report.findings]
 
 
@@ -53,7 +53,7 @@ def test_error(fault: str, folder: Folder) -> None:
     kind, plant = ERRORS[fault]
     file = plant(folder)
     report = check(folder.root)
-    assert ("error", kind) in told(report)
+    assert ("error", kind) in levels_and_kinds(report)
     (error,) = report.of("error")
     assert str(file) in error.files
     assert str(file) in error.text
@@ -61,13 +61,13 @@ def test_error(fault: str, folder: Folder) -> None:
 
 
 @pytest.mark.parametrize("fault", ERRORS)
-def test_training_refuses_what_the_check_calls_an_error(fault: str, folder: Folder) -> None:
+def test_training_refuses_the_errors_of_the_check(fault: str, folder: Folder) -> None:
     file = ERRORS[fault][1](folder)
     cache = folder.root.parent / "cache"
-    with pytest.raises(InputError) as refused:
+    with pytest.raises(InputError) as error:
         open_dataset(find_sources(DataConfig(root=str(folder.root))), 32, cache, count_nothing)
-    assert str(refused.value) == check(folder.root).of("error")[0].text
-    assert str(file) in str(refused.value)
+    assert str(error.value) == check(folder.root).of("error")[0].text
+    assert str(file) in str(error.value)
 
 
 @pytest.mark.parametrize("fault", WARNINGS)
@@ -76,7 +76,7 @@ def test_warning(fault: str, folder: Folder) -> None:
     file = plant(folder)
     report = check(folder.root)
     expected = {("warning", kind)} | ({("warning", "note")} if fault == "shifted" else set())
-    assert set(told(report)) == expected
+    assert set(levels_and_kinds(report)) == expected
     finding = next(finding for finding in report.findings if finding.kind == kind)
     assert str(file) in finding.files
     assert finding.files[0] in finding.text
@@ -85,15 +85,15 @@ def test_warning(fault: str, folder: Folder) -> None:
 @pytest.mark.parametrize("fault", LABELME)
 def test_labelme_error(fault: str, tmp_path: Path) -> None:
     root = labelme_folder(tmp_path / "labelled")
-    assert told(check(root)) == []
+    assert levels_and_kinds(check(root)) == []
     file = LABELME[fault](root)
     report = check(root)
-    assert [level for level, _ in told(report)] == ["error"]
+    assert [level for level, _ in levels_and_kinds(report)] == ["error"]
     assert str(file) in report.findings[0].text
     assert report.findings[0].files == (str(file),)
 
 
-def test_what_the_mask_of_a_turned_image_lacks(folder: Folder) -> None:
+def test_mask_of_a_turned_image(folder: Folder) -> None:
     ERRORS["EXIF turn"][1](folder)
     (error,) = check(folder.root).of("error")
     assert "112x96 pixels, its image has 96x112" in error.text
@@ -102,10 +102,10 @@ def test_what_the_mask_of_a_turned_image_lacks(folder: Folder) -> None:
 
 
 def test_all_errors_in_one_list(folder: Folder) -> None:
-    """Files missing, files damaged, and values that are no class: to be mended in one round."""
+    """Missing files, damaged files and invalid values are reported together."""
     folder.mask("p01").unlink()
-    cut(folder.image("p02"))
-    cut(folder.mask("p02"))
+    truncate(folder.image("p02"))
+    truncate(folder.mask("p02"))
     write_mask(folder.mask("p04"), folder.ids("p04")[:-3])
     write_mask(folder.mask("p05"), folder.ids("p05") * np.uint8(9))
     errors = check(folder.root).of("error")
@@ -113,22 +113,22 @@ def test_all_errors_in_one_list(folder: Folder) -> None:
     named = [folder.image("p01"), folder.image("p02"), folder.mask("p02"), folder.mask("p04"), folder.mask("p05")]
     assert [error.files for error in errors] == [(str(file),) for file in named]
     cache = folder.root.parent / "cache"
-    with pytest.raises(InputError) as refused:
+    with pytest.raises(InputError) as error:
         open_dataset(find_sources(DataConfig(root=str(folder.root))), 32, cache, count_nothing)
-    assert str(refused.value) == "\n".join(error.text for error in errors)
+    assert str(error.value) == "\n".join(error.text for error in errors)
 
 
-def test_gaps_are_no_error_while_masks_are_missing_from_the_count(folder: Folder) -> None:
-    """Class 1 alone is in the mask that is damaged; that 2 leaves a gap then is not the folder's fault."""
+def test_gaps_are_no_error_while_masks_are_unreadable(folder: Folder) -> None:
+    """Class 1 is in the damaged mask alone; without it, the id 2 leaves a gap."""
     (folder.root / "class_names.txt").unlink()
     for file in folder.masks():
         write_mask(file, folder.ids(file.stem) * np.uint8(1 if file.stem == "p03" else 2))
     assert check(folder.root).of("error") == []
-    cut(folder.mask("p03"))
+    truncate(folder.mask("p03"))
     assert [error.kind for error in check(folder.root).of("error")] == ["unreadable"]
 
 
-def test_no_folder_and_an_empty_one(tmp_path: Path) -> None:
+def test_missing_folder_and_empty_folder(tmp_path: Path) -> None:
     (error,) = check(tmp_path / "nowhere").of("error")
     assert "no such folder" in error.text
     (tmp_path / "empty" / "JPEGImages").mkdir(parents=True)
@@ -140,7 +140,7 @@ def test_many_groups_are_counted() -> None:
     facts = np.zeros(300, dtype=FACTS)
     facts["image"] = np.arange(300) // 2
     facts["size"], facts["counts"][:, :2] = 100, 5000
-    facts["thumbnail"][:, 0, 0] = 9  # not blank, and too flat to compare
+    facts["thumbnail"][:, 0, 0] = 9  # not blank, but too flat to compare
     samples = [Sample(f"s{number}", f"images/{number}.jpg", f"masks/{number}.png") for number in range(300)]
     trains = np.arange(300) != 299
     found = run_rules(ScannedSamples(samples, facts, trains, ("_background_", "cat"), False, 256))
@@ -153,18 +153,18 @@ def test_many_groups_are_counted() -> None:
 # ------------------------------------------------------------------------------------------------ no faults
 
 
-@pytest.mark.parametrize("what", FINE)
-def test_no_fault(what: str, folder: Folder) -> None:
-    kind, plant = FINE[what]
+@pytest.mark.parametrize("variation", FINE)
+def test_no_fault(variation: str, folder: Folder) -> None:
+    kind, plant = FINE[variation]
     before = read_image(folder.image("p03")).astype(int)
     file = plant(folder)
     report = check(folder.root)
-    assert told(report) == []
+    assert levels_and_kinds(report) == []
     assert kind in report.summary["kinds"]
-    turned = int(what.split()[1]) > 1 if what.startswith("EXIF") else False
+    turned = int(variation.split()[1]) > 1 if variation.startswith("EXIF") else False
     assert report.summary["rotated"] == turned
     assert report.summary["sizes"]["largest"] == {"height": HEIGHT, "width": WIDTH, "pictures": COUNT}
-    if what.startswith("EXIF"):
+    if variation.startswith("EXIF"):
         assert np.abs(read_image(file) - before).mean() < 3
 
 
@@ -190,16 +190,16 @@ def negatives(root: Path) -> None:
 
 
 def borders(root: Path) -> None:
-    """255 around the objects, as in Pascal VOC."""
+    """Ignored pixels, 255, around the objects, as in Pascal VOC."""
     folder = Folder(root)
     for file in folder.masks():
-        ids = folder.ids(file.stem) * np.uint8(file.stem != "p03")  # which has nothing in it but a border
+        ids = folder.ids(file.stem) * np.uint8(file.stem != "p03")  # p03 has no object, only a border
         ids[:, -3:] = 255
         write_mask(file, ids)
 
 
 def land(root: Path) -> None:
-    """Every pixel belongs to a class, and some pictures to one alone."""
+    """Masks without background, some of a single class."""
     folder = Folder(root)
     folder.name_classes("water", "field")
     for number, file in enumerate(folder.masks()):
@@ -223,18 +223,18 @@ CLEAN = (Folder, grey, turned, negatives, borders, land, generated, generated_cl
 
 
 @pytest.mark.parametrize("make", CLEAN, ids=lambda make: make.__name__)
-def test_nothing_is_said_of_a_clean_folder(make: Plant, tmp_path: Path) -> None:
+def test_clean_folder_has_no_findings(make: Plant, tmp_path: Path) -> None:
     make(tmp_path / "data")  # type: ignore[arg-type]
     assert check(tmp_path / "data").findings == []
 
 
 def test_two_clean_folders(tmp_path: Path) -> None:
     one, two = Folder(tmp_path / "one"), Folder(tmp_path / "two")
-    report = check(one.root, two.root)  # the same pictures under both names
-    assert {kind for _, kind in told(report)} <= {"leak", "duplicate"}
+    report = check(one.root, two.root)  # the same images in both folders
+    assert {kind for _, kind in levels_and_kinds(report)} <= {"leak", "duplicate"}
     assert len(report.findings) == COUNT
     for number, file in enumerate(sorted((two.root / "JPEGImages").iterdir())):
-        two.replace_image(file.stem, picture(HEIGHT, WIDTH, seed=900 + number), quality=95)
+        two.replace_image(file.stem, spotted_image(HEIGHT, WIDTH, seed=900 + number), quality=95)
     assert check(one.root, two.root).findings == []
 
 
@@ -250,12 +250,12 @@ def test_summary(folder: Folder) -> None:
     write_mask(folder.mask("p05"), ids)
     summary = json.loads(check(folder.root).to_json())
     masks = {file.stem: folder.ids(file.stem) for file in folder.masks()}
-    everything = np.concatenate([mask.ravel() for mask in masks.values()])
-    assert summary["values"] == {str(value): int((everything == value).sum()) for value in (0, 1, 2, 255)}
+    pixels = np.concatenate([mask.ravel() for mask in masks.values()])
+    assert summary["values"] == {str(value): int((pixels == value).sum()) for value in (0, 1, 2, 255)}
     assert (summary["pictures"], summary["train"], summary["val"]) == (COUNT, len(folder.train), len(folder.val))
     assert (summary["unreadable"], summary["empty"], summary["rotated"]) == (0, 1, 0)
     assert summary["kinds"] == {"JPEG RGB": COUNT}
-    labelled = everything[everything != 255]
+    labelled = pixels[pixels != 255]
     for row, name in zip(summary["classes"], ("_background_", "cat", "dog"), strict=True):
         holders = {stem for stem, mask in masks.items() if (mask == row["id"]).any()}
         assert row == {
@@ -270,7 +270,7 @@ def test_summary(folder: Folder) -> None:
         }
 
 
-def test_options_of_training_count(folder: Folder) -> None:
+def test_check_uses_the_settings_of_training(folder: Folder) -> None:
     ERRORS["0 and 255"][1](folder)
     mapped = check(folder.root, value_map={0: "background", 255: "cat"}, val_fraction=0.5, fold=1)
     assert mapped.findings == []
@@ -288,7 +288,7 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Program:
 
 def test_command_on_a_faulty_folder(program: Program, folder: Folder) -> None:
     missing = ERRORS["missing mask"][1](folder)
-    damaged = cut(folder.image("p05"))
+    damaged = truncate(folder.image("p05"))
     result = program.python("prepare", "check", str(folder.root), "--json", str(folder.root / "report.json"))
     assert result.returncode == 2
     assert "Traceback" not in result.stdout + result.stderr
@@ -321,17 +321,17 @@ def test_command_used_wrongly(program: Program, folder: Folder) -> None:
         assert "Traceback" not in result.stderr
 
 
-def test_training_shows_warnings_and_keeps_the_report(program: Program, folder: Folder) -> None:
+def test_training_prints_warnings_and_saves_the_report(program: Program, folder: Folder) -> None:
     for stem in (*folder.train, *folder.val):
         folder.copy(stem, f"{stem}_again")
-    wanted = check(folder.root)
-    assert len(wanted.findings) == COUNT
+    expected = check(folder.root)
+    assert len(expected.findings) == COUNT
     arguments = ["--data.root", str(folder.root), "--train.epochs", "1", "--train.threads", "1"]
     result = program.train(*arguments, "--tracking.enabled", "false")
     assert result.returncode == 0, result.stdout + result.stderr
     lines = [line for line in result.stdout.splitlines() if line.startswith("warning: ")]
-    assert lines == [f"warning: {finding.text}" for finding in wanted.findings[:9]]
+    assert lines == [f"warning: {finding.text}" for finding in expected.findings[:9]]
     more = result.stdout.index(f"... and {COUNT - 9} more warnings")
     assert f"python trainer/prepare.py check {folder.root} --image_size 32\n" in result.stdout[more:]
-    kept = json.loads((program.run_folders()[-1] / "check.json").read_text())
-    assert kept == json.loads(wanted.to_json())
+    saved = json.loads((program.run_folders()[-1] / "check.json").read_text())
+    assert saved == json.loads(expected.to_json())

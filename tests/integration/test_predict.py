@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from tests.support.discs import make_discs
-from tests.support.images import smooth_picture
+from tests.support.images import smooth_image
 from tests.support.program import Ended, Program
 from trainer.data.image_io import read_image
 from trainer.model.model_folder import load_segmenter, save_segmenter
@@ -145,7 +145,7 @@ def test_each_result_belongs_to_its_image(program: Program, model: Path, tmp_pat
     folder.mkdir()
     sizes = [(int(height), int(width)) for height, width in np.random.default_rng(2).integers(20, 90, (11, 2))]
     for index, size in enumerate(sizes):
-        Image.fromarray(smooth_picture(*size, seed=index)).save(folder / f"{index:02}.png")
+        Image.fromarray(smooth_image(*size, seed=index)).save(folder / f"{index:02}.png")
     for index in (0, 4, 5):
         (folder / f"{index:02}.png").write_bytes(b"no image")
     predict(program, model, out, folder, code=3, batch_size=3)
@@ -187,7 +187,7 @@ sys.exit(code)
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the peak is read from Linux's /proc")
 def test_memory_does_not_grow_with_the_number_of_images(program: Program, model: Path, tmp_path: Path) -> None:
     height, width, few, many = 1000, 1000, 8, 40
-    Image.fromarray(smooth_picture(height, width)).save(tmp_path / "image.jpg")
+    Image.fromarray(smooth_image(height, width)).save(tmp_path / "image.jpg")
     peaks = {}
     for count in (few, many):
         folder = tmp_path / f"{count}"

@@ -1,4 +1,4 @@
-"""Datasets in a few lines, for tests of what works on them."""
+"""Small datasets for tests, and the types of shared fixtures."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -9,19 +9,20 @@ from trainer.data.split import Split
 from trainer.data.value_map import ValueMap
 
 VocMaker = Callable[..., Path]
+"""Type of the fixture `make_voc`."""
 
+RecordFault = Callable[[int, str, bool], None]
+"""Type of the fixture `fault_table`."""
 
 SAME = ValueMap()
+"""Map of each stored value to the class id of the same number."""
 
 
 def sources_of(samples: Sequence[Sample], values: ValueMap = SAME) -> Sources:
-    """What `find_sources` would find, were these all the samples, and all to train."""
+    """Sources of these samples, all of them for training."""
     return Sources("voc", list(samples), Split(tuple(range(len(samples))), ()), None, values)
 
 
-def count_nothing(_what: str, _total: int) -> Callable[[], None]:
+def count_nothing(_description: str, _total: int) -> Callable[[], None]:
     """A `Progress` that shows nothing."""
     return lambda: None
-
-
-RecordFault = Callable[[int, str, bool], None]

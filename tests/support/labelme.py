@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from tests.support.images import smooth_picture
+from tests.support.images import smooth_image
 from trainer.data.image_io import read_mask
 from trainer.prepare import main
 
@@ -63,7 +63,7 @@ class LabelmeFolder:
         for folder in (self.folder / "sub", self.top / "outside"):
             folder.mkdir(parents=True)
         self.labels.write_text("__ignore__\n_background_\ncat\ndog\n")
-        image = png(smooth_picture(HEIGHT, WIDTH))
+        image = png(smooth_image(HEIGHT, WIDTH))
         for path in (self.folder / "good.png", self.folder / "sub" / "deep.png", self.top / "outside" / "secret.png"):
             path.write_bytes(image)
         (self.folder / "link.png").symlink_to(self.top / "outside" / "secret.png")

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from tests.support.data import count_nothing
-from tests.support.images import smooth_picture
+from tests.support.images import smooth_image
 from trainer import InputError
 from trainer.config import DataConfig
 from trainer.data.dataset import Dataset, open_dataset
@@ -40,7 +40,7 @@ def scenes(count: int = 10, classes: int = 3, ignore: bool = True) -> list[Scene
     drawn = []
     for number in range(count):
         height, width = 32 + number, 41 + 2 * number
-        image, mask = smooth_picture(height, width, number) // 3, np.zeros((height, width), np.uint8)
+        image, mask = smooth_image(height, width, number) // 3, np.zeros((height, width), np.uint8)
         for value in range(1, classes):
             top, left = 2 + 15 * (value - 1), 3 + number
             image[top : top + 12, left : left + 14, value - 1] = 250

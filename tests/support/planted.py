@@ -1,4 +1,4 @@
-"""Faults of labelled pictures, each planted into a sound folder: what a person does wrong, done by hand."""
+"""Faults of labelled images, each planted into a faultless folder, and harmless variations."""
 
 import json
 import shutil
@@ -12,24 +12,25 @@ import numpy as np
 from PIL import ExifTags, Image, ImageEnhance
 
 from tests.support.data import count_nothing
-from tests.support.images import box_mask
+from tests.support.images import box_mask, spotted_image
 from trainer.config import DataConfig
 from trainer.data.checks.report import Report, check_folders
 from trainer.data.image_io import write_mask
 from trainer.data.sources import find_sources
 
 COUNT, HEIGHT, WIDTH = 15, 96, 112
+"""Number of images in a folder; their height and width in pixels."""
 
 
 def check(*roots: Path, **keys: object) -> Report:
-    """The report on folders, with settings of data.* as given."""
+    """Check folders with these settings of data.*; return the report."""
     config = DataConfig(root=[str(root) for root in roots], **keys)  # type: ignore[arg-type]
     return check_folders(config, count_nothing)
 
 
 @dataclass
 class Folder:
-    """A VOC folder of COUNT pictures, `p00` and so on, of one class."""
+    """A VOC folder of COUNT images, `p00` and so on."""
 
     root: Path
     classes: tuple[str, ...] = ("cat",)
@@ -38,7 +39,7 @@ class Folder:
         for part in ("JPEGImages", "SegmentationClassPNG"):
             (self.root / part).mkdir(parents=True)
         for number in range(COUNT):
-            picture(HEIGHT, WIDTH, seed=number).save(self.root / "JPEGImages" / f"p{number:02}.jpg", quality=95)
+            spotted_image(HEIGHT, WIDTH, seed=number).save(self.root / "JPEGImages" / f"p{number:02}.jpg", quality=95)
             write_mask(self.mask(f"p{number:02}"), box_mask(HEIGHT, WIDTH, number, len(self.classes) + 1))
         self.name_classes(*self.classes)
         sources = find_sources(DataConfig(root=str(self.root)))
@@ -59,32 +60,26 @@ class Folder:
         return sorted((self.root / "SegmentationClassPNG").iterdir())
 
     def pixels(self, stem: str) -> np.ndarray:
-        with Image.open(self.image(stem)) as picture:
-            return np.array(picture)
+        with Image.open(self.image(stem)) as pil_image:
+            return np.array(pil_image)
 
     def ids(self, stem: str) -> np.ndarray:
-        with Image.open(self.mask(stem)) as picture:
-            return np.array(picture)
+        with Image.open(self.mask(stem)) as pil_image:
+            return np.array(pil_image)
 
-    def replace_image(self, stem: str, picture: Image.Image, suffix: str = ".jpg", **options: object) -> Path:
+    def replace_image(self, stem: str, pil_image: Image.Image, suffix: str = ".jpg", **options: object) -> Path:
         self.image(stem).unlink()
-        picture.save(self.image(stem, suffix), **options)  # type: ignore[arg-type]
+        pil_image.save(self.image(stem, suffix), **options)  # type: ignore[arg-type]
         return self.image(stem, suffix)
 
     def copy(self, source: str, target: str) -> None:
-        """The picture and mask of `source` in the place of `target`'s."""
+        """Replace the image and mask of `target` by those of `source`."""
         shutil.copy(self.image(source), self.image(target))
         shutil.copy(self.mask(source), self.mask(target))
 
 
-def picture(height: int, width: int, seed: int) -> Image.Image:
-    """Soft spots of all colours: no two seeds are alike, and JPEG and resizing leave them as they are."""
-    spots = np.random.default_rng(seed).integers(0, 256, (6, 7, 3), dtype=np.uint8)
-    return Image.fromarray(spots).resize((width, height), Image.Resampling.BICUBIC)
-
-
 Plant = Callable[[Folder], Path]
-"""Does one thing wrong, and tells the file that must be named."""
+"""Function that changes a folder and returns the file with the fault."""
 
 
 def exif(orientation: int) -> Image.Exif:
@@ -94,7 +89,7 @@ def exif(orientation: int) -> Image.Exif:
 
 
 def png_header(width: int, height: int) -> bytes:
-    """The head of a PNG that says how large it is, and no pixel."""
+    """Encode a PNG of this size without pixels."""
     data = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
     chunks = [(b"IHDR", data), (b"IDAT", zlib.compress(b"")), (b"IEND", b"")]
     body = b"".join(struct.pack(">I", len(d)) + k + d + struct.pack(">I", zlib.crc32(k + d)) for k, d in chunks)
@@ -104,22 +99,23 @@ def png_header(width: int, height: int) -> bytes:
 # ------------------------------------------------------------------------------------------------ errors
 
 
-def cut(file: Path) -> Path:
+def truncate(file: Path) -> Path:
     file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
     return file
 
 
-def with_content(file: Path, content: bytes) -> Path:
+def overwrite(file: Path, content: bytes) -> Path:
     file.write_bytes(content)
     return file
 
 
-def gone(file: Path, named: Path) -> Path:
+def remove(file: Path, partner: Path) -> Path:
+    """Remove one file of a pair; the other one has the fault."""
     file.unlink()
-    return named
+    return partner
 
 
-def doubled(file: Path, twin: Path) -> Path:
+def duplicate_file(file: Path, twin: Path) -> Path:
     shutil.copy(file, twin)
     return max(file, twin)
 
@@ -129,7 +125,7 @@ def other_size(folder: Folder) -> Path:
     return folder.mask("p03")
 
 
-def strange_value(folder: Folder) -> Path:
+def invalid_value(folder: Folder) -> Path:
     write_mask(folder.mask("p03"), folder.ids("p03") * np.uint8(7))
     return folder.mask("p03")
 
@@ -159,26 +155,26 @@ def colour_masks(folder: Folder) -> Path:
 
 
 def turned_image(folder: Folder) -> Path:
-    """As an annotation tool does that draws over the picture as the camera stored it."""
+    """Image with an EXIF orientation whose mask was drawn on the stored pixels, as some annotation tools do."""
     stored = Image.fromarray(folder.pixels("p03"))
     folder.replace_image("p03", stored, exif=exif(6), quality=95)
     return folder.mask("p03")
 
 
 ERRORS: dict[str, tuple[str, Plant]] = {
-    "truncated JPEG": ("unreadable", lambda f: cut(f.image("p03"))),
-    "truncated mask": ("unreadable", lambda f: cut(f.mask("p03"))),
-    "text as image": ("unreadable", lambda f: with_content(f.image("p03"), b"no picture at all")),
-    "text as mask": ("unreadable", lambda f: with_content(f.mask("p03"), b"no picture at all")),
-    "empty image": ("unreadable", lambda f: with_content(f.image("p03"), b"")),
-    "huge header": ("unreadable", lambda f: with_content(f.image("p03"), png_header(60000, 60000))),
+    "truncated JPEG": ("unreadable", lambda f: truncate(f.image("p03"))),
+    "truncated mask": ("unreadable", lambda f: truncate(f.mask("p03"))),
+    "text as image": ("unreadable", lambda f: overwrite(f.image("p03"), b"no picture at all")),
+    "text as mask": ("unreadable", lambda f: overwrite(f.mask("p03"), b"no picture at all")),
+    "empty image": ("unreadable", lambda f: overwrite(f.image("p03"), b"")),
+    "huge header": ("unreadable", lambda f: overwrite(f.image("p03"), png_header(60000, 60000))),
     "size": ("size", other_size),
     "EXIF turn": ("turned", turned_image),
-    "missing mask": ("folder", lambda f: gone(f.mask("p03"), f.image("p03"))),
-    "missing image": ("folder", lambda f: gone(f.image("p03"), f.mask("p03"))),
-    "image twice": ("folder", lambda f: doubled(f.image("p03"), f.image("p03", ".png"))),
-    "mask twice": ("folder", lambda f: doubled(f.mask("p03"), f.mask("p03", ".tif"))),
-    "no class": ("value", strange_value),
+    "missing mask": ("folder", lambda f: remove(f.mask("p03"), f.image("p03"))),
+    "missing image": ("folder", lambda f: remove(f.image("p03"), f.mask("p03"))),
+    "image twice": ("folder", lambda f: duplicate_file(f.image("p03"), f.image("p03", ".png"))),
+    "mask twice": ("folder", lambda f: duplicate_file(f.mask("p03"), f.mask("p03", ".tif"))),
+    "no class": ("value", invalid_value),
     "gap": ("value", gap),
     "0 and 255": ("value", lambda f: every_mask(f, lambda ids: ids * np.uint8(255))),
     "from 1": ("value", lambda f: every_mask(f, lambda ids: ids + np.uint8(1))),
@@ -186,7 +182,7 @@ ERRORS: dict[str, tuple[str, Plant]] = {
     "JPEG masks": ("value", jpeg_masks),
     "colour masks": ("value", colour_masks),
 }
-"""What was done -> the kind of error that it is, and how it is done."""
+"""Fault -> kind of the error, and the function that plants it."""
 
 
 # ------------------------------------------------------------------------------------------------ warnings
@@ -198,14 +194,14 @@ def leak(folder: Folder) -> Path:
 
 
 def leak_in_other_format(folder: Folder) -> Path:
-    """The same pixels in other bytes."""
+    """A training image in another format, which validates too."""
     pixels = Image.fromarray(folder.pixels(folder.train[0]))
     folder.copy(folder.train[0], folder.val[0])
     return folder.replace_image(folder.val[0], pixels, ".png")
 
 
 def near(folder: Folder, change: Callable[[Image.Image], Image.Image], quality: int) -> Path:
-    """The picture of a training sample, changed, validates."""
+    """A changed copy of a training image, which validates too."""
     changed = change(Image.fromarray(folder.pixels(folder.train[2])))
     ids = Image.fromarray(folder.ids(folder.train[2])).resize(changed.size, Image.Resampling.NEAREST)
     write_mask(folder.mask(folder.val[1]), np.array(ids))
@@ -235,7 +231,7 @@ def mostly_empty(folder: Folder) -> Path:
 
 
 def other_class(folder: Folder, *stems: str) -> Path:
-    """One more class, which `stems` have."""
+    """One more class, which only `stems` have."""
     folder.name_classes("cat", "dog")
     for stem in stems:
         ids = folder.ids(stem)
@@ -270,11 +266,11 @@ def blank(folder: Folder) -> Path:
 WARNINGS: dict[str, tuple[str, Plant]] = {
     "leak": ("leak", leak),
     "leak in another format": ("leak", leak_in_other_format),
-    "saved again": ("near", lambda f: near(f, lambda picture: picture, 40)),
-    "smaller": ("near", lambda f: near(f, lambda picture: picture.resize((WIDTH * 2 // 3, HEIGHT * 2 // 3)), 90)),
-    "larger": ("near", lambda f: near(f, lambda picture: picture.resize((WIDTH * 2, HEIGHT * 2)), 90)),
-    "darker": ("near", lambda f: near(f, lambda picture: ImageEnhance.Brightness(picture).enhance(0.7), 90)),
-    "grey": ("near", lambda f: near(f, lambda picture: picture.convert("L"), 90)),
+    "saved again": ("near", lambda f: near(f, lambda pil_image: pil_image, 40)),
+    "smaller": ("near", lambda f: near(f, lambda pil_image: pil_image.resize((WIDTH * 2 // 3, HEIGHT * 2 // 3)), 90)),
+    "larger": ("near", lambda f: near(f, lambda pil_image: pil_image.resize((WIDTH * 2, HEIGHT * 2)), 90)),
+    "darker": ("near", lambda f: near(f, lambda pil_image: ImageEnhance.Brightness(pil_image).enhance(0.7), 90)),
+    "grey": ("near", lambda f: near(f, lambda pil_image: pil_image.convert("L"), 90)),
     "duplicate": ("duplicate", duplicate),
     "contradiction": ("contradiction", contradiction),
     "whole": ("whole", lambda f: one_mask(f, np.ones_like)),
@@ -288,32 +284,33 @@ WARNINGS: dict[str, tuple[str, Plant]] = {
     "tiny": ("small", tiny),
     "blank": ("blank", blank),
 }
+"""Fault -> kind of the warning, and the function that plants it."""
 
 
 # ------------------------------------------------------------------------------------------------ no faults
 
 
 def kind_of_image(mode: str, suffix: str, **options: object) -> Plant:
-    """p03 as an image file of another kind."""
+    """Store p03 in another format or mode."""
 
     def plant(folder: Folder) -> Path:
-        picture = Image.fromarray(folder.pixels("p03"))
+        pil_image = Image.fromarray(folder.pixels("p03"))
         if mode == "I;16":
-            grey = np.array(picture.convert("L")).astype(np.uint16) * 257
+            grey = np.array(pil_image.convert("L")).astype(np.uint16) * 257
             return folder.replace_image("p03", Image.fromarray(grey), suffix)
-        more = {"append_images": [Image.new("RGB", picture.size)]} if "save_all" in options else {}
-        return folder.replace_image("p03", picture.convert(mode), suffix, **options, **more)
+        more = {"append_images": [Image.new("RGB", pil_image.size)]} if "save_all" in options else {}
+        return folder.replace_image("p03", pil_image.convert(mode), suffix, **options, **more)
 
     return plant
 
 
 def orientation(number: int) -> Plant:
-    """p03 as a camera stores it that was held in another way; the mask as the person saw it."""
-    undone = {2: 0, 3: 3, 4: 1, 5: 5, 6: 2, 7: 6, 8: 4}  # Image.Transpose that makes the stored from the upright
+    """Store p03 with an EXIF orientation, as a turned camera does; the mask is upright."""
+    to_stored = {2: 0, 3: 3, 4: 1, 5: 5, 6: 2, 7: 6, 8: 4}  # Image.Transpose from the upright image to the stored one
 
     def plant(folder: Folder) -> Path:
-        picture = Image.fromarray(folder.pixels("p03"))
-        stored = picture.transpose(Image.Transpose(undone[number])) if number in undone else picture
+        upright = Image.fromarray(folder.pixels("p03"))
+        stored = upright.transpose(Image.Transpose(to_stored[number])) if number in to_stored else upright
         return folder.replace_image("p03", stored, exif=exif(number), quality=95)
 
     return plant
@@ -331,24 +328,25 @@ FINE: dict[str, tuple[str, Plant]] = {
     "WebP": ("WEBP RGB", kind_of_image("RGB", ".webp", lossless=True)),
     "BMP": ("BMP RGB", kind_of_image("RGB", ".bmp")),
 }
-"""What is no fault -> the kind that it is listed as, and how it is made."""
+"""Harmless variation -> kind of image file in the report, and the function that makes it."""
 
 
 # ------------------------------------------------------------------------------------------------ Labelme
 
 
 def labelme_folder(root: Path, count: int = 10) -> Path:
-    """Pictures with a JSON file beside each, of a polygon."""
+    """Make a folder of images, each with a JSON file of one polygon beside it."""
     root.mkdir(parents=True)
     (root / "labels.txt").write_text("__ignore__\n_background_\ncat\n")
     for number in range(count):
-        picture(HEIGHT, WIDTH, 200 + number).save(root / f"l{number}.jpg", quality=95)
+        spotted_image(HEIGHT, WIDTH, 200 + number).save(root / f"l{number}.jpg", quality=95)
         points = [[10 + number, 10], [80, 20 + number], [50, 80]]
-        change_labelme(root / f"l{number}.json", "cat", points, f"l{number}.jpg")
+        write_json(root / f"l{number}.json", "cat", points, f"l{number}.jpg")
     return root
 
 
-def change_labelme(file: Path, label: str, points: object, image: str) -> Path:
+def write_json(file: Path, label: str, points: object, image: str) -> Path:
+    """Write the JSON file of one polygon."""
     shape = {"label": label, "points": points, "shape_type": "polygon", "group_id": None, "flags": {}}
     record = {"version": "5.5.0", "flags": {}, "shapes": [shape], "imagePath": image, "imageData": None}
     file.write_text(json.dumps(record | {"imageHeight": HEIGHT, "imageWidth": WIDTH}))
@@ -357,13 +355,14 @@ def change_labelme(file: Path, label: str, points: object, image: str) -> Path:
 
 TRIANGLE = [[5, 5], [60, 9], [30, 70]]
 LABELME: dict[str, Callable[[Path], Path]] = {
-    "label": lambda root: change_labelme(root / "l3.json", "cot", TRIANGLE, "l3.jpg"),
-    "one point": lambda root: change_labelme(root / "l3.json", "cat", [[5, 5]], "l3.jpg"),
-    "NaN": lambda root: change_labelme(root / "l3.json", "cat", [[5, float("nan")], [6, 7], [9, 40]], "l3.jpg"),
-    "outside": lambda root: change_labelme(root / "l3.json", "cat", TRIANGLE, "../l3.jpg"),
-    "absolute": lambda root: change_labelme(root / "l3.json", "cat", TRIANGLE, "/etc/passwd"),
-    "no image": lambda root: gone(root / "l3.jpg", root / "l3.json"),
-    "no JSON": lambda root: with_content(root / "l3.json", b'{"shapes": ['),
-    "deep": lambda root: with_content(root / "l3.json", b"[" * 100_000),
-    "cut image": lambda root: cut(root / "l3.jpg"),
+    "label": lambda root: write_json(root / "l3.json", "cot", TRIANGLE, "l3.jpg"),
+    "one point": lambda root: write_json(root / "l3.json", "cat", [[5, 5]], "l3.jpg"),
+    "NaN": lambda root: write_json(root / "l3.json", "cat", [[5, float("nan")], [6, 7], [9, 40]], "l3.jpg"),
+    "outside": lambda root: write_json(root / "l3.json", "cat", TRIANGLE, "../l3.jpg"),
+    "absolute": lambda root: write_json(root / "l3.json", "cat", TRIANGLE, "/etc/passwd"),
+    "no image": lambda root: remove(root / "l3.jpg", root / "l3.json"),
+    "no JSON": lambda root: overwrite(root / "l3.json", b'{"shapes": ['),
+    "deep": lambda root: overwrite(root / "l3.json", b"[" * 100_000),
+    "cut image": lambda root: truncate(root / "l3.jpg"),
 }
+"""Fault of a Labelme folder -> the function that plants it and returns the file with the fault."""

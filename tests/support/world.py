@@ -169,7 +169,7 @@ def two_images_fit_on_the_last_process() -> Iterator[None]:
 
 def everything_fits() -> Any:
     """Run the search, as on a GPU; the whole share fits."""
-    return patch.object(auto, "refuses_what_does_not_fit", lambda _device: True)
+    return patch.object(auto, "allocation_can_fail", lambda _device: True)
 
 
 def is_last() -> bool:

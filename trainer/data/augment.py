@@ -1,7 +1,7 @@
-"""Random changes to training pictures, on the batch's device, each a function of (seed, epoch, sample) alone.
+"""Random augmentation of training batches on their device; each sample's is a function of (seed, epoch, sample) alone.
 
-The random numbers are drawn per sample; the pictures are then changed all at once. So a sample looks the same in
-whichever batch, process or thread it is trained.
+The random numbers are drawn per sample; the images are then changed as one batch. So a sample looks the same in any
+batch, process or thread.
 """
 
 import math
@@ -19,57 +19,90 @@ from trainer import IGNORE
 
 @dataclass(frozen=True)
 class Strength:
-    """Ranges that the random changes are drawn from."""
+    """Ranges of the random parameters."""
 
-    turn: float  # degrees either way
-    zoom: float  # factor either way, log-uniform
-    stretch: float  # width against height, factor either way
-    shift: float  # share of the side either way
-    light: float  # brightness, added, of a full scale of 1
-    colour: float  # contrast and saturation, factor either way
-    hue: float  # radians either way
-    grey: float  # probability of losing all colour
-    blur: float  # probability of a soft picture
+    rotation: float
+    """Largest angle, in degrees, either way."""
 
+    zoom: float
+    """Largest factor, either way; log-uniform."""
 
-PASTED = Strength(turn=20, zoom=1.6, stretch=1.2, shift=0.3, light=0, colour=1, hue=0, grey=0, blur=0)
-"""How a thing moves on its way into another picture; its colours change with that picture's."""
+    stretch: float
+    """Largest factor of width against height, either way; log-uniform."""
+
+    shift: float
+    """Largest shift, as a share of the side, either way."""
+
+    brightness: float
+    """Largest value added to images in [0, 1], either way."""
+
+    colour: float
+    """Largest factor of contrast and of saturation, either way; log-uniform."""
+
+    hue: float
+    """Largest angle, in radians, either way."""
+
+    grey: float
+    """Probability of an image without colour."""
+
+    blur: float
+    """Probability of a blurred image."""
+
 
 STRENGTHS = {
-    "light": Strength(turn=5, zoom=1.15, stretch=1.05, shift=0.05, light=0.1, colour=1.2, hue=0.05, grey=0.0, blur=0.0),
-    "strong": Strength(turn=20, zoom=1.5, stretch=1.2, shift=0.15, light=0.2, colour=1.6, hue=0.2, grey=0.1, blur=0.15),
+    "light": Strength(
+        rotation=5, zoom=1.15, stretch=1.05, shift=0.05, brightness=0.1, colour=1.2, hue=0.05, grey=0.0, blur=0.0
+    ),
+    "strong": Strength(
+        rotation=20, zoom=1.5, stretch=1.2, shift=0.15, brightness=0.2, colour=1.6, hue=0.2, grey=0.1, blur=0.15
+    ),
 }
+"""Preset of data.augment -> its ranges."""
+
+PASTE_STRENGTH = Strength(rotation=20, zoom=1.6, stretch=1.2, shift=0.3, brightness=0, colour=1, hue=0, grey=0, blur=0)
+"""Ranges for pasted objects: movement only, because their colours change with the image that they are pasted into."""
 
 
 @dataclass(frozen=True)
-class Draw:
-    """One sample's random numbers."""
+class Parameters:
+    """Random numbers of one sample."""
 
-    affine: np.ndarray  # float [2, 3], pixel of the result -> pixel of the picture, both in -1..1
-    light: float
+    affine: np.ndarray
+    """Map of a pixel of the result to a pixel of the source, float [2, 3]; both coordinates in [-1, 1]."""
+
+    brightness: float
+    """Value added to images in [0, 1]."""
+
     contrast: float
+    """Factor."""
+
     saturation: float
+    """Factor."""
+
     hue: float
-    blur: float  # sigma in pixels; 0 for none
+    """Angle in radians."""
+
+    blur: float
+    """Sigma of the Gaussian in pixels; 0 for no blur."""
 
 
-def draw(strength: Strength, seed: int, epoch: int, sample: int, purpose: int = 7) -> Draw:
-    """The random numbers of one sample in one epoch, others for each purpose."""
-    random = np.random.default_rng([seed, epoch, sample, purpose])
+def draw_parameters(strength: Strength, seed: int, epoch: int, sample: int, stream: int = 7) -> Parameters:
+    """Draw the random numbers of one sample in one epoch; each `stream` gives independent ones."""
+    random = np.random.default_rng([seed, epoch, sample, stream])
 
     def factor(limit: float) -> float:
         return math.exp(random.uniform(-1, 1) * math.log(limit))
 
     flip = -1.0 if random.random() < 0.5 else 1.0
-    turn = math.radians(random.uniform(-1, 1) * strength.turn)
+    angle = math.radians(random.uniform(-1, 1) * strength.rotation)
     zoom, stretch = factor(strength.zoom), math.sqrt(factor(strength.stretch))
     shift = random.uniform(-1, 1, size=2) * 2 * strength.shift
-    rotation = np.array([[math.cos(turn), -math.sin(turn)], [math.sin(turn), math.cos(turn)]])
+    rotation = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
     linear = rotation @ np.diag([flip / (zoom * stretch), stretch / zoom])
     grey = random.random() < strength.grey
-    return Draw(
+    return Parameters(
         affine=np.concatenate([linear, shift[:, None]], axis=1),
-        light=random.uniform(-1, 1) * strength.light,
+        brightness=random.uniform(-1, 1) * strength.brightness,
         contrast=factor(strength.colour),
         saturation=0.0 if grey else factor(strength.colour),
         hue=random.uniform(-1, 1) * strength.hue,
@@ -80,16 +113,13 @@ def draw(strength: Strength, seed: int, epoch: int, sample: int, purpose: int = 
 def choose_paste_sources(
     share: float, seed: int, epoch: int, samples: np.ndarray, candidates: np.ndarray
 ) -> np.ndarray:
-    """For each sample, int64 [B], the one of `candidates` whose things are pasted into it, or -1 for most.
-
-    `share`: probability that there is one.
-    """
-    chosen = np.full(len(samples), -1)
-    for place, sample in enumerate(samples):
+    """Choose a paste source for each sample, int64 [B]: one of `candidates` with probability `share`, else -1."""
+    sources = np.full(len(samples), -1)
+    for position, sample in enumerate(samples):
         random = np.random.default_rng([seed, epoch, int(sample), 11])
         if random.random() < share:
-            chosen[place] = random.choice(candidates)
-    return chosen
+            sources[position] = random.choice(candidates)
+    return sources
 
 
 def augment(
@@ -102,28 +132,28 @@ def augment(
     side: int | None = None,
     pasted: tuple[Tensor, Tensor] | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Change a batch: images uint8 [B, 3, S, S] -> float32 RGB levels [B, 3, T, T]; masks stay uint8, [B, T, T].
+    """Augment a batch: images uint8 [B, 3, S, S] -> float32 RGB levels [B, 3, T, T]; masks stay uint8, [B, T, T].
 
-    `preset` off, light or strong; `samples` the B numbers that stand for the pictures; `side` T, by default S. Image
-    and mask move together; what comes in from outside the picture is black and ignored. `pasted`: images and masks of B
-    other pictures, of which everything but background is pasted over these (Ghiasi 2021, Simple copy-paste); not for
-    `off`.
+    `preset`: off, light or strong. `samples`: B indices that the random numbers depend on. `side`: T, by default S.
+    Image and mask move together; pixels from outside the image are black and ignored. `pasted`: images and masks of B
+    paste sources, whose foreground is pasted over these (Ghiasi 2021, Simple copy-paste); without effect for `off`.
     """
     side = side or masks.shape[1]
     if preset == "off" or len(samples) == 0:
         return _shrink(images, masks, side)
-    draws = [draw(STRENGTHS[preset], seed, epoch, int(sample)) for sample in samples]
-    images, masks = _move(images, masks, draws, side)
+    parameters = [draw_parameters(STRENGTHS[preset], seed, epoch, int(sample)) for sample in samples]
+    images, masks = _warp(images, masks, parameters, side)
     if pasted is not None:
-        others = [draw(PASTED, seed, epoch, int(sample), purpose=13) for sample in samples]
-        other_images, other_masks = _move(*pasted, others, side)
-        there = (other_masks > 0) & (other_masks != IGNORE)
-        images = torch.where(there[:, None], other_images, images)
-        masks = torch.where(there, other_masks, masks)
-    return _recolour(images, draws) * 255, masks
+        movement = [draw_parameters(PASTE_STRENGTH, seed, epoch, int(sample), stream=13) for sample in samples]
+        source_images, source_masks = _warp(*pasted, movement, side)
+        foreground = (source_masks > 0) & (source_masks != IGNORE)
+        images = torch.where(foreground[:, None], source_images, images)
+        masks = torch.where(foreground, source_masks, masks)
+    return _recolour(images, parameters) * 255, masks
 
 
 def _shrink(images: Tensor, masks: Tensor, side: int) -> tuple[Tensor, Tensor]:
+    """Resize to side x side pixels; images as float32 levels."""
     images = images.float()
     if side == masks.shape[1]:
         return images, masks
@@ -132,57 +162,61 @@ def _shrink(images: Tensor, masks: Tensor, side: int) -> tuple[Tensor, Tensor]:
     return images, masks
 
 
-def _move(images: Tensor, masks: Tensor, draws: list[Draw], side: int) -> tuple[Tensor, Tensor]:
-    """Flip, turn, zoom and shift to side x side pixels; images as float32 in [0, 1]."""
-    affine = _on(images.device, np.stack([one.affine for one in draws]))
-    grid = torch.nn.functional.affine_grid(affine, [len(draws), 1, side, side], align_corners=False)
+def _warp(images: Tensor, masks: Tensor, parameters: list[Parameters], side: int) -> tuple[Tensor, Tensor]:
+    """Flip, rotate, zoom and shift to side x side pixels; images as float32 in [0, 1]."""
+    affine = _to_device(images.device, np.stack([one.affine for one in parameters]))
+    grid = torch.nn.functional.affine_grid(affine, [len(parameters), 1, side, side], align_corners=False)
     sample = torch.nn.functional.grid_sample
-    moved = sample(images.float() / 255, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
-    # Outside is 0 for grid_sample, and 0 is background: sampling 255 - mask makes outside 255.
-    flipped = sample((IGNORE - masks[:, None]).float(), grid, mode="nearest", padding_mode="zeros", align_corners=False)
-    return moved, (IGNORE - flipped[:, 0]).to(torch.uint8)
+    warped = sample(images.float() / 255, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+    # grid_sample gives 0 outside, and 0 is background: sampling 255 - mask makes outside 255.
+    inverted = sample(
+        (IGNORE - masks[:, None]).float(), grid, mode="nearest", padding_mode="zeros", align_corners=False
+    )
+    return warped, (IGNORE - inverted[:, 0]).to(torch.uint8)
 
 
-def _recolour(images: Tensor, draws: list[Draw]) -> Tensor:
+def _recolour(images: Tensor, parameters: list[Parameters]) -> Tensor:
+    """Change contrast, brightness, saturation, hue and sharpness of images [B, 3, H, W] in [0, 1]."""
+
     def column(name: str) -> Tensor:
-        return _on(images.device, [getattr(one, name) for one in draws])
+        return _to_device(images.device, [getattr(one, name) for one in parameters])
 
     images = kornia.enhance.adjust_contrast_with_mean_subtraction(images, column("contrast"))
-    images = kornia.enhance.adjust_brightness(images, column("light"))
-    images = saturate_and_tint(images, column("saturation"), column("hue"))
-    soft = [index for index, one in enumerate(draws) if one.blur]
-    if soft:
-        # What gaussian_blur2d does, but for a check of sigma that makes the CPU wait for the GPU.
-        kernel = kornia.filters.get_gaussian_kernel1d(7, torch.tensor([[draws[index].blur] for index in soft]))
-        kernel, places = _on(images.device, kernel), _on(images.device, torch.tensor(soft))
-        images[places] = kornia.filters.filter2d_separable(images[places], kernel, kernel)
+    images = kornia.enhance.adjust_brightness(images, column("brightness"))
+    images = adjust_saturation_and_hue(images, column("saturation"), column("hue"))
+    blurred = [index for index, one in enumerate(parameters) if one.blur]
+    if blurred:
+        # gaussian_blur2d without its check of sigma, which makes the CPU wait for the GPU.
+        kernel = kornia.filters.get_gaussian_kernel1d(7, torch.tensor([[parameters[index].blur] for index in blurred]))
+        kernel, rows = _to_device(images.device, kernel), _to_device(images.device, torch.tensor(blurred))
+        images[rows] = kornia.filters.filter2d_separable(images[rows], kernel, kernel)
     return images
 
 
-def saturate_and_tint(images: Tensor, saturation: Tensor, hue: Tensor) -> Tensor:
-    """Colours of images [B, 3, H, W] in [0, 1] with their saturation multiplied and their hue turned, both [B].
+def adjust_saturation_and_hue(images: Tensor, saturation: Tensor, hue: Tensor) -> Tensor:
+    """Multiply the saturation and rotate the hue of images [B, 3, H, W] in [0, 1].
 
-    `hue` in radians. What kornia's adjust_saturation and then adjust_hue do, each by way of HSV (Smith 1978, Color
-    gamut transform pairs), in one pass and a third of the time, which was most of augmentation's.
+    `saturation`: factors [B]; `hue`: angles [B] in radians. Equal to kornia's adjust_saturation followed by adjust_hue,
+    each of which converts to HSV and back (Smith 1978, Color gamut transform pairs), but takes a third of the time.
     """
     red, green, blue = images.unbind(1)
     high, low = images.amax(1), images.amin(1)
     delta = high - low
     safe = delta.clamp(min=1e-12)
-    # The hue on a circle of six: red at 0, green at 2, blue at 4.
+    # Hue on a circle of length 6: red at 0, green at 2, blue at 4.
     from_red, from_green, from_blue = (green - blue) / safe, (blue - red) / safe + 2, (red - green) / safe + 4
     circle = torch.where(red == high, from_red, torch.where(green == high, from_green, from_blue))
     circle = circle + (hue * (3 / math.pi))[:, None, None]
-    chroma = torch.minimum(delta * saturation[:, None, None], high)  # no more than full saturation
+    chroma = torch.minimum(delta * saturation[:, None, None], high)  # at most full saturation
     result = torch.empty_like(images)
     for channel, opposite in enumerate((3.0, 5.0, 1.0)):
-        # Each channel falls from its full value within two sixths of the colour opposite to it.
+        # A channel falls from its full value within 2 of the colour opposite to it.
         distance = 3 - ((circle - opposite).remainder(6) - 3).abs()
         torch.sub(high, (2 - distance).clamp(0, 1) * chroma, out=result[:, channel])
     return result
 
 
-def _on(device: torch.device, values: Any) -> Tensor:
-    """`values` on the device, floats as float32; a GPU fetches them without making the CPU wait."""
+def _to_device(device: torch.device, values: Any) -> Tensor:
+    """Copy `values` to the device, floats as float32, without making the CPU wait for a GPU."""
     tensor = torch.as_tensor(values)
     return tensor.to(device, torch.float32 if tensor.is_floating_point() else tensor.dtype, non_blocking=True)

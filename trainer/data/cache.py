@@ -1,11 +1,10 @@
-"""Every picture decoded, checked and resized once, then read from two files by all processes.
+"""Cache of resized samples: decoded, checked and resized once, then read from two files by all processes.
 
 A folder `mlruns/cache/<key>/` holds images.npy uint8 [N, S, S, 3], masks.npy uint8 [N, S, S] and facts.npy. The key
-comes from the contents of all files, so a changed picture makes another folder. A folder appears by renaming a
-finished one: it is there whole or not at all.
+comes from the contents of all files, so a changed image makes another folder.
 
 Rows are read and written with `pread` and `pwrite`, not through a memory map: the pages of a map count as the process's
-memory, which would then grow with the number of pictures.
+memory, which would then grow with the number of images.
 """
 
 import errno
@@ -32,13 +31,13 @@ from trainer.data.value_map import ValueMap
 from trainer.system.atomic import atomic_folder, leftovers
 from trainer.system.parallel import Progress
 
-FORMAT = 3  # raise it when the same files give other arrays
+FORMAT = 3  # to be raised when the same files give other arrays
 RESERVE_BYTES = 1_000_000_000
-"""What a cache must leave free on its disk: checkpoints go there too."""
+"""Bytes that a cache must leave free on its disk: checkpoints go there too."""
 
 
 class Rows:
-    """The rows of an array in an .npy file, read where they are asked for. Safe from any thread."""
+    """Rows of an array in an .npy file, read on demand. Safe from any thread."""
 
     def __init__(self, path: Path, writable: bool = False) -> None:
         with path.open("rb") as file:
@@ -51,7 +50,7 @@ class Rows:
 
     @classmethod
     def make(cls, path: Path, shape: tuple[int, ...]) -> "Rows":
-        """A new file for uint8 rows of this shape, to be filled."""
+        """Make a file for uint8 rows of this shape, to be filled."""
         np.lib.format.open_memmap(path, "w+", np.uint8, shape, version=(1, 0))
         return cls(path, writable=True)
 
@@ -65,7 +64,7 @@ class Rows:
         return np.frombuffer(content, self.dtype).reshape(self.shape[1:])
 
     def take(self, rows: Sequence[int]) -> np.ndarray:
-        """A copy of some rows, [B, ...]."""
+        """Copy some rows, [B, ...]."""
         result = np.empty((len(rows), *self.shape[1:]), self.dtype)
         for place, row in enumerate(rows):
             result[place] = self[row]
@@ -76,7 +75,7 @@ class Rows:
 
 
 class ResizedSamples(Protocol):
-    """N samples at one size. Reading is safe from any thread and process."""
+    """N samples, resized to one size. Reading is safe from any thread and process."""
 
     @property
     def facts(self) -> np.ndarray:
@@ -90,7 +89,7 @@ class ResizedSamples(Protocol):
 
 @dataclass(frozen=True)
 class CachedSamples:
-    """Squares that lie resized on the disk."""
+    """Resized samples on the disk."""
 
     images: Rows
     """uint8 [N, S, S, 3]."""
@@ -108,7 +107,7 @@ class CachedSamples:
 
 @dataclass(frozen=True)
 class UncachedSamples:
-    """Squares made from the files each time they are asked for: slower, and without need of disk."""
+    """Samples decoded and resized each time they are read: slower, without need of disk."""
 
     samples: Sequence[Sample]
     size: int
@@ -126,7 +125,7 @@ class UncachedSamples:
 
 
 def open_resized(sources: Sources, size: int, folder: Path, progress: Progress) -> tuple[ResizedSamples, list[str]]:
-    """The samples at size x size pixels, and warnings: from the cache where it has them, else decoded now.
+    """Open the samples at size x size pixels, from the cache or by decoding them now; also returns warnings.
 
     Raises one InputError for all unreadable files, masks of another size than their image, and problems of `sources`.
     """

@@ -1,4 +1,4 @@
-"""Names of the classes, from the settings or from class_names.txt."""
+"""Class names from data.classes or class_names.txt."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,9 +7,18 @@ from trainer import InputError
 from trainer.data.files import read_lines
 from trainer.data.value_map import BACKGROUND, BACKGROUNDS, UNMAPPED
 
+CLASS_NAMES_FILE = "class_names.txt"
+"""File of a dataset with the class names, one a line."""
+
+IGNORED = "__ignore__"
+"""Label of pixels that are left out, as Labelme's lists of labels have it."""
+
 
 def read_class_names(roots: Sequence[Path], configured: Sequence[str] | None) -> tuple[str, ...] | None:
-    """Names of all K classes, the background's first, from data.classes or class_names.txt; None where neither is."""
+    """Read the K class names, the background's first, from data.classes or class_names.txt; None without either.
+
+    Raises InputError for names that cannot be used, and where the files of several roots differ.
+    """
     if configured is not None:
         names = [name for name in configured if name not in BACKGROUNDS]
         if not names or "ignore" in names:
@@ -17,9 +26,9 @@ def read_class_names(roots: Sequence[Path], configured: Sequence[str] | None) ->
         return (BACKGROUND, *names)
     found: dict[tuple[str, ...], Path] = {}
     for root in roots:
-        file = (root if root.is_dir() else root.parent) / "class_names.txt"  # data.root may be a CSV list
+        file = (root if root.is_dir() else root.parent) / CLASS_NAMES_FILE  # data.root may be a CSV list
         if file.is_file():
-            names = [name for name in read_lines(file) if name not in (*BACKGROUNDS, "__ignore__")]
+            names = [name for name in read_lines(file) if name not in (*BACKGROUNDS, IGNORED)]
             if len(set(names)) < len(names) or not 0 < len(names) < UNMAPPED:
                 raise InputError(f"{file}: needs different class names, one a line")
             found[(BACKGROUND, *names)] = file

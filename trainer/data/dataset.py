@@ -35,7 +35,7 @@ class ValidationSet:
 
 @dataclass(frozen=True)
 class Dataset:
-    """Everything that training needs to know of its data."""
+    """Samples, split, classes, digest and resized pixels of a run."""
 
     sources: Sources
     resized: ResizedSamples
@@ -64,11 +64,13 @@ class Dataset:
         """Samples of these rows."""
         return [self.sources.samples[row] for row in rows]
 
+    @cached_property
     def validation(self) -> ValidationSet:
         """Samples that validate, with their pixels."""
         rows = self.split.val
         return ValidationSet(self.samples(rows), rows, self.resized, self.sources.values)
 
+    @cached_property
     def pixels(self) -> np.ndarray:
         """Labelled training pixels of each class, int64 [K]."""
         counts = self.resized.facts["counts"][list(self.split.train), : len(self.names)]
@@ -78,8 +80,7 @@ class Dataset:
 
     def shares(self) -> list[float]:
         """Share of each class in the labelled training pixels, K numbers."""
-        pixels = self.pixels()
-        return [float(count) for count in pixels / max(1, pixels.sum())]
+        return [float(count) for count in self.pixels / max(1, self.pixels.sum())]
 
     @cached_property
     def report(self) -> Report:

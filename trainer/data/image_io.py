@@ -1,4 +1,4 @@
-"""The only decoder of image and mask files, for training, validation and prediction alike."""
+"""Decoding and encoding of image and mask files, for training, validation and prediction alike."""
 
 import io
 import zlib
@@ -11,14 +11,12 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 from trainer import InputError
 from trainer.drawing.palette import palette
 
-# Without a list Pillow tries some 40 decoders, Ghostscript among them, on files from strangers.
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP")
+"""Formats that are decoded. Without a list Pillow tries some 40, Ghostscript among them, on files from strangers."""
 
-
-Image.MAX_IMAGE_PIXELS = None  # Pillow warns at 89 million pixels and raises at 179; ours is below
+Image.MAX_IMAGE_PIXELS = None  # Pillow warns at 89 million pixels and raises at 179; MAX_PIXELS takes its place
 MAX_PIXELS = 200_000_000
-"""Larger images are refused: a 60000x60000 header of a few bytes would ask for 10 GB."""
-
+"""Largest image, in pixels: a header of a few bytes that claims 60000x60000 pixels would take 10 GB of memory."""
 
 UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -29,33 +27,34 @@ UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-"""EXIF orientation -> the change that undoes it."""
+"""EXIF orientation -> the transposition that makes the stored image upright."""
 
 
 def read_image(path: Path, content: bytes | None = None) -> np.ndarray:
-    """Decode an image file of any Pillow mode as the camera meant it: uint8 RGB [H, W, 3], EXIF orientation applied.
+    """Decode an image file of any Pillow mode to uint8 RGB [H, W, 3], with its EXIF orientation applied.
 
-    16-bit and float greys are scaled to 0..255, transparency is laid over white, of several frames the first counts.
-    `content`: the bytes of the file, where they were read already. Raises InputError naming the file.
+    16-bit and float greys are scaled to 0..255, transparency is blended over white, and the first of several frames is
+    taken. `content`: the bytes of the file, if they were read already. Raises InputError naming the file.
     """
-    picture = _open(path, content)
+    pil_image = _open(path, content)
     try:
         # Orientation first: converting drops the EXIF block from some modes.
-        return np.array(_to_rgb(_upright(picture)))
-    except Exception as error:  # Pillow raises whatever it stumbles over in a broken file
+        return np.array(_to_rgb(_upright(pil_image)))
+    except Exception as error:  # Pillow raises errors of any type for a broken file
         raise InputError(f"{path}: damaged image ({error}); replace or remove it") from error
 
 
 def read_mask(path: Path, content: bytes | None = None) -> np.ndarray:
     """Decode a mask file to the values stored in it, uint8 [H, W], or RGB [H, W, 3]; EXIF orientation applied.
 
-    The stored indices count, whatever the mode: a palette is never turned into grey. RGB is given only where the three
-    channels differ somewhere. Raises InputError naming the file.
+    A palette image gives its indices, not its colours. RGB is returned only if the three channels differ somewhere.
+    `content`: the bytes of the file, if they were read already. Raises InputError naming the file, also for values
+    that are not whole numbers from 0 to 255.
     """
-    picture = _open(path, content)
-    spread = _spread(picture)
+    pil_image = _open(path, content)
+    factor = _decoding_factor(pil_image)
     try:
-        values = np.array(_upright(picture))
+        values = np.array(_upright(pil_image))
     except Exception as error:
         raise InputError(f"{path}: damaged mask ({error}); replace or remove it") from error
     if values.ndim == 3:
@@ -67,42 +66,44 @@ def read_mask(path: Path, content: bytes | None = None) -> np.ndarray:
         ids = values.astype(np.uint8)
     if (ids != values).any():
         raise InputError(f"{path}: mask values from {values.min()} to {values.max()}; class ids are whole, 0 to 255")
-    return ids if spread == 1 else ids // spread
+    return ids if factor == 1 else ids // factor
 
 
 @dataclass(frozen=True)
 class Header:
-    """What is known of a picture without decoding it."""
+    """Facts about an image file that are known without decoding its pixels."""
 
     format: str
+    """Name of the format as Pillow has it, one of FORMATS."""
+
     mode: str
-    """Pillow's: RGB, L, P, RGBA, CMYK, I;16 and so on."""
+    """Pillow's mode: RGB, L, P, RGBA, CMYK, I;16 and so on."""
 
     size: tuple[int, int]
-    """H, W in pixels, upright."""
+    """Height and width in pixels of the upright image."""
 
     orientation: int
-    """EXIF, 1 to 8; 1 is upright."""
+    """EXIF orientation, 1 to 8; 1 is upright."""
 
 
 def read_header(path: Path, content: bytes | None = None) -> Header:
-    """What the head of an image file tells. Raises InputError naming the file."""
-    picture = _open(path, content)
+    """Read the header of an image file. Raises InputError naming the file."""
+    pil_image = _open(path, content)
     try:
-        orientation = _orientation(picture)
-    except Exception as error:  # Pillow raises whatever it stumbles over in a broken file
+        orientation = _orientation(pil_image)
+    except Exception as error:  # Pillow raises errors of any type for a broken file
         raise InputError(f"{path}: damaged image ({error}); replace or remove it") from error
-    width, height = picture.size
+    width, height = pil_image.size
     size = (width, height) if orientation >= 5 else (height, width)
-    return Header(picture.format or "", picture.mode, size, orientation)
+    return Header(pil_image.format or "", pil_image.mode, size, orientation)
 
 
 def write_mask(path: Path, mask: np.ndarray) -> None:
     """Write class ids, uint8 [H, W], as a palette PNG that every viewer shows in colour."""
-    picture = Image.fromarray(mask, mode=None).convert("L")
-    picture.putpalette(palette().tobytes())  # all 256 entries, or Pillow packs the indices into fewer bits
-    # Areas of one value are what masks consist of; looking for anything but runs takes zlib five times as long.
-    picture.save(path, format="PNG", compress_type=zlib.Z_RLE)
+    pil_image = Image.fromarray(mask, mode=None).convert("L")
+    pil_image.putpalette(palette().tobytes())  # all 256 entries, or Pillow packs the indices into fewer bits
+    # Masks consist of areas of one value; searching for more than runs takes zlib five times as long.
+    pil_image.save(path, format="PNG", compress_type=zlib.Z_RLE)
 
 
 def write_jpeg(path: Path, image: np.ndarray, quality: int = 90) -> None:
@@ -111,51 +112,54 @@ def write_jpeg(path: Path, image: np.ndarray, quality: int = 90) -> None:
 
 
 def _open(path: Path, content: bytes | None) -> Image.Image:
+    """Open an image without decoding its pixels. Raises InputError naming the file."""
     try:
-        # Bytes, never a path: Pillow 13 maps plain TIFF files into memory by their path, and those that EXIF turns by a
-        # quarter come out as garbage.
+        # Bytes, never a path: given a path, Pillow 13 maps plain TIFF files into memory, and those with a quarter turn
+        # in their EXIF come out as garbage.
         content = path.read_bytes() if content is None else content
-        picture = Image.open(io.BytesIO(content), formats=FORMATS)
+        pil_image = Image.open(io.BytesIO(content), formats=FORMATS)
     except UnidentifiedImageError:
-        what = f"no readable image ({', '.join(FORMATS)})" if content else "an empty file"
-        raise InputError(f"{path}: {what}; replace or remove it") from None
+        fault = f"no readable image ({', '.join(FORMATS)})" if content else "an empty file"
+        raise InputError(f"{path}: {fault}; replace or remove it") from None
     except Exception as error:
         raise InputError(f"{path}: cannot be opened ({error}); replace or remove it") from error
-    width, height = picture.size
+    width, height = pil_image.size
     if width * height > MAX_PIXELS:
         raise InputError(f"{path}: {width}x{height} pixels, more than {MAX_PIXELS:,}; make it smaller or remove it")
-    return picture
+    return pil_image
 
 
-def _upright(picture: Image.Image) -> Image.Image:
-    """Turned as its EXIF says. `ImageOps.exif_transpose` also rewrites the EXIF, and fails where that is broken."""
-    picture.load()
-    change = UPRIGHT.get(_orientation(picture))
-    return picture if change is None else picture.transpose(change)
+def _upright(pil_image: Image.Image) -> Image.Image:
+    """Apply the EXIF orientation. `ImageOps.exif_transpose` also rewrites the EXIF, and fails where that is broken."""
+    pil_image.load()
+    method = UPRIGHT.get(_orientation(pil_image))
+    return pil_image if method is None else pil_image.transpose(method)
 
 
-def _orientation(picture: Image.Image) -> int:
-    value = picture.getexif().get(ExifTags.Base.Orientation, 1)
+def _orientation(pil_image: Image.Image) -> int:
+    """EXIF orientation, 1 to 8; 1 if there is none or it is invalid."""
+    value = pil_image.getexif().get(ExifTags.Base.Orientation, 1)
     return value if value in UPRIGHT else 1
 
 
-def _spread(picture: Image.Image) -> int:
-    """By what Pillow multiplies the stored values while it decodes: greys of 2 and 4 bits are spread over 0..255."""
-    tiles = getattr(picture, "tile", None)
+def _decoding_factor(pil_image: Image.Image) -> int:
+    """Factor that Pillow's decoder multiplies the stored values by: greys of 2 and 4 bits are spread over 0..255."""
+    tiles = getattr(pil_image, "tile", None)
     arguments = tiles[0][3] if tiles else ""
     raw = arguments[0] if isinstance(arguments, tuple) else arguments
     return {"L;2": 85, "L;4": 17}.get(str(raw)[:3], 1)
 
 
-def _to_rgb(picture: Image.Image) -> Image.Image:
-    if picture.mode in ("I", "F") or picture.mode.startswith("I;16"):
-        # Pillow clips these at 255 on the way to RGB, which turns most of a 16-bit photograph white.
-        grey = np.array(picture, dtype=np.float64)
+def _to_rgb(pil_image: Image.Image) -> Image.Image:
+    """Convert any mode to RGB: greys of more than 8 bits scaled to 0..255, transparency blended over white."""
+    if pil_image.mode in ("I", "F") or pil_image.mode.startswith("I;16"):
+        # Pillow clips these modes at 255 when it converts to RGB, which turns most of a 16-bit image white.
+        grey = np.array(pil_image, dtype=np.float64)
         brightest = grey.max(initial=0)
-        # Floats come in either of three scales; whole numbers of these modes are 16-bit.
-        top = 65535.0 if picture.mode != "F" or brightest > 255 else 255.0 if brightest > 1 else 1.0
-        picture = Image.fromarray(np.clip(grey * (255.0 / top), 0, 255).round().astype(np.uint8))
-    if picture.has_transparency_data:
-        white = Image.new("RGBA", picture.size, "white")
-        return Image.alpha_composite(white, picture.convert("RGBA")).convert("RGB")
-    return picture.convert("RGB")
+        # Floats are stored in one of three scales; integers of these modes are 16-bit.
+        top = 65535.0 if pil_image.mode != "F" or brightest > 255 else 255.0 if brightest > 1 else 1.0
+        pil_image = Image.fromarray(np.clip(grey * (255.0 / top), 0, 255).round().astype(np.uint8))
+    if pil_image.has_transparency_data:
+        white = Image.new("RGBA", pil_image.size, "white")
+        return Image.alpha_composite(white, pil_image.convert("RGBA")).convert("RGB")
+    return pil_image.convert("RGB")

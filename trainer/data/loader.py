@@ -166,7 +166,8 @@ class TrainLoader:
 
     def rows(self, step: int) -> np.ndarray:
         """Rows of the dataset, int64, of the step after `step` finished ones, over all processes."""
-        return self.train_rows[self.sampler.batch(*divmod(step, self.steps_per_epoch))]
+        rows: np.ndarray = self.train_rows[self.sampler.batch(*divmod(step, self.steps_per_epoch))]
+        return rows
 
     def rows_of(self, step: int, process: int) -> np.ndarray:
         """Rows of that step that `process` takes."""

@@ -1,4 +1,4 @@
-"""One labelled picture: where it is, and how its image and its mask are read."""
+"""One labelled image: its files, and the reading of its image and mask."""
 
 import hashlib
 from dataclasses import dataclass
@@ -11,42 +11,46 @@ from trainer.data.image_io import read_image, read_mask
 from trainer.data.value_map import ValueMap
 
 LOSSY = (".jpg", ".jpeg", ".webp")
-"""Suffixes of mask files whose values compression has changed."""
+"""Suffixes of mask files whose values are changed by compression, in lower case."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """A picture with a mask file. Other layouts keep their masks elsewhere and override how they are read.
+    """An image file with a mask file. Layouts that store masks in another way override the reading methods.
 
-    There may be a million: its files are kept as text, which takes a fifth of the memory of paths.
+    There may be a million samples: paths are stored as text, which takes a fifth of the memory of `Path` objects.
     """
 
     name: str
     """The file stem; `<root folder>/<stem>` where there are several roots."""
 
     image_file: str
+    """Path of the image file."""
+
     mask_file: str
-    """The file that the mask comes from."""
+    """Path of the file that the mask is made from."""
 
     @property
     def image(self) -> Path:
+        """Path of the image file."""
         return Path(self.image_file)
 
     @property
     def mask(self) -> Path:
+        """Path of the file that the mask is made from."""
         return Path(self.mask_file)
 
     @property
     def files(self) -> tuple[str, ...]:
-        """The files that `image_content` and `mask_content` come from."""
+        """Paths of the files that `image_content` and `mask_content` read."""
         return self.image_file, self.mask_file
 
     def own_content(self) -> bytes:
-        """What `mask_content` holds that is in none of `files`."""
+        """Part of `mask_content` that is stored in none of `files`."""
         return b""
 
     def image_content(self) -> bytes:
-        """The bytes of the image file. Raises InputError naming the file."""
+        """Bytes of the image file. Raises InputError naming the file."""
         return read_bytes(self.image)
 
     def mask_content(self) -> bytes:
@@ -54,24 +58,27 @@ class Sample:
         return read_bytes(self.mask)
 
     def read_image(self, content: bytes | None = None) -> np.ndarray:
-        """uint8 RGB [H, W, 3]; `content` as `image_content` gave it, where it was read already."""
+        """Decode the image, uint8 RGB [H, W, 3]. Raises InputError naming the file.
+
+        `content`: the result of `image_content`, if that was called already.
+        """
         return read_image(self.image, self.image_content() if content is None else content)
 
     def read_mask(self, values: ValueMap, content: bytes | None = None) -> np.ndarray:
-        """Class ids, uint8 [H, W], at the mask's own size; 254 where a value means nothing.
+        """Decode the mask to class ids, uint8 [H, W], at its own size; 254 for values without a meaning.
 
-        `content` as `mask_content` gave it, where it was read already. Raises InputError naming the file.
+        `content`: the result of `mask_content`, if that was called already. Raises InputError naming the file.
         """
         return values.ids(read_mask(self.mask, content), self.lossy)
 
     @property
     def lossy(self) -> bool:
-        """Whether the mask's values are those that a lossy compression has left."""
+        """True if lossy compression has changed the mask's values."""
         return self.mask_file.lower().endswith(LOSSY)
 
 
 def digest(image: bytes, mask: bytes) -> str:
-    """64 hexadecimal digits that stand for one sample's contents."""
+    """Digest of a sample's contents: SHA-256, as 64 hexadecimal digits."""
     result = hashlib.sha256(image)
     result.update(hashlib.sha256(mask).digest())
     return result.hexdigest()

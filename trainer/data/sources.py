@@ -13,70 +13,77 @@ from trainer.data.sample import Sample
 from trainer.data.split import Split, split_samples
 from trainer.data.value_map import ValueMap, value_map
 
-SHOWN = 20  # problems listed in full; the rest is counted
+MOST_PROBLEMS = 20
+"""Problems that an error lists; it counts the others."""
 
 
 def find_samples(roots: Sequence[Path], layout: str = "auto", classes: Sequence[str] | None = None) -> Found:
-    """What lies in several folders together; samples sorted by name. `classes`: the K names where they are known."""
+    """Find the samples of several folders, sorted by name. `classes`: the K class names if they are known.
+
+    Raises InputError if a folder has no layout that can be read, or the folders do not fit together.
+    """
     whole = Found()
-    told: dict[tuple[str, ...], Path] = {}
+    named: dict[tuple[str, ...], Path] = {}
     maps: list[Mapping[int | str, str] | None] = []
-    for root, label in zip(roots, _labels(roots), strict=True):
+    for root, name in zip(roots, _root_names(roots), strict=True):
         found = find(root, layout, classes)
-        prefix = f"{label}/" if len(roots) > 1 else ""
+        prefix = f"{name}/" if len(roots) > 1 else ""
         whole.samples += [replace(sample, name=prefix + sample.name) if prefix else sample for sample in found.samples]
-        whole.parts |= {prefix + name: part for name, part in found.parts.items()}
+        whole.parts |= {prefix + stem: part for stem, part in found.parts.items()}
         whole.problems += found.problems
         whole.notes += found.notes
         maps.append(found.value_map)
         if found.names is not None:
-            told[found.names] = root
-    if len(told) > 1:
-        raise InputError(
-            f"{' and '.join(map(str, told.values()))}: different classes; name them all with data.classes, in one order"
-        )
+            named[found.names] = root
+    if len(named) > 1:
+        folders = " and ".join(map(str, named.values()))
+        raise InputError(f"{folders}: different classes; name them all with data.classes, in one order")
     if any(entries != maps[0] for entries in maps):
         raise InputError("data.root: the folders' masks mean different things; convert them to one layout")
-    whole.names, whole.value_map = next(iter(told), None), maps[0]
+    whole.names, whole.value_map = next(iter(named), None), maps[0]
     whole.samples.sort(key=lambda sample: sample.name)
     return whole
 
 
-def _labels(roots: Sequence[Path]) -> list[str]:
-    """A name for each root: its last folder, with as many parents as it takes to tell them apart."""
-    whole = [root.resolve() for root in roots]
-    if len(set(whole)) < len(whole):
+def _root_names(roots: Sequence[Path]) -> list[str]:
+    """Name of each root: its last folder, with as many parents as make the names different."""
+    paths = [root.resolve() for root in roots]
+    if len(set(paths)) < len(paths):
         raise InputError(f"data.root: {', '.join(map(str, roots))}: a folder is named twice; name it once")
-    for parts in range(1, 20):
-        labels = ["/".join(path.parts[-parts:]) for path in whole]
-        if len(set(labels)) == len(labels):
-            return labels
-    return [str(path) for path in whole]
+    for depth in range(1, 20):
+        names = ["/".join(path.parts[-depth:]) for path in paths]
+        if len(set(names)) == len(names):
+            return names
+    return [str(path) for path in paths]
 
 
 def raise_all(problems: Sequence[str]) -> None:
-    """Raise one InputError that lists every problem, if there is any."""
+    """Raise one InputError that lists the problems, if there are any."""
     if problems:
-        more = [f"... and {len(problems) - SHOWN} more"] if len(problems) > SHOWN else []
-        raise InputError("\n".join([*problems[:SHOWN], *more]))
+        more = [f"... and {len(problems) - MOST_PROBLEMS} more"] if len(problems) > MOST_PROBLEMS else []
+        raise InputError("\n".join([*problems[:MOST_PROBLEMS], *more]))
 
 
 @dataclass(frozen=True)
 class Sources:
-    """All that is known of the data without decoding a picture."""
+    """Facts about the data that are known without decoding an image."""
 
     title: str
+    """Names of the root folders, joined by +."""
+
     samples: list[Sample]
+    """Samples of all roots, sorted by name."""
+
     split: Split
     names: tuple[str, ...] | None
-    """K class names, the background's first; None where nobody tells them."""
+    """K class names, the background's first; None if neither settings nor files name them."""
 
     values: ValueMap
     notes: tuple[str, ...] = ()
-    """What a person should know."""
+    """Warnings about the folders."""
 
     problems: tuple[str, ...] = ()
-    """What is wrong with the folders; raised together with what is wrong in the files."""
+    """Errors of the folders; raised together with those of the files."""
 
 
 def find_sources(config: DataConfig, roots: Sequence[Path] | None = None) -> Sources:

@@ -13,28 +13,29 @@ from trainer.data.value_map import ValueMap
 
 @dataclass(frozen=True)
 class Split:
-    """Indices into the list of samples."""
+    """Training and validation part, as ascending indices into the list of samples."""
 
     train: tuple[int, ...]
     val: tuple[int, ...]
 
 
 def split_samples(samples: Sequence[Sample], parts: Mapping[str, str], val_fraction: float, fold: int) -> Split:
-    """Who trains and who validates: `parts`, sample name -> "train" or "val", where it says, else a hash of the name.
+    """Divide samples into a training and a validation part.
 
-    Samples ranked by that hash are cut into round(1 / val_fraction) parts of nearly equal size; part `fold`
-    validates. A sample's rank does not depend on the machine, the order of files or the seed.
+    `parts`, sample name -> "train" or "val", decides for the samples that it names. The others are ranked by a hash of
+    their name and cut into round(1 / val_fraction) folds of nearly equal size; fold `fold` validates. The rank does not
+    depend on the machine, the order of files or the seed. Raises InputError if a part would be empty.
     """
     train: list[int] = []
     val: list[int] = []
-    free: list[int] = []
+    unassigned: list[int] = []
     for index, sample in enumerate(samples):
         part = parts.get(sample.name)
-        (free if part is None else train if part == "train" else val).append(index)
-    free.sort(key=lambda index: hashlib.sha256(samples[index].name.encode()).digest())
-    folds = np.array_split(np.array(free, dtype=np.int64), round(1 / val_fraction)) if val_fraction else []
+        (unassigned if part is None else train if part == "train" else val).append(index)
+    unassigned.sort(key=lambda index: hashlib.sha256(samples[index].name.encode()).digest())
+    folds = np.array_split(np.array(unassigned, dtype=np.int64), round(1 / val_fraction)) if val_fraction else []
     if not val_fraction:
-        train += free
+        train += unassigned
     for number, members in enumerate(folds):
         (val if number == fold else train).extend(int(index) for index in members)
     if not train:
@@ -48,6 +49,6 @@ def split_samples(samples: Sequence[Sample], parts: Mapping[str, str], val_fract
 
 
 def dataset_digest(digests: Sequence[str], split: Split, names: Sequence[str], values: ValueMap) -> str:
-    """32 hexadecimal digits that stand for the contents: files, classes, value map and split, not names of files."""
+    """Digest of the contents, 32 hexadecimal digits: samples, classes, value map and split, but not file names."""
     parts = [sorted(digests[index] for index in indices) for indices in (split.train, split.val)]
     return hashlib.sha256(repr((parts, list(names), values.key)).encode()).hexdigest()[:32]

@@ -1,4 +1,4 @@
-"""What the values and colours in mask files stand for."""
+"""Mapping of the values and colours stored in mask files to class ids."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -10,124 +10,137 @@ from trainer import IGNORE, InputError
 from trainer.config import NEAREST, OTHER, parse_key
 
 BACKGROUND = "_background_"
-BACKGROUNDS = (BACKGROUND, "background")
-UNMAPPED = 254
-"""What a value becomes that data.value_map leaves out; no class has it, so the check reports it."""
+"""Name of class 0."""
 
-MOST_COLOURS = 4096  # a colour mask with more is a photograph; they are not counted one by one
+BACKGROUNDS = (BACKGROUND, "background")
+"""Names that stand for class 0 in settings and files."""
+
+UNMAPPED = 254
+"""Mask value of stored values that data.value_map leaves out; no class has this id, so the check reports it."""
+
+MOST_COLOURS = 4096
+"""Colours of a mask that are counted, the most frequent ones; a mask with more is a photograph."""
 
 
 class UnknownColours(InputError):
-    """A colour mask, and no map says what its colours mean."""
+    """A colour mask without a map from its colours to classes."""
 
     def __init__(self, colours: Counter[int]) -> None:
         super().__init__("a colour picture, not class ids; name its colours in data.value_map")
         self.colours = colours
-        """0xRRGGBB -> pixels."""
+        """Pixels of each colour, 0xRRGGBB."""
 
 
 @dataclass(frozen=True)
 class ValueMap:
-    """From what is stored in a mask file to class ids."""
+    """Map from the values or colours stored in a mask file to class ids."""
 
     table: np.ndarray = field(default_factory=lambda: np.arange(256, dtype=np.uint8))
-    """uint8 [256]: the class id of each stored value."""
+    """Class id of each stored value, uint8 [256]."""
 
     colours: tuple[tuple[int, int], ...] = ()
-    """(0xRRGGBB, class id), ascending."""
+    """Pairs of (0xRRGGBB, class id), ascending."""
 
     other: int | None = UNMAPPED
-    """The class id of colours that are not named; None for that of the nearest one."""
+    """Class id of colours that are not named; None for that of the nearest named colour."""
 
     given: bool = False
-    """False: stored values are class ids already."""
+    """True if a map was configured; False if stored values are class ids already."""
 
     @property
     def key(self) -> str:
-        """Two maps of the same key give the same masks."""
+        """Text that identifies the map: maps with equal keys give equal masks."""
         parts = [self.table.tobytes().hex()]
         parts += [f"{self.colours}"] if self.colours else []
         parts += [f"{self.other}"] if self.other != UNMAPPED else []
         return " ".join(parts)
 
     def ids(self, stored: np.ndarray, lossy: bool = False) -> np.ndarray:
-        """Class ids, uint8 [H, W], of `stored`: uint8 values [H, W], or RGB [H, W, 3].
+        """Map `stored`, uint8 values [H, W] or RGB [H, W, 3], to class ids, uint8 [H, W].
 
-        A colour stands for the class of exactly that colour; of the nearest one where compression has changed it
-        (`lossy`), or where `other` says so. Raises UnknownColours where no colours are named.
+        A colour gets the class of exactly that colour, or of the nearest named one if compression has changed the
+        colours (`lossy`) or `other` is None. Raises UnknownColours if no colours are named.
         """
         if stored.ndim == 2:
             return self.table[stored]
         packed = (stored.astype(np.int32) << np.array([16, 8, 0])).sum(axis=2, dtype=np.int32)
         if not self.colours:
-            raise UnknownColours(_count(packed))
-        known = np.array([colour for colour, _ in self.colours], dtype=np.int32)
-        ids = np.array([number for _, number in self.colours], dtype=np.uint8)
+            raise UnknownColours(_count_colours(packed))
+        colours = np.array([colour for colour, _ in self.colours], dtype=np.int32)
+        ids = np.array([class_id for _, class_id in self.colours], dtype=np.uint8)
         if lossy or self.other is None:
-            return ids[_nearest(stored, known)]
-        place = np.minimum(np.searchsorted(known, packed), len(known) - 1)
-        return np.where(known[place] == packed, ids[place], np.uint8(self.other))
+            return ids[_nearest(stored, colours)]
+        index = np.minimum(np.searchsorted(colours, packed), len(colours) - 1)
+        return np.where(colours[index] == packed, ids[index], np.uint8(self.other))
 
 
-def _nearest(stored: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """Index, int64 [H, W], of the known colour with the smallest Euclidean distance to each pixel."""
+def _nearest(stored: np.ndarray, colours: np.ndarray) -> np.ndarray:
+    """Index, int64 [H, W], of the colour with the smallest Euclidean distance to each pixel of RGB [H, W, 3]."""
     pixels = stored.astype(np.int32)
-    distances = [((pixels - [colour >> 16, colour >> 8 & 255, colour & 255]) ** 2).sum(axis=2) for colour in known]
+    distances = [((pixels - [colour >> 16, colour >> 8 & 255, colour & 255]) ** 2).sum(axis=2) for colour in colours]
     return np.argmin(distances, axis=0)
 
 
-def _count(packed: np.ndarray) -> Counter[int]:
+def _count_colours(packed: np.ndarray) -> Counter[int]:
+    """Count the pixels of the most frequent colours of `packed`, int32 [H, W] of 0xRRGGBB."""
     colours, pixels = np.unique(packed, return_counts=True)
-    largest = np.argsort(pixels, kind="stable")[::-1][:MOST_COLOURS]
-    return Counter({int(colours[place]): int(pixels[place]) for place in largest})
+    most_frequent = np.argsort(pixels, kind="stable")[::-1][:MOST_COLOURS]
+    return Counter({int(colours[index]): int(pixels[index]) for index in most_frequent})
 
 
 def value_map(
     entries: Mapping[int, str] | Mapping[int | str, str] | None, names: tuple[str, ...] | None
 ) -> tuple[ValueMap, tuple[str, ...] | None]:
-    """What each stored value becomes, and the K class names, made from the map where there are none yet.
+    """Build the map from data.value_map, and the K class names, taken from the map where `names` is None.
 
     `entries`: value, range, colour or `other` -> class name, `background` or `ignore`; `other` may be `nearest`, too.
-    Without `other`, stored values that are left out become 254, which no class can have, so that the check reports
-    them.
+    Without `other`, stored values that are left out become 254 (`UNMAPPED`). Raises InputError naming the entry.
     """
     if not entries:
         return ValueMap(), names
     rest = next((name for key, name in entries.items() if key == OTHER), None)
-    read_class_names = [name for key, name in entries.items() if (key, name) != (OTHER, NEAREST)]
-    foreground = [name for name in read_class_names if name not in (*BACKGROUNDS, "ignore")]
+    class_names = [name for key, name in entries.items() if (key, name) != (OTHER, NEAREST)]
+    foreground = [name for name in class_names if name not in (*BACKGROUNDS, "ignore")]
     known = names or (BACKGROUND, *dict.fromkeys(foreground))
     if len(known) < 2:
         raise InputError("data.value_map: no value stands for a class; name at least one")
-    strange = sorted(set(foreground) - set(known))
-    if strange:
-        raise InputError(f"data.value_map: {', '.join(strange)} is no class; the classes are {', '.join(known[1:])}")
-    ids = {name: number for number, name in enumerate(known)} | {"background": 0, "ignore": IGNORE}
-    table = np.full(256, UNMAPPED, dtype=np.uint8)
-    named = np.zeros(256, dtype=bool)
-    colours = {}
-    for key, name in entries.items():
-        stands = parse_key(key)
-        if isinstance(stands, int):
-            colours[stands] = ids[name]
-        elif stands is not None and named[stands].any():
-            raise InputError(f"data.value_map: {key} is named twice; name each value once")
-        elif stands is not None:
-            table[stands], named[stands] = ids[name], True
-    for colour, number in colours.items():  # a colour picture without colour is read as grey
-        grey = colour & 255
-        if colour == grey * 0x010101 and not named[grey]:
-            table[grey], named[grey] = number, True
+    unknown = sorted(set(foreground) - set(known))
+    if unknown:
+        raise InputError(f"data.value_map: {', '.join(unknown)} is no class; the classes are {', '.join(known[1:])}")
+    ids = {name: class_id for class_id, name in enumerate(known)} | {"background": 0, "ignore": IGNORE}
+    table, named, colours = _read_entries(entries, ids)
     other = None if rest == NEAREST else UNMAPPED if rest is None else ids[rest]
     _fill(table, named, other)
     return ValueMap(table, tuple(sorted(colours.items())), other, given=True), known
 
 
+def _read_entries(
+    entries: Mapping[int, str] | Mapping[int | str, str], ids: Mapping[str, int]
+) -> tuple[np.ndarray, np.ndarray, dict[int, int]]:
+    """Table of class ids, uint8 [256]; values that the entries name, bool [256]; class id of each named colour."""
+    table = np.full(256, UNMAPPED, dtype=np.uint8)
+    named = np.zeros(256, dtype=bool)
+    colours: dict[int, int] = {}
+    for key, name in entries.items():
+        stored = parse_key(key)
+        if isinstance(stored, int):
+            colours[stored] = ids[name]
+        elif stored is not None and named[stored].any():
+            raise InputError(f"data.value_map: {key} is named twice; name each value once")
+        elif stored is not None:
+            table[stored], named[stored] = ids[name], True
+    for colour, class_id in colours.items():  # a colour mask without colour is decoded as grey values
+        grey = colour & 255
+        if colour == grey * 0x010101 and not named[grey]:
+            table[grey], named[grey] = class_id, True
+    return table, named, colours
+
+
 def _fill(table: np.ndarray, named: np.ndarray, other: int | None) -> None:
-    """Give the values that are not `named` what `other` says, in place."""
+    """Set the values of `table` that are not `named` to `other`; for None to the class of the nearest named value."""
     if other is not None:
         table[~named] = other
     elif named.any():
-        places = np.flatnonzero(named)
-        nearest = np.abs(np.arange(256)[:, None] - places).argmin(axis=1)
-        table[:] = table[places[nearest]]
+        values = np.flatnonzero(named)
+        nearest = np.abs(np.arange(256)[:, None] - values).argmin(axis=1)
+        table[:] = table[values[nearest]]

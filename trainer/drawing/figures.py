@@ -1,4 +1,4 @@
-"""Pictures of a prediction for people to judge."""
+"""Figures of images, masks and predictions."""
 
 from collections.abc import Sequence
 
@@ -9,63 +9,76 @@ from trainer import IGNORE
 from trainer.drawing.overlay import draw_overlay
 
 PANEL = 320
-"""Side of one panel in pixels."""
+"""Side of one panel, in pixels."""
 
 SHEET = 200
-"""Side of one picture of a contact sheet in pixels."""
+"""Side of one image of a contact sheet, in pixels."""
+
+PAPER = (245, 245, 245)
+"""Colour around the panels, RGB."""
 
 RIGHT, WRONG, MISSED, CONFUSED = (0, 150, 0), (230, 60, 40), (40, 90, 230), (240, 180, 0)
+"""Colours of the cases of `error_map`, RGB."""
+
+ERROR_COLOURS = [(0, 0, 0), RIGHT, WRONG, MISSED, CONFUSED, (128, 128, 128)]
+"""Colour of each value of `error_map`, RGB."""
 
 
 def watch_panels(image: np.ndarray, mask: np.ndarray, predicted: np.ndarray) -> np.ndarray:
-    """One square picture of four panels, uint8 RGB: image, mask; prediction, errors.
+    """Draw one square figure of four panels, uint8 RGB [640, 640, 3]: image, mask; prediction, errors.
 
-    `image` uint8 [H, W, 3]; `mask` and `predicted` uint8 [H, W]. In the errors, right foreground is green, foreground
-    that is not there red, foreground that was missed blue, one class taken for another yellow; ignored pixels grey.
+    `image` uint8 [H, W, 3]; `mask` and `predicted` uint8 [H, W]. In the errors, correct foreground is green, false
+    foreground red, missed foreground blue, a confused class yellow and ignored pixels grey.
     """
     grey = np.repeat(image.mean(axis=2, keepdims=True), 3, axis=2).astype(np.uint8)
     panels = [
         image,
         draw_overlay(image, np.where(mask == IGNORE, 0, mask), alpha=0.6),
         draw_overlay(image, predicted, alpha=0.6),
-        draw_overlay(
-            grey, error_map(mask, predicted), [(0, 0, 0), RIGHT, WRONG, MISSED, CONFUSED, (128, 128, 128)], 0.7
-        ),
+        draw_overlay(grey, error_map(mask, predicted), ERROR_COLOURS, alpha=0.7),
     ]
-    squares = [_square(panel) for panel in panels]
-    return np.concatenate([np.concatenate(squares[:2], axis=1), np.concatenate(squares[2:], axis=1)], axis=0)
+    top_left, top_right, bottom_left, bottom_right = (_fit_square(panel) for panel in panels)
+    rows = [np.concatenate(row, axis=1) for row in ((top_left, top_right), (bottom_left, bottom_right))]
+    return np.concatenate(rows, axis=0)
 
 
 def contact_sheet(columns: Sequence[Sequence[tuple[np.ndarray, np.ndarray]]]) -> np.ndarray:
-    """Pictures with their masks drawn over them in rows and columns, uint8 RGB; ignored pixels are hatched.
+    """Draw overlays in rows and columns, uint8 RGB; ignored pixels are hatched.
 
-    `columns` of (image uint8 [H, W, 3], mask uint8 [H, W]), all of as many rows.
+    `columns`: lists of (image uint8 [H, W, 3], mask uint8 [H, W]), all of the same length.
     """
-    return np.concatenate(
-        [np.concatenate([_square(_labelled(image, mask), SHEET) for image, mask in column]) for column in columns],
-        axis=1,
-    )
+    drawn = [
+        np.concatenate([_fit_square(_hatched_overlay(image, mask), SHEET) for image, mask in column])
+        for column in columns
+    ]
+    return np.concatenate(drawn, axis=1)
 
 
-def _labelled(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
+def _hatched_overlay(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """Overlay, uint8 [H, W, 3], with ignored pixels hatched."""
     rows, columns = np.indices(mask.shape)
     hatched = (mask == IGNORE) & ((rows + columns) % 8 < 2)
-    shown = draw_overlay(image, np.where(mask == IGNORE, 0, mask), alpha=0.45)
-    return np.where(hatched[..., None], np.uint8(200), shown)
+    overlay = draw_overlay(image, np.where(mask == IGNORE, 0, mask), alpha=0.45)
+    return np.where(hatched[..., None], np.uint8(200), overlay)
 
 
 def error_map(mask: np.ndarray, predicted: np.ndarray) -> np.ndarray:
-    """What is right and wrong, uint8 [H, W]: 0 background, 1 right, 2 not there, 3 missed, 4 other class, 5 ignored."""
+    """Compare a mask with a prediction, both uint8 [H, W].
+
+    The result, uint8 [H, W], has the values 0 correct background, 1 correct foreground, 2 false foreground, 3 missed
+    foreground, 4 confused class, 5 ignored.
+    """
     cases = [mask == IGNORE, (mask == predicted) & (mask != 0), mask == predicted, mask == 0, predicted == 0]
     return np.select(cases, [5, 1, 0, 2, 3], default=4).astype(np.uint8)
 
 
-def _square(panel: np.ndarray, side: int = PANEL) -> np.ndarray:
-    fitted = ImageOps.pad(Image.fromarray(panel), (side, side), Image.Resampling.NEAREST, color=(245, 245, 245))
-    return np.array(ImageOps.expand(ImageOps.crop(fitted, 1), 1, fill=(245, 245, 245)))
+def _fit_square(image: np.ndarray, side: int = PANEL) -> np.ndarray:
+    """Resize and pad an image to side x side pixels, with a border of one pixel."""
+    padded = ImageOps.pad(Image.fromarray(image), (side, side), Image.Resampling.NEAREST, color=PAPER)
+    return np.array(ImageOps.expand(ImageOps.crop(padded, 1), 1, fill=PAPER))
 
 
 def shrink_to_panel(size: tuple[int, int]) -> tuple[int, int]:
-    """Height and width of a picture of `size` (height, width) scaled to fit one panel."""
+    """Height and width of an image of `size` (height, width), in pixels, scaled to fit one panel."""
     factor = PANEL / max(size)
     return max(1, round(size[0] * factor)), max(1, round(size[1] * factor))

@@ -1,4 +1,4 @@
-"""Masks as people see them: a palette, and the image with the mask blended over it."""
+"""Overlay: the image with the mask blended over it."""
 
 from collections.abc import Sequence
 
@@ -10,15 +10,15 @@ from trainer.drawing.palette import palette
 def draw_overlay(
     image: np.ndarray, mask: np.ndarray, colours: Sequence[Sequence[int]] | np.ndarray | None = None, alpha: float = 0.3
 ) -> np.ndarray:
-    """Blend the colours of `mask` over `image`, uint8 [H, W, 3]; background pixels stay as they are.
+    """Blend the colours of `mask` over `image`; return uint8 [H, W, 3]. Background pixels are unchanged.
 
-    `image` uint8 [H, W, 3]; `mask` uint8 [H, W] class ids; `colours` [>= K, 3], by default `palette()`; `alpha` is
-    the mask's share in [0, 1].
+    `image`: uint8 [H, W, 3]. `mask`: class ids, uint8 [H, W]. `colours`: RGB of the first class ids, [N, 3]; the others
+    have those of `palette()`. `alpha`: opacity of the mask, in [0, 1].
     """
     table = palette()
     if colours is not None:
         table[: len(colours)] = np.asarray(colours, dtype=np.uint8)
-    # Few classes and 256 levels: every blend that can occur is worked out once, and a pixel is looked up.
+    # There are few classes and 256 levels: all possible blends are computed once, and each pixel is a lookup.
     classes, levels = int(mask.max(initial=0)) + 1, np.arange(256)
     blends = np.rint((1 - alpha) * levels + alpha * table[:classes].T[..., None])  # [3, K, 256]
     blends[:, 0] = levels

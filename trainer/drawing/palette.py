@@ -6,8 +6,8 @@ import numpy as np
 def palette() -> np.ndarray:
     """Colours of the 256 mask values, uint8 [256, 3]: 0 black, 1 the tutorial's green, then the VOC colours.
 
-    The VOC colours come from the bits of the index (Everingham 2012, VOC development kit, `VOClabelcolormap`). Their
-    second colour is our green, so the first two change places. 255 stays VOC's pale yellow-grey.
+    The VOC colours come from the bits of the index (Everingham 2012, VOC development kit, `VOClabelcolormap`). The
+    tutorial's green is their second colour, so the first two are swapped. 255 is VOC's pale yellow-grey.
     """
     index = np.arange(256)
     colours = np.zeros((256, 3), dtype=np.uint8)

@@ -1,5 +1,6 @@
 """Assembly of a training: from settings and data to a model, and from these to a finished Trainer."""
 
+import dataclasses
 import functools
 from collections.abc import Callable
 
@@ -7,12 +8,12 @@ from accelerate import Accelerator
 
 from trainer.config import Config, flatten
 from trainer.data.dataset import Dataset
-from trainer.data.loader import Augmentation, TrainLoader, image_sides
+from trainer.data.loader import Augmentation, ImageSides, TrainLoader, image_sides
 from trainer.engine import auto
 from trainer.engine.callback import Callback, NullCallback
 from trainer.engine.checkpoint.format import Checkpoint
 from trainer.engine.distributed.accelerator import numeric_environment
-from trainer.engine.evaluate import evaluate
+from trainer.engine.evaluate import Evaluation, evaluate
 from trainer.engine.loop import Trainer
 from trainer.engine.memory import StepSize
 from trainer.engine.schedule import Schedule
@@ -21,7 +22,7 @@ from trainer.model.build import make_contract, make_segmenter
 from trainer.model.flop import training_flop
 from trainer.model.segmenter import Segmenter
 from trainer.system.provenance import git
-from trainer.tracking.load import open_model
+from trainer.tracking.load import load_model
 
 
 def prepare_model(config: Config, dataset: Dataset) -> tuple[Config, Segmenter, list[str]]:
@@ -30,8 +31,8 @@ def prepare_model(config: Config, dataset: Dataset) -> tuple[Config, Segmenter, 
     Returns the resolved settings, the model, and the reasons for people. Raises InputError where the settings do not
     fit the data, or model.init cannot be read or is of another shape.
     """
-    init = open_model(config.model.init).segmenter if config.model.init is not None else None
-    pixels = dataset.pixels().tolist()
+    init = load_model(config.model.init).segmenter if config.model.init is not None else None
+    pixels = dataset.pixels.tolist()
     config, reasons = auto.resolve(config, len(dataset.split.train), pixels, init.contract.width if init else None)
     contract = make_contract(
         config.model, config.data.image_size, dataset.names, dataset.digest, commit=git("rev-parse", "HEAD")
@@ -49,53 +50,28 @@ def build_trainer(
     stop_requested: Callable[[], bool] = lambda: False,
 ) -> tuple[Trainer, list[str]]:
     """Make the Trainer of one process from resolved settings, and the reasons for people. A collective."""
-    data, train, optim, device = config.data, config.train, config.optim, accelerator.device.type
-    assert train.epochs != "auto" and config.model.width != "auto"  # noqa: PT018
-    images, classes = len(dataset.split.train), len(dataset.names)
-    process, processes = accelerator.process_index, accelerator.num_processes
-    sides = image_sides(data.image_size, config.model.depth, train.progressive)
-
+    train, optim = config.train, config.optim
     segmenter.to(accelerator.device)
-    size = StepSize(train.batch_size, train.batch_size, data.image_size, config.model.width)
-    network = TrainingNetwork(segmenter)
-    micro_batch_size, size_reason = auto.micro_batch_size(train.micro_batch_size, accelerator, network, images, size)
-    flop = sum(training_flop(segmenter.network, side) for side in (sides.small, sides.full)) / 2
-    flop *= images * train.epochs / processes
-    compiled, compile_reason = auto.compile_network(
-        str(train.compile), device, accelerator.mixed_precision, flop, sides.different, train.minutes
-    )
-    loader = TrainLoader(
-        dataset.resized,
-        dataset.split.train,
-        classes,
-        data,
-        batch_size=train.batch_size,
-        micro_batch_size=micro_batch_size,
-        seed=train.seed,
-        sides=sides,
-        process=process,
-        processes=processes,
-        pad=compiled,  # a batch of another size would be compiled anew
-        pin=device == "cuda",
-    )
+    sides = image_sides(config.data.image_size, config.model.depth, train.progressive)
+    size, size_reason = _step_size(config, accelerator, dataset, segmenter)
+    compiled, compile_reason = _compiled(config, accelerator, dataset, segmenter, sides)
+    loader = _loader(config, accelerator, dataset, size, sides, compiled)
     interval, interval_reason = auto.evaluation_interval(train.eval_every, loader.steps_per_epoch)
-    steps = train.epochs * loader.steps_per_epoch
-    schedule = Schedule(steps, train.minutes, interval, train.patience, optim.lr, optim.warmup)
-    augment = Augmentation(data.augment, train.seed)
+    steps = int(train.epochs) * loader.steps_per_epoch
     trainer = Trainer(
-        TrainStep(accelerator, segmenter, augment, config.loss, optim, train.ema, compiled),
-        loader,
-        schedule,
-        StepSize(micro_batch_size, train.batch_size, data.image_size, config.model.width),
-        functools.partial(
-            evaluate,
-            data=dataset.validation(),
-            loss=config.loss,
-            process=process,
-            processes=processes,
-            all_reduce=lambda own: accelerator.reduce(own, "sum"),
-            stop_requested=stop_requested,
+        TrainStep(
+            accelerator,
+            segmenter,
+            Augmentation(config.data.augment, train.seed),
+            config.loss,
+            optim,
+            train.ema,
+            compiled,
         ),
+        loader,
+        Schedule(steps, train.minutes, interval, train.patience, optim.lr, optim.warmup),
+        size,
+        _evaluation(config, accelerator, dataset, stop_requested),
         callback or NullCallback(),
         functools.partial(
             Checkpoint,
@@ -105,5 +81,58 @@ def build_trainer(
         ),
         stop_requested,
     )
-    at_once = f"{micro_batch_size} pictures at once on each process, {train.batch_size} in a step"
+    at_once = f"{size.micro_batch_size} pictures at once on each process, {train.batch_size} in a step"
     return trainer, [at_once, *filter(None, [size_reason, compile_reason, interval_reason])]
+
+
+def _step_size(
+    config: Config, accelerator: Accelerator, dataset: Dataset, segmenter: Segmenter
+) -> tuple[StepSize, str]:
+    train = config.train
+    whole = StepSize(train.batch_size, train.batch_size, config.data.image_size, int(config.model.width))
+    network, images = TrainingNetwork(segmenter), len(dataset.split.train)
+    count, reason = auto.micro_batch_size(train.micro_batch_size, accelerator, network, images, whole)
+    return dataclasses.replace(whole, micro_batch_size=count), reason
+
+
+def _compiled(
+    config: Config, accelerator: Accelerator, dataset: Dataset, segmenter: Segmenter, sides: ImageSides
+) -> tuple[bool, str]:
+    train = config.train
+    flop = sum(training_flop(segmenter.network, side) for side in (sides.small, sides.full)) / 2
+    flop *= len(dataset.split.train) * int(train.epochs) / accelerator.num_processes
+    kind = accelerator.device.type, accelerator.mixed_precision
+    return auto.compile_network(str(train.compile), *kind, flop, sides.different, train.minutes)
+
+
+def _loader(
+    config: Config, accelerator: Accelerator, dataset: Dataset, size: StepSize, sides: ImageSides, compiled: bool
+) -> TrainLoader:
+    return TrainLoader(
+        dataset.resized,
+        dataset.split.train,
+        len(dataset.names),
+        config.data,
+        batch_size=size.batch_size,
+        micro_batch_size=size.micro_batch_size,
+        seed=config.train.seed,
+        sides=sides,
+        process=accelerator.process_index,
+        processes=accelerator.num_processes,
+        pad=compiled,  # a batch of another size would be compiled anew
+        pin=accelerator.device.type == "cuda",
+    )
+
+
+def _evaluation(
+    config: Config, accelerator: Accelerator, dataset: Dataset, stop_requested: Callable[[], bool]
+) -> Callable[[Segmenter], Evaluation]:
+    return functools.partial(
+        evaluate,
+        data=dataset.validation,
+        loss=config.loss,
+        process=accelerator.process_index,
+        processes=accelerator.num_processes,
+        all_reduce=lambda own: accelerator.reduce(own, "sum"),
+        stop_requested=stop_requested,
+    )

@@ -1,6 +1,6 @@
-"""Settings left to `auto`: one function each, which returns the value and the reason for people.
+"""Settings left to `auto`: one function each, which returns the value and the reason as text.
 
-The reason is empty where there is nothing to say. data.layout auto is resolved in `trainer.data.layouts`, and
+The reason is empty where the setting is explicit. data.layout auto is resolved in `trainer.data.layouts`, and
 registry.promote auto in `trainer.tracking.promotion`, where the evidence is.
 """
 
@@ -20,13 +20,13 @@ from trainer.config import Config
 from trainer.data.loader import SMALL_SHARE
 from trainer.data.sampler import Sampler
 from trainer.engine.distributed.collectives import all_reduce_min
-from trainer.engine.memory import StepSize, attempt_step, largest_micro_batch, refuses_what_does_not_fit
+from trainer.engine.memory import StepSize, allocation_can_fail, attempt_step, largest_micro_batch
 
 STEPS, FEWEST_EPOCHS = 3000, 30
-"""Smallest training: steps, from k-fold trials with 38 images (see the README), and epochs."""
+"""Least number of optimizer steps, from k-fold trials with 38 images (.github/RESULTS.md), and of epochs."""
 
 NARROW, WIDE, FEW_IMAGES = 16, 32, 200
-"""Width of the network for fewer training images than that, and for more."""
+"""Width of the network below FEW_IMAGES training images, and from there on."""
 
 STEPS_BETWEEN_EVALUATIONS = 50
 """Fewest steps between two evaluations, where epochs are shorter than that."""
@@ -130,7 +130,7 @@ def micro_batch_size(
     if setting != "auto":
         return int(setting), ""
     largest_share = math.ceil(min(size.batch_size, images) / accelerator.num_processes)
-    if not refuses_what_does_not_fit(accelerator.device):
+    if not allocation_can_fail(accelerator.device):
         return largest_share, ""
     attempt = functools.partial(attempt_step, network, size.image_size, accelerator.autocast)
     found = all_reduce_min(accelerator, largest_micro_batch(largest_share, attempt))
@@ -163,7 +163,7 @@ EXPECTED = {
 def compile_network(
     setting: str, device: str, precision: str, flop: float, sizes: int, minutes: float
 ) -> tuple[bool, str]:
-    """Whether torch.compile pays for a training of `flop` operations on each process.
+    """Decide on torch.compile for a training of `flop` operations on each process.
 
     Decided from what the run will compute, so that every start of it decides alike. `sizes`: number of image sizes to
     compile for; `minutes`: limit of the training, 0 for none.
@@ -187,7 +187,7 @@ def compile_network(
 
 
 def has_compiler() -> bool:
-    """Whether torch.compile finds a C++ compiler."""
+    """Check that torch.compile finds a C++ compiler."""
     return shutil.which(os.environ.get("CXX", "g++")) is not None
 
 

@@ -28,7 +28,7 @@ class Callback(Protocol):
         ...
 
     def checkpoint_due(self) -> bool:
-        """Whether it is time for a checkpoint."""
+        """Return whether it is time for a checkpoint."""
         ...
 
     def save(self, snapshot: Callable[[], Checkpoint], wait: bool) -> None:
@@ -70,5 +70,5 @@ class NullCallback:
         """Do nothing."""
 
     def error(self) -> Exception | None:
-        """Report none."""
+        """Return None."""
         return None

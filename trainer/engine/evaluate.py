@@ -8,7 +8,7 @@ from torch import Tensor
 
 from trainer.config import LossConfig
 from trainer.data.dataset import ValidationSet
-from trainer.model.loss import class_weights, image_losses, loss_terms
+from trainer.model.loss import class_weight_tensor, image_losses, loss_terms
 from trainer.model.metrics import Scores, confusion_matrix, scores
 from trainer.model.segmenter import Segmenter
 
@@ -25,7 +25,7 @@ class Evaluation:
 
     scores: Scores
     loss: float
-    samples: int
+    """Mean loss of the samples."""
 
 
 class EvaluationStopped(Exception):
@@ -42,7 +42,7 @@ def evaluate(
     all_reduce: Callable[[Tensor], Tensor] = lambda own: own,
     stop_requested: Callable[[], bool] = lambda: False,
 ) -> Evaluation:
-    """Score `segmenter`, where it is, in float32. All `processes` must call this; all get the same result.
+    """Score `segmenter` on its current device, in float32. All `processes` must call this; all get the same result.
 
     Each process takes every n-th chunk of samples; `all_reduce` sums a tensor over them, once for each total.
     Raises EvaluationStopped, on all of them, where `stop_requested` turns true on one before it is done.
@@ -56,7 +56,7 @@ def evaluate(
     seen = torch.zeros(
         len(data.samples) + 1, dtype=torch.int64, device=device
     )  # the last place counts processes asked to stop
-    weights = class_weights(loss, device)
+    weights = class_weight_tensor(loss, device)
     starts = range(0, len(data.samples), CHUNK)
     for start in starts[process::processes]:
         if stop_requested():
@@ -75,7 +75,7 @@ def evaluate(
     if seen[-1]:
         raise EvaluationStopped
     assert bool((seen[:-1] == 1).all()), f"validation saw samples {seen[:-1].tolist()} times"
-    return Evaluation(scores(confusion, segmenter.contract.class_names), float(losses.mean()), len(data.samples))
+    return Evaluation(scores(confusion, segmenter.contract.class_names), float(losses.mean()))
 
 
 def sample_confusion(segmenter: Segmenter, logits: Tensor, mask: Tensor) -> Tensor:
@@ -90,6 +90,6 @@ def sample_confusion(segmenter: Segmenter, logits: Tensor, mask: Tensor) -> Tens
     probabilities = segmenter.probabilities(logits, (height, width))
     classes = len(segmenter.contract.class_names)
     confusion = torch.zeros(classes, classes, dtype=torch.int64, device=mask.device)
-    for some, true in zip(probabilities.split(rows, dim=2), mask.split(rows), strict=True):
-        confusion += confusion_matrix(segmenter.classes(some)[0], true, classes)
+    for strip, truth in zip(probabilities.split(rows, dim=2), mask.split(rows), strict=True):
+        confusion += confusion_matrix(segmenter.classes(strip)[0], truth, classes)
     return confusion

@@ -70,13 +70,13 @@ class Lifecycle:
 
         `config` is resolved. Returns what the other processes must know; errors are in it, for all to raise.
         """
-        from trainer.engine.checkpoint.resume import Start, find, no_longer_exact
+        from trainer.engine.checkpoint.resume import Start, find_run, numeric_changes
 
         self.config = config
         data, log = dataset.content(), self.display.log
         log("  ".join(f"{key.removeprefix('hardware.')} {value}" for key, value in hardware.items() if value))
         try:
-            start = find(config, MLRUNS / "work", data, launcher.identity() if launcher.restarted() else "")
+            start = find_run(config, MLRUNS / "work", data, launcher.identity() if launcher.restarted() else "")
             for warning in start.warnings:
                 log(f"warning: {warning}", "yellow")
             if start.finished:
@@ -92,7 +92,7 @@ class Lifecycle:
         if start.folder is not None:
             log(f"run {self.run.folder.path.name} goes on after step {step}", "bold")
             self.run.resumed(step)
-            changes = no_longer_exact(start.checkpoint, environment, config) if start.checkpoint else []
+            changes = numeric_changes(start.checkpoint, environment, config) if start.checkpoint else []
             if changes:
                 log(f"warning: the last bits of the numbers differ from now on: {'; '.join(changes)}", "yellow")
         self.run.status("running", step=step)
@@ -107,10 +107,10 @@ class Lifecycle:
             folder = new_run_folder(MLRUNS / "work", config.tracking.experiment, name, config.tracking.enabled)
             describe_run(folder, to_yaml(config), dataset.content(), dataset.report.to_json())
         folder.lock()
-        run = open_run(folder, config.tracking, start.folder is None, self.reachable, self.display.log)
         owner = {"pid": os.getpid(), "host": socket.gethostname(), "launcher": launcher.identity()}
-        run.status_fields = {"resume": launcher.resume_command(folder.path), **owner}
-        return run
+        status_fields = {"resume": launcher.resume_command(folder.path), **owner}
+        new = start.folder is None
+        return open_run(folder, config.tracking, new, self.reachable, self.display.log, status_fields)
 
     def callback(self, start: "Start", dataset: "Dataset", memory_gib: Callable[[], float]) -> "Callback":
         """Receiver of the events of training; `memory_gib` measures this process."""
@@ -121,7 +121,7 @@ class Lifecycle:
         return Reporter(
             self.run,
             self.display,
-            dataset.validation(),
+            dataset.validation,
             watch=self.config.tracking.watch,
             minutes=train.minutes,
             checkpoint_minutes=train.checkpoint_minutes,
@@ -149,7 +149,7 @@ class Lifecycle:
         """
         from trainer.model.model_folder import load_segmenter, save_segmenter
 
-        stop.release()
+        stop.interrupt_again()
         state, segmenter, run = trainer.state, trainer.train_step.segmenter, self.run
         segmenter.load_state_dict(trainer.best)
         segmenter.to("cpu")
@@ -172,7 +172,7 @@ class Lifecycle:
                     self._promote(name, validation)
                 except Exception as error:  # a registry that fails now takes nothing from a finished training
                     self.display.log(f"the new version of {name} was not compared: {error}", "yellow")
-        stop.hold()
+        stop.defer()
 
     def _promote(self, name: str, validation: "ValidationSet") -> None:
         """Compare the new version with the champion, and print the outcome."""
@@ -245,7 +245,7 @@ class NullLifecycle:
         """Print nothing."""
 
     def begin(self, *_given: object) -> "Start | None":
-        """Wait for what the main process says."""
+        """Return None: the main process broadcasts its Start."""
         return None
 
     def callback(self, *_given: object) -> "Callback":

@@ -47,7 +47,8 @@ class Trainer:
         self.best: dict[str, Tensor] = {}
         self.requests = Requests()
         self.images_due_s = self.evaluation_s = 0.0
-        self.pending: deque[PendingStats] = deque()
+        self.pending: deque[tuple[PendingStats, float]] = deque()
+        """Statistics of the last steps that are not reported yet, and the seconds that each step took."""
         # A GPU works on while the numbers of a step travel; a CPU has nothing to overlap.
         self.lag = 1 if train_step.accelerator.device.type == "cuda" else 0
 
@@ -100,14 +101,11 @@ class Trainer:
         with explain_out_of_memory(self.size, f"in step {state.step + 1}"):
             stats = self.train_step(batch, state.step + 1, rate, self._own_requests())
         state.step += 1
-        self.pending.append(stats)
-        due = [self.pending.popleft() for _ in range(len(self.pending) - self.lag)]
-        for one in due:
-            one.wait()
-        stats.seconds = time.perf_counter() - began_s
-        state.seconds += stats.seconds
-        for one in due:
-            self._report(one)
+        self._wait_for_earlier(stats)
+        seconds = time.perf_counter() - began_s
+        state.seconds += seconds
+        self.pending.append((stats, seconds))
+        self._report_pending(self.lag)
 
     def _at_boundary(self) -> None:
         """Evaluate, save, or stop between two steps, where it is time to. All processes agree on that."""
@@ -139,7 +137,7 @@ class Trainer:
     def _own_requests(self) -> Requests:
         return Requests(self.stop_requested(), self.callback.checkpoint_due(), self.callback.error() is not None)
 
-    def _report(self, pending: PendingStats) -> None:
+    def _report(self, pending: PendingStats, seconds: float) -> None:
         """Report the numbers of a step, and note what is requested after it. Raises where they are not finite.
 
         Requests are acted upon after the step, whose forward pass has moved the statistics of batch norm.
@@ -150,12 +148,17 @@ class Trainer:
             raise self._non_finite(pending.step, stats.bad_processes)
         self.requests = stats.requests
         values = {"train/loss": stats.loss, "train/lr": pending.learning_rate, "train/grad_norm": stats.gradient_norm}
-        values["train/images_per_second"] = pending.samples / pending.seconds
+        values["train/images_per_second"] = pending.samples / seconds
         self.callback.on_step(pending.step, values)
 
-    def _report_pending(self) -> None:
-        while self.pending:
-            self._report(self.pending.popleft())
+    def _wait_for_earlier(self, stats: PendingStats) -> None:
+        """Wait for the numbers that are reported after this step: its own, or with a lag those of an earlier one."""
+        (self.pending[0][0] if self.lag and self.pending else stats).wait()
+
+    def _report_pending(self, lag: int = 0) -> None:
+        """Report all steps but the last `lag`."""
+        while len(self.pending) > lag:
+            self._report(*self.pending.popleft())
 
     def _non_finite(self, step: int, processes: list[int]) -> NonFiniteLoss:
         count = self.loader.processes

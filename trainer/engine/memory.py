@@ -11,14 +11,14 @@ from torch import nn
 
 from trainer.model.loss import image_losses, loss_terms
 
-SIGNS = ("out of memory", "can't allocate memory", "Cannot allocate memory", "bad_alloc")
+OUT_OF_MEMORY_TEXTS = ("out of memory", "can't allocate memory", "Cannot allocate memory", "bad_alloc")
 """Parts of the messages with which torch, numpy and the system run out of memory."""
 
 MMAP_THRESHOLD, TRIM_THRESHOLD = -3, -1
 """Options of mallopt, in bytes: the smallest block that is given back when freed, and how much is kept for reuse."""
 
 
-def keep_freed_memory() -> None:
+def reuse_freed_memory() -> None:
     """Have the C library reuse large freed blocks, instead of asking the system for zeroed pages each time.
 
     Activations are such blocks, in every step anew: on a CPU that takes a tenth of the time of a step at 256 pixels and
@@ -41,7 +41,11 @@ class StepSize:
     """Settings that decide how much memory a training step takes."""
 
     micro_batch_size: int
+    """Images that one process sends through the network at once."""
+
     batch_size: int
+    """Images of an optimizer step, over all processes."""
+
     image_size: int
     """Side of the images in pixels."""
 
@@ -62,10 +66,10 @@ class StepSize:
 
 
 def ran_out(error: BaseException) -> bool:
-    """Whether an error means that memory ran out, on a GPU or a CPU, in torch, numpy or the system."""
+    """Return whether an error means that memory ran out, on a GPU or a CPU, in torch, numpy or the system."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
-    return isinstance(error, RuntimeError | OSError) and any(sign in str(error) for sign in SIGNS)
+    return isinstance(error, RuntimeError | OSError) and any(sign in str(error) for sign in OUT_OF_MEMORY_TEXTS)
 
 
 @contextmanager
@@ -79,8 +83,8 @@ def explain_out_of_memory(size: StepSize, when: str) -> Iterator[None]:
         raise
 
 
-def refuses_what_does_not_fit(device: torch.device) -> bool:
-    """Whether allocation fails at once: true of a GPU. A CPU's system promises memory, and ends the process later."""
+def allocation_can_fail(device: torch.device) -> bool:
+    """Return whether allocation fails at once: on a GPU. A CPU's system promises memory, and ends the process later."""
     return device.type == "cuda"
 
 
@@ -110,7 +114,9 @@ def _fits(size: int, attempt: Callable[[int], None]) -> bool:
     return fits
 
 
-def attempt_step(network: nn.Module, side: int, autocast: Callable[[], AbstractContextManager], size: int) -> None:
+def attempt_step(
+    network: nn.Module, side: int, autocast: Callable[[], AbstractContextManager[None]], size: int
+) -> None:
     """Allocate what one training step takes: forward and backward of `size` dummy images of `side` x `side` pixels.
 
     `network` maps RGB levels to logits. Weights, buffers, gradients and random numbers are afterwards as before. Holds
@@ -121,15 +127,15 @@ def attempt_step(network: nn.Module, side: int, autocast: Callable[[], AbstractC
     device = weights[0].device
     try:
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-            # AdamW's two moments, which come with the first step.
-            moments = [torch.empty_like(weight) for weight in weights for _ in range(2)]
+            # AdamW's two moments, which come with the first step, and the EMA.
+            copies = [torch.empty_like(weight) for weight in weights for _ in range(3)]
             images = torch.zeros(size, 3, side, side, device=device)
             masks = torch.zeros(size, side, side, dtype=torch.uint8, device=device)
             network.train()
             with autocast():
                 logits = network(images)
             image_losses(loss_terms(logits, masks), 1.0, 0.5).sum().backward()
-            del moments
+            del copies
     finally:
         for weight in weights:
             weight.grad = None

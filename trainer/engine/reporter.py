@@ -9,6 +9,7 @@ from torch import Tensor
 
 from trainer.data.dataset import ValidationSet
 from trainer.data.loader import Augmentation, TrainLoader
+from trainer.data.resize import nearest_pixels
 from trainer.drawing.figures import contact_sheet, shrink_to_panel, watch_panels
 from trainer.engine.checkpoint.folder import CheckpointFolder
 from trainer.engine.checkpoint.format import Checkpoint, TrainState
@@ -93,7 +94,7 @@ class Reporter:
                 self.run.image(key, panels, step)
 
     def checkpoint_due(self) -> bool:
-        """Whether it is time for a checkpoint."""
+        """Return whether it is time for a checkpoint."""
         return self.writer.due()
 
     def save(self, snapshot: Callable[[], Checkpoint], wait: bool) -> None:
@@ -142,8 +143,6 @@ def _as_arrays(image: Tensor, mask: Tensor) -> tuple[np.ndarray, np.ndarray]:
 def watch_image(segmenter: Segmenter, image: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """Four panels of one sample, uint8 RGB, from `image` uint8 [H, W, 3] and `mask` uint8 [H, W]."""
     size = shrink_to_panel(mask.shape)
-    predicted = segmenter.predict(image, size)
-    rows, columns = (
-        ((np.arange(new) + 0.5) * old / new).astype(int) for new, old in zip(size, mask.shape, strict=True)
-    )
-    return watch_panels(image[rows[:, None], columns], mask[rows[:, None], columns], predicted)
+    predicted, _ = segmenter.predict(image, size)
+    pixels = nearest_pixels(mask.shape, size)
+    return watch_panels(image[pixels], mask[pixels], predicted)

@@ -12,7 +12,7 @@ class Schedule:
     """Optimizer steps of all epochs."""
 
     minutes: float
-    """Limit of the training time; 0 for none."""
+    """Limit of the training time, in minutes; 0 for none."""
 
     evaluation_interval: int
     """Steps between evaluations."""
@@ -21,6 +21,8 @@ class Schedule:
     """Evaluations without a better val/miou after which training stops; 0 never."""
 
     peak_lr: float
+    """Learning rate after the warm-up."""
+
     warmup: float
     """Share of the steps over which the learning rate rises, 0 to 1."""
 

@@ -15,7 +15,7 @@ from trainer.data.loader import Augmentation, MicroBatch, StepBatch
 from trainer.engine.checkpoint.format import Checkpoint, copy_optimizer, copy_tensors
 from trainer.engine.distributed.collectives import average_buffers
 from trainer.engine.step_stats import PendingStats, Requests
-from trainer.model.loss import LossTerms, batch_sums, class_weights, loss_terms, objective
+from trainer.model.loss import LossTerms, batch_sums, class_weight_tensor, loss_terms, objective
 from trainer.model.segmenter import Segmenter
 
 
@@ -51,7 +51,7 @@ class TrainStep:
         self.segmenter = segmenter.to(accelerator.device)
         self.ema = deepcopy(segmenter).eval().requires_grad_(False) if ema_decay else None
         self.ema_decay, self.compiled = ema_decay, compiled
-        self.class_weights = class_weights(loss, accelerator.device)
+        self.class_weights = class_weight_tensor(loss, accelerator.device)
         self.not_finite: Tensor | None = None
         network: nn.Module = TrainingNetwork(segmenter)
         if accelerator.device.type == "cuda" and accelerator.num_processes > 1:
@@ -116,7 +116,7 @@ class TrainStep:
     def update_ema(self, step: int) -> None:
         """Move the EMA towards the weights that step `step` left."""
         if self.ema:
-            decay = min(self.ema_decay, step / (step + 9))  # at first it soon forgets where it began
+            decay = min(self.ema_decay, step / (step + 9))  # short at first, so that the initial weights fade quickly
             torch._foreach_lerp_(self.averages, self.followed, 1 - decay)
 
     # ---------------------------------------------------------------- around the steps

@@ -12,7 +12,7 @@ from trainer.data.loader import StepBatch
 
 @dataclass(frozen=True)
 class Requests:
-    """Wishes of one process that all processes learn of with the next step."""
+    """Requests of one process, which all receive with the next step's all-reduce."""
 
     stop: bool = False
     """End training after the step: a signal asked for it."""
@@ -35,13 +35,10 @@ class StepStats:
     """Length of the gradient before clipping."""
 
     requests: Requests
-    """Wishes of any process."""
+    """Requests of any process."""
 
     bad_processes: list[int]
     """Processes whose loss is not finite; all of them where only the gradient is not."""
-
-    samples: int
-    """Samples that the processes saw together."""
 
 
 class PendingStats:
@@ -58,7 +55,7 @@ class PendingStats:
         requests: Requests,
     ) -> None:
         """`loss` and `gradient_norm` are scalars on the device, which this does not wait for."""
-        self.step, self.samples, self.learning_rate, self.seconds = step, batch.samples, learning_rate, 0.0
+        self.step, self.samples, self.learning_rate = step, batch.samples, learning_rate
         device, process, processes = accelerator.device, accelerator.process_index, accelerator.num_processes
         finite = torch.isfinite(loss)
         scaled = accelerator.mixed_precision == "fp16"  # whose scaler skips steps with infinite gradients
@@ -95,4 +92,4 @@ class PendingStats:
         bad = [process for process, flag in enumerate(bad_losses) if flag]
         bad = bad or (list(range(len(bad_losses))) if bad_gradient else [])
         assert samples == self.samples, f"a step of {self.samples} images saw {samples:g}"
-        return StepStats(loss, norm, Requests(stop > 0, checkpoint > 0, abort > 0), bad, int(samples))
+        return StepStats(loss, norm, Requests(stop > 0, checkpoint > 0, abort > 0), bad)

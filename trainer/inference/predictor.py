@@ -1,4 +1,4 @@
-"""From image files to mask and overlay files: decode, predict and write, several batches at the same time."""
+"""Prediction of image files: decode, predict and write masks and overlays, several batches at the same time."""
 
 import math
 import time
@@ -18,7 +18,7 @@ from trainer.inference.inputs import InputImage
 from trainer.model.segmenter import Segmenter
 from trainer.system.parallel import read_ahead
 
-LANES = 4
+MAX_BATCHES = 4
 """Most batches under way at the same time; each holds its images in memory."""
 
 
@@ -52,17 +52,18 @@ def predict_files(
     as many threads as torch was given. Each holds one batch of images in memory, however many there are.
     """
     threads = torch.get_num_threads()
-    lanes = max(1, min(LANES, threads if segmenter.mean.device.type == "cpu" else LANES, len(images)))
+    workers = min(MAX_BATCHES, len(images), threads if segmenter.mean.device.type == "cpu" else MAX_BATCHES)
+    workers = max(1, workers)
 
     def work(batch: list[InputImage]) -> list[dict[str, Any]]:
-        torch.set_num_threads(max(1, threads // lanes))  # of this lane
+        torch.set_num_threads(max(1, threads // workers))  # of this worker
         results = [decode(source, segmenter.contract.image_size) for source in batch]
         predict_batch(segmenter, results)
         return [write(result, segmenter, output) for result in results]
 
-    size = max(1, min(batch_size, math.ceil(len(images) / lanes)))
+    size = max(1, min(batch_size, math.ceil(len(images) / workers)))
     try:
-        for rows in read_ahead((images[at : at + size] for at in range(0, len(images), size)), work, lanes):
+        for rows in read_ahead((images[at : at + size] for at in range(0, len(images), size)), work, workers):
             yield from rows
     finally:
         torch.set_num_threads(threads)

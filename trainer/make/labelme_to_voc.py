@@ -9,12 +9,14 @@ import numpy as np
 from PIL import Image
 
 from trainer import IGNORE, InputError
+from trainer.data.class_names import CLASS_NAMES_FILE
 from trainer.data.files import list_images
 from trainer.data.image_io import read_header, write_jpeg, write_mask
 from trainer.data.layouts.base import by_stem
 from trainer.data.layouts.labelme import read_labels
 from trainer.data.layouts.labelme_json import Annotation, find_annotations, read_annotation
 from trainer.data.layouts.labelme_shapes import draw_shapes
+from trainer.data.layouts.voc import IMAGES, MASKS
 from trainer.data.sample import Sample
 from trainer.data.sources import raise_all
 from trainer.data.split import split_samples
@@ -22,7 +24,6 @@ from trainer.data.value_map import BACKGROUND
 from trainer.system.atomic import new_folder
 from trainer.system.parallel import Progress
 
-IMAGES, MASKS = "JPEGImages", "SegmentationClassPNG"
 COPIED = {b"\xff\xd8\xff": ".jpg", b"\x89PNG\r\n\x1a\n": ".png"}
 """First bytes -> suffix of the image files that every viewer shows; they are copied unchanged."""
 
@@ -68,7 +69,7 @@ def convert_labelme(folder: Path, out: Path, labels: Path, val_fraction: float |
         (partial / IMAGES).mkdir()
         (partial / MASKS).mkdir()
         sources, masks_with = _write_pairs(files, folder, partial, ids, progress("converting", len(files)))
-        _write_lines(partial / "class_names.txt", [BACKGROUND, *names])
+        _write_lines(partial / CLASS_NAMES_FILE, [BACKGROUND, *names])
         if val_fraction is not None:
             _write_lists(partial, val_fraction)
         unlabelled = _count_unlabelled(folder, sources)

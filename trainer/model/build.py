@@ -6,7 +6,7 @@ from trainer import InputError
 from trainer.config import ModelConfig
 from trainer.drawing.palette import palette
 from trainer.model.segmenter import Contract, Segmenter
-from trainer.model.unet import start_from_shares
+from trainer.model.unet import set_class_prior
 
 
 def make_contract(model: ModelConfig, image_size: int, names: tuple[str, ...], digest: str, commit: str) -> Contract:
@@ -35,7 +35,7 @@ def make_segmenter(
     torch.manual_seed(seed)
     segmenter = Segmenter(contract)
     if init is None:
-        start_from_shares(segmenter.network, shares)
+        set_class_prior(segmenter.network, shares)
         return segmenter
     for name in ("width", "depth", "norm"):
         theirs, ours = getattr(init.contract, name), getattr(contract, name)
@@ -43,7 +43,7 @@ def make_segmenter(
             raise InputError(f"model.init: {init_name} has {name} {theirs}, this run {ours}; make them the same")
     weights = init.state_dict()
     if init.contract.class_names != contract.class_names:
-        start_from_shares(segmenter.network, shares)  # the last layer is about the classes, the others about images
+        set_class_prior(segmenter.network, shares)  # the last layer is about the classes, the others about images
         weights |= {name: value for name, value in segmenter.state_dict().items() if name.startswith("network.last.")}
     segmenter.load_state_dict(weights)
     return segmenter

@@ -29,4 +29,5 @@ def training_flop(network: UNet, side: int) -> int:
     network.train(training)
     for hook in hooks:
         hook.remove()
-    return 3 * counted * (side // smallest) ** 2  # the backward pass is two products where the forward pass is one
+    pixels = (side // smallest) ** 2
+    return int(3 * counted * pixels)  # the backward pass is two products where the forward pass is one

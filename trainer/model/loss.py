@@ -1,4 +1,4 @@
-"""Soft Dice loss with optional cross-entropy, as sums per image that several processes can add up."""
+"""Soft Dice loss with optional cross-entropy, as sums for each image that add up over processes."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,22 +13,22 @@ from trainer.config import LossConfig
 
 @dataclass(frozen=True)
 class LossTerms:
-    """Contribution of each image to the loss, for B images and F = max(1, K - 1) foreground classes; all float32."""
+    """Terms of the loss for each of B images and F = max(1, K - 1) foreground classes; all float32."""
 
     intersection: Tensor  # [B, F], sum over pixels of probability x truth
     predicted: Tensor  # [B, F], sum of probabilities
     true: Tensor  # [B, F], pixels of the class
-    cross_entropy: Tensor  # [B], mean over the image's pixels that count; 0 where none does
+    cross_entropy: Tensor  # [B], mean over the pixels that are not ignored; 0 without any
 
 
 def loss_terms(logits: Tensor, masks: Tensor, class_weights: Tensor | None = None) -> LossTerms:
-    """The sums of soft Dice (Milletari 2016, V-Net, eq. 1, without squares) and the cross-entropy, per image.
+    """Sums of soft Dice (Milletari 2016, V-Net, eq. 1, without squares) and the cross-entropy of each image.
 
-    `logits` [B, C, H, W]; `masks` uint8 [B, H, W]; `class_weights` float32 [K] for the cross-entropy, a mean weighted
-    by each pixel's class as in torch.nn.CrossEntropyLoss, but of one image. Pixels of 255 stay out of every sum.
+    `logits`: [B, C, H, W]; `masks`: uint8 [B, H, W], 255 is ignored; `class_weights`: float32 [K], for a cross-entropy
+    that weights each pixel by its class, as torch.nn.CrossEntropyLoss does, but within each image.
     """
     logits = logits.float()  # a sum over 65 504 pixels overflows float16
-    counts = masks != IGNORE
+    pixel_weights: Tensor = masks != IGNORE
     if logits.shape[1] == 1:
         truth = (masks == 1)[:, None]
         probabilities = logits.sigmoid()
@@ -38,50 +38,50 @@ def loss_terms(logits: Tensor, masks: Tensor, class_weights: Tensor | None = Non
         truth = masks[:, None] == classes[None, :, None, None]
         probabilities = logits.softmax(dim=1)[:, 1:]
         entropy = functional.cross_entropy(logits, masks.long(), ignore_index=IGNORE, reduction="none")
-    probabilities = probabilities * counts[:, None]
+    probabilities = probabilities * pixel_weights[:, None]
     if class_weights is None:
-        pixels = counts.flatten(1).sum(dim=1).clamp(min=1)
+        total_weight = pixel_weights.flatten(1).sum(dim=1).clamp(min=1)
     else:
-        counts = counts * class_weights[masks.long().clamp(max=len(class_weights) - 1)]
-        pixels = counts.flatten(1).sum(dim=1)
-        pixels = pixels.masked_fill(pixels == 0, 1)
+        pixel_weights = pixel_weights * class_weights[masks.long().clamp(max=len(class_weights) - 1)]
+        total_weight = pixel_weights.flatten(1).sum(dim=1)
+        total_weight = total_weight.masked_fill(total_weight == 0, 1)
     return LossTerms(
         intersection=(probabilities * truth).flatten(2).sum(dim=2),
         predicted=probabilities.flatten(2).sum(dim=2),
         true=truth.flatten(2).sum(dim=2).float(),
-        cross_entropy=(entropy * counts).flatten(1).sum(dim=1) / pixels,
+        cross_entropy=(entropy * pixel_weights).flatten(1).sum(dim=1) / total_weight,
     )
 
 
 def dice_loss(intersection: Tensor, predicted: Tensor, true: Tensor, smooth: float) -> Tensor:
-    """1 - (2 |P.G| + s) / (|P| + |G| + s), elementwise; 0 is perfect, 1 is disjoint."""
+    """1 - (2 |P.G| + smooth) / (|P| + |G| + smooth), elementwise; 0 is perfect, 1 is disjoint."""
     return 1 - (2 * intersection + smooth) / (predicted + true + smooth)
 
 
 def image_losses(terms: LossTerms, smooth: float, cross_entropy: float) -> Tensor:
-    """Loss of each image, [B]: Dice averaged over the foreground classes, plus weighted cross-entropy."""
+    """Loss of each image, [B]: Dice loss averaged over the foreground classes, plus weighted cross-entropy."""
     dice = dice_loss(terms.intersection, terms.predicted, terms.true, smooth).mean(dim=1)
     return dice + cross_entropy * terms.cross_entropy
 
 
 def batch_sums(terms: LossTerms, weights: Tensor) -> Tensor:
-    """The Dice sums of several images together, float32 [3, F]; `weights` [B] is 0 for images that do not count."""
+    """Dice sums of several images together, float32 [3, F]; `weights` [B] is 0 for dummy images."""
     stacked = torch.stack([terms.intersection, terms.predicted, terms.true])  # [3, B, F]
     return (stacked * weights[None, :, None]).sum(dim=1)
 
 
 def batch_dice(sums: Tensor, smooth: float) -> Tensor:
-    """Dice loss of the pixels of a whole batch as one, averaged over the classes; `sums` float [3, F]."""
+    """Dice loss over all pixels of a batch, averaged over the foreground classes; `sums`: float [3, F]."""
     return dice_loss(sums[0], sums[1], sums[2], smooth).mean()
 
 
 def batch_dice_part(sums: Tensor, total: Tensor, smooth: float) -> Tensor:
-    """A scalar whose gradient is this part's share of the gradient of `batch_dice(total)`.
+    """Scalar whose gradient is one part's share of the gradient of `batch_dice(total)`.
 
     Dice of a batch is a ratio of sums, so the parts of a batch (micro-batches, processes) cannot each take their own
-    ratio. But by the chain rule d batch_dice / d weights = sum over parts of <d batch_dice / d total, d sums / d
-    weights>, and the first factor depends on the total only. `sums` [3, F] belongs to the graph of this part, `total`
-    [3, F] is the sum over all parts.
+    ratio. By the chain rule, d batch_dice / d weights = sum over parts of <d batch_dice / d total, d sums / d
+    weights>, and the first factor depends on the total only. `sums`: [3, F], with the graph of this part; `total`:
+    [3, F], the sum over all parts.
     """
     total = total.detach().requires_grad_()
     with torch.enable_grad():
@@ -97,11 +97,11 @@ def objective(
     total: Tensor | None = None,
     all_reduce: Callable[[Tensor], Tensor] = lambda sums: sums,
 ) -> tuple[Tensor, Tensor]:
-    """Two scalars for one part of a batch: what to differentiate, and that part's share of the batch's loss.
+    """Two scalars for one part of a batch: one to differentiate, and the part's share of the loss of the batch.
 
-    Over all parts, both add up to the loss of the whole batch of `samples` and its gradient. `weights` float32 [B] is
-    0 for samples that only fill a place. For loss.reduction batch, `total` [3, F] holds the Dice sums of the whole
-    batch; None where each process has one part only, whose sums `all_reduce` then adds up over the processes.
+    Over all parts, their gradients and values add up to those of the whole batch of `samples`. `weights`: float32 [B],
+    0 for dummy samples. `total`: for loss.reduction batch, the Dice sums of the whole batch, [3, F]; None where each
+    process has one part only, whose sums `all_reduce` adds up over the processes.
     """
     if loss.reduction == "image":
         part = (image_losses(terms, loss.smooth, loss.cross_entropy) * weights).sum() / samples
@@ -114,7 +114,7 @@ def objective(
     return batch_dice_part(sums, total, loss.smooth) + entropy, share_of_dice + entropy
 
 
-def class_weights(loss: LossConfig, device: torch.device) -> Tensor | None:
-    """Weights of the classes, float32 [K] on `device`; None where all are alike."""
+def class_weight_tensor(loss: LossConfig, device: torch.device) -> Tensor | None:
+    """Weights of the classes, float32 [K] on `device`; None where all are equal."""
     assert loss.class_weights != "auto"  # resolved once the data are known
     return torch.tensor(loss.class_weights).to(device, non_blocking=True) if loss.class_weights else None

@@ -1,4 +1,4 @@
-"""Models on disk: weights as safetensors and the contract as JSON, in a folder that holds data and no code."""
+"""Models on disk: weights as safetensors and the contract as JSON, in a folder without code."""
 
 import dataclasses
 import hashlib
@@ -14,19 +14,20 @@ from trainer.model.segmenter import Contract, Segmenter
 from trainer.system.run_folder import RunFolder
 
 CONTRACT_FILE = "segmenter.json"
-
+"""File of the contract, and of the digest of the weights."""
 
 WEIGHTS_FILE = "weights.safetensors"
+"""File of the weights."""
 
 
 def save_segmenter(segmenter: Segmenter, folder: Path) -> None:
-    """Write weights and contract into `folder`, two files that hold data only and no code."""
+    """Write the weights and the contract of a segmenter into `folder`, as two files."""
     weights = {name: value.detach().cpu().contiguous() for name, value in segmenter.state_dict().items()}
     write_model(segmenter.contract, weights, folder)
 
 
 def write_model(contract: Contract, weights: dict[str, Tensor], folder: Path) -> None:
-    """What `save_segmenter` does, from the parts; the weights are contiguous and on the CPU."""
+    """Write `weights`, contiguous and on the CPU, and their contract into `folder`, as `save_segmenter` does."""
     folder.mkdir(parents=True, exist_ok=True)
     save_file(weights, folder / WEIGHTS_FILE)
     content = dataclasses.asdict(contract) | {"weights_sha256": sha256(folder / WEIGHTS_FILE)}
@@ -36,7 +37,7 @@ def write_model(contract: Contract, weights: dict[str, Tensor], folder: Path) ->
 def load_segmenter(folder: Path) -> Segmenter:
     """Rebuild a segmenter, in eval mode on the CPU, from a folder that `save_segmenter` wrote.
 
-    Opens the two named files only. Raises InputError where one is missing, unreadable or changed.
+    Opens these two files only, and follows no links. Raises InputError where one is missing, unreadable or changed.
     """
     for name in (CONTRACT_FILE, WEIGHTS_FILE):
         path = folder / name
@@ -64,6 +65,6 @@ def _tuples(value: object) -> object:
 
 
 def sha256(path: Path) -> str:
-    """64 hexadecimal digits of a file's contents."""
+    """SHA-256 of a file, as 64 hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

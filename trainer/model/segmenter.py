@@ -97,9 +97,12 @@ class Segmenter(nn.Module):
         return probabilities.amax(dim=1)
 
     @torch.no_grad()
-    def predict(self, image: np.ndarray, size: tuple[int, int] | None = None) -> np.ndarray:
-        """Class ids, uint8 [*size], of an image, uint8 RGB [H, W, 3]; `size` is by default the image's own (H, W)."""
+    def predict(self, image: np.ndarray, size: tuple[int, int] | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """Class ids, uint8 [*size], and confidence, float32 [*size], of an image, uint8 RGB [H, W, 3].
+
+        `size` is by default the image's own (H, W).
+        """
         resized = torch.from_numpy(shrink_image(image, self.contract.image_size)).permute(2, 0, 1)[None]
         logits = self.logits(resized.to(self.mean.device))
         probabilities = self.probabilities(logits, size or (image.shape[0], image.shape[1]))
-        return self.classes(probabilities)[0].cpu().numpy()
+        return self.classes(probabilities)[0].cpu().numpy(), self.confidence(probabilities)[0].cpu().numpy()

@@ -6,9 +6,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+MIN_SHARE = 0.01
+"""Smallest share of a class in its prior: a class without pixels must stay reachable."""
+
 
 class UNet(nn.Module):
-    """Logits for every pixel.
+    """Network that gives logits for every pixel.
 
     in   float [B, 3, H, W], normalised; H and W multiples of 2 ** depth
     out  float [B, channels, H, W]
@@ -23,8 +26,8 @@ class UNet(nn.Module):
         self.down = nn.ModuleList(
             nn.Sequential(nn.MaxPool2d(2), double_convolution(wide, wider, norm)) for wide, wider in pairwise(widths)
         )
-        self.up = nn.ModuleList(Doubling(2 * wide, wide, 2, stride=2) for wide in reversed(widths[:-1]))
-        # Each level of the decoder reads what came up and the encoder's features of the same size.
+        self.up = nn.ModuleList(UpConvolution(2 * wide, wide, 2, stride=2) for wide in reversed(widths[:-1]))
+        # Each level of the decoder reads the upsampled features and the encoder's features of the same size.
         self.join = nn.ModuleList(double_convolution(2 * wide, wide, norm) for wide in reversed(widths[:-1]))
         self.last = nn.Conv2d(widths[0], channels, 1)
         self.apply(_initialise)
@@ -37,15 +40,16 @@ class UNet(nn.Module):
             features = down(features)
         for up, join in zip(self.up, self.join, strict=True):
             features = join(torch.cat([skips.pop(), up(features)], dim=1))
-        return self.last(features)
+        logits: Tensor = self.last(features)
+        return logits
 
 
-class Doubling(nn.ConvTranspose2d):
-    """Twice the height and width: [B, channels_in, H, W] -> [B, channels_out, 2 H, 2 W]; for kernel 2 and stride 2.
+class UpConvolution(nn.ConvTranspose2d):
+    """Transposed convolution of kernel 2 and stride 2, [B, channels_in, H, W] -> [B, channels_out, 2 H, 2 W].
 
-    Each pixel becomes four on its own then, which is one matrix product for all of them. In training on CPUs that takes
-    half the time of oneDNN's transposed convolution and its gradient, 5 % of a step. Without a gradient oneDNN is
-    faster, and so it is within what torch.compile makes of the product.
+    Each pixel becomes four, independently of the others, so one matrix product computes all of them. In training on
+    CPUs that takes half the time of oneDNN's transposed convolution and its gradient, which saves 5 % of a step.
+    Without a gradient, or under torch.compile, oneDNN is faster.
     """
 
     def forward(self, features: Tensor, output_size: list[int] | None = None) -> Tensor:
@@ -54,13 +58,16 @@ class Doubling(nn.ConvTranspose2d):
         assert self.bias is not None
         batch, _, height, width = features.shape
         weight = self.weight.permute(2, 3, 1, 0).flatten(0, 2)  # [2 * 2 * channels_out, channels_in]
-        fours = functional.linear(features.permute(0, 2, 3, 1), weight, self.bias.repeat(4))
-        fours = fours.view(batch, height, width, 2, 2, -1).transpose(2, 3)
-        return fours.reshape(batch, 2 * height, 2 * width, -1).permute(0, 3, 1, 2)
+        quads = functional.linear(features.permute(0, 2, 3, 1), weight, self.bias.repeat(4))
+        quads = quads.view(batch, height, width, 2, 2, -1).transpose(2, 3)
+        return quads.reshape(batch, 2 * height, 2 * width, -1).permute(0, 3, 1, 2)
 
 
 def double_convolution(channels_in: int, channels_out: int, norm: str) -> nn.Sequential:
-    """Two 3x3 convolutions, each with norm and ReLU; [B, channels_in, H, W] -> [B, channels_out, H, W]."""
+    """Two 3x3 convolutions, each with norm and ReLU: [B, channels_in, H, W] -> [B, channels_out, H, W].
+
+    `norm`: batch, or group with groups of 8 channels.
+    """
     layers: list[nn.Module] = []
     for channels in (channels_in, channels_out):
         # The norm that follows has a bias of its own.
@@ -86,16 +93,15 @@ def _initialise(module: nn.Module) -> None:
 
 
 @torch.no_grad()
-def start_from_shares(network: UNet, shares: list[float]) -> None:
-    """Let the untrained network answer each class with its share of the pixels, instead of one half.
+def set_class_prior(network: UNet, shares: list[float]) -> None:
+    """Initialise the last layer so that the untrained network predicts each class with its share of the pixels.
 
-    `shares`: K numbers, the background's first. With half of every picture called cat at the start, the first steps
-    of training do nothing but unlearn that (Lin 2017, Focal loss, section 3.3).
+    `shares`: K numbers, the background's first. Without this, half of every image is predicted as foreground, and the
+    first steps of training only correct that (Lin 2017, Focal loss, section 3.3).
     """
-    rare = 0.01  # a class nobody has seen must stay reachable
-    logs = torch.tensor([max(share, rare) for share in shares]).log()
+    logs = torch.tensor([max(share, MIN_SHARE) for share in shares]).log()
     assert network.last.bias is not None
-    network.last.weight.mul_(0.1)  # or chance outweighs the bias
+    network.last.weight.mul_(0.1)  # otherwise the random weights outweigh the bias
     if network.last.out_channels == 1:
         network.last.bias.copy_(logs[1:] - logs[:1])
     else:

@@ -1,4 +1,4 @@
-"""Who started this process: `accelerate launch`, torchrun, or a person; and what to type to start it again."""
+"""Launcher of this process (`accelerate launch`, torchrun or none), and the command that resumes a run."""
 
 import os
 import shlex
@@ -17,13 +17,15 @@ from trainer.config import REPOSITORY
 from trainer.system.signals import EXIT_STOPPED, StopSignals
 
 WATCH_SECONDS = 1.0
+"""Interval between two checks that the launcher is alive, in seconds."""
+
 ORPHAN_SECONDS = 25.0
-"""How long a process whose launcher is gone may take to save and end."""
+"""Time that a process may take to save and end after the death of its launcher, in seconds."""
 
 
 @cache
 def command() -> list[str]:
-    """The launcher's command up to our script; empty where no launcher stands between the shell and this process."""
+    """Command line of the launcher, up to the script that it starts; empty without a launcher."""
     try:
         words = psutil.Process(os.getppid()).cmdline()
     except psutil.Error:
@@ -33,26 +35,29 @@ def command() -> list[str]:
 
 @cache
 def identity() -> str:
-    """The same for all starts of a process by one launcher, and for no other; empty without a launcher."""
+    """Identifier of the launcher process: host, process id and start time; empty without a launcher.
+
+    A process that the launcher restarts after a failure has the same identifier.
+    """
     try:
-        born = psutil.Process(os.getppid()).create_time()
+        started = psutil.Process(os.getppid()).create_time()
     except psutil.Error:
         return ""
-    return f"{socket.gethostname()} {os.getppid()} {born}" if command() else ""
+    return f"{socket.gethostname()} {os.getppid()} {started}" if command() else ""
 
 
 def is_main_process() -> bool:
-    """Whether this is the process that displays, tracks and writes."""
+    """Return whether this is the process that displays, tracks and writes."""
     return os.environ.get("RANK", "0") == "0"
 
 
 def restarted() -> bool:
-    """Whether the launcher has started this process again, after a failure (`--max_restarts`)."""
+    """Return whether the launcher has started this process again, after a failure (`--max_restarts`)."""
     return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
 
 
 def resume_command(run_folder: Path) -> str:
-    """What continues a run, as it is typed in the repository root."""
+    """Shell command that resumes a run; with `cd` where this process was started outside the repository root."""
     here = Path.cwd()
     python = "python" if shutil.which("python") == sys.executable else sys.executable
     words = command() or [python, sys.argv[0]]
@@ -61,16 +66,17 @@ def resume_command(run_folder: Path) -> str:
     return line if here == REPOSITORY else f"cd {shlex.quote(str(here))} && {line}"
 
 
-def watch(stop: StopSignals) -> None:
-    """Stop, as by a signal, when the launcher dies: the one for a single process dies of a signal and leaves us.
+def stop_with_launcher(stop: StopSignals) -> None:
+    """Stop this process, as a signal would, when its launcher dies.
 
-    Asking for the parent's id, rather than for a signal at its death, also ends a process that hangs in a collective.
+    A signal ends the launcher of a single process, but not the process. A thread checks the parent's id, since a signal
+    at the parent's death would not end a process that hangs in a collective.
     """
     if not command():
         return
     parent = os.getppid()
 
-    def wait_for_its_death() -> None:
+    def stop_when_orphaned() -> None:
         while os.getppid() == parent:
             time.sleep(WATCH_SECONDS)
         if not stop.requested():
@@ -78,4 +84,4 @@ def watch(stop: StopSignals) -> None:
         time.sleep(ORPHAN_SECONDS)
         os._exit(EXIT_STOPPED)
 
-    threading.Thread(target=wait_for_its_death, name="launcher", daemon=True).start()
+    threading.Thread(target=stop_when_orphaned, name="launcher", daemon=True).start()

@@ -1,18 +1,35 @@
-"""Reading in threads, ahead of the work."""
+"""Threads that read ahead or work on many items."""
 
 import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
-from typing import Any, TypeVar
+from typing import TypeVar
 
 T = TypeVar("T")
 R = TypeVar("R")
 
+Progress = Callable[[str, int], Callable[[], None]]
+"""Function that starts a progress bar from a description and a number of units; it returns one that counts a unit."""
+
+CHUNK_SIZE = 8
+"""Number of items that a thread takes at a time: to pass one costs as much time as to read a small file."""
+
+MAX_CHUNKS = 128
+"""Number of chunks that wait at the same time, since each takes memory."""
+
+
+def available_cores() -> int:
+    """Count the CPU cores that this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
 
 def read_ahead(requests: Iterator[T], read: Callable[[T], R], workers: int) -> Iterator[R]:
-    """`map(read, requests)` in order, with up to `workers` threads reading before they are asked."""
+    """`map(read, requests)`, in order, with up to `workers` threads that read before a result is needed.
+
+    At most 2 * `workers` results are in memory. 0 workers: read in the calling thread, when the result is needed.
+    """
     if workers == 0:
         yield from map(read, requests)
         return
@@ -24,21 +41,16 @@ def read_ahead(requests: Iterator[T], read: Callable[[T], R], workers: int) -> I
             yield result
 
 
-Progress = Callable[[str, int], Callable[[], None]]
-"""Told what is done and how often; gives a function to call each time one is finished."""
+def on_all_cores(function: Callable[[T], R], arguments: Sequence[T]) -> list[R]:
+    """`list(map(function, arguments))` with one thread for each core; raises what `function` raises."""
 
+    def run_chunk(chunk: Sequence[T]) -> list[R]:
+        return [function(argument) for argument in chunk]
 
-TOGETHER, AHEAD = 8, 128
-"""Samples that a thread takes at a time, since handing over costs as much as reading a small file; and how many such
-handfuls wait: a list of all would take memory for each."""
-
-
-def on_all_cores(function: Callable[[Any], Any], arguments: Sequence[Any]) -> list[Any]:
-    """What `function` gives for each of the arguments, in their order; raises what it raises."""
-    results: list[Any] = []
-    handfuls = [arguments[start : start + TOGETHER] for start in range(0, len(arguments), TOGETHER)]
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for start in range(0, len(handfuls), AHEAD):
-            for some in pool.map(lambda some: [function(one) for one in some], handfuls[start : start + AHEAD]):
-                results += some
+    results: list[R] = []
+    chunks = [arguments[start : start + CHUNK_SIZE] for start in range(0, len(arguments), CHUNK_SIZE)]
+    with ThreadPoolExecutor(available_cores()) as pool:
+        for start in range(0, len(chunks), MAX_CHUNKS):
+            for part in pool.map(run_chunk, chunks[start : start + MAX_CHUNKS]):
+                results += part
     return results

@@ -8,10 +8,11 @@ from importlib import metadata
 from trainer.config import REPOSITORY
 
 PACKAGES = ("torch", "accelerate", "mlflow", "numpy", "pillow", "kornia")
+"""Packages that results depend on."""
 
 
 def source_tags() -> dict[str, str]:
-    """Who runs what: the program, the commit, and whether files differ from it."""
+    """Tags of MLflow for the source of a run: program, user, commit, and whether files differ from the commit."""
     tags = {
         "mlflow.source.name": "trainer/train.py",
         "mlflow.source.type": "LOCAL",
@@ -24,7 +25,7 @@ def source_tags() -> dict[str, str]:
 
 
 def git(*arguments: str) -> str:
-    """What git says of this repository; empty where there is no git or no repository."""
+    """Output of a git command in this repository; empty without git or a repository."""
     try:
         return subprocess.run(
             ["git", *arguments], cwd=REPOSITORY, capture_output=True, text=True, check=True, timeout=10
@@ -34,7 +35,7 @@ def git(*arguments: str) -> str:
 
 
 def versions() -> dict[str, str]:
-    """The versions of Python and of the packages that results depend on."""
+    """Versions of Python and of PACKAGES, by key of the run's params; packages that are not installed are left out."""
     found = {"versions.python": sys.version.split()[0]}
     for name in PACKAGES:
         try:

@@ -12,14 +12,17 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from trainer import InputError
-from trainer.system.atomic import write_json, write_text
+from trainer.system.atomic import leftovers, write_json, write_text
 from trainer.system.provenance import source_tags
 
 LOCK_SECONDS = 5.0
-"""Seconds that a trainer may still be busy with its end in the folder that another one resumes."""
+"""Longest wait, in seconds, for a trainer that is still ending in the folder that another one resumes."""
 
 SENDING_SECONDS = 10.0
 """Seconds to wait for another process that is sending the same folder."""
+
+CHECKPOINT_PREFIX = "step-"
+"""Start of the name of a checkpoint's folder; its step follows."""
 
 _locks: dict[Path, FileLock] = {}  # held until the process ends, however it ends
 
@@ -97,14 +100,23 @@ class RunFolder:
         """Contents of status.json; empty where the run was killed before it had one."""
         return _read_or_empty(self.status)
 
+    def read_split(self) -> dict[str, Any]:
+        """Contents of split.json."""
+        content: dict[str, Any] = json.loads(self.split.read_text(encoding="utf-8"))
+        return content
+
     def read_version(self) -> dict[str, Any]:
         """Contents of version.json; empty where nothing is registered yet."""
         content: dict[str, Any] = json.loads(self.version.read_text()) if self.version.exists() else {}
         return content
 
+    def checkpoint(self, step: int) -> Path:
+        """Folder of the checkpoint of a step."""
+        return self.checkpoints / f"{CHECKPOINT_PREFIX}{step}"
+
     @property
     def finished(self) -> bool:
-        """Whether training reached its end."""
+        """True where training reached its end."""
         return bool(self.read_status().get("state") == "finished")
 
     @property
@@ -122,7 +134,7 @@ class RunFolder:
             return sum(block.count(b"\n") for block in iter(lambda: file.read(1 << 20), b""))
 
     def lock(self) -> None:
-        """Keep other trainers out until this process ends. Raises InputError where one is in."""
+        """Keep other trainers out until this process ends. Raises InputError where one holds the lock."""
         if self.path in _locks:
             return
         held = FileLock(self.path / "trainer.lock")
@@ -133,6 +145,8 @@ class RunFolder:
             who = f"process {owner.get('pid')} on {owner.get('host')}"
             raise InputError(f"{self}: {who} is training this run; wait for its end, or stop it") from None
         _locks[self.path] = held
+        for leftover in leftovers(self.path / "*.json"):  # of a process that was killed while it wrote
+            leftover.unlink(missing_ok=True)
 
     @contextmanager
     def sending(self) -> Iterator[None]:
@@ -164,21 +178,21 @@ def run_folders(work: Path) -> list[RunFolder]:
 def run_folder_of(resume: str) -> RunFolder:
     """Find the run folder that a PATH after --resume stands for: itself, or a step-N in it. Raises InputError."""
     path = Path(resume)
-    folder = RunFolder(path.resolve().parents[1] if path.name.startswith("step-") and path.is_dir() else path)
+    folder = RunFolder(path.resolve().parents[1] if path.name.startswith(CHECKPOINT_PREFIX) and path.is_dir() else path)
     if not folder.config.is_file():
         raise InputError(f"resume: {resume}: no run folder, nor a step-N in one; give never, latest or such a folder")
     return folder
 
 
 def new_run_folder(work: Path, experiment: str, run_name: str, tracked: bool) -> RunFolder:
-    """Make a run folder in `work`. The uid is ours: a run is the same one whether or not a server knows it."""
+    """Make a run folder in `work`. The uid is made here, so that a run has an identity without a server."""
     uid = f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}"
     folder = RunFolder(work / uid)
     folder.checkpoints.mkdir(parents=True)
     names = {"uid": uid, "experiment": experiment, "run_name": run_name}
     facts = {"time": time.time_ns() // 1_000_000, "tracked": tracked, "tags": source_tags()}
-    write_json(folder.run, names | facts)
     folder.journal.touch()
+    write_json(folder.run, names | facts)  # the last one: a folder without it is not listed as a run
     return folder
 
 

@@ -1,74 +1,87 @@
-"""One training run: its folder, its journal, and the thread that sends the journal to MLflow."""
+"""Handle of a training run: records go to its journal, and a thread sends them to MLflow."""
 
 import json
+import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
 
-from trainer import redact
+from trainer import InputError, redact
+from trainer.config import Config, TrackingConfig, flatten
 from trainer.system.atomic import write_json
+from trainer.system.provenance import versions
 from trainer.system.run_folder import RunFolder
 from trainer.tracking.journal import Journal
 from trainer.tracking.names import image_id, image_names
 from trainer.tracking.sender import Sender
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # loads MLflow, which a run without tracking does not need
     from mlflow import MlflowClient
 
-import shutil
-from collections.abc import Callable
-
-from trainer import InputError
-from trainer.config import Config, TrackingConfig, flatten
-from trainer.system.provenance import versions
+THUMBNAIL_SIZE = 256, 256
+"""Largest width and height of an image's thumbnail, in pixels."""
 
 
 class Run:
-    """What a run tells. Nothing here raises because of the tracking server, and nothing but `flush` waits for it.
+    """Handle of one run: the engine records metrics, params, tags, images and files with it, and ends the run.
 
-    `client` None: the server could not be reached, or tracking is off; the journal is written all the same.
+    Each record is appended to the journal, whether or not the tracking server answers. No method raises because of the
+    server, and only `flush` waits for it; a full disk raises OSError.
     """
 
-    def __init__(self, folder: RunFolder, client: "MlflowClient | None", tracked: bool) -> None:
+    def __init__(
+        self,
+        folder: RunFolder,
+        client: "MlflowClient | None",
+        tracked: bool,
+        status_fields: Mapping[str, Any] | None = None,
+    ) -> None:
+        """`client`: None where the store has not answered yet; `tracked`: whether the records are sent at all.
+
+        `status_fields`: facts of this start of the run, for every status.json.
+        """
         self.folder, self.tracked = folder, tracked
         self.uid = folder.read_run()["uid"]
         self.journal = Journal(folder.journal)
-        self.images = {name.removesuffix(".png")[-36:] for name in self.journal.files if name.endswith(".png")}
-        self.status_fields: dict[str, Any] = {}
+        self.image_ids = {name.removesuffix(".png")[-36:] for name in self.journal.artifacts if name.endswith(".png")}
+        self.status_fields = dict(status_fields or {})
         self.sender = Sender(folder, self.journal, client) if tracked else None
 
     @property
     def client(self) -> "MlflowClient | None":
-        """The client of a store that answered when it was last asked."""
+        """Client of the store; None where the store did not answer the last time."""
         return self.sender and self.sender.client
 
     @property
     def last_error(self) -> str:
-        """Why the store could not be told everything; empty where it could."""
+        """Error of the last attempt to send; empty after success."""
         return self.sender.error if self.sender else ""
 
     def metrics(self, values: Mapping[str, float], step: int) -> None:
+        """Record points of curves at `step`."""
         self.journal.metrics(values, step)
 
     def params(self, values: Mapping[str, Any]) -> None:
+        """Record settings and facts, as text without secrets. The first value of a key stays."""
         self.journal.params({key: redact(str(value)) for key, value in values.items()})
 
     def tags(self, values: Mapping[str, Any]) -> None:
+        """Record tags, as text without secrets. The last value of a key stays."""
         self.journal.append(tags={key: redact(str(value)) for key, value in values.items()})
 
     def artifact(self, path: Path, to: str = "") -> None:
-        """A file of the run folder, sent into the folder `to` of the run's artifacts."""
+        """Record a file of the run folder, to be sent into the folder `to` of the run's artifacts."""
         self.journal.append(artifact=str(path.relative_to(self.folder.path)), to=to)
 
     def dataset(self, name: str, digest: str, context: str, profile: Mapping[str, Any]) -> None:
-        """The data of `context` (training or validation), so that runs on other data can be told apart."""
+        """Record the dataset of a `context`, training or validation; MLflow then groups runs by dataset."""
         name = redact(name)
         entity = {
-            # MLflow holds a dataset to be the same one, and drops the second context, where name and digest agree.
+            # MLflow identifies a dataset by name and digest, and would drop the second context of the same one.
             "name": f"{name} ({context})",
             "digest": digest[:36],
             "source_type": "local",
@@ -78,71 +91,77 @@ class Run:
         self.journal.append(dataset=entity, context=context)
 
     def has_image(self, key: str, step: int) -> bool:
-        """Whether this start of the run or an earlier one has told this picture."""
-        return image_id(key, step, self.uid) in self.images
+        """Return whether this image was recorded already, by this start of the run or an earlier one."""
+        return image_id(key, step, self.uid) in self.image_ids
 
     def image(self, key: str, image: np.ndarray, step: int) -> None:
-        """A picture, uint8 RGB [H, W, 3], that the UI shows by step."""
+        """Save and record an image, uint8 RGB [H, W, 3], that MLflow's UI shows under `key` and `step`."""
         folder = self.folder.images
         folder.mkdir(exist_ok=True)
         full, small = (folder / name for name in image_names(key, step, self.folder.read_run()["time"], self.uid))
-        picture = Image.fromarray(image)
-        picture.save(full)
-        picture.thumbnail((256, 256))
-        picture.save(small)
+        pil_image = Image.fromarray(image)
+        pil_image.save(full)
+        pil_image.thumbnail(THUMBNAIL_SIZE)
+        pil_image.save(small)
         for path in (full, small):
             self.artifact(path, "images")
-        self.images.add(image_id(key, step, self.uid))
+        self.image_ids.add(image_id(key, step, self.uid))
         self.tags({"mlflow.loggedImages": True})
 
     def status(self, state: str, **details: Any) -> None:
-        """Write status.json: what anyone who asks how the run is should read. `status_fields` is in all of them."""
+        """Write status.json: `state`, time, run folder, number of unsent records, `status_fields` and `details`."""
         content: dict[str, Any] = {
             "state": state,
             "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
             "run_folder": str(self.folder),
+            "unsent_records": self.folder.unsent_records() if self.tracked else 0,
         }
-        content |= {"unsent_records": self.folder.unsent_records() if self.tracked else 0}
         shown = {key: redact(value) if isinstance(value, str) else value for key, value in details.items()}
         write_json(self.folder.status, content | self.status_fields | shown)
 
     def register(self, name: str, tags: Mapping[str, str]) -> None:
-        """Have the model in the run folder become a version of the registered model `name`."""
+        """Request that the model in the run folder becomes a version of the registered model `name`."""
         self.journal.append(model=name, model_tags=dict(tags))
 
     def resumed(self, step: int) -> None:
-        """An earlier start of this run ended, in whatever way; this one goes on after `step`."""
+        """Record that this start continues the run after `step`."""
         self.journal.append(status="RUNNING")
         self.tags({"resumed.after_step": str(step), "resumed.time": time.strftime("%Y-%m-%dT%H:%M:%S%z")})
 
     def end(self, status: str) -> None:
-        """The run is over: FINISHED, FAILED or KILLED."""
+        """Record the end of the run, with MLflow's status FINISHED, FAILED or KILLED."""
         self.journal.append(status=status)
 
     def flush(self, seconds: float) -> bool:
-        """Send what is left, for at most `seconds`. True where the server has everything."""
+        """Send all unsent records, for at most `seconds`. Returns whether the server has everything."""
         return self.sender.flush(seconds) if self.sender else True
 
     def close(self) -> None:
+        """Stop sending and close the journal."""
         if self.sender:
             self.sender.stop()
         self.journal.close()
 
 
 def open_run(
-    folder: RunFolder, tracking: TrackingConfig, new: bool, reachable: bool, log: Callable[[str, str], None]
+    folder: RunFolder,
+    tracking: TrackingConfig,
+    new: bool,
+    reachable: bool,
+    log: Callable[[str, str], None],
+    status_fields: Mapping[str, Any],
 ) -> Run:
-    """The run of a folder, with its MLflow run where the store is `reachable`.
+    """Open the run of a folder, and its MLflow run where the store is `reachable`.
 
-    Where the store refuses, `log` is told; or InputError is raised where the run may not do without, and a `new` folder
-    removed.
+    Where the store refuses, `log` receives a text and its style; where the run must not start without the store,
+    InputError is raised instead, and the folder of a `new` run is removed.
     """
     client = None
     if reachable:
-        from trainer.tracking.server import open_run as open_on_server
+        from trainer.tracking.server import require_run
 
         try:
-            client = open_on_server(folder)
+            client = require_run(folder)
         except InputError as error:
             if not tracking.required:
                 log(f"warning: {error}. Training goes on; sync.py sends the run later", "yellow")
@@ -150,11 +169,14 @@ def open_run(
                 if new:
                     shutil.rmtree(folder.path)
                 raise
-    return Run(folder, client, tracking.enabled)
+    return Run(folder, client, tracking.enabled, status_fields)
 
 
 def log_settings(run: Run, config: Config, facts: Mapping[str, Any], title: str, data: Mapping[str, Any]) -> None:
-    """Settings, hardware, versions and data. What an earlier start of the run has told stays as it is."""
+    """Record settings, `facts`, versions and datasets. Params of an earlier start of the run stay as they are.
+
+    `title`: name of the dataset; `data`: its digest, and the names of the samples under train and val.
+    """
     run.params(flatten(config) | dict(facts) | versions() | {"data.digest": data["digest"]})
     run.params({"data.train_samples": len(data["train"])})
     for context, part in (("training", "train"), ("validation", "val")):

@@ -1,4 +1,4 @@
-"""The MLflow server, or the local store that stands in for it, and how it is made equal to a run folder."""
+"""Sending of run folders to MLflow: a tracking server, or the local database in its place."""
 
 import logging
 import os
@@ -7,6 +7,10 @@ from itertools import islice
 from typing import Any
 
 from filelock import FileLock
+from mlflow import MlflowClient
+from mlflow.entities import Dataset as DatasetEntity
+from mlflow.entities import DatasetInput, InputTag, Metric, Param, RunTag
+from mlflow.exceptions import MlflowException
 
 from trainer import InputError
 from trainer.config import MLRUNS
@@ -15,36 +19,31 @@ from trainer.system.run_folder import RunFolder
 from trainer.tracking.journal import read_records
 from trainer.tracking.store import probe, sqlite_file, tracking_uri
 
-# Read by MLflow at each call: without these a dead server holds a call for minutes. A user's own values win.
-# No retries: the sender repeats by itself, and looks first whether the lost request had been heard.
-for _name, _value in {
-    "MLFLOW_DISABLE_TELEMETRY": "true",
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
-    "MLFLOW_SKIP_PIP_REQUIREMENTS_CHECK": "true",
-    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
-}.items():
-    os.environ.setdefault(_name, _value)
-os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"  # with the password that is in it
-
-from mlflow import MlflowClient  # noqa: E402
-from mlflow.entities import Dataset as DatasetEntity  # noqa: E402
-from mlflow.entities import DatasetInput, InputTag, Metric, Param, RunTag  # noqa: E402
-from mlflow.exceptions import MlflowException  # noqa: E402
-
 UID_TAG = "trainer.uid"
-BATCH = 500  # records read at once
+"""Tag by which the run of a run folder is found in MLflow."""
 
-# Also of errors: they reach the caller, who knows what to do about them.
+BATCH_RECORDS = 500
+"""Number of journal records that are read at once."""
+
+MAX_METRICS, MAX_PARAMS = 1000, 100
+"""MLflow's limits for one request: points of curves; params, and as many tags."""
+
+MAX_PARAM_LENGTH, MAX_TAG_LENGTH = 6000, 8000
+"""MLflow's limits for values, in characters."""
+
+# Errors are not logged either: they are raised to the caller, which handles them.
 for _name in ("alembic", "mlflow", "sqlalchemy"):
     logging.getLogger(_name).setLevel(logging.CRITICAL)
 
 
 def connect() -> MlflowClient:
-    """A client of the store in use. The first open of a new sqlite store is left to one process at a time."""
+    """Connect to the store in use; a lock lets one process at a time create a new database.
+
+    Raises InputError where the store does not answer.
+    """
     probe()
     uri = tracking_uri()
-    os.environ["MLFLOW_TRACKING_URI"] = uri  # for what MLflow resolves by itself, models:/ addresses among them
+    os.environ["MLFLOW_TRACKING_URI"] = uri  # MLflow resolves models:/ addresses with it
     file = sqlite_file()
     if file is None:
         return MlflowClient(uri)
@@ -54,36 +53,36 @@ def connect() -> MlflowClient:
     return client
 
 
-def open_run(folder: RunFolder) -> MlflowClient:
-    """Connect and make the MLflow run of a new run folder. Raises InputError where the store refuses."""
+def require_run(folder: RunFolder) -> MlflowClient:
+    """Do as `connect_run`, and raise InputError whatever fails."""
     try:
-        return attach(folder)
+        return connect_run(folder)
     except InputError:
         raise
-    except Exception as error:  # of MLflow, the database driver, the network
+    except Exception as error:  # from MLflow, the database driver or the network
         raise InputError(f"tracking store {tracking_uri()}: {error}") from error
 
 
-def attach(folder: RunFolder) -> MlflowClient:
-    """Connect to the store and find the MLflow run of a run folder there, or make it.
+def connect_run(folder: RunFolder) -> MlflowClient:
+    """Connect to the store, and find the MLflow run of a run folder in it, or create that run.
 
-    run.json keeps the run's id. A store that does not know that run is another one than before, or a new one in its
-    place: it gets everything from the beginning.
+    run.json holds the run's id. A store without that run is a different or a new one, and is sent everything from the
+    beginning. Raises InputError where the store does not answer or the run was deleted, and MLflow's own errors.
     """
     client = connect()
     with folder.sending():
         info = folder.read_run()
-        if info.get("run_id") and _knows(client, info["run_id"]):
+        if info.get("run_id") and _has_run(client, info["run_id"]):
             return client
-        experiment_id = _experiment(client, info["experiment"])
-        run_id = _find_or_create(client, experiment_id, info)
-        for note in (folder.sent, folder.version):
-            note.unlink(missing_ok=True)
+        experiment_id = _find_or_create_experiment(client, info["experiment"])
+        run_id = _find_or_create_run(client, experiment_id, info)
+        for file in (folder.sent, folder.version):  # they are about another store
+            file.unlink(missing_ok=True)
         write_json(folder.run, info | {"run_id": run_id, "experiment_id": experiment_id})
     return client
 
 
-def _knows(client: MlflowClient, run_id: str) -> bool:
+def _has_run(client: MlflowClient, run_id: str) -> bool:
     try:
         run = client.get_run(run_id)
     except MlflowException as error:
@@ -95,31 +94,31 @@ def _knows(client: MlflowClient, run_id: str) -> bool:
     return True
 
 
-def _find_or_create(client: MlflowClient, experiment_id: str, info: Mapping[str, Any]) -> str:
+def _find_or_create_run(client: MlflowClient, experiment_id: str, info: Mapping[str, Any]) -> str:
     uid = info["uid"]
 
-    def same() -> list[str]:
+    def run_ids() -> list[str]:
         return [run.info.run_id for run in client.search_runs([experiment_id], f"tags.`{UID_TAG}` = '{uid}'")]
 
-    if found := same():  # an earlier request made the run and its answer was lost
+    if found := run_ids():  # an earlier request created the run, and its answer was lost
         return str(found[0])
     run = client.create_run(experiment_id, info["time"], {UID_TAG: uid} | info["tags"], info["run_name"])
-    for ghost in set(same()) - {run.info.run_id}:  # made meanwhile by such a request
-        client.delete_run(ghost)
+    for duplicate in set(run_ids()) - {run.info.run_id}:  # such a request was carried out only now
+        client.delete_run(duplicate)
     return str(run.info.run_id)
 
 
-def _experiment(client: MlflowClient, name: str) -> str:
+def _find_or_create_experiment(client: MlflowClient, name: str) -> str:
     found = client.get_experiment_by_name(name)
     if found is None:
-        # Fixed for good when an experiment is made; MLflow's own choice follows the working directory.
+        # An experiment's location cannot be changed later, and MLflow's default follows the working directory.
         location = (MLRUNS / "artifacts").as_uri() if sqlite_file() else None
         try:
             return str(client.create_experiment(name, artifact_location=location))
         except MlflowException as error:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
-            found = client.get_experiment_by_name(name)  # somebody else was faster
+            found = client.get_experiment_by_name(name)  # another process has just created it
     if found is None:
         raise InputError(f"tracking.experiment: {name!r} can be neither found nor made; give another name")
     if found.lifecycle_stage == "deleted":
@@ -127,44 +126,41 @@ def _experiment(client: MlflowClient, name: str) -> str:
     return str(found.experiment_id)
 
 
-def sync(client: MlflowClient, folder: RunFolder) -> None:
-    """Send what the run folder holds and the store, which `attach` found, has not. Calling it again adds nothing.
+def send_records(client: MlflowClient, folder: RunFolder) -> None:
+    """Send the unsent records of a run folder, with their files, to its MLflow run. Sending twice adds nothing.
 
-    Raises what MLflow or the network raises; all that was sent until then stays sent.
+    The run must exist (`connect_run`). Raises the errors of MLflow and the network; what was sent before stays sent.
     """
     with folder.sending():
         run_id = folder.read_run()["run_id"]
         records = read_records(folder.journal, folder.sent_bytes)
-        while batch := list(islice(records, BATCH)):
-            _send_numbers(client, run_id, [record for _, record in batch])
+        while batch := list(islice(records, BATCH_RECORDS)):
+            _send_values(client, run_id, [record for _, record in batch])
             for offset, record in batch:
                 if _send_files(client, run_id, folder, record):
-                    _advance(folder, offset)
-            _advance(folder, batch[-1][0])
+                    write_json(folder.sent, {"bytes": offset})
+            write_json(folder.sent, {"bytes": batch[-1][0]})
 
 
-def _advance(folder: RunFolder, offset: int) -> None:
-    write_json(folder.sent, {"bytes": offset})
-
-
-def _send_numbers(client: MlflowClient, run_id: str, records: list[dict[str, Any]]) -> None:
-    """Points, params, tags, and how the run stands: small, and never held up by a file."""
+def _send_values(client: MlflowClient, run_id: str, records: list[dict[str, Any]]) -> None:
+    """Send metrics, params, tags and status. They are small, and must not wait for files that cannot be sent."""
     metrics = [
         Metric(key, value, record["time"], record["step"])
         for record in records
         for key, value in record.get("metrics", {}).items()
     ]
-    params = [Param(key, value[:6000]) for key, value in _merged(records, "params").items()]
-    tags = [RunTag(key, value[:8000]) for key, value in _merged(records, "tags").items()]
-    for start in range(0, len(metrics), 1000):
-        client.log_batch(run_id, metrics[start : start + 1000])
-    for start in range(0, max(len(params), len(tags)), 100):
-        client.log_batch(run_id, params=params[start : start + 100], tags=tags[start : start + 100])
-    ends = [record for record in records if "status" in record]
-    if ends and ends[-1]["status"] == "RUNNING":
+    params = [Param(key, value[:MAX_PARAM_LENGTH]) for key, value in _merged(records, "params").items()]
+    tags = [RunTag(key, value[:MAX_TAG_LENGTH]) for key, value in _merged(records, "tags").items()]
+    for start in range(0, len(metrics), MAX_METRICS):
+        client.log_batch(run_id, metrics[start : start + MAX_METRICS])
+    for start in range(0, max(len(params), len(tags)), MAX_PARAMS):
+        end = start + MAX_PARAMS
+        client.log_batch(run_id, params=params[start:end], tags=tags[start:end])
+    last = next((record for record in reversed(records) if "status" in record), None)
+    if last and last["status"] == "RUNNING":
         client.update_run(run_id, status="RUNNING")
-    elif ends:
-        client.set_terminated(run_id, ends[-1]["status"], ends[-1]["time"])
+    elif last:
+        client.set_terminated(run_id, last["status"], last["time"])
 
 
 def _merged(records: list[dict[str, Any]], kind: str) -> dict[str, str]:
@@ -172,10 +168,10 @@ def _merged(records: list[dict[str, Any]], kind: str) -> dict[str, str]:
 
 
 def _send_files(client: MlflowClient, run_id: str, folder: RunFolder, record: dict[str, Any]) -> bool:
-    """What one record asks for beside numbers. True where there was such a thing."""
+    """Send the artifact, dataset or model of one record. Returns whether the record has one."""
     if "artifact" in record:
         path = folder.path / record["artifact"]
-        if path.exists():  # somebody may have made room; the rest is sent all the same
+        if path.exists():  # a user may have deleted it to free space
             client.log_artifact(run_id, str(path), record["to"] or None)
     elif "dataset" in record:
         entity = DatasetEntity(**record["dataset"])

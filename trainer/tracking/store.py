@@ -1,4 +1,4 @@
-"""Where runs are tracked, and whether anybody answers there; without loading MLflow."""
+"""Address of the tracking store, and checks that it answers, without loading MLflow."""
 
 import os
 import sqlite3
@@ -14,24 +14,27 @@ from trainer import InputError, redact
 from trainer.config import MLRUNS, TrackingConfig
 
 PROBE_SECONDS = 5.0
-LOCKED_SECONDS = 45.0  # how long another program may hold the database's lock before that is an error
+"""Longest wait for the answer of a tracking server before a run, in seconds."""
+
+LOCKED_SECONDS = 45.0
+"""Longest wait for another program's lock on the database, in seconds."""
 
 
 def tracking_uri() -> str:
-    """The store in use: MLFLOW_TRACKING_URI, or sqlite in mlruns/."""
+    """URI of the store in use: MLFLOW_TRACKING_URI, or the sqlite database in mlruns/."""
     return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{MLRUNS / 'mlflow.db'}"
 
 
 def sqlite_file() -> Path | None:
-    """The database file, where the store in use is one."""
+    """Database file of the store in use; None where the store is not an sqlite file."""
     scheme, separator, path = tracking_uri().partition(":///")
     return Path(path.partition("?")[0]) if separator and scheme.partition("+")[0] == "sqlite" and path else None
 
 
 def reachable(tracking: TrackingConfig, log: Callable[[str, str], None]) -> bool:
-    """Whether the store answers; where it does not, `log` is told, in a text and its colour.
+    """Return whether the store answers. Where it does not, `log` receives a warning and its style.
 
-    Raises InputError where it does not and the run may not do without.
+    Raises InputError where it does not answer and tracking.required is set.
     """
     if not tracking.enabled:
         return False
@@ -46,27 +49,28 @@ def reachable(tracking: TrackingConfig, log: Callable[[str, str], None]) -> bool
 
 
 def probe() -> None:
-    """Raise InputError at once where no store answers, instead of after MLflow's minutes of retries."""
+    """Check that the store answers. Raises InputError within seconds, where MLflow would retry for minutes."""
     uri = tracking_uri()
     if uri.startswith(("http://", "https://")):
         _probe_server(uri, PROBE_SECONDS)
     elif file := sqlite_file():
         _probe_file(file)
     elif not uri.startswith(("postgresql", "mysql", "mssql", "databricks")):
-        raise InputError(_refusal(uri))
+        raise InputError(_explain_unsupported(uri))
 
 
 def _probe_server(uri: str, seconds: float) -> None:
+    """Raise InputError where the server gives no answer, of whatever kind, within `seconds`."""
     parts = urlsplit(uri)
-    # urllib takes no user and password in an address; the health check needs none.
-    bare = urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path.rstrip("/") + "/health", "", ""))
+    # urllib accepts no user and password in an address; the health check needs none.
+    health = urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path.rstrip("/") + "/health", "", ""))
     try:
-        urllib.request.urlopen(bare, timeout=seconds).close()
+        urllib.request.urlopen(health, timeout=seconds).close()
     except urllib.error.HTTPError:
-        return  # something answers; what it wants, the first real call will say
+        return  # a server answers; the first real request will show what it refuses
     except (OSError, ValueError) as error:
         if isinstance(getattr(error, "reason", None), ssl.SSLError):
-            return  # so does this one; whether to trust its certificate is for MLflow's own settings to say
+            return  # a server answers here too; MLflow's own settings decide whether to trust its certificate
         raise InputError(
             f"tracking server {redact(uri)}: no answer ({getattr(error, 'reason', error)}). Start it, or set "
             "MLFLOW_TRACKING_URI to another one"
@@ -74,7 +78,7 @@ def _probe_server(uri: str, seconds: float) -> None:
 
 
 def _probe_file(file: Path) -> None:
-    """That the database can be opened and written to. MLflow tries a file that cannot be opened for minutes."""
+    """Raise InputError where the database cannot be opened and written to, which MLflow would retry for minutes."""
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         with closing(sqlite3.connect(file, timeout=LOCKED_SECONDS)) as database:
@@ -82,11 +86,12 @@ def _probe_file(file: Path) -> None:
             database.rollback()
     except (OSError, sqlite3.Error) as error:
         locked = "locked" in str(error)
-        fix = "end the program that locks it" if locked else "mend that, or set MLFLOW_TRACKING_URI to another store"
+        fix = "end the program that locks it" if locked else "fix this, or set MLFLOW_TRACKING_URI to another store"
         raise InputError(f"tracking database {file}: {error}; {fix}") from error
 
 
-def _refusal(uri: str) -> str:
+def _explain_unsupported(uri: str) -> str:
+    """Error text for a store that runs cannot be written to, with the fix."""
     folder = Path(uri.removeprefix("file://"))
     if uri.startswith("sqlite:"):
         return f"MLFLOW_TRACKING_URI: {uri!r} names no file, so nothing would be kept; give sqlite:///FILE"
@@ -104,7 +109,7 @@ def _refusal(uri: str) -> str:
 
 
 def is_alive(seconds: float) -> bool:
-    """Whether the server answers within `seconds`. A database in a file counts as one that does, locked or not."""
+    """Return whether the server answers within `seconds`. A database file counts as one that does, locked or not."""
     uri = tracking_uri()
     try:
         if uri.startswith(("http://", "https://")):
@@ -115,6 +120,6 @@ def is_alive(seconds: float) -> bool:
 
 
 def ui_command() -> str:
-    """What to open or type to see the runs."""
+    """Address or command with which a user sees the runs."""
     uri = tracking_uri()
     return redact(uri) if uri.startswith("http") else "bash launch/ui.sh"

@@ -1,4 +1,4 @@
-"""Pictures decoded once: found again, made again when a file changed, refused as a whole when some are broken."""
+"""The cache of resized samples: found again, rebuilt after changes, refused as a whole for broken files."""
 
 import os
 from pathlib import Path
@@ -14,7 +14,7 @@ from trainer.config import DataConfig
 from trainer.data.cache import CachedSamples, UncachedSamples, open_resized
 from trainer.data.dataset import open_dataset
 from trainer.data.image_io import read_image, read_mask, write_mask
-from trainer.data.resize import resize_images, shrink_mask
+from trainer.data.resize import resize_images
 from trainer.data.sample import Sample
 from trainer.data.sources import find_samples, find_sources
 from trainer.data.value_map import ValueMap
@@ -31,7 +31,7 @@ def folders(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if path.is_dir())
 
 
-def test_what_is_in_it(make_voc: VocMaker, tmp_path: Path) -> None:
+def test_contents(make_voc: VocMaker, tmp_path: Path) -> None:
     samples = find_samples([make_voc("a", "b", "c", classes=3)]).samples
     cache = opened(samples, tmp_path / "cache")
     assert cache.images.shape == (3, 32, 32, 3)
@@ -64,7 +64,7 @@ def test_second_time_decodes_nothing(make_voc: VocMaker, tmp_path: Path) -> None
     samples = find_samples([make_voc("a", "b")]).samples
     first = opened(samples, tmp_path / "cache")
     (made,) = folders(tmp_path / "cache")
-    marked = np.load(made / "images.npy", mmap_mode="r+")  # what no decoder would give
+    marked = np.load(made / "images.npy", mmap_mode="r+")  # not what decoding gives
     marked[1] = 77
     marked.flush()
     again = opened(samples, tmp_path / "cache")
@@ -80,27 +80,27 @@ def test_renamed_folder_is_found_again(make_voc: VocMaker, tmp_path: Path) -> No
     assert len(folders(tmp_path / "cache")) == 1
 
 
-@pytest.mark.parametrize("what", ["image", "mask", "size", "table", "order", "fewer"])
-def test_anything_else_makes_another(what: str, make_voc: VocMaker, tmp_path: Path) -> None:
+@pytest.mark.parametrize("change", ["image", "mask", "size", "table", "order", "fewer"])
+def test_other_contents_make_another_cache(change: str, make_voc: VocMaker, tmp_path: Path) -> None:
     samples = find_samples([make_voc("a", "b")]).samples
     opened(samples, tmp_path / "cache")
     table = SAME.table.copy()
-    if what == "image":
+    if change == "image":
         stamp = os.stat(samples[0].image)
         turned = read_image(samples[0].image)[::-1]
         Image.fromarray(np.ascontiguousarray(turned)).save(samples[0].image)
-        os.utime(samples[0].image, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))  # the time of a file proves nothing
-    elif what == "mask":
+        os.utime(samples[0].image, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))  # the time alone does not show a change
+    elif change == "mask":
         write_mask(samples[1].mask, 1 - read_mask(samples[1].mask))
-    elif what == "table":
+    elif change == "table":
         table[1] = 2
-    changed = {"order": samples[::-1], "fewer": samples[:1]}.get(what, samples)
-    cache = opened(changed, tmp_path / "cache", 48 if what == "size" else 32, ValueMap(table))
+    changed = {"order": samples[::-1], "fewer": samples[:1]}.get(change, samples)
+    cache = opened(changed, tmp_path / "cache", 48 if change == "size" else 32, ValueMap(table))
     assert len(folders(tmp_path / "cache")) == 2
-    if what == "image":
+    if change == "image":
         image = torch.from_numpy(read_image(samples[0].image)).permute(2, 0, 1)[None]
         assert np.array_equal(cache.images[0], resize_images(image, 32)[0].permute(1, 2, 0).numpy())
-    elif what == "table":
+    elif change == "table":
         assert set(np.unique(cache.masks.take(range(2)))) == {0, 2}
         assert cache.facts["counts"][:, 1].sum() == 0
 
@@ -138,11 +138,11 @@ def test_file_that_disappears_is_named(make_voc: VocMaker, tmp_path: Path) -> No
         opened(samples, tmp_path / "cache")
 
 
-def test_leftover_of_a_killed_build_is_swept(make_voc: VocMaker, tmp_path: Path) -> None:
+def test_rest_of_a_killed_build_is_removed(make_voc: VocMaker, tmp_path: Path) -> None:
     samples = find_samples([make_voc("a", "b")]).samples
     opened(samples, tmp_path / "cache")
     (made,) = folders(tmp_path / "cache")
-    partial = made.rename(made.with_name(f"{made.name}.partial"))
+    partial = made.rename(made.with_name(f".{made.name}.1.partial"))
     (partial / "images.npy").write_bytes(b"half a file")
     (partial / "strange").touch()
     cache = opened(samples, tmp_path / "cache")
@@ -151,75 +151,10 @@ def test_leftover_of_a_killed_build_is_swept(make_voc: VocMaker, tmp_path: Path)
     assert cache.images[0].any()
 
 
-@pytest.mark.parametrize("size", [8, 10, 31, 64])
-def test_smaller_mask_takes_the_nearest_pixel(size: int) -> None:
-    mask = np.random.default_rng(0).choice([0, 3, 200, 255], (24, 40)).astype(np.uint8)
-    found = shrink_mask(mask, size)
-    assert found.shape == (size, size)
-    # The definition: the pixel of the mask that the centre of the new pixel lies in.
-    for row in range(size):
-        for column in range(size):
-            assert found[row, column] == mask[int((row + 0.5) * 24 / size), int((column + 0.5) * 40 / size)]
-    assert np.array_equal(shrink_mask(mask[:24, :24], 24), mask[:24, :24])
+# ------------------------------------------------------------------------------------------------ no cache
 
 
-def test_mask_at_its_own_size(make_voc: VocMaker) -> None:
-    sample = find_samples([make_voc("a")]).samples[0]
-    table = SAME.table.copy()
-    table[1] = 9
-    mask = read_mask(sample.mask)
-    assert np.array_equal(sample.read_mask(ValueMap(table)), np.where(mask == 1, 9, mask))
-
-
-def test_dataset(make_voc: VocMaker, tmp_path: Path) -> None:
-    root = make_voc(*"abcdefghij", classes=3)
-    sources = find_sources(DataConfig(root=str(root)))
-    dataset = open_dataset(sources, 32, tmp_path / "cache", count_nothing)
-    assert dataset.names == ("_background_", "class_1", "class_2")
-    assert len(dataset.warnings) == 1
-    assert dataset.title == "voc"
-    masks = np.concatenate([read_mask(sample.mask).ravel() for sample in dataset.samples(dataset.split.train)])
-    assert dataset.shares() == pytest.approx([float((masks == number).mean()) for number in range(3)])
-    content = dataset.content()
-    assert content["digest"] == dataset.digest
-    assert sorted(content["train"] + content["val"]) == list("abcdefghij")
-
-
-def test_shares_leave_ignored_pixels_out(make_voc: VocMaker, tmp_path: Path) -> None:
-    root = make_voc("a", "b")
-    for file in (root / "SegmentationClassPNG").iterdir():
-        mask = read_mask(file)
-        mask[:] = 255
-        mask[0, :4] = [0, 0, 0, 1]
-        write_mask(file, mask)
-    sources = find_sources(DataConfig(root=str(root), classes=["cat"]))
-    assert open_dataset(sources, 16, tmp_path / "cache", count_nothing).shares() == [0.75, 0.25]
-
-
-def test_facts_leave_memory_once_they_are_used(make_voc: VocMaker, tmp_path: Path) -> None:
-    """They are mapped, so that they would count as long as the process runs: 1.4 KB a picture."""
-    root = make_voc(*"abcdefghij")
-    dataset = open_dataset(find_sources(DataConfig(root=str(root))), 32, tmp_path / "cache", count_nothing)
-    expected = np.load(next((tmp_path / "cache").glob("*/facts.npy")))
-    for use in (lambda: None, lambda: dataset.report, dataset.pixels, dataset.shares):
-        use()
-        assert resident_kb("facts.npy") == 0
-        assert np.array_equal(dataset.resized.facts, expected)
-        assert resident_kb("facts.npy") > 0
-
-
-def resident_kb(name: str) -> int:
-    """Kilobytes in memory of this process's maps of a file."""
-    lines = Path("/proc/self/smaps").read_text().splitlines()
-    starts = [row for row, line in enumerate(lines) if line.endswith(f"/{name}")]
-    sizes = [next(line for line in lines[row:] if line.startswith("Rss:")) for row in starts]
-    return sum(int(size.split()[1]) for size in sizes)
-
-
-# ------------------------------------------------------------------------------------------------ too little disk
-
-
-def test_without_disk_the_files_are_read_each_time(
+def test_little_space_gives_uncached_samples(
     make_voc: VocMaker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     samples = find_samples([make_voc("a", "b", "c", classes=3)]).samples
@@ -228,9 +163,9 @@ def test_without_disk_the_files_are_read_each_time(
     resized, warnings = open_resized(sources_of(samples), 32, tmp_path / "full", count_nothing)
     assert isinstance(resized, UncachedSamples)
     assert str(tmp_path / "full") in warnings[0]
-    for mine, theirs in zip(resized.read([2, 0]), cached.read([2, 0]), strict=True):
-        assert torch.equal(mine, theirs)
-        assert mine.stride() == theirs.stride()
+    for found, expected in zip(resized.read([2, 0]), cached.read([2, 0]), strict=True):
+        assert torch.equal(found, expected)
+        assert found.stride() == expected.stride()
     assert np.array_equal(resized.facts, cached.facts)
     again, warnings = open_resized(sources_of(samples), 32, tmp_path / "full", count_nothing)
     assert isinstance(again, UncachedSamples)

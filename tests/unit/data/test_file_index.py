@@ -1,4 +1,4 @@
-"""What is kept for the next start: the same as worked out anew, and never taken for something that has changed."""
+"""Digests stored for the next start: equal to fresh ones, and never used for files that have changed."""
 
 import json
 import os
@@ -9,47 +9,40 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 
-from tests.support.data import VocMaker, count_nothing
+from tests.support.data import VocMaker
 from tests.support.layouts import scenes, write_coco, write_labelme
-from tests.unit.data.checks.test_duplicates import thumbnails
-from trainer.config import DataConfig
 from trainer.data import file_index
-from trainer.data.checks import duplicates
-from trainer.data.checks.duplicates import cached_near_pairs, near_pairs
-from trainer.data.dataset import open_dataset
 from trainer.data.file_index import digests_of, load_array, save_array
-from trainer.data.image_io import write_mask
 from trainer.data.sample import Sample, digest
-from trainer.data.sources import find_samples, find_sources
+from trainer.data.sources import find_samples
 from trainer.system.parallel import on_all_cores
 
 
 class Reads:
-    """A `Progress` that knows how many files were read."""
+    """A `Progress` that counts the samples that are read."""
 
     def __init__(self) -> None:
         self.total = 0
 
-    def __call__(self, _what: str, total: int) -> Callable[[], None]:
+    def __call__(self, _description: str, total: int) -> Callable[[], None]:
         self.total += total
         return lambda: None
 
 
 @pytest.fixture
-def settled(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Files count as old as soon as they are there."""
-    monkeypatch.setattr(file_index, "SETTLED_S", -60.0)
+def no_min_age(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trust the times of files from the moment they are written."""
+    monkeypatch.setattr(file_index, "MIN_AGE_S", -60.0)
 
 
 def fresh(samples: list[Sample]) -> list[bytes]:
-    """The definition."""
+    """Digests by their definition."""
     return [digest(sample.image_content(), sample.mask_content()).encode() for sample in samples]
 
 
-def asked(samples: list[Sample], folder: Path) -> tuple[list[bytes], int]:
-    """The digests, and how many samples were read for them."""
+def stored(samples: list[Sample], folder: Path) -> tuple[list[bytes], int]:
+    """Digests, and the number of samples that were read for them."""
     reads = Reads()
     return digests_of(samples, folder, reads).tolist(), reads.total
 
@@ -57,32 +50,32 @@ def asked(samples: list[Sample], folder: Path) -> tuple[list[bytes], int]:
 # ------------------------------------------------------------------------------------------------ files
 
 
-@pytest.mark.usefixtures("settled")
-def test_what_has_not_changed_is_not_read(make_voc: VocMaker, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("no_min_age")
+def test_unchanged_files_are_not_read(make_voc: VocMaker, tmp_path: Path) -> None:
     samples = find_samples([make_voc("a", "b", "c")]).samples
-    assert asked(samples, tmp_path) == (fresh(samples), 3)
-    assert asked(samples, tmp_path) == (fresh(samples), 0)
-    assert asked(samples[::-1], tmp_path) == (fresh(samples)[::-1], 0)
+    assert stored(samples, tmp_path) == (fresh(samples), 3)
+    assert stored(samples, tmp_path) == (fresh(samples), 0)
+    assert stored(samples[::-1], tmp_path) == (fresh(samples)[::-1], 0)
     more = find_samples([make_voc("aa", "d")]).samples
     assert [sample.name for sample in more] == ["a", "aa", "b", "c", "d"]
-    assert asked(more, tmp_path)[0] == fresh(more)
-    assert asked(more, tmp_path) == (fresh(more), 0)
+    assert stored(more, tmp_path)[0] == fresh(more)
+    assert stored(more, tmp_path) == (fresh(more), 0)
 
 
-def test_what_has_just_changed_is_always_read(make_voc: VocMaker, tmp_path: Path) -> None:
+def test_recently_changed_files_are_always_read(make_voc: VocMaker, tmp_path: Path) -> None:
     samples = find_samples([make_voc("a", "b")]).samples
     for _ in range(2):
-        assert asked(samples, tmp_path) == (fresh(samples), 2)
+        assert stored(samples, tmp_path) == (fresh(samples), 2)
 
 
 def invert(file: str) -> None:
-    """Other contents of the same length, in place."""
+    """Overwrite a file in place with other contents of the same length."""
     content = Path(file).read_bytes()
     with open(file, "r+b") as target:
         target.write(bytes(255 - value for value in content))
 
 
-def invert_and_put_time_back(file: str) -> None:
+def invert_and_restore_time(file: str) -> None:
     before = os.stat(file)
     invert(file)
     os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
@@ -97,44 +90,44 @@ def replace(file: str) -> None:
     os.replace(f"{file}.new", file)
 
 
-def link_elsewhere(file: str) -> None:
-    """A link to a file that was there before, and looks the same but for what is in it."""
+def link_to_other(file: str) -> None:
+    """Replace a file by a link to an older one of the same size and other contents."""
     Path(file).unlink()
     Path(file).symlink_to(f"{file}.other")
 
 
-@pytest.mark.usefixtures("settled")
+@pytest.mark.usefixtures("no_min_age")
 @pytest.mark.parametrize("part", ["image_file", "mask_file"])
-@pytest.mark.parametrize("change", [invert, invert_and_put_time_back, replace, link_elsewhere])
+@pytest.mark.parametrize("change", [invert, invert_and_restore_time, replace, link_to_other])
 def test_a_change_is_noticed(change: Callable[[str], None], part: str, make_voc: VocMaker, tmp_path: Path) -> None:
     samples = find_samples([make_voc("a", "b", "c")]).samples
     file = getattr(samples[1], part)
     Path(f"{file}.other").write_bytes(bytes(255 - value for value in Path(file).read_bytes()))
-    before = asked(samples, tmp_path)[0]
-    time.sleep(0.02)  # the clock of a filesystem goes in steps of up to 10 ms; SETTLED_S is for that
+    before = stored(samples, tmp_path)[0]
+    time.sleep(0.02)  # filesystem clocks have steps of up to 10 ms, one reason for MIN_AGE_S
     change(file)
-    after = asked(samples, tmp_path)
+    after = stored(samples, tmp_path)
     assert after == (fresh(samples), 1)
     assert [one != other for one, other in zip(before, after[0], strict=True)] == [False, True, False]
 
 
-@pytest.mark.usefixtures("settled")
-def test_a_mask_that_is_drawn_changes_with_what_draws_it(tmp_path: Path) -> None:
-    """COCO's outlines, and the ids of Labelme's labels, are in no file that is watched."""
+@pytest.mark.usefixtures("no_min_age")
+def test_change_of_a_polygon_mask_is_noticed(tmp_path: Path) -> None:
+    """COCO's polygons, and the ids of Labelme's labels, are stored in none of a sample's files."""
     write_coco(tmp_path / "coco", scenes(3))
     write_labelme(tmp_path / "labelme", scenes(3))
-    for root, change in ((tmp_path / "coco", move_outline), (tmp_path / "labelme", swap_labels)):
+    for root, change in ((tmp_path / "coco", move_polygon), (tmp_path / "labelme", swap_labels)):
         samples = find_samples([root]).samples
-        before = asked(samples, tmp_path)[0]
-        assert asked(samples, tmp_path) == (before, 0)
+        before = stored(samples, tmp_path)[0]
+        assert stored(samples, tmp_path) == (before, 0)
         change(root)
         changed = find_samples([root]).samples
-        digests, reads = asked(changed, tmp_path)
+        digests, reads = stored(changed, tmp_path)
         assert digests == fresh(changed)
         assert reads == sum(one != other for one, other in zip(before, digests, strict=True)) > 0
 
 
-def move_outline(root: Path) -> None:
+def move_polygon(root: Path) -> None:
     file = root / "annotations" / "instances_default.json"
     record = json.loads(file.read_text())
     record["annotations"][0]["segmentation"][0][0] += 1
@@ -145,94 +138,52 @@ def swap_labels(root: Path) -> None:
     (root / "labels.txt").write_text("__ignore__\n_background_\ndog\ncat\n")
 
 
-@pytest.mark.usefixtures("settled")
-def test_a_file_that_is_gone(make_voc: VocMaker, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("no_min_age")
+def test_missing_file(make_voc: VocMaker, tmp_path: Path) -> None:
     samples = find_samples([make_voc("a", "b")]).samples
     expected = fresh(samples)
-    asked(samples, tmp_path)
+    stored(samples, tmp_path)
     samples[0].mask.unlink()
-    assert asked(samples, tmp_path) == ([b"", expected[1]], 1)
+    assert stored(samples, tmp_path) == ([b"", expected[1]], 1)
 
 
-@pytest.mark.usefixtures("settled")
+@pytest.mark.usefixtures("no_min_age")
 @pytest.mark.parametrize("content", [b"", b"no array", None])
-def test_a_damaged_list_is_made_again(content: bytes | None, make_voc: VocMaker, tmp_path: Path) -> None:
+def test_damaged_index_is_made_again(content: bytes | None, make_voc: VocMaker, tmp_path: Path) -> None:
     samples = find_samples([make_voc("a", "b")]).samples
-    asked(samples, tmp_path)
+    stored(samples, tmp_path)
     (file,) = tmp_path.glob("files-*.npy")
     file.write_bytes(file.read_bytes()[:-9] if content is None else content)
-    assert asked(samples, tmp_path) == (fresh(samples), 2)
-    assert asked(samples, tmp_path) == (fresh(samples), 0)
+    assert stored(samples, tmp_path) == (fresh(samples), 2)
+    assert stored(samples, tmp_path) == (fresh(samples), 0)
 
 
-@pytest.mark.usefixtures("settled")
-def test_of_several_at_once_one_reads(make_voc: VocMaker, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("no_min_age")
+def test_one_of_several_processes_reads(make_voc: VocMaker, tmp_path: Path) -> None:
     samples = find_samples([make_voc("a", "b", "c")]).samples
     with ThreadPoolExecutor(4) as pool:
-        found = list(pool.map(lambda _: asked(samples, tmp_path), range(4)))
+        found = list(pool.map(lambda _: stored(samples, tmp_path), range(4)))
     assert [digests for digests, _ in found] == 4 * [fresh(samples)]
     assert sum(reads for _, reads in found) == 3
 
 
-def test_a_full_disk_costs_nothing_but_time(
-    make_voc: VocMaker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_full_disk_is_no_error(make_voc: VocMaker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(np, "save", lambda *_: (_ for _ in ()).throw(OSError(28, "no space")))
     samples = find_samples([make_voc("a")]).samples
-    assert asked(samples, tmp_path)[0] == fresh(samples)
+    assert stored(samples, tmp_path)[0] == fresh(samples)
     assert not [path for path in tmp_path.iterdir() if path.suffix in (".npy", ".partial")]
 
 
-# ------------------------------------------------------------------------------------------------ near-duplicates
+# ------------------------------------------------------------------------------------------------ arrays and threads
 
 
-def test_pairs_are_those_of_a_search(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    first, second = thumbnails(10), thumbnails(13, seed=50)
-    second[[4, 12]] = first[7] // 2 + 20, first[2]
-    expected = list(near_pairs(first, second))
-    assert len(expected) == 2
-    assert cached_near_pairs(first, second, 100, tmp_path).tolist() == [list(pair) for pair in expected]
-    with monkeypatch.context() as patch:
-        patch.setattr(duplicates, "near_pairs", None)  # nothing is compared
-        assert cached_near_pairs(first, second, 100, tmp_path).tolist() == [list(pair) for pair in expected]
-    assert cached_near_pairs(first, second, 1, tmp_path).tolist() == [list(expected[0])]
-    for changed in (first[::-1], first[:9], np.where(first == first[2], 255 - first, first)):
-        fresh_pairs = [list(pair) for pair in near_pairs(changed, second)]
-        assert cached_near_pairs(changed, second, 100, tmp_path).tolist() == fresh_pairs
-        assert fresh_pairs != [list(pair) for pair in expected] or len(changed) == 9
-    assert cached_near_pairs(first, second[:4], 100, tmp_path).shape == (0, 2)
-    assert cached_near_pairs(first, second[:4], 100, tmp_path).shape == (0, 2)
-    assert cached_near_pairs(first, second, 100, None).tolist() == [list(pair) for pair in expected]
-
-
-def test_a_later_start_finds_the_same(make_voc: VocMaker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    root = make_voc(*"abcdefghij")
-    sources = find_sources(DataConfig(root=str(root)))
-    val, train = (sources.samples[rows[0]] for rows in (sources.split.val, sources.split.train))
-    Image.fromarray(train.read_image()).save(val.image, quality=40)
-    write_mask(val.mask, train.read_mask(sources.values))
-
-    def warned(cache: str) -> list[str]:
-        sources = find_sources(DataConfig(root=str(root)))
-        report = open_dataset(sources, 32, tmp_path / cache, count_nothing).report
-        return [finding.text for finding in report.findings]
-
-    first = warned("cache")
-    assert any(f"{val.image}, {train.image}: nearly the same" in text for text in first)
-    monkeypatch.setattr(duplicates, "near_pairs", None)
-    assert warned("cache") == first
-
-
-# ------------------------------------------------------------------------------------------------ what both need
-
-
-def test_kept_and_recalled(tmp_path: Path) -> None:
+def test_saved_array_is_loaded(tmp_path: Path) -> None:
     values = np.arange(6).reshape(3, 2)
     assert load_array(tmp_path / "a.npy", values.dtype) is None
     save_array(tmp_path / "a.npy", values)
-    again = load_array(tmp_path / "a.npy", values.dtype)
-    assert again is not None
-    assert np.array_equal(again, values)
+    loaded = load_array(tmp_path / "a.npy", values.dtype)
+    assert loaded is not None
+    assert np.array_equal(loaded, values)
     assert load_array(tmp_path / "a.npy", np.dtype(np.uint8)) is None
     assert [path.name for path in tmp_path.iterdir()] == ["a.npy"]
 

@@ -1,4 +1,4 @@
-"""The order of samples: all of them once an epoch, the same whoever asks and whenever."""
+"""Order of the samples: each once an epoch, by seed, epoch and step alone."""
 
 from concurrent.futures import ThreadPoolExecutor
 
@@ -30,7 +30,7 @@ def test_every_epoch_has_each_sample_once(samples: int, batch_size: int, seed: i
 def test_drop_last(samples: int, batch_size: int, seed: int, epoch: int) -> None:
     whole, dropped = (epoch_of(Sampler(samples, batch_size, seed, drop_last=last), epoch) for last in (False, True))
     if samples < batch_size:
-        assert dropped == whole  # or there would be nothing to train with
+        assert dropped == whole  # the only batch is not dropped
     else:
         assert dropped == [batch for batch in whole if len(batch) == batch_size]
 
@@ -42,7 +42,7 @@ def test_order_is_shuffled_and_depends_on_seed_and_epoch_only() -> None:
     assert epoch_of(Sampler(50, 8, seed=1), 1) != order
     assert epoch_of(Sampler(50, 8, seed=2), 0) != order
     assert epoch_of(Sampler(50, 8, seed=2), 0) != epoch_of(Sampler(50, 8, seed=1), 1)
-    # Another batch size cuts the same order elsewhere.
+    # Another batch size cuts the same order into other batches.
     assert np.array_equal(np.concatenate(epoch_of(Sampler(50, 7, seed=1), 0)), np.concatenate(order))
 
 
@@ -50,7 +50,7 @@ def test_order_is_shuffled_and_depends_on_seed_and_epoch_only() -> None:
 @given(calls=st.lists(st.tuples(st.integers(0, 5), st.integers(0, 6)), max_size=12))
 def test_a_step_does_not_depend_on_earlier_calls(calls: list[tuple[int, int]]) -> None:
     sampler = Sampler(50, 8, seed=3)
-    np.random.seed(0)  # noqa: NPY002  # the global generator is no part of it either
+    np.random.seed(0)  # noqa: NPY002  # the global generator has no effect either
     for epoch, step in calls:
         sampler.batch(epoch, step)
         np.random.random()  # noqa: NPY002
@@ -61,24 +61,24 @@ def test_a_step_does_not_depend_on_earlier_calls(calls: list[tuple[int, int]]) -
 @given(batch=st.lists(st.integers(0, 99), max_size=40), processes=st.integers(1, 5))
 def test_shares_partition_the_batch(batch: list[int], processes: int) -> None:
     shares = [share(batch, process, processes).tolist() for process in range(processes)]
-    assert [index for mine in shares for index in mine] == batch
-    sizes = [len(mine) for mine in shares]
+    assert [index for part in shares for index in part] == batch
+    sizes = [len(part) for part in shares]
     assert max(sizes) - min(sizes) <= 1
 
 
 @given(batch=st.lists(st.integers(0, 99), min_size=1, max_size=40), processes=st.integers(1, 5), size=SIZE)
 def test_micro_batches_partition_every_share_equally_often(batch: list[int], processes: int, size: int) -> None:
     shares = [share(batch, process, processes) for process in range(processes)]
-    pieces = [micro_batches(mine, len(batch), processes, size) for mine in shares]
-    assert [index for own in pieces for piece in own for index in piece.tolist()] == batch
-    assert all(len(piece) <= size for own in pieces for piece in own)
-    assert len({len(own) for own in pieces}) == 1
-    assert len(pieces[0]) == -(-len(shares[0]) // size)  # and no more often than the largest share needs
+    cut = [micro_batches(part, len(batch), processes, size) for part in shares]  # one list for each process
+    assert [index for own in cut for micro in own for index in micro.tolist()] == batch
+    assert all(len(micro) <= size for own in cut for micro in own)
+    assert len({len(own) for own in cut}) == 1
+    assert len(cut[0]) == -(-len(shares[0]) // size)  # the number that the largest share needs
 
 
 @pytest.mark.parametrize("weights", [None, np.linspace(1, 3, 5000)])
 def test_threads_share_one_order(weights: np.ndarray | None) -> None:
-    """The order of an epoch is made once, for all its steps; and nobody can spoil it for the others."""
+    """The order of an epoch is made once for all its steps and threads, and is read-only."""
     calls = [(step % 3, 7 * step) for step in range(200)]
     alone = Sampler(5000, 3, seed=4, weights=weights)
     expected = [alone.batch(*call).tolist() for call in calls]
@@ -86,7 +86,7 @@ def test_threads_share_one_order(weights: np.ndarray | None) -> None:
     with ThreadPoolExecutor(8) as pool:
         assert [batch.tolist() for batch in pool.map(lambda call: shared.batch(*call), calls)] == expected
     assert alone.order(1) is alone.order(1)
-    assert alone.order(1) is not Sampler(5000, 3, seed=4).order(1)  # which has other weights perhaps
+    assert alone.order(1) is not Sampler(5000, 3, seed=4).order(1)  # another sampler may have other weights
     with pytest.raises(ValueError, match="read-only"):
         alone.batch(0, 0)[0] = 7
 
@@ -101,32 +101,32 @@ def test_steps_per_epoch(samples: int, size: int, drop: bool, steps: int) -> Non
 # ------------------------------------------------------------------------------------------------ foreground sampling
 
 
-def test_weights_say_how_often() -> None:
+def test_weights_are_relative_frequencies() -> None:
     weights = np.array([1.0, 1.0, 1.0, 1.0, 4.0, 2.5])
     sampler = Sampler(6, 2, seed=3, weights=weights)
     exact = 6 * weights / weights.sum()
-    seen = np.zeros(6)
+    total = np.zeros(6)
     for epoch in range(200):
         order = sampler.order(epoch)
         assert len(order) == 6
         counts = np.bincount(order, minlength=6)
         assert (np.abs(counts - exact) < 1).all()  # floor or ceil
-        seen += counts
-    np.testing.assert_allclose(seen / 200, exact, atol=0.1)
+        total += counts
+    np.testing.assert_allclose(total / 200, exact, atol=0.1)
     assert np.array_equal(sampler.order(7), Sampler(6, 2, seed=3, weights=weights).order(7))
     assert not np.array_equal(sampler.order(7), sampler.order(8))
     steps = [sampler.batch(5, step) for step in range(sampler.steps_per_epoch)]
     assert np.array_equal(np.concatenate(steps), sampler.order(5))
 
 
-def test_even_weights_see_each_picture_once() -> None:
+def test_even_weights_give_each_sample_once() -> None:
     sampler = Sampler(9, 4, seed=0, weights=np.full(9, 2.0))
     assert sorted(sampler.order(0).tolist()) == list(range(9))
 
 
 def test_foreground_weights() -> None:
     counts = np.array([[9, 1, 0], [9, 1, 0], [9, 1, 0], [9, 1, 3], [9, 0, 0], [9, 0, 0], [9, 0, 0], [9, 0, 0]])
-    # Half hold class 1, one in eight class 2.
+    # Class 1 is in half of the images, class 2 in one of eight.
     expected = [2**0.5] * 3 + [8**0.5] + [1.0] * 4
     assert foreground_weights(counts) == pytest.approx(expected)
     assert foreground_weights(np.array([[5, 0], [5, 0]])).tolist() == [1.0, 1.0]

@@ -1,44 +1,15 @@
-"""Which pictures there are, and who validates."""
+"""Samples found in one or several root folders."""
 
-import random
-import re
 import shutil
 import sys
 import tracemalloc
 from pathlib import Path
 
-import numpy as np
-import pytest
-from PIL import Image
-
-from tests.support.data import VocMaker, count_nothing
-from trainer import InputError
+from tests.support.data import VocMaker
+from tests.support.layouts import refusal
 from trainer.config import DataConfig
-from trainer.data.dataset import open_dataset
-from trainer.data.image_io import write_mask
 from trainer.data.sample import Sample
 from trainer.data.sources import find_samples, find_sources, raise_all
-from trainer.data.split import Split, dataset_digest, split_samples
-from trainer.data.value_map import ValueMap
-
-STEMS = [f"picture_{number}" for number in range(10)]
-
-
-def refusal(*parts: str) -> "pytest.RaisesExc[InputError]":
-    """Expects an InputError whose text holds all parts."""
-    return pytest.raises(InputError, check=lambda error: all(part in str(error) for part in parts))
-
-
-def write_lists(root: Path, train: list[str], val: list[str]) -> None:
-    folder = root / "ImageSets" / "Segmentation"
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "train.txt").write_text("".join(f"{stem}\n" for stem in train))
-    (folder / "val.txt").write_text("".join(f"{stem}\n" for stem in val))
-
-
-def names_of(samples: list[Sample], indices: tuple[int, ...]) -> list[str]:
-    return [samples[index].name for index in indices]
-
 
 # ------------------------------------------------------------------------------------------------ pairs
 
@@ -99,7 +70,7 @@ def test_all_problems_in_one_message(make_voc: VocMaker) -> None:
     assert str(other / "SegmentationClassPNG" / "e.png") in lines[4]
 
 
-def test_folders_that_are_not_there(make_voc: VocMaker, tmp_path: Path) -> None:
+def test_missing_folders(make_voc: VocMaker, tmp_path: Path) -> None:
     with refusal(str(tmp_path / "nowhere"), "no such folder"):
         find_samples([tmp_path / "nowhere"])
     with refusal(str(tmp_path), "JPEGImages"):
@@ -119,146 +90,11 @@ def test_many_problems_are_counted() -> None:
     assert "problem 20" not in str(error.value)
 
 
-# ------------------------------------------------------------------------------------------------ split
-
-
-def made_up(count: int, root: Path = Path("root")) -> list[Sample]:
-    return [Sample(f"s{number}", str(root / "JPEGImages" / f"s{number}.jpg"), "mask") for number in range(count)]
-
-
-@pytest.mark.parametrize("count", [10, 13, 24])
-@pytest.mark.parametrize(("fraction", "folds"), [(0.5, 2), (0.34, 3), (0.25, 4), (0.2, 5), (0.1, 10)])
-def test_folds_partition_the_samples(count: int, fraction: float, folds: int) -> None:
-    samples = made_up(count)
-    splits = [split_samples(samples, {}, fraction, fold) for fold in range(folds)]
-    for split in splits:
-        assert sorted(split.train + split.val) == list(range(count))
-        assert len(split.val) in (count // folds, -(-count // folds))
-        assert list(split.train) == sorted(split.train)
-        assert list(split.val) == sorted(split.val)
-    assert sorted(index for split in splits for index in split.val) == list(range(count))
-
-
-def test_split_depends_on_the_names_only() -> None:
-    samples = made_up(20)
-    split = split_samples(samples, {}, 0.2, 1)
-    validating = set(names_of(samples, split.val))
-    mixed = made_up(20, Path("elsewhere"))
-    random.Random(3).shuffle(mixed)
-    assert set(names_of(mixed, split_samples(mixed, {}, 0.2, 1).val)) == validating
-    # For good: a model must not be scored tomorrow on what it was trained on today.
-    assert validating == {"s3", "s4", "s11", "s15"}
-
-
-def test_split_is_no_pattern_of_the_names() -> None:
-    """Neighbours are often the same scene; the first fifth by name would be other weather than the rest."""
-    split = split_samples(made_up(100), {}, 0.2, 0)
-    assert split.val != tuple(range(20))
-    gaps = {second - first for first, second in zip(split.val, split.val[1:], strict=False)}
-    assert len(gaps) > 3
-
-
-def test_lists_are_used_where_present(make_voc: VocMaker) -> None:
-    root = make_voc(*STEMS)
-    write_lists(root, ["picture_3", "picture_1"], ["picture_8"])
-    samples = find_samples([root]).samples
-    assert [sample.name for sample in samples] == ["picture_1", "picture_3", "picture_8"]
-    for fold in (0, 4):
-        split = split_samples(samples, find_samples([root]).parts, 0.2, fold)
-        assert (names_of(samples, split.train), names_of(samples, split.val)) == (
-            ["picture_1", "picture_3"],
-            ["picture_8"],
-        )
-    assert split_samples(samples, find_samples([root]).parts, 0.0, 0) == split
-
-
-def test_lists_of_one_root_and_hash_of_the_other(make_voc: VocMaker) -> None:
-    listed, free = make_voc("a", "b", folder="listed"), make_voc(*STEMS, folder="free")
-    write_lists(listed, ["a"], ["b"])
-    samples = find_samples([listed, free]).samples
-    split = split_samples(samples, find_samples([listed, free]).parts, 0.2, 0)
-    assert "listed/b" in names_of(samples, split.val)
-    assert "listed/a" in names_of(samples, split.train)
-    assert len(split.val) == 1 + 2
-
-
-def test_lists_as_others_write_them(make_voc: VocMaker) -> None:
-    root = make_voc("my cat", "Kätzchen", "b")
-    write_lists(root, [], [])
-    folder = root / "ImageSets" / "Segmentation"
-    (folder / "train.txt").write_bytes("\ufeffmy cat\r\n\r\nb  \r\n".encode())
-    (folder / "val.txt").write_bytes("Kätzchen".encode())
-    samples = find_samples([root]).samples
-    split = split_samples(samples, find_samples([root]).parts, 0.2, 0)
-    assert names_of(samples, split.val) == ["Kätzchen"]
-    (folder / "val.txt").write_bytes("Kätzchen".encode("latin-1"))
-    with refusal(str(folder / "val.txt"), "UTF-8"):
-        find_samples([root])
-
-
-def test_lists_that_are_wrong(make_voc: VocMaker) -> None:
-    root = make_voc("a", "b", "c")
-    write_lists(root, ["a", "b"], ["b", "c"])
-    with refusal("b in both train.txt and val.txt"):
-        find_samples([root])
-    write_lists(root, ["a", "b"], ["c", "gone"])
-    assert "gone" in find_samples([root]).problems[0]
-
-
-def test_too_few_pictures() -> None:
-    with refusal("1 labelled pictures", "none for training"):
-        split_samples(made_up(1), {}, 0.2, 0)
-    with refusal("3 labelled pictures", "none for validation", "data.fold"):
-        split_samples(made_up(3), {}, 0.2, 4)
-    with refusal("none for validation", "data.val_fraction"):
-        split_samples(made_up(9), {}, 0.0, 0)
-    assert split_samples(made_up(2), {}, 0.2, 0).train != ()
-
-
-# ------------------------------------------------------------------------------------------------ digest and plan
-
-
-def test_digest() -> None:
-    files, split, names = ["aa", "bb", "cc", "dd"], Split((0, 1, 2), (3,)), ("_background_", "cat")
-    table = ValueMap()
-    digest = dataset_digest(files, split, names, table)
-    assert re.fullmatch("[0-9a-f]{32}", digest)
-    assert (
-        dataset_digest(["bb", "aa", "dd", "cc"], Split((0, 1, 3), (2,)), names, table) == digest
-    )  # the same files, other names
-    changed = {
-        dataset_digest(["aa", "bb", "cc", "de"], split, names, table),
-        dataset_digest(["aa", "bb", "cd", "dd"], split, names, table),
-        dataset_digest(files, Split((0, 1), (2, 3)), names, table),
-        dataset_digest(files, Split((0, 1, 3), (2,)), names, table),
-        dataset_digest(files, split, ("_background_", "dog"), table),
-        dataset_digest(files, split, names, ValueMap(table.table[::-1])),
-        dataset_digest([*files, "aa"], Split((0, 1, 2, 4), (3,)), names, table),
-    }
-    assert len(changed | {digest}) == 8
-
-
-def test_digest_of_a_folder(make_voc: VocMaker, tmp_path: Path) -> None:
-    root = make_voc(*STEMS)
-
-    def digest(folder: Path, fold: int = 0) -> str:
-        sources = find_sources(DataConfig(root=str(folder), fold=fold, classes=["cat"]))
-        return open_dataset(sources, 16, tmp_path / "cache", count_nothing).digest
-
-    first = digest(root)
-    assert digest(root, fold=1) != first
-    assert digest(root.rename(tmp_path / "renamed")) == first
-    root = tmp_path / "renamed"
-    file = root / "SegmentationClassPNG" / "picture_4.png"
-    with Image.open(file) as picture:
-        mask = np.array(picture)
-    mask[0, 0] = 1 - mask[0, 0]
-    write_mask(file, mask)
-    assert digest(root) != first
+# ------------------------------------------------------------------------------------------------ plan
 
 
 def test_plan(make_voc: VocMaker, tmp_path: Path) -> None:
-    roots = [make_voc(*STEMS, folder="one"), make_voc("a", folder="two")]
+    roots = [make_voc(*"bcdefghijk", folder="one"), make_voc("a", folder="two")]
     (roots[0] / "class_names.txt").write_text("cat\n")
     sources = find_sources(DataConfig(root=[str(root) for root in roots]))
     assert sources.title == "one+two"
@@ -271,18 +107,18 @@ def test_plan(make_voc: VocMaker, tmp_path: Path) -> None:
 
 
 def test_memory_of_a_sample(tmp_path: Path) -> None:
-    """What stays of each once all are found: a name, two paths as text, and two numbers of the split."""
+    """A sample takes the memory of its name, two paths as text, and one index of the split."""
     count = 2000
     for folder, suffix in (("JPEGImages", "jpg"), ("SegmentationClassPNG", "png")):
         (tmp_path / folder).mkdir()
         for number in range(count):
             (tmp_path / folder / f"{number:06}.{suffix}").touch()
-    find_sources(DataConfig(root=str(tmp_path)))  # what is imported or compiled at the first time
+    find_sources(DataConfig(root=str(tmp_path)))  # imports and compiles on the first call
     tracemalloc.start()
     try:
         sources = find_sources(DataConfig(root=str(tmp_path)))
-        held = tracemalloc.get_traced_memory()[0]
+        used_bytes = tracemalloc.get_traced_memory()[0]
     finally:
         tracemalloc.stop()
     texts = sum(sys.getsizeof(text) for sample in sources.samples for text in (sample.name, *sample.files))
-    assert held < texts + 200 * count
+    assert used_bytes < texts + 200 * count

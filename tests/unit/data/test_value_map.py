@@ -1,4 +1,4 @@
-"""What stored values and colours stand for."""
+"""Mapping of stored values and colours to class ids."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from tests.support.layouts import refusal
 from trainer import IGNORE, InputError
 from trainer.config import parse_key
-from trainer.data.value_map import UNMAPPED, UnknownColours, ValueMap, value_map
+from trainer.data.value_map import BACKGROUND, UNMAPPED, UnknownColours, ValueMap, value_map
 
 NAMES = ("_background_", "cat", "dog")
 
@@ -18,29 +18,36 @@ def mapped(entries: dict[int | str, str], names: tuple[str, ...] | None = NAMES)
 
 
 def rgb(*colours: int) -> np.ndarray:
-    """A picture of one row, uint8 [1, W, 3]."""
+    """Colour mask of one row, uint8 [1, W, 3]."""
     return np.array([[[colour >> 16, colour >> 8 & 255, colour & 255] for colour in colours]], np.uint8)
 
 
 # ------------------------------------------------------------------------------------------------ keys
 
 KEYS = {
-    0: range(1), "7": range(7, 8), 255: range(255, 256), "3-5": range(3, 6), " 0 - 255 ": range(256),
+    0: range(1),
+    "7": range(7, 8),
+    255: range(255, 256),
+    "3-5": range(3, 6),
+    " 0 - 255 ": range(256),
     "9-9": range(9, 10),
-    "#ff8000": 0xFF8000, "#FF8000": 0xFF8000, "#000000": 0, "other": None,
-}  # fmt: skip
+    "#ff8000": 0xFF8000,
+    "#FF8000": 0xFF8000,
+    "#000000": 0,
+    "other": None,
+}
 
 
-@pytest.mark.parametrize(("key", "stands"), KEYS.items(), ids=map(str, KEYS))
-def test_keys(key: int | str, stands: object) -> None:
-    assert parse_key(key) == stands
+@pytest.mark.parametrize(("key", "expected"), KEYS.items(), ids=map(str, KEYS))
+def test_keys(key: int | str, expected: object) -> None:
+    assert parse_key(key) == expected
 
 
 WRONG = [256, -1, 300, "abc", "", "5-3", "1-", "-", "1-300", "#ff", "ff0000", "#gg0000", "#ff00000", "1.5", "others"]
 
 
 @pytest.mark.parametrize("key", WRONG)
-def test_keys_that_are_none(key: int | str) -> None:
+def test_invalid_keys(key: int | str) -> None:
     with refusal("data.value_map", repr(key), "0 to 255"):
         parse_key(key)
 
@@ -77,12 +84,12 @@ ENTRIES = st.dictionaries(st.integers(0, 255), st.sampled_from([*NAMES, "backgro
 @settings(max_examples=100)
 @given(ENTRIES, st.sampled_from([None, "cat", "ignore", "background", "nearest"]), st.randoms())
 def test_any_map_by_its_definition(entries: dict[int, str], other: str | None, random: object) -> None:
-    """Against the sentence that describes it, value by value."""
+    """Oracle: the description of data.value_map, value by value."""
     ids = {name: number for number, name in enumerate(NAMES)} | {"background": 0, "ignore": IGNORE}
-    whole: dict[int | str, str] = dict(entries)
+    with_other: dict[int | str, str] = dict(entries)
     if other:
-        whole["other"] = other
-    table = mapped(whole).ids(np.arange(256, dtype=np.uint8)[None])[0]
+        with_other["other"] = other
+    table = mapped(with_other).ids(np.arange(256, dtype=np.uint8)[None])[0]
     for value in range(256):
         if value in entries:
             expected = {ids[entries[value]]}
@@ -100,20 +107,20 @@ RED_CAT: dict[int | str, str] = {"#000000": "background", "#ff0000": "cat", "#00
 
 
 def test_colours_are_exact() -> None:
-    picture = rgb(0, 0xFF0000, 0x00FF00, 0xFFFFFF, 0xFE0000, 0x0000FF)
-    assert mapped(RED_CAT).ids(picture).tolist() == [[0, 1, 2, IGNORE, UNMAPPED, UNMAPPED]]
+    stored = rgb(0, 0xFF0000, 0x00FF00, 0xFFFFFF, 0xFE0000, 0x0000FF)
+    assert mapped(RED_CAT).ids(stored).tolist() == [[0, 1, 2, IGNORE, UNMAPPED, UNMAPPED]]
 
 
-def test_colours_that_compression_has_changed() -> None:
-    picture = rgb(0x050301, 0xE41208, 0x20F010, 0xF0F5FA, 0x7E0000, 0x810000)
-    assert mapped(RED_CAT).ids(picture, lossy=True).tolist() == [[0, 1, 2, IGNORE, 0, 1]]
+def test_colours_changed_by_compression() -> None:
+    stored = rgb(0x050301, 0xE41208, 0x20F010, 0xF0F5FA, 0x7E0000, 0x810000)
+    assert mapped(RED_CAT).ids(stored, lossy=True).tolist() == [[0, 1, 2, IGNORE, 0, 1]]
 
 
 def test_other_colours() -> None:
-    picture = rgb(0xFF0000, 0xFE0000, 0x0000FF, 0x100000)
-    assert mapped(RED_CAT | {"other": "nearest"}).ids(picture).tolist() == [[1, 1, 0, 0]]
-    assert mapped(RED_CAT | {"other": "ignore"}).ids(picture).tolist() == [[1, IGNORE, IGNORE, IGNORE]]
-    assert mapped(RED_CAT | {"other": "dog"}).ids(picture).tolist() == [[1, 2, 2, 2]]
+    stored = rgb(0xFF0000, 0xFE0000, 0x0000FF, 0x100000)
+    assert mapped(RED_CAT | {"other": "nearest"}).ids(stored).tolist() == [[1, 1, 0, 0]]
+    assert mapped(RED_CAT | {"other": "ignore"}).ids(stored).tolist() == [[1, IGNORE, IGNORE, IGNORE]]
+    assert mapped(RED_CAT | {"other": "dog"}).ids(stored).tolist() == [[1, 2, 2, 2]]
 
 
 @settings(max_examples=60)
@@ -123,34 +130,58 @@ def test_other_colours() -> None:
 )
 def test_nearest_by_its_definition(named: list[int], pixels: list[int]) -> None:
     values = ValueMap(colours=tuple((colour, number) for number, colour in enumerate(sorted(named))), other=None)
-    apart = (rgb(*pixels).astype(int)[0][:, None] - rgb(*sorted(named)).astype(int)[0][None]) ** 2
-    for found, distances in zip(values.ids(rgb(*pixels))[0], apart.sum(axis=2), strict=True):
+    squared = (rgb(*pixels).astype(int)[0][:, None] - rgb(*sorted(named)).astype(int)[0][None]) ** 2
+    for found, distances in zip(values.ids(rgb(*pixels))[0], squared.sum(axis=2), strict=True):
         assert distances[found] == distances.min()
     assert values.ids(rgb(*named)).tolist() == [[sorted(named).index(colour) for colour in named]]
 
 
-def test_a_colour_picture_without_colour_is_read_as_grey() -> None:
+def test_grey_values_match_grey_colours() -> None:
     grey = np.array([[0, 255, 7]], np.uint8)
     assert mapped(RED_CAT).ids(grey).tolist() == [[0, IGNORE, UNMAPPED]]
-    assert mapped(RED_CAT | {0: "dog", 7: "cat"}).ids(grey).tolist() == [
-        [2, IGNORE, 1]
-    ]  # what is named as a value wins
+    # An entry for a value has priority over one for the same grey as a colour.
+    assert mapped(RED_CAT | {0: "dog", 7: "cat"}).ids(grey).tolist() == [[2, IGNORE, 1]]
 
 
-def test_a_colour_is_no_grey() -> None:
-    """Not even where it shares a channel with one."""
+def test_colours_do_not_match_grey_values() -> None:
+    """Blue, 0x0000ff, has the same last channel as the grey 255."""
     blue = mapped({"#000000": "background", "#0000ff": "cat"})
     assert blue.ids(np.array([[0, 255]], np.uint8)).tolist() == [[0, UNMAPPED]]
 
 
 def test_colours_without_a_map_are_counted() -> None:
-    picture = np.concatenate([rgb(0xFF0000, 0xFF0000, 0x00FF00), rgb(0, 0, 0)])
+    stored = np.concatenate([rgb(0xFF0000, 0xFF0000, 0x00FF00), rgb(0, 0, 0)])
     with pytest.raises(UnknownColours, match=r"data.value_map") as error:
-        ValueMap().ids(picture)
+        ValueMap().ids(stored)
     assert error.value.colours == {0xFF0000: 2, 0x00FF00: 1, 0: 3}
 
 
 # ------------------------------------------------------------------------------------------------ names and keys
+
+
+def test_value_table_without_a_map() -> None:
+    values, names = value_map(None, None)
+    assert values.table.tolist() == list(range(256))
+    assert names is None
+    assert value_map({}, (BACKGROUND, "cat"))[1] == (BACKGROUND, "cat")
+
+
+def test_value_table_gives_names() -> None:
+    values, names = value_map({0: "background", 38: "cat", 75: "dog", 90: "cat", 7: "ignore"}, None)
+    assert names == (BACKGROUND, "cat", "dog")
+    expected = {0: 0, 38: 1, 75: 2, 90: 1, 7: IGNORE}
+    assert values.table.dtype == np.uint8
+    assert all(values.table[value] == expected.get(value, UNMAPPED) for value in range(256))
+
+
+def test_value_table_with_names() -> None:
+    values, names = value_map({255: "cat", 0: "_background_", 3: "dog"}, (BACKGROUND, "dog", "cat"))
+    assert names == (BACKGROUND, "dog", "cat")
+    assert tuple(values.table[[255, 0, 3, 1]]) == (2, 0, 1, UNMAPPED)
+    with refusal("data.value_map", "bird is no class", "dog, cat"):
+        value_map({1: "bird"}, (BACKGROUND, "dog", "cat"))
+    with refusal("data.value_map", "at least one"):
+        value_map({0: "background", 255: "ignore"}, None)
 
 
 def test_names_come_from_the_map_in_its_order() -> None:
@@ -161,19 +192,26 @@ def test_names_come_from_the_map_in_its_order() -> None:
         value_map({0: "background", "other": "nearest"}, None)
     with refusal("bird is no class", "cat, dog"):
         value_map({1: "bird"}, NAMES)
-    with refusal("nearest is no class"):  # but for `other`
+    with refusal("nearest is no class"):  # only `other` may be nearest
         value_map({1: "nearest"}, NAMES)
 
 
-def test_maps_of_other_masks_have_other_keys() -> None:
-    """The cache and the dataset's digest rely on it."""
-    maps = [
-        {0: "background", 1: "cat"}, {0: "background", 1: "dog"}, {0: "background", "#ff0000": "cat"},
-        {0: "background", "#ff0000": "dog"}, {0: "background", "#fe0000": "cat"},
-        {0: "background", "#ff0000": "cat", "other": "nearest"}, {0: "background", "#ff0000": "cat", "other": "ignore"},
-        {"0-255": "ignore", "#ff0000": "cat"}, {"0-255": "ignore", "#ff0000": "cat", "other": "nearest"},
-        {"0-255": "ignore", "#ff0000": "cat", "other": "background"},
-    ]  # fmt: skip
+def test_different_maps_have_different_keys() -> None:
+    """The cache and the dataset's digest depend on the key."""
+    red_cat: dict[int | str, str] = {0: "background", "#ff0000": "cat"}
+    ignored: dict[int | str, str] = {"0-255": "ignore", "#ff0000": "cat"}
+    maps: list[dict[int | str, str]] = [
+        {0: "background", 1: "cat"},
+        {0: "background", 1: "dog"},
+        red_cat,
+        {0: "background", "#ff0000": "dog"},
+        {0: "background", "#fe0000": "cat"},
+        red_cat | {"other": "nearest"},
+        red_cat | {"other": "ignore"},
+        ignored,
+        ignored | {"other": "nearest"},
+        ignored | {"other": "background"},
+    ]
     keys = [mapped(entries).key for entries in maps]
     assert len(set(keys)) == len(maps)
     assert mapped({1: "cat", 0: "_background_"}).key == keys[0]

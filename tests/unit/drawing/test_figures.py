@@ -1,9 +1,9 @@
-"""The picture that the watch list shows."""
+"""Figures of the watch list and the contact sheet."""
 
 import numpy as np
 import pytest
 
-from tests.support.images import box_mask, smooth_picture
+from tests.support.images import box_mask, smooth_image
 from trainer import IGNORE
 from trainer.drawing.figures import (
     CONFUSED,
@@ -28,25 +28,25 @@ def test_error_map() -> None:
 
 
 @pytest.mark.parametrize("size", [(320, 320), (320, 100), (33, 320), (1, 320), (10, 20)], ids=str)
-def test_watch_picture_is_one_square(size: tuple[int, int]) -> None:
+def test_watch_panels_are_one_square(size: tuple[int, int]) -> None:
     mask = box_mask(*size)
-    found = watch_panels(smooth_picture(*size), mask, mask)
+    found = watch_panels(smooth_image(*size), mask, mask)
     assert found.shape == (2 * PANEL, 2 * PANEL, 3)
     assert found.dtype == np.uint8
 
 
-def centre(picture: np.ndarray, row: int, column: int) -> np.ndarray:
-    """The middle of the panel at `row`, `column` of the four."""
-    return picture[row * PANEL + PANEL // 2, column * PANEL + PANEL // 2].astype(float)
+def centre(figure: np.ndarray, row: int, column: int) -> np.ndarray:
+    """Colour in the middle of the panel at `row`, `column`."""
+    return figure[row * PANEL + PANEL // 2, column * PANEL + PANEL // 2].astype(float)
 
 
 @pytest.mark.parametrize(
     ("true", "predicted", "colour"),
     [(1, 1, RIGHT), (0, 1, WRONG), (1, 0, MISSED), (1, 2, CONFUSED), (255, 1, (128, 128, 128))],
-    ids=["right", "not there", "missed", "confused", "ignored"],
+    ids=["right", "wrong", "missed", "confused", "ignored"],
 )
 def test_the_four_panels(true: int, predicted: int, colour: tuple[int, int, int]) -> None:
-    """Image, mask; prediction, errors."""
+    """Image and mask above, prediction and errors below."""
     image = np.zeros((PANEL, PANEL, 3), dtype=np.uint8)
     image[:] = (200, 180, 100)
     found = watch_panels(image, np.full((PANEL, PANEL), true, np.uint8), np.full((PANEL, PANEL), predicted, np.uint8))
@@ -62,10 +62,10 @@ def test_the_four_panels(true: int, predicted: int, colour: tuple[int, int, int]
 
 
 def test_right_background_is_grey() -> None:
-    nothing = np.zeros((PANEL, PANEL), np.uint8)
+    background = np.zeros((PANEL, PANEL), np.uint8)
     image = np.zeros((PANEL, PANEL, 3), dtype=np.uint8)
     image[:] = (200, 180, 100)
-    assert centre(watch_panels(image, nothing, nothing), 1, 1).tolist() == [160, 160, 160]
+    assert centre(watch_panels(image, background, background), 1, 1).tolist() == [160, 160, 160]
 
 
 @pytest.mark.parametrize(
@@ -89,10 +89,10 @@ def test_contact_sheet() -> None:
     ignored = np.full_like(mask, IGNORE)
     sheet = contact_sheet([[(image, mask), (image, labelled)], [(image, ignored), (image, mask)]])
     assert sheet.shape == (2 * SHEET, 2 * SHEET, 3)
-    plain, ours, hatched = sheet[:SHEET, :SHEET], sheet[SHEET:, :SHEET], sheet[:SHEET, SHEET:]
+    plain, half, hatched = sheet[:SHEET, :SHEET], sheet[SHEET:, :SHEET], sheet[:SHEET, SHEET:]
     middle = SHEET // 2
     assert (plain[middle, middle] == 100).all()
-    assert ours[middle, middle // 2, 1] > ours[middle, middle // 2, 0]  # green over the left half
-    assert (ours[middle, middle + middle // 2] == 100).all()
+    assert half[middle, middle // 2, 1] > half[middle, middle // 2, 0]  # green over the left half
+    assert (half[middle, middle + middle // 2] == 100).all()
     grey = hatched[middle - 30 : middle + 30, 20:-20]
     assert set(np.unique(grey)) == {100, 200}

@@ -1,41 +1,15 @@
-"""The palette against VOC's definition, and the blend."""
+"""Overlay of a mask on its image."""
 
 import numpy as np
 import pytest
 
-from tests.support.images import box_mask, smooth_picture
+from tests.support.images import box_mask, smooth_image
 from trainer.drawing.overlay import draw_overlay
 from trainer.drawing.palette import palette
 
 
-def voc_palette() -> list[tuple[int, int, int]]:
-    """VOClabelcolormap of the VOC development kit, in its own loops."""
-    colours = []
-    for index in range(256):
-        rest, red, green, blue = index, 0, 0, 0
-        for place in range(7, -1, -1):
-            red |= (rest & 1) << place
-            green |= (rest >> 1 & 1) << place
-            blue |= (rest >> 2 & 1) << place
-            rest >>= 3
-        colours.append((red, green, blue))
-    return colours
-
-
-def test_palette() -> None:
-    found = palette()
-    assert found.shape == (256, 3)
-    assert found.dtype == np.uint8
-    oracle = voc_palette()
-    assert oracle[:4] == [(0, 0, 0), (128, 0, 0), (0, 128, 0), (128, 128, 0)]
-    oracle[1], oracle[2] = oracle[2], oracle[1]
-    assert [tuple(colour) for colour in found.tolist()] == oracle
-    assert found[1].tolist() == [0, 128, 0]  # the tutorial's green
-    assert len(set(oracle)) == 256
-
-
-def test_thirty_percent_of_the_mask() -> None:
-    image, mask = smooth_picture(20, 30), box_mask(20, 30, classes=4)
+def test_default_opacity_is_thirty_percent() -> None:
+    image, mask = smooth_image(20, 30), box_mask(20, 30, classes=4)
     found = draw_overlay(image, mask)
     assert found.dtype == np.uint8
     for row in range(20):
@@ -53,6 +27,6 @@ def test_alpha_and_colours(alpha: float, expected: list[int]) -> None:
     found = draw_overlay(image, mask, [(9, 9, 9), (10, 20, 30)], alpha)
     assert found[0, 0].tolist() == [200, 100, 50]
     assert found[0, 1].tolist() == expected
-    rest = np.rint((1 - alpha) * image[0, 2] + alpha * palette()[2])  # classes without a colour of their own
-    assert found[0, 2].tolist() == rest.tolist()
+    blended = np.rint((1 - alpha) * image[0, 2] + alpha * palette()[2])  # class 2 has no colour in the list
+    assert found[0, 2].tolist() == blended.tolist()
     assert np.array_equal(image, before)

@@ -22,7 +22,7 @@ def make_trainer(tmp_path: Path, make_voc: Callable[..., Path]) -> Callable[...,
             make_voc(*(f"p{number}" for number in range(10)))
         settings = ["--data.root", str(root), "--train.mixed_precision", "no", "--data.workers", "0"]
         prepared = prepare([*settings, *SMALL, *arguments], tmp_path)
-        trainer = prepared.trainer(join_processes("no", 1), callback)
+        trainer = prepared.trainer(join_processes("no", threads=1, timeout_minutes=10), callback)
         trainer.lag, trainer.loader.pad = lag, pad
         return trainer
 

@@ -77,7 +77,7 @@ def test_given_values_stay_and_decided_ones_have_a_reason(
     def resolved(*arguments: str, width: int | None = None) -> tuple[Config, list[str]]:
         config = parse(["--data.root", str(root), "--data.image_size", "32", *arguments])
         dataset = open_dataset(find_sources(config.data), 32, tmp_path, count_nothing)
-        found, lines = resolve(config, len(dataset.split.train), dataset.pixels().tolist(), width)
+        found, lines = resolve(config, len(dataset.split.train), dataset.pixels.tolist(), width)
         assert found.data == config.data
         return found, lines
 

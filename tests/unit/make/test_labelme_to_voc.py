@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.support.images import smooth_picture
+from tests.support.images import smooth_image
 from tests.support.labelme import HEIGHT, WIDTH, LabelmeFolder, base64_text, png, record, shape
 from tests.support.program import REPOSITORY, Program
 from trainer.config import DataConfig
@@ -66,7 +66,7 @@ def test_generated_cats_are_converted_without_loss(tmp_path: Path) -> None:
 
 def encode_turned(orientation: int, format: str) -> tuple[bytes, np.ndarray]:
     """Encode an image with an EXIF orientation; return the file and the upright image, uint8 [H, W, 3]."""
-    pil_image, exif, buffer = Image.fromarray(smooth_picture(HEIGHT, WIDTH, 3)), Image.Exif(), io.BytesIO()
+    pil_image, exif, buffer = Image.fromarray(smooth_image(HEIGHT, WIDTH, 3)), Image.Exif(), io.BytesIO()
     exif[0x0112] = orientation
     pil_image.save(buffer, format=format, exif=exif)
     return buffer.getvalue(), read_image(Path(), buffer.getvalue())
@@ -91,7 +91,7 @@ def test_images_are_copied_unless_exif_turns_them(
 
 
 def test_other_formats_become_png(labelled: LabelmeFolder) -> None:
-    image = smooth_picture(HEIGHT, WIDTH, 4)
+    image = smooth_image(HEIGHT, WIDTH, 4)
     Image.fromarray(image).save(labelled.folder / "scan.bmp")
     labelled.write("scan", record("scan.bmp"))
     assert labelled.convert() == 0
@@ -100,7 +100,7 @@ def test_other_formats_become_png(labelled: LabelmeFolder) -> None:
 
 def test_embedded_images(labelled: LabelmeFolder) -> None:
     """imageData takes precedence over imagePath; Python's base64 breaks lines."""
-    content = png(smooth_picture(HEIGHT, WIDTH, 5))
+    content = png(smooth_image(HEIGHT, WIDTH, 5))
     data = base64.encodebytes(content).decode()
     labelled.write("within", record("..\\photos\\gone.jpg", imageData=data))
     assert labelled.convert() == 0
@@ -109,7 +109,7 @@ def test_embedded_images(labelled: LabelmeFolder) -> None:
 
 def test_paths_from_windows_and_names_by_the_json(labelled: LabelmeFolder) -> None:
     """Two files whose images have each other's names, one in a subfolder written with a backslash."""
-    content = png(smooth_picture(HEIGHT, WIDTH, 6))
+    content = png(smooth_image(HEIGHT, WIDTH, 6))
     (labelled.folder / "sub" / "good.png").write_bytes(content)
     labelled.write("deep", record("sub\\good.png", shape("point", [5, 5])))
     labelled.write("good", record("sub/deep.png", shape("point", [5, 5])))
@@ -124,7 +124,7 @@ def test_prints_a_summary_and_the_next_command(labelled: LabelmeFolder, capsys: 
         (labelled.folder / name).write_bytes(b"never opened")
     labelled.write("deep", record("sub/deep.png", shape("point", [5, 5], label="dog")))
     (labelled.folder / "embedded.png").write_bytes(b"never opened")
-    labelled.write("other", record("embedded.png", imageData=base64_text(png(smooth_picture(HEIGHT, WIDTH)))))
+    labelled.write("other", record("embedded.png", imageData=base64_text(png(smooth_image(HEIGHT, WIDTH)))))
     labelled.write("again", record("good.png", shape("point", [5, 5])))
     assert labelled.convert() == 0
     output = capsys.readouterr().out

@@ -1,4 +1,4 @@
-"""The model that training starts with."""
+"""Initial model of a training: random, or with the weights of another model."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +15,8 @@ from trainer.model.segmenter import Segmenter
 SMALL = ["--model.width", "8", "--model.depth", "2", "--data.image_size", "32"]
 
 
-def made(names: tuple[str, ...], *arguments: str) -> Segmenter:
+def build(names: tuple[str, ...], *arguments: str) -> Segmenter:
+    """Build the model that train.py starts with, from its command line."""
     shares = [1 / len(names)] * len(names)
     config = parse([*SMALL, *arguments])
     init = load_segmenter(Path(config.model.init)) if config.model.init else None
@@ -25,6 +26,8 @@ def made(names: tuple[str, ...], *arguments: str) -> Segmenter:
 
 @pytest.fixture
 def saved(tmp_path: Path, make_segmenter: Callable[..., Segmenter]) -> Callable[..., tuple[Segmenter, list[str]]]:
+    """Return a function that saves another model, and returns it with the arguments that select it."""
+
     def save(**facts: object) -> tuple[Segmenter, list[str]]:
         segmenter = make_segmenter(seed=7, **facts)
         save_segmenter(segmenter, tmp_path / "model")
@@ -35,16 +38,16 @@ def saved(tmp_path: Path, make_segmenter: Callable[..., Segmenter]) -> Callable[
 
 def test_from_a_model_of_the_same_classes(saved: Callable[..., tuple[Segmenter, list[str]]]) -> None:
     other, arguments = saved()
-    ours = made(other.contract.class_names, *arguments)
+    ours = build(other.contract.class_names, *arguments)
     assert all(torch.equal(value, other.state_dict()[name]) for name, value in ours.state_dict().items())
     assert ours.contract.dataset_digest == "digest"
 
 
 def test_from_a_model_of_other_classes(saved: Callable[..., tuple[Segmenter, list[str]]]) -> None:
-    """All but the last layer, which is that of a new model."""
+    """All layers come from the other model, except the last, which is that of a new model."""
     other, arguments = saved()
     names = ("_background_", "dog", "cow")
-    ours, new = made(names, *arguments), made(names)
+    ours, new = build(names, *arguments), build(names)
     assert ours.contract.class_names == names
     last = [name for name in ours.state_dict() if name.startswith("network.last.")]
     assert len(last) == 2
@@ -59,4 +62,4 @@ def test_from_a_model_of_other_classes(saved: Callable[..., tuple[Segmenter, lis
 def test_another_shape_is_refused(saved: Callable[..., tuple[Segmenter, list[str]]]) -> None:
     other, arguments = saved(width=16)
     with pytest.raises(InputError, match="has width 16, this run 8"):
-        made(other.contract.class_names, *arguments)
+        build(other.contract.class_names, *arguments)

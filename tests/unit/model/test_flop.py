@@ -1,4 +1,4 @@
-"""Floating point operations, counted by hand."""
+"""Floating point operations of a UNet, compared with a count by hand."""
 
 from torch import nn
 
@@ -14,12 +14,12 @@ def by_hand(width: int, side: int) -> int:
     return 3 * 2 * (inside + back_up)
 
 
-def test_operations_by_hand() -> None:
+def test_operations_equal_the_count_by_hand() -> None:
     assert training_flop(UNet(1, 8, depth=1), 32) == by_hand(8, 32)
     assert training_flop(UNet(1, 16, depth=1), 48) == by_hand(16, 48)
 
 
-def test_counting_leaves_the_network_alone() -> None:
+def test_counting_does_not_change_the_network() -> None:
     network = UNet(1, 8, 2)
     before = network.first[1].num_batches_tracked.clone()
     training_flop(network, 32)

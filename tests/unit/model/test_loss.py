@@ -1,4 +1,4 @@
-"""Soft Dice and cross-entropy against plain numpy, torch and scikit-learn; and as sums over parts of a batch."""
+"""Soft Dice and cross-entropy against plain numpy, torch and scikit-learn, and as sums over parts of a batch."""
 
 import numpy as np
 import pytest
@@ -17,7 +17,8 @@ from trainer.model.loss import (
     loss_terms,
 )
 
-CHANNELS = [1, 3]  # cat or not; background and two classes
+CHANNELS = [1, 3]
+"""Channels of the network for one foreground class, and for two."""
 
 
 def example(channels: int, images: int = 4, size: int = 9, seed: int = 0) -> tuple[Tensor, Tensor]:
@@ -30,7 +31,7 @@ def example(channels: int, images: int = 4, size: int = 9, seed: int = 0) -> tup
 
 
 def numpy_probabilities(logits: np.ndarray) -> np.ndarray:
-    """[C, H, W] -> [K, H, W], in float64."""
+    """Probabilities [K, H, W], float64, from logits [C, H, W]."""
     if len(logits) == 1:
         foreground = 1 / (1 + np.exp(-logits[0]))
         return np.stack([1 - foreground, foreground])
@@ -39,7 +40,7 @@ def numpy_probabilities(logits: np.ndarray) -> np.ndarray:
 
 
 def numpy_loss(logits: np.ndarray, mask: np.ndarray, smooth: float, weight: float) -> float:
-    """The oracle, one image: loops and definitions."""
+    """Oracle for the loss of one image, written from the definitions."""
     probabilities = numpy_probabilities(logits.astype(np.float64))
     counted = mask != IGNORE
     dice = []
@@ -112,7 +113,7 @@ def test_ignored_pixels_are_in_no_sum_and_get_no_gradient(channels: int) -> None
 
 
 @pytest.mark.parametrize("channels", CHANNELS)
-def test_image_with_nothing_to_learn_from(channels: int) -> None:
+def test_an_image_of_ignored_pixels_has_no_loss(channels: int) -> None:
     logits = example(channels)[0].requires_grad_()
     losses = image_losses(loss_terms(logits, torch.full((4, 9, 11), IGNORE, dtype=torch.uint8)), 1.0, 0.5)
     losses.sum().backward()
@@ -137,7 +138,7 @@ def test_large_images_in_half_precision(channels: int, dtype: torch.dtype) -> No
 @pytest.mark.parametrize("channels", CHANNELS)
 @pytest.mark.parametrize("cuts", [[4], [1, 3], [2, 2], [1, 1, 2], [1, 1, 1, 1]])
 def test_gradient_of_batch_dice_adds_up_over_parts(channels: int, cuts: list[int]) -> None:
-    """What makes the loss of N processes, or of accumulated micro-batches, that of one."""
+    """N processes, or accumulated micro-batches, then train like one."""
     logits, masks = example(channels)
     whole = logits.clone().requires_grad_()
     total = batch_sums(loss_terms(whole, masks), torch.ones(4))
@@ -154,8 +155,8 @@ def test_gradient_of_batch_dice_adds_up_over_parts(channels: int, cuts: list[int
 
 
 @pytest.mark.parametrize("channels", CHANNELS)
-def test_batch_dice_is_dice_of_one_large_picture(channels: int) -> None:
-    """The numpy oracle on the pictures side by side."""
+def test_batch_dice_is_dice_of_one_large_image(channels: int) -> None:
+    """Compared with the oracle on the images side by side."""
     logits, masks = example(channels)
     sums = batch_sums(loss_terms(logits, masks), torch.ones(4))
     beside = np.concatenate(list(logits.numpy()), axis=2), np.concatenate(list(masks.numpy()), axis=1)
@@ -163,7 +164,7 @@ def test_batch_dice_is_dice_of_one_large_picture(channels: int) -> None:
 
 
 @pytest.mark.parametrize("channels", CHANNELS)
-def test_images_of_weight_zero_do_not_count(channels: int) -> None:
+def test_images_of_weight_zero_are_in_no_sum(channels: int) -> None:
     logits, masks = example(channels)
     sums = batch_sums(loss_terms(logits, masks), torch.tensor([1.0, 0.0, 1.0, 0.0]))
     alone = batch_sums(loss_terms(logits[[0, 2]], masks[[0, 2]]), torch.ones(2))

@@ -55,14 +55,14 @@ def test_scores_equal_torchmetrics() -> None:
     found = scores(confusion_matrix(predicted, masks, 4), NAMES)
     jaccard = MulticlassJaccardIndex(4, average=None, ignore_index=IGNORE)
     assert list(found.iou.values()) == pytest.approx(jaccard(predicted.long(), masks.long())[1:].tolist())
-    masks[masks == IGNORE] = 0  # its Dice knows no ignore
+    masks[masks == IGNORE] = 0  # torchmetrics' Dice cannot ignore pixels
     found = scores(confusion_matrix(predicted, masks, 4), NAMES)
-    one_picture = [picture.long().reshape(1, -1, masks.shape[2]) for picture in (predicted, masks)]
-    dice = dice_score(*one_picture, 4, include_background=False, average="none", input_format="index")
+    one_image = [ids.long().reshape(1, -1, masks.shape[2]) for ids in (predicted, masks)]
+    dice = dice_score(*one_image, 4, include_background=False, average="none", input_format="index")
     assert list(found.dice.values()) == pytest.approx(dice[0].tolist())
 
 
-def test_ignored_pixels_count_nowhere() -> None:
+def test_ignored_pixels_are_not_counted() -> None:
     predicted, masks = example(3)
     other = predicted.clone()
     other[masks == IGNORE] = (other[masks == IGNORE] + 1) % 3
@@ -81,7 +81,7 @@ def test_absent_class_is_named_and_left_out_even_where_predicted() -> None:
     assert found.miou == 0.5
 
 
-def test_class_that_was_never_found_counts_as_zero() -> None:
+def test_class_that_is_never_predicted_scores_zero() -> None:
     masks = torch.tensor([[0, 1, 2, 2]], dtype=torch.uint8)
     found = scores(confusion_matrix(torch.tensor([[0, 1, 0, 0]], dtype=torch.uint8), masks, 3), NAMES[:3])
     assert found.iou == {"cat": 1.0, "dog": 0.0}

@@ -1,4 +1,4 @@
-"""The network: its shape and size, that everything in it trains, and how it starts."""
+"""UNet: output shape, number of parameters, training of every layer, initial predictions."""
 
 import itertools
 
@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from trainer.model.unet import Doubling, UNet, start_from_shares
+from trainer.model.unet import UNet, UpConvolution, set_class_prior
 
 
 @pytest.mark.parametrize("channels", [1, 4])
@@ -18,9 +18,10 @@ def test_output_is_as_large_as_the_input(channels: int, norm: str, depth: int, s
 
 
 def test_parameter_count() -> None:
-    # The tutorial's network: 7.76 million at width 32, depth 4.
+    """7.76 million at width 32 and depth 4, as in the tutorial."""
+
     def count(width: int, depth: int, channels: int) -> int:
-        """By hand: 3x3 convolutions with norm, 2x2 up-convolutions with bias, a last 1x1 with bias."""
+        """Count by hand: 3x3 convolutions with norm, 2x2 up-convolutions with bias, a 1x1 convolution with bias."""
 
         def double(wide_in: int, wide_out: int) -> int:
             return 9 * wide_out * (wide_in + wide_out) + 4 * wide_out
@@ -37,9 +38,9 @@ def test_parameter_count() -> None:
     assert sum(weight.numel() for weight in UNet(5, width=8, depth=2, norm="group").parameters()) == count(8, 2, 5)
 
 
-def test_doubling_is_the_transposed_convolution() -> None:
+def test_up_convolution_equals_the_transposed_convolution() -> None:
     torch.manual_seed(0)
-    ours, theirs = Doubling(6, 3, 2, stride=2), nn.ConvTranspose2d(6, 3, 2, stride=2)
+    ours, theirs = UpConvolution(6, 3, 2, stride=2), nn.ConvTranspose2d(6, 3, 2, stride=2)
     theirs.load_state_dict(ours.state_dict())
     images = torch.randn(2, 6, 5, 7).contiguous(memory_format=torch.channels_last)
     results = []
@@ -63,7 +64,7 @@ def test_one_step_changes_every_parameter(norm: str, channels: int) -> None:
     network = UNet(channels, width=8, depth=3, norm=norm)
     before = {name: weight.detach().clone() for name, weight in network.named_parameters()}
     optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
-    # Against a target: the plain sum of what a norm layer gives has no gradient for the layers before it.
+    # With a target, since the plain sum of a norm layer's output has no gradient for the layers before it.
     (network(torch.randn(2, 3, 16, 24)) - torch.randn(2, channels, 16, 24)).square().mean().backward()
     optimizer.step()
     same = [name for name, weight in network.named_parameters() if torch.equal(weight, before[name])]
@@ -97,8 +98,8 @@ def test_group_norm_does_not_depend_on_the_batch() -> None:
     assert not any(isinstance(module, nn.BatchNorm2d) for module in network.modules())
 
 
-def test_skips_carry_the_fine_detail() -> None:
-    """A change of one pixel changes the output there, which what went through the bottom alone could not place."""
+def test_skip_connections_carry_fine_detail() -> None:
+    """One changed pixel changes the output most at its place, which the deepest level alone could not locate."""
     torch.manual_seed(0)
     network = UNet(1, width=8, depth=3).eval()
     images = torch.zeros(1, 3, 32, 32)
@@ -111,12 +112,12 @@ def test_skips_carry_the_fine_detail() -> None:
 @pytest.mark.parametrize(
     "shares", [[0.9, 0.1], [0.5, 0.5], [0.3, 0.7], [0.8, 0.15, 0.05], [0.2, 0.3, 0.4, 0.1]], ids=str
 )
-def test_untrained_network_answers_with_the_shares(shares: list[float]) -> None:
+def test_untrained_network_predicts_the_shares(shares: list[float]) -> None:
     found = []
     for seed in range(5):
         torch.manual_seed(seed)
         network = UNet(1 if len(shares) == 2 else len(shares), width=16, depth=2).train()
-        start_from_shares(network, shares)
+        set_class_prior(network, shares)
         with torch.no_grad():
             logits = network(torch.randn(4, 3, 32, 32))
         probabilities = logits.sigmoid() if len(shares) == 2 else logits.softmax(dim=1)[:, 1:]
@@ -126,12 +127,12 @@ def test_untrained_network_answers_with_the_shares(shares: list[float]) -> None:
 
 def test_class_without_pixels_stays_reachable() -> None:
     network = UNet(3, width=8, depth=1)
-    start_from_shares(network, [1.0, 0.0, 0.0])
+    set_class_prior(network, [1.0, 0.0, 0.0])
     bias = network.last.bias
     assert bias is not None
     assert torch.isfinite(bias).all()
     assert bias.softmax(dim=0).tolist() == pytest.approx([1 / 1.02, 0.01 / 1.02, 0.01 / 1.02], rel=1e-3)
     single = UNet(1, width=8, depth=1)
-    start_from_shares(single, [1.0, 0.0])
+    set_class_prior(single, [1.0, 0.0])
     assert single.last.bias is not None
     assert single.last.bias.item() == pytest.approx(-4.605, abs=0.01)

@@ -1,4 +1,4 @@
-"""Files and folders that are there whole or not at all."""
+"""Atomic files and folders: complete, or absent."""
 
 import json
 import os
@@ -11,12 +11,12 @@ from trainer.system import atomic
 from trainer.system.atomic import atomic_file, atomic_folder, leftovers, new_folder, write_json
 
 
-def test_write_json_replaces_as_a_whole(tmp_path: Path) -> None:
+def test_write_json_replaces_the_whole_file(tmp_path: Path) -> None:
     path = tmp_path / "status.json"
     write_json(path, {"state": "running", "step": 1})
     with path.open() as before:
         write_json(path, {"state": "done"})
-        assert json.load(before) == {"state": "running", "step": 1}  # who reads meanwhile has the old file
+        assert json.load(before) == {"state": "running", "step": 1}  # a reader that opened the old file still has it
     assert json.loads(path.read_text()) == {"state": "done"}
     with pytest.raises(TypeError):
         write_json(path, {"state": object()})
@@ -24,7 +24,7 @@ def test_write_json_replaces_as_a_whole(tmp_path: Path) -> None:
     assert [file.name for file in tmp_path.iterdir()] == ["status.json"]
 
 
-def test_a_file_that_fails_leaves_the_old_one(tmp_path: Path) -> None:
+def test_an_error_leaves_the_old_file(tmp_path: Path) -> None:
     target = tmp_path / "a"
     target.write_text("old")
     with pytest.raises(ZeroDivisionError), atomic_file(target) as file:
@@ -48,7 +48,7 @@ def test_a_folder_appears_at_the_end(deep: bool, tmp_path: Path) -> None:
     assert len(os.listdir(tmp_path)) == 1
 
 
-def test_everything_is_on_the_disk_before_the_name_appears(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_is_on_the_disk_before_its_name_appears(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     target, calls = tmp_path / "set", []
     monkeypatch.setattr(atomic, "fsync", lambda path: calls.append((path.name, target.exists())))
     with atomic_folder(target) as partial:
@@ -67,20 +67,20 @@ def test_many_files_are_synced_together(tmp_path: Path, monkeypatch: pytest.Monk
     assert calls == ["sync"]
 
 
-def test_a_replaced_folder_waits_out_of_sight(tmp_path: Path) -> None:
+def test_a_replaced_folder_is_hidden(tmp_path: Path) -> None:
     target = tmp_path / "step-3"
     for content in ("old", "new"):
         with atomic_folder(target, replace=True) as partial:
             (partial / "a").write_text(content)
     assert (target / "a").read_text() == "new"
-    (aside,) = leftovers(tmp_path / "step-*")
-    assert (aside / "a").read_text() == "old"
+    (hidden,) = leftovers(tmp_path / "step-*")
+    assert (hidden / "a").read_text() == "old"
     with pytest.raises(OSError, match="not empty"), atomic_folder(target):
         pass
     assert (target / "a").read_text() == "new"
 
 
-def test_a_folder_that_a_person_asks_for_is_new(tmp_path: Path) -> None:
+def test_new_folder_replaces_nothing(tmp_path: Path) -> None:
     with new_folder(tmp_path / "a" / "b") as partial:
         (partial / "c").touch()
     assert (tmp_path / "a" / "b" / "c").exists()

@@ -1,4 +1,4 @@
-"""Reading ahead: `map`, in order, a little before it is asked."""
+"""Threads that read ahead: the results of `map`, in order, and few of them at a time."""
 
 import threading
 from collections.abc import Iterator
@@ -18,18 +18,18 @@ def test_same_as_map(workers: int, count: int) -> None:
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_reads_only_a_few_ahead(workers: int) -> None:
-    """What is read waits in memory."""
-    asked: list[int] = []
+    """Results that wait take memory."""
+    requested: list[int] = []
 
     def requests() -> Iterator[int]:
         for number in range(100):
-            asked.append(number)
+            requested.append(number)
             yield number
 
     results = read_ahead(requests(), lambda number: number, workers)
     for taken in range(10):
         next(results)
-        assert taken + 1 <= len(asked) <= taken + 1 + 2 * workers
+        assert taken + 1 <= len(requested) <= taken + 1 + 2 * workers
     results.close()  # type: ignore[attr-defined]
 
 
@@ -39,7 +39,7 @@ def test_threads_read_at_the_same_time() -> None:
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_error_comes_in_its_turn(workers: int) -> None:
+def test_an_error_is_raised_in_order(workers: int) -> None:
     def read(number: int) -> int:
         if number == 3:
             raise ValueError("number 3")

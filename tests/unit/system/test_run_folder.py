@@ -1,4 +1,4 @@
-"""Run folders: what is sent and what is not, the lock, and what a path after --resume stands for."""
+"""Run folders: number of unsent records, paths after --resume, and whether a run is finished."""
 
 from pathlib import Path
 
@@ -10,19 +10,19 @@ from trainer.system.run_folder import RunFolder, new_run_folder, run_folder_of, 
 from trainer.tracking.journal import Journal, read_records
 
 
-@pytest.mark.parametrize("note", [None, "", '{"bytes": 4', '{"bytes": "x"}'])
-def test_all_is_unsent_where_nothing_says_otherwise(note: str | None, tmp_path: Path) -> None:
+@pytest.mark.parametrize("content", [None, "", '{"bytes": 4', '{"bytes": "x"}'])
+def test_all_records_are_unsent_without_a_readable_offset(content: str | None, tmp_path: Path) -> None:
     journal = Journal(tmp_path / "journal.jsonl")
     for step in range(7):
         journal.metrics({"loss": 1.0}, step)
     journal.close()
-    if note is not None:
-        (tmp_path / "sent.json").write_text(note)
+    if content is not None:
+        (tmp_path / "sent.json").write_text(content)
     folder = RunFolder(tmp_path)
     assert (folder.sent_bytes, folder.unsent_records()) == (0, 7)
 
 
-def test_unsent_counts_whole_records_behind_the_note(tmp_path: Path) -> None:
+def test_unsent_records_are_the_complete_ones_after_the_offset(tmp_path: Path) -> None:
     path = tmp_path / "journal.jsonl"
     journal = Journal(path)
     for step in range(7):
@@ -32,11 +32,11 @@ def test_unsent_counts_whole_records_behind_the_note(tmp_path: Path) -> None:
         write_json(tmp_path / "sent.json", {"bytes": offset})
         assert RunFolder(tmp_path).unsent_records() == 7 - sent
     with path.open("a") as file:
-        file.write('{"time": 1, "met')  # torn
+        file.write('{"time": 1, "met')  # an incomplete line
     assert RunFolder(tmp_path).unsent_records() == 0
 
 
-def test_a_path_stands_for_its_run(tmp_path: Path) -> None:
+def test_run_folder_of_a_path(tmp_path: Path) -> None:
     folder = new_run_folder(tmp_path, "cats", "a run", tracked=False)
     with pytest.raises(InputError, match="no run folder"):
         run_folder_of(str(folder))
@@ -49,7 +49,7 @@ def test_a_path_stands_for_its_run(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("content", "finished"), [(None, False), ("{", False), ('{"state": "finished"}', True)])
-def test_a_run_is_finished_where_its_status_says_so(content: str | None, finished: bool, tmp_path: Path) -> None:
+def test_a_run_is_finished_by_its_status(content: str | None, finished: bool, tmp_path: Path) -> None:
     if content is not None:
         (tmp_path / "status.json").write_text(content)
     assert RunFolder(tmp_path).finished is finished

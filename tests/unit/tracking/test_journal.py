@@ -1,4 +1,4 @@
-"""The journal: what was written is read, a torn line is not, a step is told once."""
+"""Journal: appended records are read back, incomplete lines are dropped, a step is recorded once."""
 
 import shutil
 import subprocess
@@ -16,12 +16,12 @@ def records(path: Path, offset: int = 0) -> list[dict[str, object]]:
     return [record for _, record in read_records(path, offset)]
 
 
-def test_records_come_back_with_their_time(tmp_path: Path) -> None:
+def test_records_are_read_back_with_their_time(tmp_path: Path) -> None:
     before = time.time_ns() // 1_000_000
     journal = Journal(tmp_path / "journal.jsonl")
     journal.append(params={"optim.lr": "0.1", "class": "Kätzchen\n"})
     journal.metrics({"train/loss": 0.1 + 0.2, "val/miou": float("nan")}, 1)
-    found = records(tmp_path / "journal.jsonl")  # while it is open
+    found = records(tmp_path / "journal.jsonl")  # while the journal is open
     journal.close()
     assert [sorted(record) for record in found] == [["params", "time"], ["metrics", "step", "time"]]
     assert found[0]["params"] == {"optim.lr": "0.1", "class": "Kätzchen\n"}
@@ -30,7 +30,7 @@ def test_records_come_back_with_their_time(tmp_path: Path) -> None:
     assert all(before <= record["time"] <= time.time_ns() // 1_000_000 for record in found)  # type: ignore[operator]
 
 
-def test_offsets(tmp_path: Path) -> None:
+def test_reading_starts_at_an_offset(tmp_path: Path) -> None:
     path = tmp_path / "journal.jsonl"
     journal = Journal(path)
     for number in range(5):
@@ -45,16 +45,16 @@ def test_offsets(tmp_path: Path) -> None:
     journal.close()
 
 
-@pytest.mark.parametrize("kept", [1, 10, -1])
-def test_torn_last_line_is_dropped(kept: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize("length", [1, 10, -1])
+def test_incomplete_last_line_is_dropped(length: int, tmp_path: Path) -> None:
     path = tmp_path / "journal.jsonl"
     journal = Journal(path)
     journal.metrics({"loss": 1.0}, 1)
     journal.metrics({"loss": 2.0}, 2)
     journal.close()
     first, second = path.read_bytes().splitlines(keepends=True)
-    path.write_bytes(first + second[:kept])
-    assert [record["step"] for record in records(path)] == [1]  # a reader sees whole lines only
+    path.write_bytes(first + second[:length])
+    assert [record["step"] for record in records(path)] == [1]  # a reader sees complete lines only
 
     journal = Journal(path)
     assert path.read_bytes() == first
@@ -63,28 +63,29 @@ def test_torn_last_line_is_dropped(kept: int, tmp_path: Path) -> None:
     assert [record["metrics"] for record in records(path)] == [{"loss": 1.0}, {"loss": 2.5}]
 
 
-def test_steps_told_before_are_not_told_again(tmp_path: Path) -> None:
+def test_steps_of_an_earlier_start_are_not_recorded_again(tmp_path: Path) -> None:
     path = tmp_path / "journal.jsonl"
     journal = Journal(path)
     for step in (1, 2, 3):
         journal.metrics({"train/loss": float(step)}, step)
     journal.metrics({"val/miou": 0.5}, 2)
     journal.close()
-    journal = Journal(path)  # a start that continues from a checkpoint at step 1
+    journal = Journal(path)  # a later start, from the checkpoint at step 1
     for step in (2, 3, 4):
         journal.metrics({"train/loss": -1.0, "val/miou": -1.0}, step)
     journal.metrics({"train/loss": -2.0}, 4)
     journal.close()
-    points = [
-        (key, record["step"], value) for record in records(path) for key, value in record.get("metrics", {}).items()
-    ]  # type: ignore[attr-defined]
-    assert points == [
-        ("train/loss", 1, 1.0), ("train/loss", 2, 2.0), ("train/loss", 3, 3.0), ("val/miou", 2, 0.5),
-        ("val/miou", 3, -1.0), ("train/loss", 4, -1.0), ("val/miou", 4, -1.0),
-    ]  # fmt: skip
+    assert [(record["step"], record["metrics"]) for record in records(path)] == [
+        (1, {"train/loss": 1.0}),
+        (2, {"train/loss": 2.0}),
+        (3, {"train/loss": 3.0}),
+        (2, {"val/miou": 0.5}),
+        (3, {"val/miou": -1.0}),
+        (4, {"train/loss": -1.0, "val/miou": -1.0}),
+    ]
 
 
-def test_step_zero_counts(tmp_path: Path) -> None:
+def test_step_zero_is_recorded_once(tmp_path: Path) -> None:
     path = tmp_path / "journal.jsonl"
     journal = Journal(path)
     journal.metrics({"val/loss": 1.0}, 0)
@@ -94,7 +95,7 @@ def test_step_zero_counts(tmp_path: Path) -> None:
     assert [record["metrics"] for record in records(path)] == [{"val/loss": 1.0}]
 
 
-def test_records_of_several_threads_stay_whole(tmp_path: Path) -> None:
+def test_threads_append_whole_records(tmp_path: Path) -> None:
     path = tmp_path / "journal.jsonl"
     journal = Journal(path)
 
@@ -111,7 +112,7 @@ def test_records_of_several_threads_stay_whole(tmp_path: Path) -> None:
     assert len(records(path)) == 200
 
 
-def test_params_told_before_stay_as_they_are(tmp_path: Path) -> None:
+def test_first_value_of_a_param_stays(tmp_path: Path) -> None:
     path = tmp_path / "journal.jsonl"
     journal = Journal(path)
     journal.params({"optim.lr": "0.1", "hardware.device": "cpu"})
@@ -131,28 +132,28 @@ import sys, time
 from pathlib import Path
 from trainer.tracking import journal
 journal.FSYNC_SECONDS = 0.5
-one = journal.Journal(Path(sys.argv[1]))
+records = journal.Journal(Path(sys.argv[1]))
 for text in ("first", "second"):
-    one.append(tags={"said": text})
+    records.append(tags={"text": text})
     time.sleep(1.5)
-one.append(tags={"said": "third"})
-one.close()
+records.append(tags={"text": "third"})
+records.close()
 """
 
 
-@pytest.mark.skipif(shutil.which("strace") is None, reason="needs strace to see what the disk is told")
-def test_the_disk_has_it_at_an_interval_and_at_the_end(tmp_path: Path) -> None:
+@pytest.mark.skipif(shutil.which("strace") is None, reason="needs strace to see the system calls")
+def test_fsync_runs_at_an_interval_and_at_the_end(tmp_path: Path) -> None:
     trace, path = tmp_path / "trace", tmp_path / "journal.jsonl"
     command = ["strace", "-f", "-y", "-e", "trace=write,fsync", "-o", str(trace), sys.executable, "-c", APPEND_AND_WAIT]
     subprocess.run([*command, str(path)], check=True, timeout=120)
     calls = [line.split(maxsplit=1)[1] for line in trace.read_text().splitlines() if "journal.jsonl" in line]
-    # Once after each record, nothing while there is nothing new; not in the thread that appends.
+    # One fsync after each record, none without a new record, and none in the thread that appends.
     assert [call.partition("(")[0] for call in calls] == ["write", "fsync"] * 3
     threads = [line.split()[0] for line in trace.read_text().splitlines() if "journal.jsonl" in line]
     assert threads[0] == threads[2] == threads[4] != threads[1]
 
 
-def test_empty_journal(tmp_path: Path) -> None:
+def test_empty_journal_stays_empty(tmp_path: Path) -> None:
     path = tmp_path / "journal.jsonl"
     path.touch()
     Journal(path).close()

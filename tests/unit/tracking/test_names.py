@@ -1,4 +1,4 @@
-"""Names that MLflow takes, and that stay different."""
+"""Names: in the characters that MLflow accepts, and different for different things."""
 
 import re
 
@@ -9,14 +9,14 @@ from trainer.tracking.names import image_key, image_names, metric_key
 NAMES = ["cat", "Kätzchen", "a/b", "a_b", "a?b", "a(b)", "猫", "", "x" * 10, "dog: big", "../etc", "a\nb"]
 
 
-def test_metric_keys() -> None:
+def test_metric_keys_are_valid_and_differ() -> None:
     keys = [metric_key(name) for name in NAMES]
     assert all(re.fullmatch(r"[\w.\- :]*", key) for key in keys)
     assert len(set(keys)) == len(NAMES)
     assert keys[:2] == ["cat", "Kätzchen"]
 
 
-def test_picture_keys() -> None:
+def test_image_keys_are_valid_and_differ() -> None:
     keys = [image_key(name) for name in NAMES]
     assert all(re.fullmatch(r"[a-zA-Z0-9_\-./ ]*", key) for key in keys)
     assert len(set(keys)) == len(NAMES)
@@ -24,7 +24,7 @@ def test_picture_keys() -> None:
 
 
 @pytest.mark.parametrize("place", range(4))
-def test_picture_names_are_stable(place: int) -> None:
+def test_image_names_depend_on_each_part(place: int) -> None:
     one = ("watch/a", 3, 1000, "uid")
     full, small = image_names(*one)
     assert image_names(*one) == (full, small)

@@ -1,4 +1,4 @@
-"""Making a store equal to a run folder, with a real sqlite store: all of it, once, whatever was lost in between."""
+"""Sending of run folders to a real sqlite store: everything arrives once, whatever was lost in between."""
 
 import json
 import os
@@ -17,14 +17,14 @@ from trainer import InputError
 from trainer.system.atomic import write_json
 from trainer.system.run_folder import RunFolder, new_run_folder
 from trainer.tracking.run import Run
-from trainer.tracking.server import BATCH, UID_TAG, attach, sync
+from trainer.tracking.server import BATCH_RECORDS, UID_TAG, connect_run, send_records
 
 EXPERIMENT = "cats"
 
 
 @pytest.fixture(autouse=True)
-def _own_settings() -> Iterator[None]:
-    """`attach` sets MLflow's address for the process."""
+def _restore_environment() -> Iterator[None]:
+    """`connect_run` sets MLflow's address for the process."""
     before = dict(os.environ)
     yield
     os.environ.clear()
@@ -33,7 +33,7 @@ def _own_settings() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A database with MLflow's tables, which take seconds to make."""
+    """Database with MLflow's tables, which take seconds to create."""
     file = tmp_path_factory.mktemp("store") / "mlflow.db"
     MlflowClient(f"sqlite:///{file}").search_experiments()
     return file
@@ -41,13 +41,13 @@ def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def new_store(tmp_path: Path, empty_store: Path) -> Callable[[str], Path]:
-    """Makes a fresh store and has it be the one in use."""
+    """Return a function that creates a store and puts it into use."""
 
     def make(name: str) -> Path:
         file = tmp_path / f"{name}.db"
         shutil.copyfile(empty_store, file)
         os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{file}"
-        # Experiments made by the program itself keep their artifacts in its own mlruns/.
+        # The program itself would put the artifacts of a new experiment into its own mlruns/.
         MlflowClient(f"sqlite:///{file}").create_experiment(EXPERIMENT, (tmp_path / f"{name} artifacts").as_uri())
         return file
 
@@ -56,22 +56,22 @@ def new_store(tmp_path: Path, empty_store: Path) -> Callable[[str], Path]:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> RunFolder:
-    """The folder of a run that nobody has been told of."""
-    made = new_run_folder(tmp_path / "work", EXPERIMENT, "a run", tracked=False)
-    run = Run(made, None, tracked=False)
+    """Folder of a finished run, of which nothing is sent."""
+    result = new_run_folder(tmp_path / "work", EXPERIMENT, "a run", tracked=False)
+    run = Run(result, None, tracked=False)
     run.params({"optim.lr": 0.1})
     run.params({"data.root": "https://someone:secret@host/data"})
     for context in ("training", "validation"):
         run.dataset("discs", "0123456789abcdef", context, {"samples": 3})
-    for step in range(BATCH + 100):
+    for step in range(BATCH_RECORDS + 100):
         run.metrics({"train/loss": 1 / (step + 1), "train/lr": 0.1}, step)
     run.image("watch/disc", np.zeros((40, 60, 3), np.uint8), 5)
     run.end("FINISHED")
     run.close()
-    return made
+    return result
 
 
-def the_run(store: Path) -> Any:
+def only_run(store: Path) -> Any:
     client = MlflowClient(f"sqlite:///{store}")
     experiment = client.get_experiment_by_name(EXPERIMENT)
     assert experiment is not None
@@ -80,7 +80,7 @@ def the_run(store: Path) -> Any:
 
 
 def check_complete(store: Path, folder: RunFolder) -> None:
-    run = the_run(store)
+    run = only_run(store)
     points = histories(store)
     assert {key: found for (_, key), found in points.items()} == journal_points(folder.path)
     assert {owner for owner, _ in points} == {run.info.run_id}
@@ -90,36 +90,36 @@ def check_complete(store: Path, folder: RunFolder) -> None:
     assert run.info.status == "FINISHED"
     assert folder.unsent_records() == 0
     images = store.parent / f"{store.stem} artifacts" / run.info.run_id / "artifacts" / "images"
-    sent, kept = ({path.name: path.read_bytes() for path in place.iterdir()} for place in (images, folder.images))
-    assert sent == kept
+    sent, local = ({path.name: path.read_bytes() for path in place.iterdir()} for place in (images, folder.images))
+    assert sent == local
     assert len(sent) == 2
 
 
-def test_all_is_there_once_whatever_note_is_lost(new_store: Callable[[str], Path], folder: RunFolder) -> None:
+def test_everything_arrives_once_whatever_state_is_lost(new_store: Callable[[str], Path], folder: RunFolder) -> None:
     store = new_store("store")
-    sync(attach(folder), folder)
+    send_records(connect_run(folder), folder)
     check_complete(store, folder)
     info = folder.read_run()
-    sync(attach(folder), folder)
+    send_records(connect_run(folder), folder)
     check_complete(store, folder)
-    folder.sent.unlink()  # a power cut, say
-    sync(attach(folder), folder)
+    folder.sent.unlink()  # as after a power cut
+    send_records(connect_run(folder), folder)
     check_complete(store, folder)
-    write_json(folder.run, {key: value for key, value in info.items() if key != "run_id"})  # an answer
-    sync(attach(folder), folder)
+    write_json(folder.run, {key: value for key, value in info.items() if key != "run_id"})  # as after a lost answer
+    send_records(connect_run(folder), folder)
     check_complete(store, folder)
     assert folder.read_run() == info
 
 
-def test_another_store_gets_everything(new_store: Callable[[str], Path], folder: RunFolder) -> None:
+def test_another_store_is_sent_everything(new_store: Callable[[str], Path], folder: RunFolder) -> None:
     for name in ("first", "second"):
         store = new_store(name)
-        sync(attach(folder), folder)
+        send_records(connect_run(folder), folder)
         check_complete(store, folder)
 
 
-def test_what_was_sent_before_an_error_stays_sent(new_store: Callable[[str], Path], folder: RunFolder) -> None:
-    """A model that cannot be registered holds up nothing else, not even how the run ended."""
+def test_an_error_does_not_undo_what_was_sent(new_store: Callable[[str], Path], folder: RunFolder) -> None:
+    """A model that cannot be registered delays nothing else, not even the status of the run."""
     store = new_store("store")
     journal = folder.journal
     lines = journal.read_text().splitlines(keepends=True)
@@ -127,36 +127,29 @@ def test_what_was_sent_before_an_error_stays_sent(new_store: Callable[[str], Pat
     journal.write_text("".join([*lines[:-1], model, lines[-1]]))
     for _ in range(2):
         with pytest.raises(InputError, match="the run's model is not there"):
-            sync(attach(folder), folder)
-        assert folder.unsent_records() == 3  # the tag of the pictures before it too: noted is what no file waits for
-        assert the_run(store).info.status == "FINISHED"
+            send_records(connect_run(folder), folder)
+        # Counted from the last file before the model: the tag of the image, the model, and the end of the run.
+        assert folder.unsent_records() == 3
+        assert only_run(store).info.status == "FINISHED"
         assert {key: found for (_, key), found in histories(store).items()} == journal_points(folder.path)
     journal.write_text("".join(lines))
     write_json(folder.sent, {"bytes": 0})
-    sync(attach(folder), folder)
+    send_records(connect_run(folder), folder)
     check_complete(store, folder)
 
 
-def test_a_picture_that_somebody_deleted_holds_up_nothing(new_store: Callable[[str], Path], folder: RunFolder) -> None:
+def test_a_deleted_image_delays_nothing(new_store: Callable[[str], Path], folder: RunFolder) -> None:
     store = new_store("store")
     shutil.rmtree(folder.images)
-    sync(attach(folder), folder)
-    assert the_run(store).info.status == "FINISHED"
+    send_records(connect_run(folder), folder)
+    assert only_run(store).info.status == "FINISHED"
     assert folder.unsent_records() == 0
 
 
 def test_a_run_deleted_in_mlflow_is_not_written_to(new_store: Callable[[str], Path], folder: RunFolder) -> None:
     store = new_store("store")
-    sync(attach(folder), folder)
-    MlflowClient(f"sqlite:///{store}").delete_run(the_run(store).info.run_id)
+    send_records(connect_run(folder), folder)
+    MlflowClient(f"sqlite:///{store}").delete_run(only_run(store).info.run_id)
     with pytest.raises(InputError, match="deleted in MLflow; restore it"):
-        attach(folder)
-    assert the_run(store).info.lifecycle_stage == "deleted"
-
-
-def test_a_picture_drawn_again_has_the_same_name(folder: RunFolder) -> None:
-    before = sorted(path.name for path in folder.images.iterdir())
-    run = Run(folder, None, tracked=False)
-    run.image("watch/disc", np.ones((40, 60, 3), np.uint8), 5)
-    run.close()
-    assert sorted(path.name for path in folder.images.iterdir()) == before
+        connect_run(folder)
+    assert only_run(store).info.lifecycle_stage == "deleted"

@@ -1,4 +1,4 @@
-"""The classes' names, and whether the masks agree with them."""
+"""Check of the values in masks against the class names."""
 
 from collections.abc import Iterable, Sequence
 
@@ -14,23 +14,23 @@ from trainer.data.value_map import BACKGROUND, UNMAPPED, ValueMap
 def check_values(
     samples: Sequence[Sample], facts: np.ndarray, names: tuple[str, ...] | None, values: ValueMap
 ) -> tuple[tuple[str, ...], list[str]]:
-    """The K class names that the masks agree with, and warnings.
+    """Check that all mask values are class ids; return the K class names, made up if there are none, and warnings.
 
-    `facts` FACTS [N] of the samples. Raises InputError with the files, the values and the line to write where a value
-    is no class.
+    `facts`: FACTS [N] of the samples. Raises InputError with the files, the values and the option to add if a value is
+    no class.
     """
     counts = facts["counts"]
     total = counts.sum(axis=0, dtype=np.int64)
     found = [int(value) for value in np.flatnonzero(total) if value != IGNORE]
     if values.given and UNMAPPED in found:
-        raise _refusal(samples, counts, [UNMAPPED], "values that data.value_map does not name; add them to it")
+        raise _value_error(samples, counts, [UNMAPPED], "values that data.value_map does not name; add them to it")
     if not values.given and facts["lossy"].any():
         option = _or_add("; or, if this is what the values mean, add", suggest_values(total, names, noisy=True))
         text = f"JPEG and WebP change the values of a mask. Save masks as PNG{option}"
-        raise _refusal(samples, counts, range(256), text, facts["lossy"])
+        raise _value_error(samples, counts, range(256), text, facts["lossy"])
     if names is not None:
         return names, _check_named(samples, counts, total, found, names, values)
-    return _made_names(samples, counts, total, found)
+    return _make_names(samples, counts, total, found)
 
 
 def _check_named(
@@ -41,72 +41,73 @@ def _check_named(
     names: tuple[str, ...],
     values: ValueMap,
 ) -> list[str]:
-    """Warnings, where the values in the masks are the named classes' ids."""
-    strange = [value for value in found if value >= len(names)]
-    if strange or (_looks_scaled(total) and not values.given):
-        strange = strange or [IGNORE]
-        raise _refusal(
-            samples, counts, strange, f"{_list(strange)} is no class; the classes are "
-            f"{', '.join(f'{number} {name}' for number, name in enumerate(names))}. "
-            f"Repair the masks{_or_add(', or add', suggest_values(total, names, _scattered(found)))}"
-        )  # fmt: skip
-    missing = [name for number, name in enumerate(names) if number and number not in found]
+    """Check that the values are ids of the named classes; return warnings about classes without pixels."""
+    invalid = [value for value in found if value >= len(names)]
+    if invalid or (_looks_scaled(total) and not values.given):
+        invalid = invalid or [IGNORE]
+        classes = ", ".join(f"{class_id} {name}" for class_id, name in enumerate(names))
+        option = _or_add(", or add", suggest_values(total, names, _scattered(found)))
+        text = f"{_list(invalid)} is no class; the classes are {classes}. Repair the masks{option}"
+        raise _value_error(samples, counts, invalid, text)
+    missing = [name for class_id, name in enumerate(names) if class_id and class_id not in found]
     if len(missing) == len(names) - 1:
         raise InputError(f"data: no mask has a pixel of {', '.join(missing)}; label something in the pictures")
-    return [f"no mask has a pixel of {', '.join(missing)}; nothing can be learnt of it"] if missing else []
+    return [f"no mask has a pixel of {', '.join(missing)}; nothing can be learnt about it"] if missing else []
 
 
-def _made_names(
+def _make_names(
     samples: Sequence[Sample], counts: np.ndarray, total: np.ndarray, found: list[int]
 ) -> tuple[tuple[str, ...], list[str]]:
-    """Names for ids without any, and the warning that says so."""
+    """Make up names for class ids without any; return them and a warning."""
     if found == [0] or not found:
         if _looks_scaled(total):
             option = _or_add(", add", suggest_values(total, None, noisy=False))
             text = f"masks of 0 and 255 only. 255 means ignore here; if it is your class{option}"
-            raise _refusal(samples, counts, [IGNORE], text)
+            raise _value_error(samples, counts, [IGNORE], text)
         raise InputError("data: no mask has a labelled pixel; label something in the pictures")
     if found != list(range(len(found))):
-        gap = [value for value in found if value >= len(found)]
-        raise _refusal(
-            samples, counts, gap, f"mask values {_list(found)} leave gaps, so they cannot be class ids as they are. "
-            f"Repair the masks{_or_add(', or add', suggest_values(total, None, _scattered(found)))}"
-        )  # fmt: skip
-    made = (BACKGROUND, *(f"class_{value}" for value in found[1:]))
-    return made, [
-        f"the classes have no names; called {', '.join(made[1:])}. Name them with --data.classes or class_names.txt"
-    ]
+        beyond_gap = [value for value in found if value >= len(found)]
+        option = _or_add(", or add", suggest_values(total, None, _scattered(found)))
+        text = (
+            f"mask values {_list(found)} leave gaps, so they cannot be class ids as they are. Repair the masks{option}"
+        )
+        raise _value_error(samples, counts, beyond_gap, text)
+    names = (BACKGROUND, *(f"class_{value}" for value in found[1:]))
+    warning = (
+        f"the classes have no names; called {', '.join(names[1:])}. Name them with --data.classes or class_names.txt"
+    )
+    return names, [warning]
 
 
 def _or_add(words: str, option: str | None) -> str:
-    """The end of a message: an option to paste, where there is one."""
+    """End of a message: an option to paste, or nothing for None."""
     return f"{words}\n  {option}" if option else ""
 
 
 def _looks_scaled(total: np.ndarray) -> bool:
-    """Whether the masks hold 0 and 255 and nothing else, as drawing programs and other tools write them."""
+    """Return True if the masks hold 0 and 255 and nothing else, as drawing programs and other tools write them."""
     return bool(total[IGNORE] and total[0] and total[1:IGNORE].sum() == 0)
 
 
 def _scattered(found: list[int]) -> bool:
-    """Whether there are so many values with neighbours that they are a few ones smeared by smooth edges."""
+    """Return True for so many values that most must come from smooth edges."""
     return len(found) > EXACT
 
 
-def _refusal(
+def _value_error(
     samples: Sequence[Sample], counts: np.ndarray, values: Iterable[int], text: str, among: np.ndarray | None = None
 ) -> WrongFiles:
-    """The error of the masks that hold any of `values`: the first one by its path and pixels, the others counted.
+    """Error about the masks that hold any of `values`: names the first one and its pixels, and counts the others.
 
-    `among` bool [N]: only these.
+    `among` bool [N]: masks that may be named, by default all.
     """
     pixels = counts[:, list(values)].sum(axis=1, dtype=np.int64)
-    holders = np.flatnonzero(pixels if among is None else pixels * among).tolist()
-    first = f"{samples[holders[0]].mask} ({pixels[holders[0]]} pixels)"
-    others = f" and {len(holders) - 1} more" if len(holders) > 1 else ""
-    return WrongFiles(f"{first}{others}: {text}", "value", [samples[holder].mask for holder in holders])
+    rows = np.flatnonzero(pixels if among is None else pixels * among).tolist()
+    first = f"{samples[rows[0]].mask} ({pixels[rows[0]]} pixels)"
+    others = f" and {len(rows) - 1} more" if len(rows) > 1 else ""
+    return WrongFiles(f"{first}{others}: {text}", "value", [samples[row].mask for row in rows])
 
 
-def _list(values: Iterable[int]) -> str:
-    known = list(values)
-    return ", ".join(map(str, known[:12])) + (f" and {len(known) - 12} more" if len(known) > 12 else "")
+def _list(values: Sequence[int]) -> str:
+    """Text of the first 12 values, and the number of the others."""
+    return ", ".join(map(str, values[:12])) + (f" and {len(values) - 12} more" if len(values) > 12 else "")

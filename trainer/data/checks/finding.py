@@ -1,4 +1,4 @@
-"""What there is to say about labelled pictures: an error or a warning, and the files that it is about."""
+"""Findings of the checks: errors and warnings about files."""
 
 import os
 from collections.abc import Sequence
@@ -7,27 +7,31 @@ from dataclasses import dataclass
 from trainer import InputError
 
 ERROR, WARNING = "error", "warning"
+"""Levels of a finding."""
+
 MOST_FILES = 100
-"""Files that a finding lists; the text counts them all."""
+"""Files that a finding lists; its text counts all of them."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing to mend (an error: nothing trains before) or to look at (a warning)."""
+    """A fault that must be mended before training (an error), or that should be looked at (a warning)."""
 
     level: str
+    """ERROR or WARNING."""
+
     kind: str
     """One word for programs that read the report; `trainer/data/checks/report.py` lists them."""
 
     text: str
-    """For a person: the file or files, the fault, the remedy."""
+    """Message for a person: the file or files, the fault, the remedy."""
 
     files: tuple[str, ...] = ()
-    """The first MOST_FILES files that it is about."""
+    """Paths of the first MOST_FILES files with the fault."""
 
 
 class WrongFiles(InputError):
-    """A fault of some files, which are known by their paths."""
+    """An error about files whose paths are known."""
 
     def __init__(self, text: str, kind: str, files: Sequence[object]) -> None:
         super().__init__(text)
@@ -36,14 +40,14 @@ class WrongFiles(InputError):
 
 
 def error_of(error: InputError, kind: str = "unreadable", file: object = "") -> list[Finding]:
-    """A finding for each line of an error that was raised about `file`."""
+    """Findings for an error that was raised about `file`: one for each line, or one for WrongFiles."""
     if isinstance(error, WrongFiles):
         return [Finding(ERROR, error.kind, str(error), error.files)]
     return [Finding(ERROR, kind, line, (str(file),) if str(file) else ()) for line in str(error).splitlines()]
 
 
 def folder_error(text: str) -> Finding:
-    """The finding of a line that begins with the file that it is about."""
+    """Finding for a message that begins with a path and a colon."""
     parts = text.split(": ")
-    starts = [": ".join(parts[:count]) for count in range(1, len(parts))]
-    return Finding(ERROR, "folder", text, tuple(start for start in starts if os.path.exists(start))[:1])
+    prefixes = [": ".join(parts[:count]) for count in range(1, len(parts))]
+    return Finding(ERROR, "folder", text, tuple(prefix for prefix in prefixes if os.path.exists(prefix))[:1])

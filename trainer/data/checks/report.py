@@ -1,22 +1,22 @@
-"""What a folder of labelled pictures holds, and what is wrong with it: for `prepare.py check` and before training.
+"""Report on a dataset: its summary and everything found by the rules, for `prepare.py check` and before training.
 
-The report as JSON (`Report.to_json`; counts are of the pictures that could be read):
+The report as JSON (`Report.to_json`; it counts the images that could be read):
 
-    pictures, train, val   how many there are, train and validate
-    unreadable             pictures that an error keeps out
+    pictures, train, val   number of images in all, for training and for validation
+    unreadable             number of images that an error keeps out
     sizes                  {smallest, largest, most_common}, each {height, width, pictures}; by pixels, upright
-    kinds                  format and mode -> pictures, such as {"JPEG RGB": 40}
-    rotated                pictures that their EXIF turns or mirrors
-    empty                  pictures without a pixel of any class
+    kinds                  format and mode -> number of images, such as {"JPEG RGB": 40}
+    rotated                number of images that their EXIF turns or mirrors
+    empty                  number of images without a pixel of any class
     values                 class id -> pixels, 255 (ignore) too
     classes                [{id, name, pixels, pixel_share, pictures, picture_share, train, val}]; shares of what is
-                           labelled; train and val: pictures that have it
-    errors, warnings       how many findings
+                           labelled; train and val: images that have it
+    errors, warnings       number of findings
     findings               [{level, kind, text, files}], errors first; level is error or warning; at most 100 files
 
 Kinds of errors: folder (missing pairs, clashing stems, broken annotations), unreadable, size (mask and image differ),
-turned (they differ by the image's EXIF), value (no class). Kinds of warnings: leak (one picture trains and validates),
-near (so do two nearly equal ones), contradiction (one picture, two masks), duplicate, ignored, whole, scaled, shifted,
+turned (they differ by the image's EXIF), value (no class). Kinds of warnings: leak (one image trains and validates),
+near (so do two nearly equal ones), contradiction (one image, two masks), duplicate, ignored, whole, scaled, shifted,
 empty, absent, rare (masks and classes), small, blank, turned (images), note.
 """
 
@@ -41,16 +41,17 @@ from trainer.system.parallel import Progress
 
 @dataclass(frozen=True)
 class Report:
-    """What the data is, and what was found."""
+    """Summary of a dataset, and the findings."""
 
     summary: dict[str, Any] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
 
     def of(self, level: str) -> list[Finding]:
+        """Findings of one level, error or warning."""
         return [finding for finding in self.findings if finding.level == level]
 
     def to_json(self) -> str:
-        """The keys are those above; without the summary's where no picture was found."""
+        """Return the report as JSON with the keys above; without the summary's where no image was found."""
         counted = {"errors": len(self.of(ERROR)), "warnings": len(self.of(WARNING))}
         found = {"findings": [asdict(finding) for finding in (*self.of(ERROR), *self.of(WARNING))]}
         return json.dumps(self.summary | counted | found, indent=1, ensure_ascii=False)
@@ -91,7 +92,7 @@ def make_report(
 
 
 def check_command(config: DataConfig) -> list[str]:
-    """The command that shows the whole report on this data."""
+    """Command that shows the whole report on this data, as words."""
     command = ["python", "trainer/prepare.py", "check", *map(str, config.roots)]
     for key in ("layout", "val_fraction", "fold", "image_size"):
         if getattr(config, key) != getattr(DataConfig(), key):
@@ -114,7 +115,7 @@ def _summary(scanned: ScannedSamples) -> dict[str, Any]:
 
 
 def _sizes(sizes: np.ndarray) -> dict[str, dict[str, int]]:
-    """uint32 [N, 2]: the smallest, the largest and the most common, with the number of pictures that have it."""
+    """Smallest, largest and most common of sizes, uint32 [N, 2], with the number of images that have it."""
     different, numbers = np.unique(sizes, axis=0, return_counts=True)
     pixels = different.prod(axis=1, dtype=np.int64)
     chosen = {"smallest": pixels.argmin(), "largest": pixels.argmax(), "most_common": numbers.argmax()}
@@ -129,14 +130,8 @@ def _class_rows(scanned: ScannedSamples, total: np.ndarray) -> list[dict[str, An
     rows: list[dict[str, Any]] = []
     for number, name in enumerate(scanned.names):
         holds = scanned.counts[:, number] > 0
-        rows.append({
-            "id": number,
-            "name": name,
-            "pixels": int(total[number]),
-            "pixel_share": float(total[number] / labelled),
-            "pictures": int(holds.sum()),
-            "picture_share": float(holds.mean()),
-            "train": int((holds & scanned.trains).sum()),
-            "val": int((holds & ~scanned.trains).sum()),
-        })  # fmt: skip
+        row: dict[str, Any] = {"id": number, "name": name, "pixels": int(total[number])}
+        row |= {"pixel_share": float(total[number] / labelled), "pictures": int(holds.sum())}
+        row |= {"picture_share": float(holds.mean()), "train": int((holds & scanned.trains).sum())}
+        rows.append(row | {"val": int((holds & ~scanned.trains).sum())})
     return rows

@@ -1,4 +1,4 @@
-"""What in readable pictures and masks a person should look at, worked out from their records alone."""
+"""Rules that give warnings about readable images and masks, computed from their records alone."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -12,48 +12,55 @@ from trainer.data.checks.finding import MOST_FILES, WARNING, Finding
 from trainer.data.sample import Sample
 
 MOST_ENLARGED = 4
-MOST_EMPTY = 0.5
-"""Share of pictures without any foreground; fewer are ordinary counter-examples."""
+"""Factor by which an image may be enlarged without a warning."""
 
-RARE_PIXELS, RARE_PICTURES = 0.0005, 0.01
-"""Shares below which a class is rare."""
+MOST_EMPTY = 0.5
+"""Share of images without foreground that gives no warning: counter-examples are useful."""
+
+RARE_PIXELS = 0.0005
+"""Share of the labelled pixels below which a class is rare."""
+
+RARE_IMAGES = 0.01
+"""Share of the images below which a class is rare."""
 
 MOST_GROUPS = 100
-"""Duplicates that are listed one by one, of each kind."""
+"""Groups of duplicates that are listed one by one, of each kind."""
 
 MOST_PAIRS = 10_000
-"""Near-duplicates after which no more are looked for."""
+"""Pairs of near-duplicates after which the search ends."""
 
 
 @dataclass(frozen=True)
 class ScannedSamples:
-    """The N samples that could be read."""
+    """The N samples that could be read, and their records."""
 
     samples: Sequence[Sample]
     facts: np.ndarray
-    """FACTS [N]."""
+    """Records of the samples, FACTS [N]."""
 
     trains: np.ndarray
-    """bool [N]: whether it trains; it validates otherwise."""
+    """True for training samples and False for validation samples, bool [N]."""
 
     names: tuple[str, ...]
     """K class names, the background's first."""
 
     mapped: bool
-    """Whether data.value_map says what the stored values mean."""
+    """True if data.value_map maps the stored values to classes."""
 
     image_size: int
+    """Side of the images that the network is trained on, in pixels."""
+
     folder: Path | None = None
-    """Where near-duplicates that were found are kept for the next time."""
+    """Cache folder for pairs of near-duplicates; None for no cache."""
 
     @property
     def counts(self) -> np.ndarray:
         """Pixels of each class id, uint32 [N, 256]."""
         return self.facts["counts"]
 
-    def about(self, kind: str, which: np.ndarray, text: str, of_image: bool = False) -> list[Finding]:
-        """The finding about the masks, or the images, of samples `which`, bool [N]; none where there are none."""
-        rows = np.flatnonzero(which)
+    def warn(self, kind: str, selected: np.ndarray, text: str, of_image: bool = False) -> list[Finding]:
+        """One warning about the masks, or the images, of the samples `selected`, bool [N]; empty if there are none."""
+        rows = np.flatnonzero(selected)
         if not len(rows):
             return []
         samples = [self.samples[row] for row in rows[:MOST_FILES].tolist()]
@@ -62,46 +69,48 @@ class ScannedSamples:
         return [Finding(WARNING, kind, f"{files[0]}{others}: {text}", tuple(files))]
 
 
-def run_rules(pictures: ScannedSamples) -> list[Finding]:
-    """Warnings, the gravest first."""
-    return [*_repeated(pictures), *_mask_values(pictures), *_classes(pictures), *_images(pictures)]
+def run_rules(scanned: ScannedSamples) -> list[Finding]:
+    """Apply all rules; return their warnings, the gravest first."""
+    return [*_duplicate_rules(scanned), *_mask_rules(scanned), *_class_rules(scanned), *_image_rules(scanned)]
 
 
-# ------------------------------------------------------------------------------------------------ the same again
+# ------------------------------------------------------------------------------------------------ duplicates
 
 
-def _repeated(pictures: ScannedSamples) -> Iterator[Finding]:
-    images, trains = pictures.facts["image"], pictures.trains
-    same = groups(images)
+def _duplicate_rules(scanned: ScannedSamples) -> Iterator[Finding]:
+    """Images that occur more than once, or nearly so in both parts."""
+    image_hashes, mask_hashes, trains = scanned.facts["image"], scanned.facts["mask"], scanned.trains
+    same = groups(image_hashes)
     leaks = [rows for rows in same if trains[rows].any() and not trains[rows].all()]
     text = "the same picture trains and validates, which makes the score too good; keep one of them"
-    yield from _each(pictures, "leak", leaks, text)
+    yield from _each(scanned, "leak", leaks, text)
     text = (
         "nearly the same picture trains and validates (saved again, resized, or taken a moment later), which makes the "
         "score too good; keep one of them, or put both into one of ImageSets/Segmentation/train.txt and val.txt"
     )
-    yield from _each(pictures, "near", _nearly_leaks(pictures), text)
-    differ = [rows for rows in same if len(np.unique(pictures.facts["mask"][rows])) > 1]
-    yield from _each(pictures, "contradiction", differ, "the same picture with different masks; keep the right one")
-    twice = [rows for rows in same if trains[rows].all() or not trains[rows].any()]
-    twice = [rows for rows in twice if len(np.unique(pictures.facts["mask"][rows])) == 1]
+    yield from _each(scanned, "near", _near_leaks(scanned), text)
+    contradictions = [rows for rows in same if len(np.unique(mask_hashes[rows])) > 1]
+    text = "the same picture with different masks; keep the right one"
+    yield from _each(scanned, "contradiction", contradictions, text)
+    in_one_part = [rows for rows in same if trains[rows].all() or not trains[rows].any()]
+    duplicates = [rows for rows in in_one_part if len(np.unique(mask_hashes[rows])) == 1]
     text = "the same picture more than once, so it counts more than the others; keep one of them"
-    yield from _each(pictures, "duplicate", twice, text)
+    yield from _each(scanned, "duplicate", duplicates, text)
 
 
-def _nearly_leaks(pictures: ScannedSamples) -> list[np.ndarray]:
-    """[validating row, training row] of pictures that are nearly, and not quite, the same."""
-    images, thumbnails = pictures.facts["image"], pictures.facts["thumbnail"]
-    train, val = np.flatnonzero(pictures.trains), np.flatnonzero(~pictures.trains)
-    val = val[~np.isin(images[val], images[train])]
-    pairs = cached_near_pairs(thumbnails[val], thumbnails[train], MOST_PAIRS, pictures.folder)
+def _near_leaks(scanned: ScannedSamples) -> list[np.ndarray]:
+    """Pairs of [validation row, training row] of near-duplicates; exact ones are left out."""
+    image_hashes, thumbnails = scanned.facts["image"], scanned.facts["thumbnail"]
+    train, val = np.flatnonzero(scanned.trains), np.flatnonzero(~scanned.trains)
+    val = val[~np.isin(image_hashes[val], image_hashes[train])]
+    pairs = cached_near_pairs(thumbnails[val], thumbnails[train], MOST_PAIRS, scanned.folder)
     return list(np.stack([val[pairs[:, 0]], train[pairs[:, 1]]], axis=1))
 
 
-def _each(pictures: ScannedSamples, kind: str, same: Sequence[np.ndarray], text: str) -> Iterator[Finding]:
-    """A finding for each group of rows; the last one counts those that are too many to list."""
+def _each(scanned: ScannedSamples, kind: str, same: Sequence[np.ndarray], text: str) -> Iterator[Finding]:
+    """One warning for each group of rows; the last one counts the groups that are not listed."""
     for number, rows in enumerate(same[:MOST_GROUPS], start=1):
-        files = [pictures.samples[row].image_file for row in rows[:MOST_FILES].tolist()]
+        files = [scanned.samples[row].image_file for row in rows[:MOST_FILES].tolist()]
         others = f" and {len(rows) - 2} more" if len(rows) > 2 else ""
         unlisted = len(same) - MOST_GROUPS if number == MOST_GROUPS else 0
         rest = f" (and so with {unlisted} other groups of pictures)" if unlisted else ""
@@ -111,77 +120,77 @@ def _each(pictures: ScannedSamples, kind: str, same: Sequence[np.ndarray], text:
 # ------------------------------------------------------------------------------------------------ masks
 
 
-def _mask_values(pictures: ScannedSamples) -> Iterator[Finding]:
-    """Masks of one value all over, or that seem to mean something else than the others."""
-    counts, names = pictures.counts, pictures.names
-    pixels = pictures.facts["size"].prod(axis=1, dtype=np.int64)
+def _mask_rules(scanned: ScannedSamples) -> Iterator[Finding]:
+    """Masks of a single value, and masks whose values seem to have another meaning than in the others."""
+    counts, names = scanned.counts, scanned.names
+    pixels = scanned.facts["size"].prod(axis=1, dtype=np.int64)
     ignored, background = counts[:, IGNORE] > 0, counts[:, 0] > 0
     classes = (counts[:, 1:IGNORE] > 0).sum(axis=1)
-    nothing = counts[:, IGNORE] == pixels
+    all_ignored = counts[:, IGNORE] == pixels
     text = "every pixel is 255, ignore, so nothing can be learnt from it; label the picture or take it out"
-    yield from pictures.about("ignored", nothing, text)
+    yield from scanned.warn("ignored", all_ignored, text)
     whole = (classes == 1) & ~background
     if whole.all() or background.mean() > 0.5:
         text = "the mask is of one class all over, without background; if the picture shows more, label it again"
-        yield from pictures.about("whole", whole, text)
-    if not pictures.mapped and classes.any() and not (ignored & (classes > 0)).any():
-        drawn = np.array([sample.mask_file.endswith(".json") for sample in pictures.samples])
+        yield from scanned.warn("whole", whole, text)
+    if not scanned.mapped and classes.any() and not (ignored & (classes > 0)).any():
+        polygons = np.array([sample.mask_file.lower().endswith(".json") for sample in scanned.samples])
         text = (
             "the mask is of 0 and 255 only, while others hold class ids. 255 means ignore; if it is your class here, "
             "save the mask with its id"
         )
-        yield from pictures.about("scaled", ignored & background & (classes == 0) & ~drawn, text)
+        yield from scanned.warn("scaled", ignored & background & (classes == 0) & ~polygons, text)
     if len(names) > 2 and not background.any() and not counts[:, len(names) - 1].any():
         text = (
             f"no mask has a pixel of 0, the background, or of {len(names) - 1}, {names[-1]}: the ids seem to count "
             "from 1. If 1 is the background, say so with --data.value_map"
         )
-        yield from pictures.about("shifted", ~background, text)
-    empty = (classes == 0) & ~nothing
+        yield from scanned.warn("shifted", ~background, text)
+    empty = (classes == 0) & ~all_ignored
     if empty.mean() > MOST_EMPTY:
         text = f"{empty.mean():.0%} of the pictures have no pixel of any class; take out those not labelled yet"
-        yield from pictures.about("empty", empty, text)
+        yield from scanned.warn("empty", empty, text)
 
 
 # ------------------------------------------------------------------------------------------------ classes
 
 
-def _classes(pictures: ScannedSamples) -> Iterator[Finding]:
-    """Classes that one part has not, or that there is very little of; `check_values` tells of those in neither."""
-    counts, trains = pictures.counts, pictures.trains
-    holds = counts[:, 1 : len(pictures.names)] > 0
+def _class_rules(scanned: ScannedSamples) -> Iterator[Finding]:
+    """Classes that are missing in one part, or rare; `check_values` reports those that are missing in both."""
+    counts, trains = scanned.counts, scanned.trains
+    holds = counts[:, 1 : len(scanned.names)] > 0
     training, validating = holds[trains].any(axis=0), holds[~trains].any(axis=0)
     advice = "label more, or move pictures between the parts (another --data.fold, or ImageSets/Segmentation/)"
-    for part, lost, effect in (
-        ("validating", validating & ~training, "nothing can be learnt of it"),
+    for part, absent, effect in (
+        ("validating", validating & ~training, "nothing can be learnt about it"),
         ("training", training & ~validating, "its IoU cannot be measured"),
     ):
-        names = [pictures.names[number + 1] for number in np.flatnonzero(lost)]
+        names = [scanned.names[column + 1] for column in np.flatnonzero(absent)]
         text = f"only {part} pictures, such as this one, have a pixel of {', '.join(names)}, so {effect}; {advice}"
-        yield from pictures.about("absent", np.any(holds[:, lost], axis=1), text)
+        yield from scanned.warn("absent", np.any(holds[:, absent], axis=1), text)
     labelled = max(1, int(counts[:, :IGNORE].sum(dtype=np.int64)))
-    shares = counts[:, 1 : len(pictures.names)].sum(axis=0, dtype=np.int64) / labelled
+    shares = counts[:, 1 : len(scanned.names)].sum(axis=0, dtype=np.int64) / labelled
     for column in np.flatnonzero(training & validating).tolist():
-        if shares[column] < RARE_PIXELS or holds[:, column].mean() < RARE_PICTURES:
+        if shares[column] < RARE_PIXELS or holds[:, column].mean() < RARE_IMAGES:
             text = (
-                f"{pictures.names[column + 1]} is rare: {shares[column]:.3%} of the labelled pixels, in "
+                f"{scanned.names[column + 1]} is rare: {shares[column]:.3%} of the labelled pixels, in "
                 f"{holds[:, column].sum()} of {len(counts)} pictures; label more of it, or leave the class out"
             )
-            yield from pictures.about("rare", holds[:, column], text)
+            yield from scanned.warn("rare", holds[:, column], text)
 
 
 # ------------------------------------------------------------------------------------------------ images
 
 
-def _images(pictures: ScannedSamples) -> Iterator[Finding]:
-    """Images that are too small, or show nothing."""
-    sizes, thumbnails = pictures.facts["size"], pictures.facts["thumbnail"]
+def _image_rules(scanned: ScannedSamples) -> Iterator[Finding]:
+    """Images that are too small or of a single colour."""
+    sizes, thumbnails = scanned.facts["size"], scanned.facts["thumbnail"]
     text = (
-        f"fewer than {pictures.image_size // MOST_ENLARGED} pixels wide and high, so they are enlarged more than "
+        f"fewer than {scanned.image_size // MOST_ENLARGED} pixels wide and high, so they are enlarged more than "
         f"{MOST_ENLARGED} times; use larger pictures, or a smaller --data.image_size"
     )
-    small = sizes.max(axis=1) * MOST_ENLARGED < pictures.image_size
-    yield from pictures.about("small", small, text, of_image=True)
+    small = sizes.max(axis=1) * MOST_ENLARGED < scanned.image_size
+    yield from scanned.warn("small", small, text, of_image=True)
     flat = thumbnails.max(axis=(1, 2)) == thumbnails.min(axis=(1, 2))
     text = "the picture is of one colour all over; replace it or take it out"
-    yield from pictures.about("blank", flat, text, of_image=True)
+    yield from scanned.warn("blank", flat, text, of_image=True)

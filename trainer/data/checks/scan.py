@@ -1,4 +1,4 @@
-"""Every file opened once, and what there is to know of it kept: what checks, caches and digests work from."""
+"""One pass over all files that makes a record of each sample, for checks, caches and digests."""
 
 import hashlib
 import itertools
@@ -19,6 +19,8 @@ from trainer.data.value_map import UnknownColours, ValueMap
 from trainer.system.parallel import Progress, on_all_cores
 
 THUMBNAIL = 16
+"""Side of a thumbnail in pixels."""
+
 FACTS = np.dtype(
     [
         ("digest", "S64"),  # SHA-256 of the image and mask file
@@ -27,33 +29,35 @@ FACTS = np.dtype(
         ("size", "<u4", 2),  # H, W, upright
         ("orientation", "u1"),  # EXIF; 1 is upright
         ("kind", "S16"),  # such as "JPEG RGB"
-        ("lossy", "?"),  # whether compression has changed the mask's values
+        ("lossy", "?"),  # True if compression has changed the mask's values
         ("counts", "<u4", 256),  # pixels of each class id at the mask's own size
-        ("thumbnail", "u1", (THUMBNAIL, THUMBNAIL)),  # the image in grey, by area
+        ("thumbnail", "u1", (THUMBNAIL, THUMBNAIL)),  # grey levels, averaged by area
     ]
 )
-"""One sample's record; all zeros where it could not be read."""
+"""Record of one sample; all zeros if it could not be read."""
 
 
 @dataclass
 class Faults:
-    """What `scan` could not read."""
+    """Samples that `scan` could not read."""
 
     problems: list[Finding] = field(default_factory=list)
+    """Errors, in the order of the samples."""
+
     colours: Counter[int] = field(default_factory=Counter)
-    """0xRRGGBB -> pixels, of colour masks whose colours nobody has named."""
+    """Pixels of each colour, 0xRRGGBB, in colour masks without a value map."""
 
     coloured: list[str] = field(default_factory=list)
-    """Those masks."""
+    """Paths of these masks, sorted."""
 
 
 def scan_sample(sample: Sample, values: ValueMap) -> tuple[np.ndarray, np.ndarray, np.void]:
-    """Image uint8 [H, W, 3], mask uint8 [H, W] and the record of one sample. Raises InputError naming the file."""
+    """Read one sample: image uint8 [H, W, 3], mask uint8 [H, W] and record. Raises InputError naming the file."""
     image_content, mask_content = sample.image_content(), sample.mask_content()
     image, mask = sample.read_image(image_content), sample.read_mask(values, mask_content)
     header = read_header(sample.image, image_content)
     if image.shape[:2] != mask.shape:
-        raise _wrong_size(sample, image, mask, header.orientation)
+        raise _size_error(sample, image, mask, header.orientation)
     facts = np.zeros(1, dtype=FACTS)[0]
     facts["digest"] = digest(image_content, mask_content).encode()
     facts["image"], facts["mask"] = _hash(image), _hash(mask)
@@ -65,7 +69,8 @@ def scan_sample(sample: Sample, values: ValueMap) -> tuple[np.ndarray, np.ndarra
     return image, mask, facts
 
 
-def _wrong_size(sample: Sample, image: np.ndarray, mask: np.ndarray, orientation: int) -> WrongFiles:
+def _size_error(sample: Sample, image: np.ndarray, mask: np.ndarray, orientation: int) -> WrongFiles:
+    """Error about a mask of another size than its image; a quarter turn by EXIF is recognised."""
     sizes = [f"{array.shape[1]}x{array.shape[0]}" for array in (mask, image)]
     text = f"{sample.mask}: {sizes[0]} pixels, its image has {sizes[1]}"
     if orientation >= 5 and mask.shape == image.shape[1::-1]:
@@ -78,9 +83,9 @@ def _wrong_size(sample: Sample, image: np.ndarray, mask: np.ndarray, orientation
 
 
 def _hash(pixels: np.ndarray) -> int:
-    """64 bits of the array's shape and contents."""
-    found = hashlib.blake2b(np.ascontiguousarray(pixels).data, digest_size=8, key=repr(pixels.shape).encode())
-    return int.from_bytes(found.digest(), "little")
+    """Hash of an array's shape and contents, 64 bits."""
+    result = hashlib.blake2b(np.ascontiguousarray(pixels).data, digest_size=8, key=repr(pixels.shape).encode())
+    return int.from_bytes(result.digest(), "little")
 
 
 def scan(
@@ -90,38 +95,38 @@ def scan(
     progress: Progress,
     take: Callable[[int, np.ndarray, np.ndarray], None] = lambda index, image, mask: None,
 ) -> Faults:
-    """Examine every sample on all cores, one picture in memory per core; fills `facts`, FACTS [N].
+    """Read every sample on all cores, with one image in memory per core; fill `facts`, FACTS [N].
 
-    `take` is given the index, image and mask of each sample that is sound, from several threads at once.
+    `take` is called with the index, image and mask of each readable sample, from several threads at once.
     """
     advance = progress("reading pictures", len(samples))
     faults = Faults()
-    wrong: dict[int, list[Finding]] = {}
-    counting = threading.Lock()
+    errors: dict[int, list[Finding]] = {}
+    lock = threading.Lock()
 
-    def one(index: int) -> None:
+    def scan_one(index: int) -> None:
         sample = samples[index]
         try:
             image, mask, facts[index] = scan_sample(sample, values)
             take(index, image, mask)
         except UnknownColours as error:
-            with counting:
+            with lock:
                 faults.colours.update(error.colours)
                 faults.coloured.append(sample.mask_file)
         except InputError as error:
-            wrong[index] = _all_wrong(sample, values) or error_of(error)
+            errors[index] = _all_errors(sample, values) or error_of(error)
         finally:
             advance()
 
-    on_all_cores(one, range(len(samples)))
-    faults.problems = list(itertools.chain(*(wrong[index] for index in sorted(wrong))))
+    on_all_cores(scan_one, range(len(samples)))
+    faults.problems = list(itertools.chain(*(errors[index] for index in sorted(errors))))
     faults.coloured.sort()
     return faults
 
 
-def _all_wrong(sample: Sample, values: ValueMap) -> list[Finding]:
-    """What keeps the image from being read, and the mask."""
-    found: dict[Finding, None] = {}
+def _all_errors(sample: Sample, values: ValueMap) -> list[Finding]:
+    """Errors of reading the image and of reading the mask, each once."""
+    findings: dict[Finding, None] = {}
     readers: tuple[tuple[Path, Callable[[], object]], ...] = (
         (sample.image, sample.read_image),
         (sample.mask, lambda: sample.read_mask(values)),
@@ -132,5 +137,5 @@ def _all_wrong(sample: Sample, values: ValueMap) -> list[Finding]:
         except UnknownColours:
             continue
         except InputError as error:
-            found |= dict.fromkeys(error_of(error, file=file))
-    return list(found)
+            findings |= dict.fromkeys(error_of(error, file=file))
+    return list(findings)

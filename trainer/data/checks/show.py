@@ -1,4 +1,4 @@
-"""The report on a data folder as the terminal shows it."""
+"""Output of the report on a data folder to the terminal."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -11,26 +11,30 @@ if TYPE_CHECKING:
     from trainer.data.checks.report import Report
 
 STYLES = {"error": "red", "warning": "yellow"}
+"""Level of a finding -> its style in the terminal."""
+
 MOST_LINES = 100
+"""Findings of each level that are shown."""
 
 
 def show_report(report: "Report", display: Display) -> None:
-    """The summary, the classes, and the findings, errors last: they stay in sight."""
+    """Show the summary, the classes and the findings; errors last, so that they stay in sight."""
     summary = report.summary
     if "classes" in summary:
-        _overview(summary, display)
-        display.console.print(_classes(summary["classes"]))
+        _show_summary(summary, display)
+        display.console.print(_class_table(summary["classes"]))
     for level in ("warning", "error"):
-        found = report.of(level)
-        for finding in found[:MOST_LINES]:
+        findings = report.of(level)
+        for finding in findings[:MOST_LINES]:
             display.log(f"{level}: {finding.text}", STYLES[level])
-        if len(found) > MOST_LINES:
-            display.log(f"... and {len(found) - MOST_LINES} more; --json FILE has them all", STYLES[level])
-    counted = [f"{len(report.of(level))} {level}{'s' if len(report.of(level)) != 1 else ''}" for level in STYLES]
-    display.log(", ".join(counted), "bold")
+        if len(findings) > MOST_LINES:
+            display.log(f"... and {len(findings) - MOST_LINES} more; --json FILE has them all", STYLES[level])
+    counts = {level: len(report.of(level)) for level in STYLES}
+    display.log(", ".join(f"{count} {level}{'s' if count != 1 else ''}" for level, count in counts.items()), "bold")
 
 
-def _overview(summary: dict[str, Any], display: Display) -> None:
+def _show_summary(summary: dict[str, Any], display: Display) -> None:
+    """Show the counts of the summary, one a line."""
     sizes = [
         f"{name.replace('_', ' ')} {size['width']}x{size['height']} ({size['pictures']})"
         for name, size in summary["sizes"].items()
@@ -48,7 +52,8 @@ def _overview(summary: dict[str, Any], display: Display) -> None:
         display.log(f"{name:17}{text}")
 
 
-def _classes(rows: list[dict[str, Any]]) -> Table:
+def _class_table(rows: list[dict[str, Any]]) -> Table:
+    """Table with one row for each class."""
     table = Table(box=None, pad_edge=False)
     table.add_column("class")
     for name in ("id", "of pixels", "of pictures", "train", "validate"):

@@ -142,7 +142,7 @@ def _image_path(folder: Path, top: Path, name: object, where: str) -> Path:
         if not image.is_file():
             raise InputError(f"{where}: no image {name!r} in {folder}; put it there or take its entry out")
     except (OSError, RuntimeError, UnicodeError) as error:
-        raise InputError(f"{where}: file_name {name!r} leads nowhere ({error}); mend it") from None
+        raise InputError(f"{where}: file_name {name!r} leads nowhere ({error}); fix it") from None
     return image
 
 
@@ -160,10 +160,10 @@ def read_instances(record: Record, images: Sequence[ImageEntry], class_ids: Mapp
         image_id, category_id, crowd = (annotation.get(key) for key in ("image_id", "category_id", "iscrowd"))
         try:
             if type(category_id) is not int or category_id not in class_ids:
-                raise InputError(f"{where}: category_id {category_id!r} is no category; mend it")
+                raise InputError(f"{where}: category_id {category_id!r} is no category; fix it")
             if not isinstance(image_id, int | str) or image_id not in sizes:
                 if complete:
-                    raise InputError(f"{where}: image_id {image_id!r} is no image; mend it or take the annotation out")
+                    raise InputError(f"{where}: image_id {image_id!r} is no image; fix it or take the annotation out")
                 continue
             segmentation = check_segmentation(annotation.get("segmentation"), sizes[image_id], where)
         except InputError as error:

@@ -64,7 +64,7 @@ def _csv_files(root: Path) -> list[Path]:
 def _row_faults(row: Mapping[str, str], paths: Sequence[Path]) -> list[str]:
     """Faults of one row by itself: missing cells, missing files, an unknown split."""
     faults = [f"no {column}; write its path there" for column in ("image", "mask") if not row.get(column)]
-    faults = faults or [f"no such file, {path}; mend the path" for path in paths if not path.is_file()]
+    faults = faults or [f"no such file, {path}; fix the path" for path in paths if not path.is_file()]
     split = row.get("split", "")
     if split and split.lower() not in PARTS:
         faults.append(f"split {split!r}; write train, val or test, or nothing")

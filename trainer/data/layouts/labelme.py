@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from trainer import IGNORE, InputError
+from trainer.data.class_names import IGNORED
 from trainer.data.files import list_images, read_lines
 from trainer.data.layouts.base import Found, by_stem
 from trainer.data.layouts.labelme_json import (
@@ -21,7 +22,6 @@ from trainer.data.sample import Sample
 from trainer.data.value_map import BACKGROUND, BACKGROUNDS, UNMAPPED, ValueMap
 
 LABELS_FILE = "labels.txt"
-IGNORED = "__ignore__"
 """Label of shapes whose pixels are ignored."""
 
 TRIED = 10

@@ -1,12 +1,12 @@
 """Labelme's JSON files: find, read and check them, with the image that each is about.
 
-The files may come from a stranger, so nothing in them is trusted: no path leads out of the annotated folder, and every
+Nothing in the files is trusted: no path leads out of the annotated folder, and every
 fault becomes an InputError that names the file, the fault and the remedy.
 """
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
 from typing import Any
@@ -92,10 +92,21 @@ def draw_annotation(file: Path, folder: Path, ids: Mapping[str, int]) -> np.ndar
     return draw_shapes(shapes, ids, size)
 
 
+def make_record(shapes: Sequence[Shape], image_name: str, size: tuple[int, int]) -> dict[str, Any]:
+    """Content of a JSON file, as Labelme 5 writes it, for polygons of an image file of `size` (H, W) beside it."""
+    rest: dict[str, Any] = {"group_id": None, "description": "", "flags": {}, "mask": None}
+    entries = [{"label": one.label, "points": one.points, "shape_type": one.kind, **rest} for one in shapes]
+    image = {"imagePath": image_name, "imageData": None, "imageHeight": size[0], "imageWidth": size[1]}
+    return {"version": "5.5.0", "flags": {}, "shapes": entries, **image}
+
+
 def read_record(file: Path, folder: Path) -> dict[str, Any]:
     """Parse `file`, directly in `folder`, into a JSON object with a list of shapes. Raises InputError naming it."""
     path = _resolve_inside(file, folder, file)
-    size = path.stat().st_size
+    try:
+        size = path.stat().st_size
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror or error}); fix or remove it") from error
     if size > MAX_BYTES:
         raise InputError(f"{path}: {size:,} bytes, more than {MAX_BYTES:,}; save it without imageData or remove it")
     content = read_bytes(path)
@@ -144,7 +155,7 @@ def _resolve_inside(path: Path, folder: Path, file: Path) -> Path:
         else:
             return resolved
     except (OSError, RuntimeError, UnicodeError) as error:  # a name too long, links in a circle, a lone surrogate
-        fault = f"leads nowhere ({error}); mend or remove it"
+        fault = f"leads nowhere ({error}); fix or remove it"
     subject = "this" if path == file else f"imagePath {abbreviate(str(path.relative_to(folder)))}"
     raise InputError(f"{file}: {subject} {fault}")
 

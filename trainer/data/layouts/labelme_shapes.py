@@ -109,7 +109,7 @@ def _check_shape(entry: object, ids: Mapping[str, int], where: str) -> Shape:
         raise InputError(f"{where}: label is {abbreviate(label)}; give it a name with Labelme")
     if label not in ids:
         near = get_close_matches(label[:100], ids, 1)
-        advice = f"did you mean {near[0]}? Mend it" if near else "mend it"
+        advice = f"did you mean {near[0]}? Fix it" if near else "fix it"
         raise InputError(f"{where}: label {abbreviate(label)} is not in the labels file; {advice}, or add it there")
     kind = "polygon" if kind is None else kind
     where = f"{where} ({label})"

@@ -44,7 +44,7 @@ def find(root: Path, classes: Sequence[str] | None) -> Found:
 
 def _read_labels(file: Path) -> tuple[tuple[str, ...], dict[int | str, str]]:
     """K class names and the meaning of each stored value. Raises InputError naming the file."""
-    record = read_json(file, "mend it")
+    record = read_json(file, "fix it")
     try:
         # Version 1 writes {"1": "cat"}, version 2 {"cat": 1}.
         labels = record["labels"].items()

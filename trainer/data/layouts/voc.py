@@ -8,7 +8,10 @@ from trainer.data.files import list_images, read_lines
 from trainer.data.layouts.base import Found, pair
 
 IMAGES = "JPEGImages"
-MASK_FOLDERS = ("SegmentationClassPNG", "SegmentationClass")
+MASKS = "SegmentationClassPNG"
+"""Folder of the masks, as this program writes it."""
+
+MASK_FOLDERS = (MASKS, "SegmentationClass")
 
 
 def fits(root: Path) -> bool:

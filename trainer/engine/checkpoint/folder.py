@@ -1,4 +1,4 @@
-"""The checkpoints of one run in its folder: saved whole, older ones removed."""
+"""Folder of a run's checkpoints: each is written as a whole, and older ones are removed."""
 
 import shutil
 from collections.abc import Callable
@@ -9,54 +9,56 @@ from safetensors import SafetensorError
 from trainer.engine.checkpoint.format import Checkpoint, write_checkpoint
 from trainer.engine.stopping import NotWritten
 from trainer.system.atomic import atomic_folder, hidden_name, leftovers
+from trainer.system.run_folder import CHECKPOINT_PREFIX
 
-KEPT = 2
+NEWEST = 2
+"""Number of newest checkpoints that stay."""
 
 
 class CheckpointFolder:
-    """The checkpoints of one run, `folder`/step-N; keeps the newest two, and the one that training was resumed from."""
+    """Checkpoints of one run, `folder`/step-N: the newest two stay, and the one that training was resumed from."""
 
     def __init__(
         self, folder: Path, resumed_from: int | None = None, warn: Callable[[str], None] = lambda _text: None
     ) -> None:
+        """`resumed_from`: step of the checkpoint that training continues; `warn` receives errors of removals."""
         self.folder, self.resumed_from, self.warn = folder, resumed_from, warn
         self.warned: set[str] = set()
 
     def save(self, checkpoint: Checkpoint) -> Path:
-        """Write `step-N` so that it is complete when its name appears; then remove older ones.
+        """Write `step-N`, which appears complete and on the disk, then remove older ones; return its path.
 
-        The write goes to a hidden folder, is forced to the disk, and the folder is renamed. Raises NotWritten; what
-        was there before is untouched then.
+        Raises NotWritten where that fails; the existing checkpoints stay as they are then.
         """
-        target = self.folder / f"step-{checkpoint.state.step}"
-        self._sweep()
+        target = self.folder / f"{CHECKPOINT_PREFIX}{checkpoint.state.step}"
+        self._remove_hidden()
         try:
             # An earlier start of the run may have reached the same step.
             with atomic_folder(target, replace=True) as partial:
                 write_checkpoint(checkpoint, partial)
         except (OSError, SafetensorError) as error:
             raise NotWritten(target, error) from error
-        self._forget_older(checkpoint.state.step)
-        self._sweep()
+        self._hide_older(checkpoint.state.step)
+        self._remove_hidden()
         return target
 
     def steps(self) -> list[int]:
-        """Steps of the checkpoints there are, ascending."""
-        names = (path.name.removeprefix("step-") for path in self.folder.glob("step-*"))
+        """Steps of the existing checkpoints, ascending."""
+        names = (path.name.removeprefix(CHECKPOINT_PREFIX) for path in self.folder.glob(f"{CHECKPOINT_PREFIX}*"))
         return sorted(int(name) for name in names if name.isdecimal())
 
-    def _forget_older(self, newest: int) -> None:
+    def _hide_older(self, newest: int) -> None:
         older = [step for step in self.steps() if step < newest and step != self.resumed_from]
-        for step in older[: -(KEPT - 1)]:
-            path = self.folder / f"step-{step}"
+        for step in older[: -(NEWEST - 1)]:
+            path = self.folder / f"{CHECKPOINT_PREFIX}{step}"
             try:
-                path.rename(hidden_name(path))  # out of sight first: a kill in the middle must leave no half a step-N
+                path.rename(hidden_name(path))  # a kill during the removal must not leave an incomplete step-N
             except OSError as error:
                 self._warn_once(error)
 
-    def _sweep(self) -> None:
-        """Remove what is out of sight: replaced or old checkpoints, and those that a killed process began."""
-        for leftover in leftovers(self.folder / "step-*"):
+    def _remove_hidden(self) -> None:
+        """Remove hidden checkpoints: replaced or old ones, and those that a killed process did not finish."""
+        for leftover in leftovers(self.folder / f"{CHECKPOINT_PREFIX}*"):
             try:
                 shutil.rmtree(leftover)
             except OSError as error:

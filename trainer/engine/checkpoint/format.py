@@ -72,6 +72,7 @@ def write_checkpoint(checkpoint: Checkpoint, folder: Path) -> None:
     save_file(tensors, folder / OPTIMIZER)
     save_file(checkpoint.best, folder / BEST)
     facts = {"world": checkpoint.environment, "config": checkpoint.config, "scaler": checkpoint.scaler}
+    # The names position and world are those of existing checkpoints.
     content = {"position": asdict(checkpoint.state), "optimizer": rest} | facts
     (folder / POSITION).write_text(json.dumps(content, indent=1))
     manifest = {path.name: sha256(path) for path in sorted(folder.iterdir())}

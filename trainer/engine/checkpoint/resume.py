@@ -1,6 +1,5 @@
-"""Which run goes on, from which checkpoint, and the lock that keeps a run folder to one trainer."""
+"""Search for the run and the checkpoint that `resume` stands for."""
 
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,111 +12,119 @@ from trainer.engine.checkpoint.folder import CheckpointFolder
 from trainer.engine.checkpoint.format import Checkpoint, load_checkpoint
 from trainer.system.run_folder import RunFolder, run_folder_of, run_folders
 
-FREE = (
+CHANGEABLE = (
     *("resume", "data.root", "data.classes", "data.value_map", "data.val_fraction", "data.fold"),
     *("data.generated_images", "data.workers", "train.threads", "train.micro_batch_size", "train.compile"),
     "train.checkpoint_minutes",
 )
-"""Settings that may change when a run goes on, beside tracking.* and registry.*; the contents of the data may not."""
+"""Settings that may change when a run is resumed, beside tracking.* and registry.*; the data themselves may not."""
 
 INEXACT = ("train.micro_batch_size", "train.compile")
-"""Of these, the ones that change the last bits of the numbers."""
+"""Changeable settings that change the last bits of the results."""
 
 
 @dataclass
 class Start:
-    """What the main process tells the others before the first step."""
+    """Start of a run, new or resumed: decided by the main process, and broadcast to the others."""
 
     folder: RunFolder | None = None
-    """The run that goes on; None for a new one."""
+    """Run folder to resume; None for a new run."""
 
     checkpoint: Checkpoint | None = None
+    """Checkpoint to continue from; None to begin with the first step."""
+
     finished: bool = False
+    """True if the run to resume is finished already."""
+
     warnings: list[str] = field(default_factory=list)
     error: InputError | None = None
+    """Error of the main process, for all processes to raise."""
 
 
-def find(config: Config, work: Path, data: dict[str, Any], launched_by: str) -> Start:
-    """The run in `work` that `config.resume` means, with data whose content is `data`; its folder is locked.
+def find_run(config: Config, work: Path, data: dict[str, Any], launched_by: str) -> Start:
+    """Find the run in the folder `work` that `config.resume` stands for, lock its folder and load its checkpoint.
 
-    `launched_by` stands for a launcher that restarts its processes: the run it began goes on whatever `resume` says.
-    Raises InputError where a folder that was named cannot go on.
+    `data`: digest and split of the dataset; `launched_by`: identifier of a launcher that has restarted its processes,
+    whose run is resumed whatever `config.resume` is, or empty. Raises InputError where a named run cannot be resumed.
     """
     folders = run_folders(work)[::-1]
     own = next((one for one in folders if launched_by and one.read_status().get("launcher") == launched_by), None)
     named = None if own or config.resume in ("never", "latest") else Path(config.resume)
     if named:
         folder = run_folder_of(config.resume)
-        _refuse_others(config, folder, data)
+        _require_same_training(config, folder, data)
     elif own or config.resume == "latest":
-        fitting = [one for one in folders if one == own or not _differences(config, one, data)]
-        unfinished = [one for one in fitting if not one.finished]
-        if not fitting:
+        matching = [one for one in folders if one == own or not _differences(config, one, data)]
+        unfinished = [one for one in matching if not one.finished]
+        if not matching:
             return Start(warnings=["no run of these settings and this data to go on with: a new one"])
-        folder = own or (unfinished or fitting)[0]
+        folder = own or (unfinished or matching)[0]
     else:
         return Start()
     folder.lock()
     if folder.finished:
         return Start(folder, finished=True)
-    checkpoint, warnings = _named(named, folder) if named else _newest(folder)
+    checkpoint, warnings = _load_named(named, folder) if named else _load_newest(folder)
     return Start(folder, checkpoint, warnings=warnings)
 
 
-def no_longer_exact(checkpoint: Checkpoint, environment: dict[str, str], config: Config) -> list[str]:
-    """What differs from the start before, and changes the last bits of the numbers."""
+def numeric_changes(checkpoint: Checkpoint, environment: dict[str, str], config: Config) -> list[str]:
+    """Differences from the previous start of the run that change the last bits of the results, one line each."""
     now = environment | {key: flatten(config)[key] for key in INEXACT}
     before = checkpoint.environment | {key: checkpoint.config.get(key) for key in INEXACT}
     return [f"{key} {before.get(key)} -> {value}" for key, value in now.items() if before.get(key) != value]
 
 
-def _named(path: Path, folder: RunFolder) -> tuple[Checkpoint | None, list[str]]:
-    """The checkpoint that a path means: itself, or the newest of a run. Raises InputError where it is damaged."""
+def _load_named(path: Path, folder: RunFolder) -> tuple[Checkpoint | None, list[str]]:
+    """Load the checkpoint at `path`, or the newest one where `path` is the run folder; no warnings.
+
+    Raises InputError where it is damaged, naming another checkpoint to use instead.
+    """
     steps = CheckpointFolder(folder.checkpoints).steps()
     if path.resolve() == folder.path.resolve():
         if not steps:
             return None, []
-        path = folder.checkpoints / f"step-{steps[-1]}"
+        path = folder.checkpoint(steps[-1])
     try:
         return load_checkpoint(path), []
     except InputError as error:
-        others = [step for step in steps if f"step-{step}" != path.name]
-        instead = f"give {folder.checkpoints / f'step-{others[-1]}'} instead" if others else "there is no other"
+        others = [step for step in steps if folder.checkpoint(step).name != path.name]
+        instead = f"give {folder.checkpoint(others[-1])} instead" if others else "there is no other"
         raise InputError(f"{error}; {instead}") from error
 
 
-def _newest(folder: RunFolder) -> tuple[Checkpoint | None, list[str]]:
-    """The newest checkpoint that can be read, and a warning for each that cannot."""
+def _load_newest(folder: RunFolder) -> tuple[Checkpoint | None, list[str]]:
+    """Load the newest undamaged checkpoint, with a warning for each damaged one; None where there is none."""
     warnings: list[str] = []
     for step in reversed(CheckpointFolder(folder.checkpoints).steps()):
         try:
-            return load_checkpoint(folder.checkpoints / f"step-{step}"), warnings
+            return load_checkpoint(folder.checkpoint(step)), warnings
         except InputError as error:
             warnings.append(f"{error}; an earlier one is taken")
     return None, warnings
 
 
-def _refuse_others(config: Config, folder: RunFolder, data: dict[str, Any]) -> None:
-    differing = _differences(config, folder, data)
-    if differing:
+def _require_same_training(config: Config, folder: RunFolder, data: dict[str, Any]) -> None:
+    differences = _differences(config, folder, data)
+    if differences:
         raise InputError(
             f"{folder}: was another training. Give what it had, or leave --resume out for a new run:\n  "
-            + "\n  ".join(differing)
+            + "\n  ".join(differences)
         )
 
 
 def _differences(config: Config, folder: RunFolder, data: dict[str, Any]) -> list[str]:
-    """What makes a run another training: each setting, and the data."""
+    """Differences of settings and data that make a run another training, one line each."""
     try:
         theirs = flatten(Config()) | dotted(yaml.safe_load(folder.config.read_text()))
-        their_data = json.loads(folder.split.read_text())
-    except (OSError, ValueError, yaml.YAMLError, AttributeError) as error:  # of a start that was killed at once
+        their_data = folder.read_split()
+    except (OSError, ValueError, yaml.YAMLError, AttributeError) as error:  # a start was killed while writing them
         return [f"its files cannot be read ({error})"]
     ours = flatten(config)
-    keys = [key for key in ours if key not in FREE and not key.startswith(("tracking.", "registry."))]
+    keys = [key for key in ours if key not in CHANGEABLE and not key.startswith(("tracking.", "registry."))]
     found = [f"{key}: {theirs.get(key)} then, {ours[key]} now" for key in keys if theirs.get(key) != ours[key]]
     if their_data != data:
         same = their_data.get("digest") == data["digest"]
-        what = "the names of the pictures changed" if same else "the pictures, masks, classes or their split changed"
-        found.append(f"data.root: {what} (digest {their_data.get('digest')} then, {data['digest']} now)")
+        change = "the names of the pictures changed" if same else "the pictures, masks, classes or their split changed"
+        found.append(f"data.root: {change} (digest {their_data.get('digest')} then, {data['digest']} now)")
     return found

@@ -1,4 +1,4 @@
-"""Writing of checkpoints in a thread, by the clock."""
+"""Thread that writes checkpoints, at a fixed interval."""
 
 import time
 from collections.abc import Callable
@@ -9,25 +9,29 @@ from trainer.engine.checkpoint.format import Checkpoint
 
 
 class CheckpointWriter:
-    """Passes checkpoints to `write` in a thread of its own, one at a time."""
+    """Writes checkpoints in a thread, one at a time."""
 
     def __init__(self, write: Callable[[Checkpoint], None], minutes: float) -> None:
+        """`write` writes one checkpoint; `minutes`: interval between two checkpoints."""
         self.write, self.seconds = write, 60 * minutes
         self.pool = ThreadPoolExecutor(1, "checkpoint")
         self.writing: Future[None] | None = None
         self.due_s = time.monotonic() + self.seconds
 
     def due(self) -> bool:
-        """Whether it is time for the next one, and the one before is written."""
+        """Return whether the interval has passed and the previous checkpoint is written."""
         return time.monotonic() >= self.due_s and (self.writing is None or self.writing.done())
 
     def error(self) -> Exception | None:
-        """Error of the last one."""
+        """Error of the last checkpoint; None while it is being written."""
         error = self.writing.exception() if self.writing is not None and self.writing.done() else None
         return error if isinstance(error, Exception) else None
 
     def save(self, snapshot: Callable[[], Checkpoint], wait: bool) -> None:
-        """Start writing what `snapshot` gives. With `wait`, return when it is written, or raise what prevented it."""
+        """Take a checkpoint with `snapshot` and start writing it.
+
+        Raises the error of the previous checkpoint. With `wait`, waits until this one is written, and raises its error.
+        """
         if self.writing is not None:
             self.writing.result()
         self.writing = self.pool.submit(self.write, snapshot())
@@ -36,6 +40,6 @@ class CheckpointWriter:
             self.writing.result()
 
     def wait(self) -> None:
-        """Return when nothing is being written any more, whether or not it went well."""
+        """Wait until the last checkpoint is written, or has failed, without raising its error."""
         if self.writing is not None:
             futures.wait([self.writing])

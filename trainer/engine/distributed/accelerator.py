@@ -1,65 +1,72 @@
-"""Processes, devices, number format and threads. Accelerate starts here."""
+"""Start of Accelerate: processes, devices, number format and threads."""
 
 import os
 import warnings
 from datetime import timedelta
 
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator as Accelerator  # exported to train.py, since only this room imports accelerate
 from accelerate.utils import DistributedDataParallelKwargs, GradientAccumulationPlugin, InitProcessGroupKwargs
+from torch.distributed import PrefixStore, TCPStore  # type: ignore[attr-defined]
 
 from trainer import InputError
 from trainer.engine import auto, memory
+from trainer.system.parallel import available_cores
 
-RIGHT = "accelerate launch --config_file launch/multi_cpu.yaml --num_processes {} trainer/train.py ..."
+LAUNCH_COMMAND = "accelerate launch --config_file launch/multi_cpu.yaml --num_processes {} trainer/train.py ..."
+"""Command for several processes on CPUs, with the number of processes to fill in."""
 
 
-def join_processes(mixed_precision: str, threads: int, timeout_minutes: float = 10) -> Accelerator:
-    """Join the processes that the launcher started. Raises InputError where they were not started together."""
+def join_processes(mixed_precision: str, threads: int, timeout_minutes: float) -> Accelerator:
+    """Join the processes that the launcher started. Raises InputError where they were not started together.
+
+    `mixed_precision`: auto, no, bf16 or fp16; `threads`: for each process, 0 for its share of the cores;
+    `timeout_minutes`: longest wait for another process in a collective.
+    """
     _check_launch()
     local_processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-    # Launchers set OMP_NUM_THREADS to 1 where there are several processes, and nobody asked for that.
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    torch.set_num_threads(threads or max(1, cores // local_processes))
-    # Its successor in torch is not yet an option of Accelerate.
+    # Launchers set OMP_NUM_THREADS to 1 for several processes, which would leave cores idle.
+    torch.set_num_threads(threads or max(1, available_cores() // local_processes))
+    # Accelerate has no option yet for the argument that replaces it in torch.
     warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated", FutureWarning)
     accelerated = torch.accelerator.is_available()
     if not accelerated:
-        memory.keep_freed_memory()
+        memory.reuse_freed_memory()
     timeout = timedelta(minutes=timeout_minutes)
     _rejoin(accelerated, timeout)
     accelerator = Accelerator(
-        # Without this, processes of torchrun on a machine without a GPU each believe they are alone.
+        # Otherwise each process that torchrun starts on a machine without a GPU runs alone.
         cpu=not accelerated,
         mixed_precision=auto.mixed_precision(mixed_precision, accelerated)[0],
-        # A plugin, because ACCELERATE_GRADIENT_ACCUMULATION_STEPS overrides the plain argument, and backward divides.
+        # The environment variable ACCELERATE_GRADIENT_ACCUMULATION_STEPS overrides the plain argument, not the plugin,
+        # and `backward` divides by it.
         gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=1),
         kwargs_handlers=[
-            # Process 0's batch norm statistics must not overwrite the others' at every step; the loop averages them.
+            # Otherwise the main process's batch norm statistics replace the others' in each step, instead of the mean.
             DistributedDataParallelKwargs(broadcast_buffers=False, gradient_as_bucket_view=True),
             InitProcessGroupKwargs(timeout=timeout),
         ],
     )
-    wanted = os.environ.get("WORLD_SIZE", "1")
-    if wanted != str(accelerator.num_processes):
-        raise InputError(f"{wanted} processes were started, but each is alone. Use: {RIGHT.format('N')}")
+    started = os.environ.get("WORLD_SIZE", "1")
+    if started != str(accelerator.num_processes):
+        raise InputError(f"{started} processes were started, but each is alone. Use: {LAUNCH_COMMAND.format('N')}")
     return accelerator
 
 
 def _rejoin(accelerated: bool, timeout: timedelta) -> None:
-    """Join processes that the launcher restarted, under names of their own.
+    """Join processes that the launcher restarted, with a prefix of their own in its store.
 
-    The launcher's store outlives a failure, and with it the addresses of dead processes, which torch would try.
+    The store outlives a failure and holds the addresses of dead processes, to which torch would connect.
     """
     attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
     if attempt == "0" or "WORLD_SIZE" not in os.environ:
         return
     address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
     own_store = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True" and os.environ["RANK"] == "0"
-    store = torch.distributed.TCPStore(address, port, is_master=own_store, timeout=timeout, multi_tenant=True)
+    store = TCPStore(address, port, is_master=own_store, timeout=timeout, multi_tenant=True)
     torch.distributed.init_process_group(
         "nccl" if accelerated else "gloo",
-        store=torch.distributed.PrefixStore(f"attempt_{attempt}", store),
+        store=PrefixStore(f"attempt_{attempt}", store),
         rank=int(os.environ["RANK"]),
         world_size=int(os.environ["WORLD_SIZE"]),
         timeout=timeout,
@@ -67,7 +74,7 @@ def _rejoin(accelerated: bool, timeout: timedelta) -> None:
 
 
 def _check_launch() -> None:
-    """Raise InputError, with the command that is right, where the launcher and this machine do not fit."""
+    """Raise InputError, with the right command, where the launch does not fit this machine."""
     variables = ("SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE")
     tasks = max((int(os.environ.get(name, "1")), name) for name in variables)
     if "WORLD_SIZE" in os.environ:
@@ -79,16 +86,18 @@ def _check_launch() -> None:
             )
     elif "MASTER_ADDR" in os.environ and "ACCELERATE_MIXED_PRECISION" in os.environ:
         # `accelerate launch --cpu --num_processes 2`, or a configuration of type MULTI_CPU (accelerate #2741).
-        raise InputError(f"several processes were asked for, and the launcher started one. Use: {RIGHT.format('N')}")
+        raise InputError(
+            f"several processes were asked for, and the launcher started one. Use: {LAUNCH_COMMAND.format('N')}"
+        )
     elif tasks[0] > 1:
         raise InputError(
             f"{tasks[0]} processes were started ({tasks[1]}) that know nothing of each other. Start one on each "
-            f"machine, and let it start the others: {RIGHT.format('N')}; for Slurm see launch/slurm.sh"
+            f"machine, and let it start the others: {LAUNCH_COMMAND.format('N')}; for Slurm see launch/slurm.sh"
         )
 
 
 def hardware_facts(accelerator: Accelerator) -> dict[str, str]:
-    """Hardware as the run records it, by key of its params."""
+    """Facts about hardware and processes, by key of the run's params."""
     cuda = accelerator.device.type == "cuda"
     name = torch.cuda.get_device_name(accelerator.device) if cuda else torch.cpu.get_capabilities().get("cpu_name", "")
     return {
@@ -102,16 +111,16 @@ def hardware_facts(accelerator: Accelerator) -> dict[str, str]:
 
 
 def numeric_environment(accelerator: Accelerator) -> dict[str, str]:
-    """Facts that the last bits of the numbers depend on, beside the settings."""
+    """Facts that change the last bits of the results, beside the settings."""
     facts = hardware_facts(accelerator)
     keys = ("processes", "threads_per_process", "device", "name", "mixed_precision")
     return {key: facts[f"hardware.{key}"] for key in keys} | {"torch": torch.__version__}
 
 
 def memory_gib(accelerator: Accelerator) -> float:
-    """Memory of this process, in GiB: reserved on the GPU where there is one, else resident."""
+    """Memory of this process, in GiB: largest amount reserved on a GPU, or resident memory without one."""
     if accelerator.device.type == "cuda":
         return torch.cuda.max_memory_reserved(accelerator.device) / 2**30
     import psutil
 
-    return psutil.Process().memory_info().rss / 2**30
+    return float(psutil.Process().memory_info().rss) / 2**30

@@ -1,4 +1,4 @@
-"""Values that all processes agree on: broadcast, smallest, averaged, compared."""
+"""Collective operations: broadcast, minimum, mean of buffers, and a check that all processes run the same training."""
 
 import socket
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 
 def broadcast(value: T | None) -> T:
-    """Value of the main process, on all processes; the others give None. A collective."""
+    """Return the main process's value on all processes; the others pass None. A collective."""
     values = [value]
     broadcast_object_list(values)
     assert values[0] is not None
@@ -24,10 +24,10 @@ def broadcast(value: T | None) -> T:
 
 @torch.no_grad()
 def average_buffers(accelerator: Accelerator, network: nn.Module, weight: float) -> None:
-    """Make the running statistics of batch norm the same on all processes: their mean. A collective.
+    """Average the running statistics of batch norm over all processes, in place. A collective.
 
     `weight`: this process's share of the batch; the shares of all processes add up to 1. Synchronised batch norm has
-    the same statistics everywhere already, and no other norm has any.
+    equal statistics already, and other norms have none.
     """
     if accelerator.num_processes == 1:
         return
@@ -35,20 +35,20 @@ def average_buffers(accelerator: Accelerator, network: nn.Module, weight: float)
     buffers: list[Tensor] = [buffer for norm in norms for buffer in norm.buffers() if buffer.is_floating_point()]
     if not buffers:
         return
-    joined = accelerator.reduce(torch.cat([buffer.flatten() for buffer in buffers]) * weight, "sum")
-    for buffer, part in zip(buffers, joined.split([buffer.numel() for buffer in buffers]), strict=True):
+    averaged = accelerator.reduce(torch.cat([buffer.flatten() for buffer in buffers]) * weight, "sum")
+    for buffer, part in zip(buffers, averaged.split([buffer.numel() for buffer in buffers]), strict=True):
         buffer.copy_(part.view_as(buffer))
 
 
 def all_reduce_min(accelerator: Accelerator, number: int) -> int:
-    """Smallest of the numbers that the processes give. A collective."""
+    """Minimum of a number over all processes. A collective."""
     return int(accelerator.gather(torch.tensor([number], device=accelerator.device)).min())
 
 
 def require_same(accelerator: Accelerator, settings: Mapping[str, Any], digest: str, training: int) -> None:
-    """Raise InputError where processes were started with other settings or images, or are too many. A collective.
+    """Raise InputError where processes have different settings or data, or are more than the samples. A collective.
 
-    `settings` and `digest` decide what is computed; `training` is the number of training samples.
+    `settings`: those that change the result; `digest`: of the dataset; `training`: number of training samples.
     """
     count = accelerator.num_processes
     if training < count:
@@ -58,11 +58,11 @@ def require_same(accelerator: Accelerator, settings: Mapping[str, Any], digest: 
         )
     if count == 1:
         return
-    everyone: list[Any] = [None] * count
+    gathered: list[Any] = [None] * count
     own = {key: str(value) for key, value in settings.items()} | {"the digest of the data": digest}
-    torch.distributed.all_gather_object(everyone, (socket.gethostname(), own))
-    first_host, first = everyone[0]
-    for process, (host, theirs) in enumerate(everyone):
+    torch.distributed.all_gather_object(gathered, (socket.gethostname(), own))
+    first_host, first = gathered[0]
+    for process, (host, theirs) in enumerate(gathered):
         for key, value in first.items():
             if theirs[key] != value:
                 raise InputError(

@@ -1,4 +1,4 @@
-"""What several processes have to agree on before they train, and what they say when one of them fails."""
+"""Search for the cause when one of several processes fails."""
 
 import json
 import socket
@@ -10,37 +10,39 @@ from os import environ
 
 import torch
 from accelerate import Accelerator
+from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
 from trainer.engine.memory import OutOfMemory
 
-PATIENCE_S = 5.0
-"""How long a process that lost another one waits for that one's last words."""
+REPORT_SECONDS = 5.0
+"""Longest wait of a process that lost another one for that one's report, in seconds."""
 
 NETWORK_SIGNS = ("gloo", "NCCL", "Connection closed by peer", "Connection reset", "Timed out")
+"""Texts in errors of a process that lost the connection to another one."""
 
 
 @dataclass(frozen=True)
 class Failure:
-    """Why training ended."""
+    """Cause of the end of training, as one process knows it."""
 
     process: int
     host: str
     reason: str
-    """One line: the kind of error and its text."""
+    """Type of the error and its text, in one line."""
 
     traceback: str
     lost: bool
-    """Whether this process only lost another one, or was told to end, and is not where the trouble began."""
+    """True if the process lost the connection to another one or was interrupted, so that the cause lies elsewhere."""
 
     explained: bool
-    """Whether `reason` says all that a person needs."""
+    """True if `reason` is enough for a user, without the traceback."""
 
 
 def find_cause(accelerator: Accelerator, error: BaseException) -> Failure:
-    """Why training ended, found out together by the processes that are left. To be called in an exception handler.
+    """Find the cause of the end of training, together with the other processes. Call it in an exception handler.
 
-    A process that fails writes what it knows into the store through which the processes found each other; it outlives
-    them and is reached from every machine. One that merely lost another looks there for the reason.
+    Each process writes its own failure into the store through which the processes were connected, which outlives them
+    and can be reached from every machine. A process that only lost another one reads the cause there.
     """
     own = Failure(
         process=accelerator.process_index,
@@ -58,29 +60,29 @@ def find_cause(accelerator: Accelerator, error: BaseException) -> Failure:
         return own
 
 
-def _find_cause(own: Failure, processes: int, store: torch.distributed.TCPStore) -> Failure:
+def _find_cause(own: Failure, processes: int, store: TCPStore) -> Failure:
     store.set(_key(own.process), json.dumps(asdict(own)))
     if not own.lost:
         return own
-    deadline = time.monotonic() + PATIENCE_S
+    deadline = time.monotonic() + REPORT_SECONDS
     found: dict[int, Failure] = {}
     while len(found) < processes and time.monotonic() < deadline:
         for process in range(processes):
             if process not in found and store.check([_key(process)]):
                 found[process] = Failure(**json.loads(store.get(_key(process))))
-        where = next((failure for failure in found.values() if not failure.lost), None)
-        if where is not None:
-            text = f"process {where.process} on {where.host}: {where.reason}"
-            return Failure(**(asdict(where) | {"reason": text, "explained": True}))
+        origin = next((failure for failure in found.values() if not failure.lost), None)
+        if origin is not None:
+            text = f"process {origin.process} on {origin.host}: {origin.reason}"
+            return Failure(**(asdict(origin) | {"reason": text, "explained": True}))
         time.sleep(0.1)
-    silent = [str(process) for process in range(processes) if process not in found]
-    if not silent:
+    missing = [str(process) for process in range(processes) if process not in found]
+    if not missing:
         return own
     if "Timed out" in own.reason:
         text = "gave no sign of life within train.timeout_minutes"
     else:
         text = "ended without a word: killed from outside, or by the system because memory ran out"
-    return Failure(**(asdict(own) | {"reason": f"process {', '.join(silent)} {text} ({own.reason})"}))
+    return Failure(**(asdict(own) | {"reason": f"process {', '.join(missing)} {text} ({own.reason})"}))
 
 
 def _from_network(error: BaseException) -> bool:
@@ -89,10 +91,10 @@ def _from_network(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and any(sign in str(error) for sign in NETWORK_SIGNS)
 
 
-def _store() -> torch.distributed.TCPStore:
-    """A connection of our own: the one that the collectives use may be waiting."""
+def _store() -> TCPStore:
+    """Open a new connection to the store: the one that the collectives use may be blocked."""
     address, port = environ["MASTER_ADDR"], int(environ["MASTER_PORT"])
-    return torch.distributed.TCPStore(address, port, is_master=False, timeout=timedelta(seconds=PATIENCE_S))
+    return TCPStore(address, port, is_master=False, timeout=timedelta(seconds=REPORT_SECONDS))
 
 
 def _key(process: int) -> str:

@@ -1,4 +1,4 @@
-"""What the values in mask files mean."""
+"""Check of mask values against the class names, and the options that its errors suggest."""
 
 import re
 import shlex
@@ -9,100 +9,24 @@ import pytest
 from PIL import Image
 
 from tests.support.data import VocMaker, count_nothing
-from trainer import IGNORE, InputError
+from tests.support.layouts import refusal
+from trainer import InputError
 from trainer.cli import parse
 from trainer.data.checks.class_ids import check_values
 from trainer.data.checks.scan import FACTS
-from trainer.data.class_names import read_class_names
 from trainer.data.dataset import open_dataset
 from trainer.data.image_io import write_mask
 from trainer.data.sample import Sample
 from trainer.data.sources import find_sources
-from trainer.data.value_map import BACKGROUND, UNMAPPED, ValueMap, value_map
+from trainer.data.value_map import BACKGROUND, UNMAPPED, ValueMap
 
-STEMS = [f"picture_{number}" for number in range(10)]
-
-
-def refusal(*parts: str) -> "pytest.RaisesExc[InputError]":
-    """Expects an InputError whose text holds all parts."""
-    return pytest.raises(InputError, check=lambda error: all(part in str(error) for part in parts))
-
-
-def test_class_names_file(make_voc: VocMaker) -> None:
-    root = make_voc("a")
-    assert read_class_names([root], None) is None
-    file = root / "class_names.txt"
-    for text in (
-        "cat\ndog\n",
-        "_background_\ncat\n dog \n\n",
-        "__ignore__\n_background_\ncat\ndog",
-        "\ufeffcat\r\ndog\r\n",
-    ):
-        file.write_bytes(text.encode())
-        assert read_class_names([root], None) == (BACKGROUND, "cat", "dog"), text
-    assert read_class_names([root], ["bird"]) == (BACKGROUND, "bird")
-    for content in (
-        b"cat\ncat\n",
-        b"\n",
-        b"_background_\n",
-        "Kätzchen".encode("latin-1"),
-        b"\n".join(b"%d" % n for n in range(254)),
-    ):
-        file.write_bytes(content)
-        with refusal(str(file)):
-            read_class_names([root], None)
-
-
-def test_class_names_of_several_roots(make_voc: VocMaker) -> None:
-    roots = [make_voc("a", folder="one"), make_voc("a", folder="two"), make_voc("a", folder="silent")]
-    (roots[0] / "class_names.txt").write_text("cat\ndog\n")
-    (roots[1] / "class_names.txt").write_text("_background_\ncat\ndog\n")
-    assert read_class_names(roots, None) == (BACKGROUND, "cat", "dog")
-    (roots[1] / "class_names.txt").write_text("dog\ncat\n")
-    with refusal("one", "two", "different classes"):
-        read_class_names(roots, None)
-
-
-def test_configured_classes_with_their_background() -> None:
-    assert read_class_names([], ["_background_", "cat"]) == (BACKGROUND, "cat")
-    assert read_class_names([], ["background", "cat", "dog"]) == (BACKGROUND, "cat", "dog")
-    for wrong in (["background"], ["cat", "ignore"]):
-        with refusal("data.classes"):
-            read_class_names([], wrong)
-
-
-# ------------------------------------------------------------------------------------------------ values
-
-
-def test_value_table_without_a_map() -> None:
-    values, names = value_map(None, None)
-    assert values.table.tolist() == list(range(256))
-    assert names is None
-    assert value_map({}, (BACKGROUND, "cat"))[1] == (BACKGROUND, "cat")
-
-
-def test_value_table_brings_names() -> None:
-    values, names = value_map({0: "background", 38: "cat", 75: "dog", 90: "cat", 7: "ignore"}, None)
-    assert names == (BACKGROUND, "cat", "dog")
-    expected = {0: 0, 38: 1, 75: 2, 90: 1, 7: IGNORE}
-    assert values.table.dtype == np.uint8
-    assert all(values.table[value] == expected.get(value, UNMAPPED) for value in range(256))
-
-
-def test_value_table_with_names() -> None:
-    values, names = value_map({255: "cat", 0: "_background_", 3: "dog"}, (BACKGROUND, "dog", "cat"))
-    assert names == (BACKGROUND, "dog", "cat")
-    assert tuple(values.table[[255, 0, 3, 1]]) == (2, 0, 1, UNMAPPED)
-    with refusal("data.value_map", "bird is no class", "dog, cat"):
-        value_map({1: "bird"}, (BACKGROUND, "dog", "cat"))
-    with refusal("data.value_map", "at least one"):
-        value_map({0: "background", 255: "ignore"}, None)
+STEMS = [f"image_{number}" for number in range(10)]
 
 
 def check(
     pixels: list[dict[int, int]], names: tuple[str, ...] | None, mapped: bool = False
 ) -> tuple[tuple[str, ...], list[str]]:
-    """`check_values` for masks that hold so many pixels of these values."""
+    """Call `check_values` for masks with these numbers of pixels of each value."""
     facts = np.zeros(len(pixels), FACTS)
     for row, values in enumerate(pixels):
         for value, count in values.items():
@@ -114,7 +38,7 @@ def check(
 CAT = (BACKGROUND, "cat")
 
 
-def test_values_that_fit() -> None:
+def test_valid_values() -> None:
     assert check([{0: 5, 1: 5}], CAT) == (CAT, [])
     assert check([{0: 5}, {1: 2, 255: 3}], CAT) == (CAT, [])
     names, warnings = check([{1: 5}], (*CAT, "dog"))
@@ -139,70 +63,72 @@ def test_nothing_labelled() -> None:
             check(pixels, None)
 
 
-def test_value_that_the_map_leaves_out() -> None:
+def test_value_missing_in_the_map() -> None:
     with refusal("masks/s1.png (3 pixels)", "data.value_map"):
         check([{0: 5, 1: 1}, {0: 1, UNMAPPED: 3}], CAT, mapped=True)
 
 
-MISFITS = {
-    # pixels of each mask, class names, parts of the message, the line to add
+INVALID = {
     "7 among 0 and 1": (
-        [{0: 9, 1: 4}, {0: 9, 7: 3}, {7: 5}], CAT,
+        [{0: 9, 1: 4}, {0: 9, 7: 3}, {7: 5}],
+        CAT,
         ["masks/s1.png (3 pixels) and 1 more", "7 is no class", "0 _background_, 1 cat"],
-        '--data.value_map "{0: background, 1: cat, 7: ignore}"',
+        "0: background, 1: cat, 7: ignore",
     ),
-    "0 and 255": (
-        [{0: 9, 255: 4}], None, ["masks/s0.png (4 pixels)", "255"], '--data.value_map "{0: background, 255: class_1}"',
-    ),
-    "0 and 255, named": ([{0: 9, 255: 4}], CAT, ["masks/s0.png"], '--data.value_map "{0: background, 255: cat}"'),
+    "0 and 255": ([{0: 9, 255: 4}], None, ["masks/s0.png (4 pixels)", "255"], "0: background, 255: class_1"),
+    "0 and 255, named": ([{0: 9, 255: 4}], CAT, ["masks/s0.png"], "0: background, 255: cat"),
     "gap": (
-        [{0: 9, 1: 4}, {0: 1, 4: 1, 255: 2}], None, ["masks/s1.png (1 pixels)", "0, 1, 4"],
-        '--data.value_map "{0: background, 1: class_1, 4: class_2, 255: ignore}"',
+        [{0: 9, 1: 4}, {0: 1, 4: 1, 255: 2}],
+        None,
+        ["masks/s1.png (1 pixels)", "0, 1, 4"],
+        "0: background, 1: class_1, 4: class_2, 255: ignore",
     ),
-    "no background": ([{1: 9, 2: 4}], None, ["1, 2"], '--data.value_map "{1: background, 2: class_1}"'),
-    "palette as grey": (
-        [{0: 9, 38: 4, 75: 1}], CAT, ["38, 75 is no class"], '--data.value_map "{0: background, 38: cat, 75: ignore}"',
-    ),
+    "no background": ([{1: 9, 2: 4}], None, ["1, 2"], "1: background, 2: class_1"),
+    "palette as grey": ([{0: 9, 38: 4, 75: 1}], CAT, ["38, 75 is no class"], "0: background, 38: cat, 75: ignore"),
     "one class known": (
-        [{0: 9, 2: 4, 75: 1}], (*CAT, "dog"), ["75 is no class"], '--data.value_map "{0: background, 2: dog, 75: cat}"',
+        [{0: 9, 2: 4, 75: 1}],
+        (*CAT, "dog"),
+        ["75 is no class"],
+        "0: background, 2: dog, 75: cat",
     ),
-}  # fmt: skip
+}
+"""Case -> pixels of each mask, class names, parts of the message, entries of the suggested data.value_map."""
 
 
-@pytest.mark.parametrize("case", list(MISFITS))
-def test_values_that_do_not_fit_come_with_the_line_to_add(case: str) -> None:
-    pixels, names, parts, line = MISFITS[case]
+@pytest.mark.parametrize("case", list(INVALID))
+def test_invalid_values_are_refused_with_the_option_to_add(case: str) -> None:
+    pixels, names, parts, entries = INVALID[case]
     with pytest.raises(InputError) as error:
         check(pixels, names)
     message = str(error.value)
-    for part in [*parts, line]:
+    for part in parts:
         assert part in message
-    assert line == re.findall(r"--data.value_map .*", message)[0]
+    assert re.findall(r"--data.value_map .*", message)[0] == f'--data.value_map "{{{entries}}}"'
 
 
 @pytest.mark.parametrize("values", [[0, 1, 7], [0, 255], [0, 38, 75], [0, 1, 4, 255]], ids=str)
 @pytest.mark.parametrize("classes", [None, ["cat"]], ids=str)
-def test_the_line_to_add_works(
+def test_the_suggested_option_works(
     values: list[int], classes: list[str] | None, make_voc: VocMaker, tmp_path: Path
 ) -> None:
-    """Paste what the message says behind the command, as a shell reads it, and the data pass."""
+    """With the suggested option behind the command, as a shell reads it, the data are valid."""
     root = make_voc(*STEMS)
     for number, file in enumerate(sorted((root / "SegmentationClassPNG").iterdir())):
-        with Image.open(file) as picture:
-            mask = np.full(picture.size[::-1], values[0], dtype=np.uint8)
+        with Image.open(file) as pil_image:
+            mask = np.full(pil_image.size[::-1], values[0], dtype=np.uint8)
         mask[:5, :5] = values[number % len(values)]
         write_mask(file, mask)
     arguments = ["--data.root", str(root)]
     if classes:
         arguments += ["--data.classes", f"[{', '.join(classes)}]"]
 
-    def names_after(extra: list[str]) -> tuple[str, ...]:
+    def names_with(extra: list[str]) -> tuple[str, ...]:
         sources = find_sources(parse(arguments + extra).data)
         return open_dataset(sources, 32, tmp_path / "cache", count_nothing).names
 
     with pytest.raises(InputError) as error:
-        names_after([])
-    line = re.findall(r"--data.value_map .*", str(error.value))[0]
-    names = names_after(shlex.split(line))
+        names_with([])
+    option = re.findall(r"--data.value_map .*", str(error.value))[0]
+    names = names_with(shlex.split(option))
     assert names[0] == BACKGROUND
     assert len(names) >= 2

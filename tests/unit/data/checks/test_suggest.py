@@ -1,4 +1,4 @@
-"""The line to paste for masks of other tools: worked out from what is in them, and it works."""
+"""Suggested options for masks of other tools: which values they map, and that they work."""
 
 import io
 import re
@@ -20,16 +20,16 @@ SIZE = 160
 
 
 def drawn(values: list[Value], seed: int, smooth: bool = False, width: int = 0) -> tuple[Image.Image, np.ndarray]:
-    """A mask in stored values, and the truth as places in `values`: discs, or lines of a width, on the first one."""
+    """Mask of discs, or of lines of a width, in stored values, and its truth as indices into `values`."""
     scale = 4 if smooth else 1
     random = np.random.default_rng(seed)
     mode = "L" if isinstance(values[0], int) else "RGB"
     stored, truth = Image.new(mode, (SIZE * scale,) * 2, values[0]), Image.new("L", (SIZE * scale,) * 2)
-    for place, value in enumerate(values[1:], start=1):
+    for index, value in enumerate(values[1:], start=1):
         left, top = random.integers(0, SIZE * scale * 2 // 3, 2)
         reach = random.integers(SIZE * scale // 5, SIZE * scale // 3)
-        for picture, fill in ((stored, value), (truth, place)):
-            pen = ImageDraw.Draw(picture)
+        for pil_image, fill in ((stored, value), (truth, index)):
+            pen = ImageDraw.Draw(pil_image)
             if width:
                 pen.line([left, top, left + reach, top + reach // 2], fill=fill, width=width * scale)
             else:
@@ -39,48 +39,51 @@ def drawn(values: list[Value], seed: int, smooth: bool = False, width: int = 0) 
     return stored, np.array(truth)[scale // 2 :: scale, scale // 2 :: scale]
 
 
-def encoded(picture: Image.Image, format: str) -> np.ndarray:
-    """What is read of it from a file: PNG, or JPEG of a quality."""
+def encoded(pil_image: Image.Image, format: str) -> np.ndarray:
+    """Values read back after encoding as PNG, or JPEG of a quality."""
     buffer = io.BytesIO()
     name, _, quality = format.partition(" ")
-    picture.save(buffer, format=name, **({"quality": int(quality)} if quality else {}))
+    pil_image.save(buffer, format=name, **({"quality": int(quality)} if quality else {}))
     return read_mask(Path("mask"), buffer.getvalue())
 
 
-def option(line: str | None) -> dict[int | str, str]:
-    """What the program makes of the line, read as a shell does."""
-    assert line is not None
-    value = parse(shlex.split(line)).data.value_map
-    assert value is not None
-    return value
+def entries_of(option: str | None) -> dict[int | str, str]:
+    """Parse an option of the command line as the shell and the program do."""
+    assert option is not None
+    entries = parse(shlex.split(option)).data.value_map
+    assert entries is not None
+    return entries
 
 
 def agreement(masks: list[np.ndarray], truths: list[np.ndarray], values: ValueMap, lossy: bool) -> float:
-    """The smallest share of a class's pixels that the map gets right, under the best naming of its classes."""
+    """Smallest share of a class's pixels that are mapped right, with the classes matched by overlap."""
     found = np.concatenate([values.ids(mask, lossy).ravel() for mask in masks])
     truth = np.concatenate([one.ravel() for one in truths])
     classes = np.unique(truth)
     table = np.array([[((found == one) & (truth == other)).sum() for other in classes] for one in np.unique(found)])
-    assert len(set(table.argmax(axis=0).tolist())) == len(classes), table  # each class is a value of its own
+    assert len(set(table.argmax(axis=0).tolist())) == len(classes), table  # each class has its own value
     return float((table.max(axis=0) / table.sum(axis=0)).min())
 
 
 GREYS: dict[str, list[Value]] = {
-    "two": [0, 255], "three": [0, 128, 255], "palette as grey": [0, 38, 75, 113, 15], "close": [0, 20, 40],
+    "two": [0, 255],
+    "three": [0, 128, 255],
+    "palette as grey": [0, 38, 75, 113, 15],
+    "close": [0, 20, 40],
     "white below": [255, 90, 0],
-}  # fmt: skip
-SMEARED = [("JPEG 90", False), ("JPEG 75", False), ("JPEG 50", True), ("PNG", True)]
+}
+SCATTERED = [("JPEG 90", False), ("JPEG 75", False), ("JPEG 50", True), ("PNG", True)]
 
 
 @pytest.mark.parametrize(
-    ("format", "smooth"), SMEARED, ids=[f"{format} {'smooth' * smooth}" for format, smooth in SMEARED]
+    ("format", "smooth"), SCATTERED, ids=[f"{format} {'smooth' * smooth}" for format, smooth in SCATTERED]
 )
 @pytest.mark.parametrize("values", GREYS.values(), ids=GREYS)
-def test_greys_that_are_smeared(values: list[Value], format: str, smooth: bool) -> None:
+def test_scattered_greys(values: list[Value], format: str, smooth: bool) -> None:
     pairs = [drawn(values, seed, smooth) for seed in range(6)]
-    masks = [encoded(picture, format) for picture, _ in pairs]
+    masks = [encoded(stored, format) for stored, _ in pairs]
     total = np.bincount(np.concatenate([mask.ravel() for mask in masks]), minlength=256)
-    entries = option(suggest_values(total, None, noisy=True))
+    entries = entries_of(suggest_values(total, None, noisy=True))
     assert len(entries) == len(values)
     assert agreement(masks, [truth for _, truth in pairs], value_map(entries, None)[0], lossy=True) > 0.9
 
@@ -98,17 +101,17 @@ FORMATS = [("PNG", False), ("PNG", True), ("JPEG 95", False), ("JPEG 75", False)
 
 @pytest.mark.parametrize(
     ("kind", "format", "smooth"),
-    # What JPEG blends out of colours so near may look like one more.
+    # JPEG blends near colours, and a blend may look like one more class.
     [(kind, *format) for kind in RGB for format in FORMATS if kind != "VOC, near" or format[0] == "PNG"],
 )
 def test_colours(kind: str, format: str, smooth: bool) -> None:
     values = RGB[kind]
     pairs = [drawn(values, seed, smooth) for seed in range(6)]
-    masks = [encoded(picture, format) for picture, _ in pairs]
+    masks = [encoded(stored, format) for stored, _ in pairs]
     lossy = format != "PNG"
     packed = (np.concatenate([mask.reshape(-1, 3) for mask in masks]).astype(int) << np.array([16, 8, 0])).sum(axis=1)
     colours = Counter(dict(zip(*(part.tolist() for part in np.unique(packed, return_counts=True)), strict=True)))
-    entries = option(suggest_colours(colours, None, lossy))
+    entries = entries_of(suggest_colours(colours, None, lossy))
     assert len(entries) == len(values) + smooth
     assert ("other" in entries) == smooth
     made = value_map(entries, None)[0]
@@ -126,19 +129,19 @@ def test_few_pixels_of_an_exact_value_or_colour_are_a_class() -> None:
 
 
 @pytest.mark.parametrize("format", ["JPEG 90", "JPEG 75"])
-def test_thin_things_are_found(format: str) -> None:
-    """Less than a hundredth of the pixels."""
+def test_thin_objects_are_found(format: str) -> None:
+    """Lines with less than a hundredth of the pixels."""
     pairs = [drawn([0, 255], seed, width=3) for seed in range(6)]
-    masks = [encoded(picture, format) for picture, _ in pairs]
+    masks = [encoded(stored, format) for stored, _ in pairs]
     total = np.bincount(np.concatenate([mask.ravel() for mask in masks]), minlength=256)
     assert total[200:].sum() < 0.01 * total.sum()
-    entries = option(suggest_values(total, None, noisy=True))
+    entries = entries_of(suggest_values(total, None, noisy=True))
     assert len(entries) == 2
     assert agreement(masks, [truth for _, truth in pairs], value_map(entries, None)[0], lossy=True) > 0.9
 
 
-def test_what_cannot_be_told_apart_has_no_line() -> None:
-    """Ids of 0, 1 and 2 in a JPEG are gone."""
+def test_indistinguishable_values_have_no_suggestion() -> None:
+    """JPEG destroys the ids 0, 1 and 2."""
     masks = [encoded(drawn([0, 1, 2], seed)[0], "JPEG 75") for seed in range(4)]
     total = np.bincount(np.concatenate([mask.ravel() for mask in masks]), minlength=256)
     assert suggest_values(total, None, noisy=True) is None
@@ -157,32 +160,32 @@ EXACT: dict[str, tuple[dict[int, int], tuple[str, ...] | None, str]] = {
 
 
 @pytest.mark.parametrize(("pixels", "names", "entries"), EXACT.values(), ids=EXACT)
-def test_what_exact_values_are_called(pixels: dict[int, int], names: tuple[str, ...] | None, entries: str) -> None:
+def test_names_of_exact_values(pixels: dict[int, int], names: tuple[str, ...] | None, entries: str) -> None:
     total = np.zeros(256, np.int64)
     total[list(pixels)] = list(pixels.values())
     assert suggest_values(total, names, noisy=False) == f'--data.value_map "{{{entries}}}"'
 
 
 def test_black_is_the_background_however_rare() -> None:
-    line = suggest_colours(Counter({0xFFFFFF: 90, 0xFF0000: 20, 0: 10}), None)
-    assert line == "--data.value_map \"{'#000000': background, '#ff0000': class_1, '#ffffff': class_2}\""
+    option = suggest_colours(Counter({0xFFFFFF: 90, 0xFF0000: 20, 0: 10}), None)
+    assert option == "--data.value_map \"{'#000000': background, '#ff0000': class_1, '#ffffff': class_2}\""
 
 
-def test_not_more_colours_than_there_may_be_classes() -> None:
+def test_no_more_colours_than_classes() -> None:
     steps = range(0, 252, 36)
     colours = Counter({red << 16 | green << 8 | blue: 9 for red in steps for green in steps for blue in steps})
     assert len(colours) > 255
-    assert len(set(option(suggest_colours(colours, None, lossy=True)).values())) == 254
+    assert len(set(entries_of(suggest_colours(colours, None, lossy=True)).values())) == 254
 
 
 def test_ids_that_start_at_one_keep_the_order_of_the_names() -> None:
     total = np.zeros(256, np.int64)
     total[[1, 2, 3]] = 90, 5, 9
-    line = suggest_values(total, ("_background_", "cat", "dog"), noisy=False)
-    assert line == '--data.value_map "{1: background, 2: cat, 3: dog}"'
+    option = suggest_values(total, ("_background_", "cat", "dog"), noisy=False)
+    assert option == '--data.value_map "{1: background, 2: cat, 3: dog}"'
 
 
-def test_names_are_used_and_the_rest_ignored() -> None:
+def test_surplus_colours_are_ignored() -> None:
     colours = Counter({0: 100, 0xFF0000: 50, 0x00FF00: 40})
     named = suggest_colours(colours, ("_background_", "cat"))
     assert named is not None
@@ -191,4 +194,4 @@ def test_names_are_used_and_the_rest_ignored() -> None:
         ("#00ff00", "cat"),
         ("#ff0000", "ignore"),
     ]
-    assert value_map(option(named), ("_background_", "cat"))[1] == ("_background_", "cat")
+    assert value_map(entries_of(named), ("_background_", "cat"))[1] == ("_background_", "cat")

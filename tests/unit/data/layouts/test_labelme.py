@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.support.images import smooth_picture
+from tests.support.images import smooth_image
 from tests.support.labelme import HEIGHT, WIDTH, LabelmeFolder, base64_text, png, record, shape
 from tests.support.layouts import find_in, open_data, plan_data, refusal, scenes, split_names, write_labelme
 from trainer.data.image_io import read_image, read_mask
@@ -27,10 +27,10 @@ def test_same_masks_as_converting(labelled: LabelmeFolder, tmp_path: Path) -> No
     """All shape types; an image of another name than its JSON file, an embedded image, an image turned by EXIF."""
     folder = labelled.folder
     labelled.write("named", record("good.png", shape("circle", [20, 20], [25, 20], label="dog")))
-    labelled.write("within", record(None, imageData=base64_text(png(smooth_picture(HEIGHT, WIDTH, 9)))))
+    labelled.write("within", record(None, imageData=base64_text(png(smooth_image(HEIGHT, WIDTH, 9)))))
     exif = Image.Exif()
     exif[0x0112] = 6
-    Image.fromarray(smooth_picture(WIDTH, HEIGHT, 3)).save(folder / "turned.png", exif=exif)
+    Image.fromarray(smooth_image(WIDTH, HEIGHT, 3)).save(folder / "turned.png", exif=exif)
     labelled.write("turned", record("turned.png"))
     assert labelled.convert() == 0
     (folder / "labels.txt").write_text(labelled.labels.read_text())
@@ -66,9 +66,9 @@ def test_images_without_a_json_file_are_counted(labelled: LabelmeFolder) -> None
     (labelled.folder / "link.png").unlink()
     assert unlabelled() == []
     for name in ("new.png", "other.jpg"):
-        Image.fromarray(smooth_picture(8, 9)).save(labelled.folder / name)
+        Image.fromarray(smooth_image(8, 9)).save(labelled.folder / name)
     assert unlabelled() == [f"{labelled.folder}: 2 images have no JSON file yet; they are left out"]
-    labelled.write("other", record(None, imageData=base64_text(png(smooth_picture(HEIGHT, WIDTH)))))
+    labelled.write("other", record(None, imageData=base64_text(png(smooth_image(HEIGHT, WIDTH)))))
     assert "1 images" in unlabelled()[0]
 
 
@@ -102,13 +102,13 @@ def test_relabelling_changes_the_digest_and_renaming_does_not(tmp_path: Path) ->
     (root / "labels.txt").write_text("dog\ncat\n")  # the same files, other ids
     swapped = open_data(root, tmp_path / "cache")
     assert swapped.digest not in (first, relabelled.digest)
-    rest, cat, dog = relabelled.pixels().tolist()
+    rest, cat, dog = relabelled.pixels.tolist()
     assert cat != dog
-    assert swapped.pixels().tolist() == [rest, dog, cat]  # not the masks that were cached with the other ids
+    assert swapped.pixels.tolist() == [rest, dog, cat]  # not the masks that were cached with the other ids
 
 
 def test_embedded_image(labelled: LabelmeFolder, tmp_path: Path) -> None:
-    image = smooth_picture(HEIGHT, WIDTH, 9)
+    image = smooth_image(HEIGHT, WIDTH, 9)
     file = labelled.write("within", record("elsewhere\\gone.png", imageData=base64_text(png(image))))
     (labelled.folder / "good.json").unlink()
     (sample,) = find_samples([labelled.folder]).samples
@@ -116,7 +116,7 @@ def test_embedded_image(labelled: LabelmeFolder, tmp_path: Path) -> None:
     np.testing.assert_array_equal(sample.read_image(), image)
     assert sample.read_mask(SAME).shape == (HEIGHT, WIDTH)
     first = sample.image_content()
-    labelled.write("within", record(None, imageData=base64_text(png(smooth_picture(HEIGHT, WIDTH, 8)))))
+    labelled.write("within", record(None, imageData=base64_text(png(smooth_image(HEIGHT, WIDTH, 8)))))
     assert find_samples([labelled.folder]).samples[0].image_content() != first
 
 

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.support.images import smooth_picture
+from tests.support.images import smooth_image
 from tests.support.labelme import HEIGHT, IDS, WIDTH, LabelmeFolder, base64_text, png, record, shape
 from tests.support.program import REPOSITORY
 from trainer import InputError
@@ -244,7 +244,7 @@ def key_paths(value: object, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]
     return [path, *(inner_path for key, child in inner for inner_path in key_paths(child, (*path, key)))]
 
 
-EMBEDDED = base64_text(png(smooth_picture(HEIGHT, WIDTH)))
+EMBEDDED = base64_text(png(smooth_image(HEIGHT, WIDTH)))
 
 
 @st.composite

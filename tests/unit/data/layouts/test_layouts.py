@@ -49,7 +49,7 @@ def test_every_layout_gives_the_same_images_and_masks(layout: str, named: bool, 
         np.testing.assert_array_equal(sample.read_mask(sources.values), mask)
     dataset = open_dataset(sources, 16, tmp_path / "cache", count_nothing)
     assert dataset.names == names
-    assert dataset.pixels().sum() > 0
+    assert dataset.pixels.sum() > 0
     _, val = split_names(sources)
     assert len(val) == (5 if layout == "pets" else 2)
 
