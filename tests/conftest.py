@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
+import hypothesis
 import pytest
 import torch
 from PIL import Image
@@ -12,6 +13,10 @@ from tests.support.data import RecordFault, VocMaker
 from tests.support.images import box_mask, smooth_image
 from trainer.data.image_io import write_mask
 from trainer.model.segmenter import Contract, Segmenter
+
+# A busy machine takes longer than the 200 ms that Hypothesis allows an example; tests measure no time.
+hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.load_profile("untimed")
 
 
 @pytest.fixture(autouse=True, scope="session")
