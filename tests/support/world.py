@@ -48,12 +48,14 @@ class Recorder(NullCallback):
         self.validation.append(numbers(evaluation))
 
     def batches(self, real: Iterator[loader.StepBatch]) -> Iterator[loader.StepBatch]:
+        """Yield the batches, and store the rows of the samples that count."""
         for batch in real:
             self.rows.append([int(row) for micro in batch.micro for row in micro.rows[micro.weights.numpy() > 0]])
             yield batch
 
 
 def numbers(evaluation: evaluate.Evaluation) -> dict[str, Any]:
+    """Loss and scores as JSON."""
     return {"loss": evaluation.loss, "iou": evaluation.scores.iou, "dice": evaluation.scores.dice}
 
 
