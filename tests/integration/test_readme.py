@@ -19,17 +19,14 @@ with Labelme files. Added or replaced is only this:
 
 import hashlib
 import json
-import os
 import re
-import signal
 import socket
 import subprocess
 import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -40,7 +37,7 @@ import torch
 import yaml
 from PIL import Image
 
-from tests.support.program import REPOSITORY, Program
+from tests.support.program import REPOSITORY, Command, Ended, Program
 
 README = REPOSITORY / "README.md"
 MENTIONED = ("accelerate launch",)
@@ -120,26 +117,19 @@ class Person:
     def shell(self, command: str) -> tuple[str, str, str]:
         return "bash", "-c", f"source .venv/bin/activate && {command}"
 
-    def run(self, command: str, **variables: Any) -> subprocess.CompletedProcess[str]:
+    def run(self, command: str, **variables: Any) -> Ended:
         """Run a command to its end; it must succeed."""
         done = self.program.run(*self.shell(command), PIP_NO_INDEX="1", **variables)
         assert (done.returncode, "Traceback" in done.stderr) == (0, False), f"{command}\n{done.stdout}{done.stderr}"
         assert "installing" not in done.stdout, "the copy's .venv is not recognised as up to date"
         return done
 
-    @contextmanager
-    def started(self, command: str, **variables: str) -> Iterator[subprocess.Popen[str]]:
-        """Start a command; kill it, with all that it started, when the block ends."""
-        process = self.program.start(*self.shell(command), PIP_NO_INDEX="1", **variables)
-        try:
-            yield process
-        finally:
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.communicate()
+    def start(self, command: str, **variables: str) -> Command:
+        """Start a command, which is killed with all that it started when its block ends."""
+        return self.program.start(*self.shell(command), PIP_NO_INDEX="1", **variables)
 
     @cached_property
-    def trained(self) -> subprocess.CompletedProcess[str]:
+    def trained(self) -> Ended:
         """Result of the fourth step, which is run once."""
         return self.run(f"{command_of('accelerate launch trainer/train.py')} {SMALL}")
 
@@ -147,9 +137,9 @@ class Person:
         """Run folder of a training of the fourth step that was killed after its first checkpoint."""
         before = set(self.program.run_folders())
         training = f"{command_of('accelerate launch trainer/train.py')} {TO_BE_KILLED}"
-        with self.started(training) as process:
+        with self.start(training) as process:
             while not any(any(new.glob("checkpoints/step-*")) for new in set(self.program.run_folders()) - before):
-                assert process.poll() is None, process.communicate()
+                assert process.running, process.output()
                 time.sleep(0.02)
         (folder,) = set(self.program.run_folders()) - before
         assert json.loads((folder / "status.json").read_text())["state"] == "running"
@@ -187,9 +177,9 @@ def ui(person: Person, command: str) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    with person.started(command, PORT=str(port)) as process:
+    with person.start(command, PORT=str(port)) as process:
         for _ in range(600):
-            assert process.poll() is None, process.communicate()
+            assert process.running, process.output()
             try:
                 with urllib.request.urlopen(f"{address}:{port}", timeout=2) as answer:
                     assert "MLflow" in answer.read().decode()
