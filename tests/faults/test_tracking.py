@@ -31,16 +31,16 @@ pytestmark = pytest.mark.timeout(900)
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def few_images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """10 images, 8 of which train: 2 steps in each epoch."""
     return make_discs(tmp_path_factory.mktemp("data") / "discs")
 
 
 @pytest.fixture(scope="module")
-def golden(tmp_path_factory: pytest.TempPathFactory, data: Path) -> runs.Curves:
+def golden(tmp_path_factory: pytest.TempPathFactory, few_images: Path) -> runs.Curves:
     """Curves of the same training, not tracked and without a fault."""
     program = Program(tmp_path_factory.mktemp("golden") / "program")
-    program.train("--data.root", str(data), *RUN, "--tracking.enabled", "false", code=0)
+    program.train("--data.root", str(few_images), *RUN, "--tracking.enabled", "false", code=0)
     return runs.curves(program.run_folders()[0])
 
 
@@ -53,11 +53,11 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 @pytest.fixture
-def start(program: Program, data: Path) -> Callable[..., Command]:
+def start(program: Program, few_images: Path) -> Callable[..., Command]:
     """Start the training of STEPS steps."""
 
     def start(*arguments: str, **variables: str) -> Command:
-        words = train_command(1, *TINY, "--data.root", str(data), *RUN, *arguments)
+        words = train_command(1, *TINY, "--data.root", str(few_images), *RUN, *arguments)
         return program.start(*words, **variables)
 
     return start
@@ -91,7 +91,7 @@ def test_a_server_killed_and_restarted(
     server: Server,
     start: Callable[..., Command],
     program: Program,
-    data: Path,
+    few_images: Path,
     golden: runs.Curves,
     fault_trial: Any,
 ) -> None:
@@ -136,7 +136,7 @@ def test_a_server_killed_and_restarted(
         root = f"https://{USER}:{PASSWORD}@127.0.0.1/data?token={TOKEN}"
         refused = program.train("--data.root", root, **secrets, code=2)
         nowhere = secrets | {"MLFLOW_TRACKING_URI": f"http://{USER}:{PASSWORD}@127.0.0.1:9"}
-        unreachable = program.train("--data.root", str(data), **nowhere, code=2)
+        unreachable = program.train("--data.root", str(few_images), **nowhere, code=2)
         unsent = program.python("sync", str(folder), **nowhere, code=2)
         printed += "".join(ended.output for ended in (again, refused, unreachable, unsent))
         assert "127.0.0.1" in printed
@@ -228,7 +228,7 @@ def test_four_runs_at_once_on_a_fresh_database(program: Program, fault_trial: An
 
 @pytest.mark.parametrize("case", ["file store", "no file", "not a database", "folder not writable"])
 def test_a_store_that_cannot_be_used_ends_with_code_2(
-    case: str, program: Program, data: Path, tmp_path: Path, fault_trial: Any
+    case: str, program: Program, few_images: Path, tmp_path: Path, fault_trial: Any
 ) -> None:
     old = program.folder / "mlruns"
     (old / "0").mkdir()
@@ -241,7 +241,7 @@ def test_a_store_that_cannot_be_used_ends_with_code_2(
         "folder not writable": ("sqlite:////proc/nowhere/mlflow.db", "/proc/nowhere/mlflow.db"),
     }[case]
     with fault_trial(12, f"store that cannot be used: {case}"):
-        ended = program.train("--data.root", str(data), MLFLOW_TRACKING_URI=uri, timeout_s=60, code=2)
+        ended = program.train("--data.root", str(few_images), MLFLOW_TRACKING_URI=uri, timeout_s=60, code=2)
         assert named in ended.stderr
         assert "Traceback" not in ended.stderr
         assert program.run_folders() == []
@@ -293,12 +293,12 @@ def test_a_server_down_at_the_start_and_up_before_the_end(
 
 @pytest.mark.long
 def test_a_server_that_asks_for_a_password(
-    server: Server, start: Callable[..., Command], program: Program, data: Path, fault_trial: Any
+    server: Server, start: Callable[..., Command], program: Program, few_images: Path, fault_trial: Any
 ) -> None:
     proxy = Proxy(server.uri, login=(USER, PASSWORD))
     address = proxy.uri.replace("://", f"://{USER}:{PASSWORD}@")
     with fault_trial(26, "a server with basic auth"):
-        refused = program.train("--data.root", str(data), MLFLOW_TRACKING_URI=proxy.uri, code=2)
+        refused = program.train("--data.root", str(few_images), MLFLOW_TRACKING_URI=proxy.uri, code=2)
         assert proxy.uri in refused.stderr
         assert "Traceback" not in refused.stderr
         assert program.run_folders() == []
@@ -328,10 +328,10 @@ def test_four_trainers_on_a_fresh_database(start: Callable[..., Command], progra
 @pytest.mark.long
 @pytest.mark.parametrize("when", ["at the start", "in the middle", "at the end"])
 def test_a_database_locked_for_half_a_minute(
-    when: str, start: Callable[..., Command], program: Program, data: Path, golden: runs.Curves, fault_trial: Any
+    when: str, start: Callable[..., Command], program: Program, few_images: Path, golden: runs.Curves, fault_trial: Any
 ) -> None:
     if when == "at the start":
-        program.train("--data.root", str(data), "--train.epochs", "1", code=0)
+        program.train("--data.root", str(few_images), "--train.epochs", "1", code=0)
         shutil.rmtree(program.folder / "mlruns" / "work")
     with fault_trial(15, f"database locked for 30 s {when}"), start() as training:
         if when != "at the start":
@@ -349,8 +349,8 @@ def test_a_database_locked_for_half_a_minute(
 
 
 @pytest.mark.long
-def test_one_sender_at_a_time(program: Program, data: Path) -> None:
-    program.train("--data.root", str(data), "--train.epochs", "1", "--registry.name", "null", code=0)
+def test_one_sender_at_a_time(program: Program, few_images: Path) -> None:
+    program.train("--data.root", str(few_images), "--train.epochs", "1", "--registry.name", "null", code=0)
     (folder,) = program.run_folders()
     (folder / "sent.json").unlink()
     with FileLock(folder / ".sending.lock"):

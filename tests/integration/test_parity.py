@@ -3,6 +3,7 @@
 Negative controls: tests/support/world.py breaks the program from outside, one thing at a time; the comparison fails.
 """
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -84,11 +85,10 @@ def worlds(tmp_path_factory: pytest.TempPathFactory) -> Worlds:
         "one pass": Case(pieces),
         "two passes": Case([*pieces, "--loss.reduction", "batch"]),
     }
-    return {
-        1: run_world(1, alone, data, folder / "1"),
-        2: run_world(2, sound | broken, data, folder / "2"),
-        3: run_world(3, {name: sound[name] for name in ["batch norm", *THREE]}, data, folder / "3"),
-    }
+    cases = {1: alone, 2: sound | broken, 3: {name: sound[name] for name in ["batch norm", *THREE]}}
+    with ThreadPoolExecutor() as pool:  # one process alone would leave cores idle
+        started = {count: pool.submit(run_world, count, cases[count], data, folder / f"{count}") for count in cases}
+        return {count: future.result() for count, future in started.items()}
 
 
 def difference(worlds: Worlds, processes: int, name: str, reference: str = "") -> Difference:

@@ -191,15 +191,16 @@ def test_a_worse_model_is_registered_but_not_promoted(program: Program, first_ru
     assert "models:/cat-unet/2" in ended.stdout
 
 
-def test_sigterm_stops_at_a_step_boundary(data: Path, tmp_path: Path) -> None:
-    program = Program(tmp_path / "program")
+def test_sigterm_stops_at_a_step_boundary(program: Program, first_run: Any, data: Path) -> None:
+    before = program.run_folders()
     words = train_command(1, *TINY, "--data.root", str(data), "--train.epochs", "100000")
     with program.start(*words) as training:
-        folder = training.wait_for(lambda: program.newest_run(lambda run: (run / "pictures").exists()), "an image")
+        condition = lambda: program.newest_run(lambda run: run not in before and (run / "pictures").exists())  # noqa: E731
+        folder = training.wait_for(condition, "an image")
         training.process.send_signal(signal.SIGTERM)
         ended = training.end(60)
     assert ended.returncode == 143, ended.output
-    assert only_run(program).info.status == "KILLED"
+    assert runs.store_run(program.database, folder).info.status == "KILLED"
     assert program.status()["state"] == "preempted"
     assert runs.checkpoints(folder)
 
