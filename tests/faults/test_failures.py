@@ -94,12 +94,12 @@ def test_a_process_hangs(program: Program, start: Callable[..., Command]) -> Non
 @pytest.mark.long
 def test_memory_runs_out(program: Program, tmp_path: Path) -> None:
     """A limit from outside: the message has the step, the sizes and what helps, and no traceback."""
-    data = make_discs(tmp_path / "discs")  # so few that a step needs more memory than an evaluation
-    large = ["--data.image_size", "384", "--train.batch_size", "8", "--model.width", "32", "--data.workers", "1"]
+    data = make_discs(tmp_path / "discs")  # so few that a step needs far more memory than an evaluation
+    large = ["--data.image_size", "512", "--train.batch_size", "8", "--model.width", "32", "--data.workers", "1"]
     words = train_command(1, "--data.root", str(data), *large, *SHORT, *UNTRACKED, "--train.mixed_precision", "no")
     ended = program.run("prlimit", f"--as={5 * 2**29}", *words, code=1)
     assert "Traceback" not in ended.stderr
-    for part in ("memory ran out in step 1", "384x384", "of a batch of 8", "--train.micro_batch_size 4"):
+    for part in ("memory ran out in step 1", "512x512", "of a batch of 8", "--train.micro_batch_size 4"):
         assert part in ended.stdout
     status = program.status()
     assert (status["state"], status["exit_code"]) == ("failed", 1)
