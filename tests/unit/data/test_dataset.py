@@ -42,7 +42,7 @@ def test_facts_take_no_memory_after_use(make_voc: VocMaker, tmp_path: Path) -> N
     root = make_voc(*"abcdefghij")
     dataset = open_dataset(find_sources(DataConfig(root=str(root))), 32, tmp_path / "cache", count_nothing)
     expected = np.load(next((tmp_path / "cache").glob("*/facts.npy")))
-    for use in (lambda: None, lambda: dataset.report, lambda: dataset.pixels, dataset.shares):
+    for use in (lambda: None, lambda: dataset.report, lambda: dataset.pixels):
         use()
         assert resident_kb("facts.npy") == 0
         assert np.array_equal(dataset.resized.facts, expected)
