@@ -4,7 +4,8 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 EXTRAS='[dev]' source launch/venv.sh
 
-tier=(-m "not long")
+# Two workers: most tests use one core, and a file's trainings are shared by its tests.
+tier=(-m "not long" -n 2 --dist loadfile)
 if [ "${1:-}" = --all ]; then
     tier=()
     shift

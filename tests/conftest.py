@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from tests.support.data import RecordFault, VocMaker
+from tests.support.data import VocMaker
 from tests.support.images import box_mask, smooth_image
 from trainer.data.image_io import write_mask
 from trainer.model.segmenter import Contract, Segmenter
@@ -62,25 +62,13 @@ def make_segmenter() -> Callable[..., Segmenter]:
 
 # ------------------------------------------------------------------- the table of faults, at the end of a session
 
-_faults: dict[tuple[int, str], list[bool]] = {}
-
-
-@pytest.fixture(scope="session")
-def fault_table() -> RecordFault:
-    """Record one trial of a fault in the table at the end of the session: `record_fault(row, name, survived)`.
-
-    `row` is the number of the promise. `fault_trial` calls this for a block of checks.
-    """
-
-    def record_fault(row: int, name: str, survived: bool) -> None:
-        _faults.setdefault((row, name), []).append(survived)
-
-    return record_fault
-
 
 @pytest.fixture
-def fault_trial(fault_table: RecordFault) -> Callable[[int, str], AbstractContextManager[None]]:
-    """Record whether the checks of a block pass: `with fault_trial(row, name):`."""
+def fault_trial(request: pytest.FixtureRequest) -> Callable[[int, str], AbstractContextManager[None]]:
+    """Record whether the checks of a block pass, for the table of faults: `with fault_trial(row, name):`.
+
+    `row` is the number of the promise. Recorded with the test's report, which reaches the table from any worker.
+    """
 
     @contextmanager
     def trial(row: int, name: str) -> Iterator[None]:
@@ -89,16 +77,23 @@ def fault_trial(fault_table: RecordFault) -> Callable[[int, str], AbstractContex
             yield
             survived = True
         finally:
-            fault_table(row, name, survived)
+            request.node.user_properties.append(("fault", (row, name, survived)))
 
     return trial
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    if not _faults:
+    faults: dict[tuple[int, str], list[bool]] = {}
+    for report in (one for reports in terminalreporter.stats.values() for one in reports):
+        if getattr(report, "when", None) == "teardown":  # the last report of a test has everything
+            for key, value in report.user_properties:
+                if key == "fault":
+                    row, name, survived = value
+                    faults.setdefault((row, name), []).append(survived)
+    if not faults:
         return
     terminalreporter.section("faults")
-    width = max(len(name) for _, name in _faults)
+    width = max(len(name) for _, name in faults)
     terminalreporter.write_line(f"{'row':>4}  {'fault':{width}}  trials  survived")
-    for (row, name), trials in sorted(_faults.items()):
+    for (row, name), trials in sorted(faults.items()):
         terminalreporter.write_line(f"{row:>4}  {name:{width}}  {len(trials):6}  {sum(trials):8}")

@@ -11,9 +11,6 @@ from trainer.data.value_map import ValueMap
 VocMaker = Callable[..., Path]
 """Type of the fixture `make_voc`."""
 
-RecordFault = Callable[[int, str, bool], None]
-"""Type of the fixture `fault_table`."""
-
 SAME = ValueMap()
 """Map of each stored value to the class id of the same number."""
 
