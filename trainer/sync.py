@@ -46,10 +46,9 @@ def sync_all(folders: list[RunFolder]) -> int:
         if not tracked:
             raise InputError(f"{MLRUNS / 'work'}: no tracked runs there")
         folders = [folder for folder in tracked if folder.unsent_records() or _undecided(folder)]
-    if folders:
-        from trainer.tracking.server import connect
+    from trainer.tracking.server import connect
 
-        connect()  # a store that refuses is the same for all
+    connect()  # a store that refuses is the same for all
     failed = sum(not _sent(folder) for folder in folders)
     print(f"look at the runs:  {ui_command()}")
     return 1 if failed else 0

@@ -172,11 +172,11 @@ class Lifecycle:
                 run.register(name, tags | {"val/miou": f"{state.best_miou}"})
             sent = run.flush(FLUSH_SECONDS)
             if name:
-                self.unregistered = self._promote(validation) if sent else self._not_registered(name, run.last_error)
+                self.unregistered = self._promote(validation) if sent else run.last_error or "no answer in time"
         stop.defer()
 
     def _promote(self, validation: "ValidationSet") -> str:
-        """Compare the new version with the champion, and print the outcome. Returns what failed; empty if nothing."""
+        """Compare the new version with the champion, and print the outcome. Returns why that failed; empty if not."""
         from trainer.engine.evaluate import evaluate
         from trainer.tracking.errors import in_words
         from trainer.tracking.promotion import decide
@@ -194,15 +194,20 @@ class Lifecycle:
             log(f"registered {model}: {decision.reason}")
             log("now the champion; use it with" if promoted else "not promoted; use it with")
         except Exception as error:  # a registry that fails now takes nothing from a finished training
-            failed = f"registered {model}, but whether it is the new champion is not decided: {in_words(error)}"
+            failed = in_words(error)
             log("registered; use it with")
         address = shlex.quote(champion if promoted else model)
         log(f"  python trainer/predict.py --model {address} --input PICTURES --output OUT")
         return failed
 
-    @staticmethod
-    def _not_registered(name: str, error: str) -> str:
-        return f"the training is finished, but its model is not registered as {name}: {error or 'no answer in time'}"
+    def _explain_unregistered(self) -> str:
+        """What of registration and promotion is missing, and why. What failed before may be sent by now."""
+        made = self.run.folder.read_version()
+        if "version" not in made:
+            name = self.config.registry.name
+            return f"the training is finished, but its model is not registered as {name}: {self.unregistered}"
+        model = f"models:/{made['name']}/{made['version']}"
+        return f"registered {model}, but whether it is the new champion is not decided: {self.unregistered}"
 
     def end(self, state: str, trainer: "Trainer | None", **details: Any) -> int:
         """Close the run truthfully, within a bounded time, and print where to look. Returns the exit code."""
@@ -211,7 +216,7 @@ class Lifecycle:
         if state == "finished" and self.unregistered:
             # Training is complete; what was asked for is not, unless the settings say that it may come later.
             code = EXIT_FAILED if self.config.tracking.required else 0
-            details = {"reason": self.unregistered} | details
+            details = {"reason": self._explain_unregistered()} | details
         if trainer is not None:
             step = trainer.state.step
             details = {"step": step, "epoch": step / trainer.loader.steps_per_epoch} | details
@@ -220,9 +225,6 @@ class Lifecycle:
             run.end(status)
             run.status(state, exit_code=code, **details)
             sent = run.flush(FLUSH_SECONDS_STOPPED if code == EXIT_STOPPED else FLUSH_SECONDS)
-            if self.unregistered and sent and "version" in (made := run.folder.read_version()):
-                model = f"models:/{made['name']}/{made['version']}"  # the store has answered in the end
-                self.unregistered = details["reason"] = f"registered {model}, but it was not compared in time"
             run.status(state, exit_code=code, **details)  # again, for the number of records that are not sent
             run.close()
         except OSError as error:  # a full disk; the reason below has more of it
@@ -241,7 +243,7 @@ class Lifecycle:
         run, log = self.run, self.display.log
         unsent = run.folder.unsent_records()
         if self.unregistered:
-            log(self.unregistered, "red")
+            log(self._explain_unregistered(), "red")
         if not sent:
             log(f"{unsent} records are not sent yet ({run.last_error or 'no answer in time'})", "yellow")
         if self.unregistered or not sent:

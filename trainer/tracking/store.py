@@ -1,5 +1,6 @@
 """Address of the tracking store, and checks that it answers, without loading MLflow."""
 
+import http.client
 import os
 import sqlite3
 import ssl
@@ -68,7 +69,7 @@ def _probe_server(uri: str, seconds: float) -> None:
         urllib.request.urlopen(health, timeout=seconds).close()
     except urllib.error.HTTPError:
         return  # a server answers; the first real request will show what it refuses
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, http.client.HTTPException) as error:
         if isinstance(getattr(error, "reason", None), ssl.SSLError):
             return  # a server answers here too; MLflow's own settings decide whether to trust its certificate
         raise InputError(
@@ -79,15 +80,24 @@ def _probe_server(uri: str, seconds: float) -> None:
 
 def _probe_file(file: Path) -> None:
     """Raise InputError where the database cannot be opened and written to, which MLflow would retry for minutes."""
+    if file.is_dir():
+        raise InputError(f"tracking database {file}: is a folder; set MLFLOW_TRACKING_URI to sqlite:///FILE")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         with closing(sqlite3.connect(file, timeout=LOCKED_SECONDS)) as database:
             database.execute("BEGIN IMMEDIATE")
+            tables = {name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
             database.rollback()
     except (OSError, sqlite3.Error) as error:
         locked = "locked" in str(error)
         fix = "end the program that locks it" if locked else "fix this, or set MLFLOW_TRACKING_URI to another store"
         raise InputError(f"tracking database {file}: {error}; {fix}") from error
+    if tables and not tables & {"experiments", "alembic_version"}:  # MLflow would add its own tables
+        shown = ", ".join(sorted(tables)[:3])
+        raise InputError(
+            f"tracking database {file}: holds the tables of another program ({shown}); set MLFLOW_TRACKING_URI to "
+            "another file"
+        )
 
 
 def _explain_unsupported(uri: str) -> str:
