@@ -18,7 +18,7 @@ from trainer.model.model_folder import CONTRACT_FILE, WEIGHTS_FILE
 from trainer.model.segmenter import Segmenter
 from trainer.system.atomic import write_json
 from trainer.system.run_folder import RunFolder
-from trainer.tracking.address import LARGEST_VERSION, Address
+from trainer.tracking.address import MOST_DIGITS, Address
 from trainer.tracking.errors import one_line, refusal, status_of
 from trainer.tracking.journal import read_records
 
@@ -185,8 +185,9 @@ def _find_version(client: MlflowClient, address: Address) -> ModelVersion | None
         return client.get_model_version_by_alias(address.name, address.alias)
     if address.version == "latest":
         return next(reversed(versions(client, address.name).values()), None)
-    if address.version and int(address.version) <= LARGEST_VERSION:
-        return client.get_model_version(address.name, str(int(address.version)))
+    number = address.version.lstrip("0")
+    if 0 < len(number) <= MOST_DIGITS:
+        return client.get_model_version(address.name, number)
     return None
 
 

@@ -31,14 +31,6 @@ def _restore_environment() -> Iterator[None]:
     os.environ.update(before)
 
 
-@pytest.fixture(scope="module")
-def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Database with MLflow's tables, which take seconds to create."""
-    file = tmp_path_factory.mktemp("store") / "mlflow.db"
-    MlflowClient(f"sqlite:///{file}").search_experiments()
-    return file
-
-
 @pytest.fixture
 def new_store(tmp_path: Path, empty_store: Path) -> Callable[[str], Path]:
     """Return a function that creates a store and puts it into use."""
