@@ -82,6 +82,11 @@ class ResizedSamples(Protocol):
         """FACTS [N]."""
         ...
 
+    @property
+    def size(self) -> int:
+        """Side S in pixels."""
+        ...
+
     def read(self, indices: Sequence[int] | np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
         """Images uint8 [B, 3, S, S] (channels last in memory) and masks uint8 [B, S, S]."""
         ...
@@ -98,6 +103,10 @@ class CachedSamples:
     """uint8 [N, S, S] class ids."""
 
     facts: np.ndarray
+
+    @property
+    def size(self) -> int:
+        return self.images.shape[1]
 
     def read(self, indices: Sequence[int] | np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
         rows = [int(index) for index in indices]

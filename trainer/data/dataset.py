@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from trainer.data.cache import ResizedSamples, open_resized
+from trainer.data.cache import ResizedSamples, UncachedSamples, open_resized
 from trainer.data.checks.finding import WARNING, Finding
 from trainer.data.checks.inspect import Inspection, inspect
 from trainer.data.checks.report import Report, make_report
@@ -31,6 +31,13 @@ class ValidationSet:
 
     resized: ResizedSamples
     values: ValueMap
+
+    def at(self, size: int) -> "ValidationSet":
+        """These samples at the size that a model is shown, in pixels: from the cache, or decoded anew for another."""
+        if size == self.resized.size:
+            return self
+        anew = UncachedSamples(self.samples, size, self.values, self.resized.facts)
+        return ValidationSet(self.samples, range(len(self.samples)), anew, self.values)
 
 
 @dataclass(frozen=True)
