@@ -14,6 +14,8 @@ from trainer.data.cache import ResizedSamples, UncachedSamples, open_resized
 from trainer.data.checks.finding import WARNING, Finding
 from trainer.data.checks.inspect import Inspection, inspect
 from trainer.data.checks.report import Report, make_report
+from trainer.data.checks.scan import levels_of
+from trainer.data.levels import Levels
 from trainer.data.sample import Sample
 from trainer.data.sources import Sources, raise_all
 from trainer.data.split import Split, dataset_digest
@@ -54,6 +56,9 @@ class Dataset:
 
     digest: str
     inspection: Inspection
+    levels: Levels | None
+    """Range of the images of more than 8 bits; None without any."""
+
     cache: Path
     """Folder where near-duplicates that were found are stored for the next start."""
 
@@ -112,11 +117,12 @@ def open_dataset(sources: Sources, size: int, cache: Path, progress: Progress) -
     raise_all([error.text for error in inspection.errors])
     assert inspection.names is not None
     digests = [digest.decode() for digest in resized.facts["digest"]]
-    digest = dataset_digest(digests, sources.split, inspection.names, sources.values)
+    levels = levels_of(resized.facts)
+    digest = dataset_digest(digests, sources.split, inspection.names, sources.values, levels)
     release_pages(resized.facts)
     notes = [*inspection.notes, *(Finding(WARNING, "note", text) for text in warnings)]
     names, inspection = inspection.names, dataclasses.replace(inspection, notes=notes)
-    return Dataset(sources, resized, size, names, digest, inspection, cache)
+    return Dataset(sources, resized, size, names, digest, inspection, levels, cache)
 
 
 def release_pages(facts: np.ndarray) -> None:
