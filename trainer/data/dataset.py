@@ -33,13 +33,15 @@ class ValidationSet:
 
     resized: ResizedSamples
     values: ValueMap
+    levels: Levels | None = None
+    """Range of the levels with which images of more than 8 bits were resized."""
 
-    def at(self, size: int) -> "ValidationSet":
-        """These samples at the size that a model is shown, in pixels: from the cache, or decoded anew for another."""
-        if size == self.resized.size:
+    def at(self, size: int, levels: Levels | None) -> "ValidationSet":
+        """These samples as another model is shown them: from the cache where it wants the same, or decoded anew."""
+        if (size, levels) == (self.resized.size, self.levels):
             return self
-        anew = UncachedSamples(self.samples, size, self.values, self.resized.facts)
-        return ValidationSet(self.samples, range(len(self.samples)), anew, self.values)
+        anew = UncachedSamples(self.samples, size, self.values, self.resized.facts, levels)
+        return ValidationSet(self.samples, range(len(self.samples)), anew, self.values, levels)
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,7 @@ class Dataset:
     def validation(self) -> ValidationSet:
         """Samples that validate, with their pixels."""
         rows = self.split.val
-        return ValidationSet(self.samples(rows), rows, self.resized, self.sources.values)
+        return ValidationSet(self.samples(rows), rows, self.resized, self.sources.values, self.levels)
 
     @cached_property
     def pixels(self) -> np.ndarray:

@@ -184,9 +184,7 @@ def test_a_champion_that_cannot_be_compared_stays(
     assert f"models:/{name}/4/weights.safetensors: not the weights" in again.reason
 
 
-def test_without_the_images_only_scores_of_the_same_data_count(
-    client: MlflowClient, name: str, tmp_path: Path
-) -> None:
+def test_without_the_images_only_scores_of_the_same_data_count(client: MlflowClient, name: str, tmp_path: Path) -> None:
     for number, (miou, digest, promoted) in enumerate(
         [(0.3, "one", True), (0.9, "another", False), (0.4, "one", True), (0.2, "one", False)], 1
     ):
