@@ -50,7 +50,7 @@ def evaluate(
     Raises EvaluationStopped, on all of them, where `stop_requested` turns true on one before it is done.
     """
     segmenter.eval()
-    data = data.at(segmenter.contract.image_size)
+    data = data.at(segmenter.contract.image_size, segmenter.contract.range_of_levels)
     device = next(segmenter.parameters()).device
     classes = len(segmenter.contract.class_names)
     confusion = torch.zeros(classes, classes, dtype=torch.int64, device=device)

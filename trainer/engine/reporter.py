@@ -90,7 +90,11 @@ class Reporter:
             key = f"watch/{image_key(sample.name)}"
             if self.run.has_image(key, step):
                 continue
-            panels = watch_image(segmenter, sample.read_image(), sample.read_mask(self.validation.values))
+            panels = watch_image(
+                segmenter,
+                sample.read_image(levels=segmenter.contract.range_of_levels),
+                sample.read_mask(self.validation.values),
+            )
             with self._disk_errors():
                 self.run.image(key, panels, step)
 
