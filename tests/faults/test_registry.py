@@ -53,7 +53,8 @@ def test_a_refused_call_is_told_and_completed(
         assert (status["state"], status["exit_code"]) == ("finished", 1)
         assert "(403)" in status["reason"]
         registered = refused in ("set_registered_model_alias", "get_model_version_by_alias", "set_model_version_tag")
-        assert ("registered models:/discs/1, but" in text) is (registered or refused == "search_model_versions")
+        assert ("registered models:/discs/1, but" in text) is registered
+        assert ("its model is not registered as discs" in text) is not registered
         assert runs.store_run(program.database, folder).info.status == "FINISHED"
         (command,) = [line.strip() for line in ended.stdout.splitlines() if "sync.py" in line]
         completed = program.run(*[sys.executable, *shlex.split(command)[1:]], code=0)

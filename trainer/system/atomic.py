@@ -4,6 +4,7 @@ Each is written under a hidden name, forced to the disk, and renamed. A killed p
 `leftovers` finds those.
 """
 
+import errno
 import json
 import os
 import secrets
@@ -106,6 +107,8 @@ def new_folder(target: Path) -> Iterator[Path]:
         with atomic_folder(target) as partial:
             yield partial
     except OSError as error:
+        if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
+            raise InputError(f"{target.absolute()}: another program has just made it; give another folder") from error
         reason = error.strerror or error
         raise InputError(
             f"{target.absolute()}: cannot be written ({reason}); free some space or name another folder"
