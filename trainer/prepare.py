@@ -90,6 +90,7 @@ def _add_labelme(commands: Any) -> None:
 
 def convert(options: argparse.Namespace) -> int:
     """Convert a folder of Labelme files to a VOC folder, and print what it holds."""
+    from trainer.data.layouts.labelme import unlabelled_note
     from trainer.make.labelme_to_voc import convert_labelme
     from trainer.system.terminal import Display
 
@@ -100,7 +101,11 @@ def convert(options: argparse.Namespace) -> int:
     found = [f"{name} in {images}" for name, images in done.images_per_class.items() if images]
     display.log(f"{done.images} pictures with masks in {options.out}: {', '.join(found) or 'all background'}")
     if done.unlabelled:
-        display.log(f"{done.unlabelled} images have no JSON file yet; they were left out")
+        display.log(unlabelled_note(options.annotated, done.unlabelled))
+    if done.account.count:
+        display.log(f"left out, {done.account.summary()}")
+    for warning in done.account.warnings():
+        display.log(f"warning: {warning}", "yellow")
     if done.shared:
         several = f"more than one JSON file for {', '.join(done.shared)}"
         display.log(f"warning: {several}; the same picture may train and validate", "yellow")

@@ -15,7 +15,7 @@ MOST_FILES = 100
 MOST_PLACES = 5
 """Files, folders or suffixes that a sentence names."""
 
-UNUSED = Reason("in folders that this layout does not use", by="folder")
+UNUSED = Reason("that this layout does not use", by="folder")
 LINK = Reason("that are links to folders, which are not followed", warn=True)
 CLOSED = Reason("that are folders which cannot be opened", warn=True)
 

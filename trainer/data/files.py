@@ -94,17 +94,31 @@ def list_images(folder: Path, deep: bool = False) -> list[Path]:
     Hidden files, and all but regular files, are left out. `deep`: also those in the folders below, but
     not in hidden ones and not in links.
     """
-    images: list[Path] = []
+    return list_files(folder, IMAGE_SUFFIXES, deep)
+
+
+def list_files(folder: Path, suffixes: tuple[str, ...], deep: bool = False) -> list[Path]:
+    """List the files with these suffixes, in lower case, as `list_images` does.
+
+    Raises InputError where `folder` cannot be read; folders below that cannot are left out.
+    """
+    files: list[Path] = []
     waiting = [folder]
     while waiting:  # a stack, because folders may lie deeper than Python recurses
         here = waiting.pop()
-        entries = [entry for entry in scan_folder(here) if not is_hidden(entry.name)]
+        try:
+            entries = [entry for entry in scan_folder(here) if not is_hidden(entry.name)]
+        except InputError:
+            if here == folder:
+                raise
+            continue
+        names = [entry.name for entry in entries if entry.name.lower().endswith(suffixes) and is_file(entry)]
         # Names are sorted, because paths take several times as long.
-        images += [here / name for name in sorted(entry.name for entry in entries if why_no_image(entry) is None)]
+        files += [here / name for name in sorted(names)]
         if deep:
             below = sorted(entry.name for entry in entries if entry.is_dir(follow_symlinks=False))
             waiting += [here / name for name in reversed(below)]
-    return images
+    return files
 
 
 def scan_folder(folder: str | Path) -> Iterator[os.DirEntry[str]]:

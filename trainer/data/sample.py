@@ -98,13 +98,11 @@ class JoinedSample(Sample):
         for file in self.more:
             ids = Sample(self.name, self.image_file, file).read_mask(values)
             if ids.shape != joined.shape:
-                raise InputError(f"{file}: another size than {self.mask_file}; make the masks of an image the same size")
+                raise InputError(f"{file}: another size than {self.mask_file}; make both the size of the image")
             clash = (ids != 0) & (joined != 0) & (ids != joined)
             if clash.any():
-                raise InputError(
-                    f"{file}: {int(clash.sum())} pixels are of another class in {self.mask_file}; join the masks of this "
-                    "image into one file"
-                )
+                text = f"{int(clash.sum())} pixels are of another class in {self.mask_file}"
+                raise InputError(f"{file}: {text}; join the masks of this image into one file")
             joined = np.maximum(joined, ids)
         return joined
 

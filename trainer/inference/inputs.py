@@ -1,10 +1,17 @@
-"""Images to predict, found in files and folders, and the names of their results."""
+"""Images found in files and folders, the names of their results, and what is left out."""
 
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from trainer import InputError
-from trainer.data.files import list_images
+from trainer.data.account import Account, take_stock
+from trainer.data.files import Reason, list_images
+
+EARLIER = Reason("of earlier predictions", by="folder")
+MOST_CLASHES = 20
+"""Groups of images of one name that an error lists."""
 
 
 @dataclass(frozen=True)
@@ -15,36 +22,50 @@ class InputImage:
     name: Path
 
 
-def find_images(inputs: list[Path], output: Path) -> list[InputImage]:
-    """List the images of files and folders, the latter with their subfolders; earlier results are no input.
+def find_images(inputs: Sequence[Path], output: Path) -> tuple[list[InputImage], Account]:
+    """List the images of files and folders, the latter with their subfolders, and account for what is left out.
 
-    Raises InputError where there is no image, an input is missing, or two would have the same name.
+    Earlier results are no input. Raises InputError where there is no image, an input is missing, or some would have the
+    same name.
     """
     results = [output.resolve() / part for part in ("masks", "overlays")]
-    images: dict[Path, InputImage] = {}
-    for given in inputs:
-        for image in _images_of(given, results):
-            other = images.setdefault(image.name, image)
-            if other.path.resolve() != image.path.resolve():
-                raise InputError(
-                    f"{other.path} and {image.path} would both become masks/{image.name}.png; "
-                    "rename one, or predict them into two folders"
-                )
+    images = {(image.path.resolve(), image.name): image for given in inputs for image in _images_of(given, results)}
+    named: defaultdict[Path, list[InputImage]] = defaultdict(list)
+    for image in images.values():
+        named[image.name].append(image)
+    clashes = [group for group in named.values() if len(group) > 1]
+    if clashes:
+        lines = [
+            f"{' and '.join(str(image.path) for image in group)} would all become masks/{group[0].name}.png"
+            for group in clashes[:MOST_CLASHES]
+        ]
+        more = f"\n... and {len(clashes) - MOST_CLASHES} more" if len(clashes) > MOST_CLASHES else ""
+        advice = "rename them, or predict them one by one, each with its own --output"
+        raise InputError("\n".join(lines) + f"{more}; {advice}")
+    folders = [given for given in inputs if given.is_dir()]
+    earlier = {str(path): EARLIER for given in folders for path in _below(given, results)}
+    account = take_stock(folders, (str(image.path) for image in images.values()), earlier)
     if not images:
-        raise InputError(f"{', '.join(map(str, inputs))}: no pictures there")
-    return list(images.values())
+        left_out = f"; left out, {account.summary()}" if account.count else ""
+        raise InputError(f"{', '.join(map(str, inputs))}: no pictures there{left_out}")
+    return list(images.values()), account
 
 
-def _images_of(given: Path, results: list[Path]) -> list[InputImage]:
-    """List the images of one input; the folders `results` and those below are left out."""
+def _images_of(given: Path, results: Sequence[Path]) -> Iterator[InputImage]:
+    """Images of one input; the folders `results` and those below are left out."""
     if not given.is_dir():
-        if not given.exists():
-            raise InputError(f"{given}: no such file or folder")
-        return [InputImage(given, Path(given.stem))]
-    folders = sorted(folder for folder in [given, *given.rglob("*")] if folder.is_dir())
-    return [
-        InputImage(path, path.relative_to(given).with_suffix(""))
-        for folder in folders
-        if not any(folder.resolve().is_relative_to(part) for part in results)
-        for path in list_images(folder)
-    ]
+        if not given.is_file():
+            raise InputError(f"{given}: {'no regular file' if given.exists() else 'no such file or folder'}")
+        yield InputImage(given, Path(given.stem))
+        return
+    earlier = _below(given, results)
+    for path in list_images(given, deep=True):
+        if not any(path.is_relative_to(folder) for folder in earlier):
+            yield InputImage(path, path.relative_to(given).with_suffix(""))
+
+
+def _below(given: Path, results: Sequence[Path]) -> list[Path]:
+    """Those of the folders `results` that are `given` or lie below it, as paths that begin with `given`."""
+    top = given.resolve()
+    inside = [given / part.relative_to(top) for part in results if part.is_relative_to(top)]
+    return inside + [given for part in results if top.is_relative_to(part)]

@@ -2,9 +2,8 @@
 
 import glob
 import json
-import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from pathlib import Path
@@ -105,15 +104,39 @@ def by_stem(files: Sequence[Path], ending: str = "", folder: Path | None = None)
     """
     found: dict[str, Path] = {}
     problems = []
-    start = len(f"{folder}/")
     for path in files:
-        stem = path.stem.removesuffix(ending)
-        if folder is not None and path.parent != folder:
-            stem = f"{os.path.dirname(str(path)[start:])}/{stem}"
+        stem = path.stem.removesuffix(ending) if folder is None else stem_below(path, folder, ending)
         if stem in found:
             problems.append(f"{path}: {found[stem].name} has the same stem; rename or remove one")
         found[stem] = path
     return found, problems
+
+
+def stem_below(path: Path, folder: Path, ending: str = "") -> str:
+    """Stem of a file without `ending`; for one in a folder below `folder` with the path from there: `day 2/p6`."""
+    stem = path.stem.removesuffix(ending)
+    return stem if path.parent == folder else f"{path.parent.relative_to(folder).as_posix()}/{stem}"
+
+
+def leave_out_tests(found: Found, folder: Path, *files: Mapping[str, Path]) -> set[str]:
+    """Leave out, with a note, the names of `files` whose first folder is a test part, and return them."""
+    tested = {name for names in files for name in names if part_of(name) is None}
+    found.leave_out(left_part("test"), *(names[name] for name in tested for names in files if name in names))
+    if tested:
+        found.notes.append(part_note(folder, "test", len(tested)))
+    return tested
+
+
+def part_of(name: str) -> str | None:
+    """Part that the first folder of a name stands for: "train", "val", None for a test part, "" for no part."""
+    first, below, _ = name.partition("/")
+    return PARTS.get(first.lower(), "") if below else ""
+
+
+def parts_of_folders(names: Iterable[str]) -> dict[str, str]:
+    """Name -> "train" or "val", after its first folder; empty unless there are folders for both."""
+    parts = {name: part for name in names if (part := part_of(name))}
+    return parts if len(set(parts.values())) > 1 else {}
 
 
 def pair(
@@ -145,28 +168,24 @@ def pair(
         )
         found.leave_out(UNPAIRED, *images.values(), *masks.values())
         return found
-    wanted = sorted(_full_names(wanted, images))
+    wanted = sorted(wanted)
     if wanted:
         rest = (set(images) | set(masks)) - set(wanted)
         found.leave_out(UNLISTED, *(files[stem] for stem in rest for files in (images, masks) if stem in files))
-    for stem in wanted or sorted(set(images) | set(masks)):
+    tested = set() if wanted else leave_out_tests(found, folders[0], images, masks)
+    for stem in wanted or sorted((set(images) | set(masks)) - tested):
         image, mask = images.get(stem), masks.get(stem)
-        part = PARTS.get(stem.partition("/")[0].lower(), "") if "/" in stem and not wanted else ""
         files = [file for file in (image, mask) if file is not None]
-        if part is None:
-            found.leave_out(left_part(stem.partition("/")[0]), *files)
-        elif image and mask:
+        if image and mask:
             more = further.get(stem)
-            kind = JoinedSample(stem, str(image), str(mask), more) if more else Sample(stem, str(image), str(mask))
-            found.samples.append(kind)
-            found.parts |= {stem: part} if part else {}
+            joined = JoinedSample(stem, str(image), str(mask), more) if more else Sample(stem, str(image), str(mask))
+            found.samples.append(joined)
         elif "/" in stem and not wanted:
             found.leave_out(BELOW, *files)
         else:
             found.problems.append(_missing(stem, image, mask, folders, endings[1]))
             found.leave_out(UNPAIRED, *files)
-    if len(set(found.parts.values())) < 2:
-        found.parts = {}
+    found.parts = {} if wanted else parts_of_folders(sample.name for sample in found.samples)
     if further:
         first = next(iter(further.values()))[0]
         found.notes.append(f"{folders[1]}: {len(further)} images have several masks (such as {first}); they are joined")
@@ -210,13 +229,12 @@ def _match_across_folders(images: Mapping[str, Path], masks: dict[str, Path]) ->
         masks[left[0][stem]] = masks.pop(left[1][stem])
 
 
-def _full_names(wanted: Iterable[str], images: Mapping[str, Path]) -> list[str]:
-    """Names of a list, with their folder where the list names an image below by its stem alone."""
-    names = list(wanted)
-    if all(name in images for name in names):
-        return names
-    below = _by_last(name for name in images if "/" in name)
-    return [below[name][0] if name not in images and len(below.get(name, ())) == 1 else name for name in names]
+def full_names(listed: Sequence[str], names: Collection[str]) -> list[str]:
+    """Names of a list, with their folder where the list has the stem alone of one of `names`."""
+    if all(name in names for name in listed):
+        return list(listed)
+    below = _by_last(name for name in names if "/" in name)
+    return [below[name][0] if name not in names and len(below.get(name, ())) == 1 else name for name in listed]
 
 
 def _by_last(names: Iterable[str]) -> dict[str, list[str]]:
@@ -229,7 +247,12 @@ def _by_last(names: Iterable[str]) -> dict[str, list[str]]:
 
 def left_part(part: str) -> Reason:
     """Reason for the files of a test part."""
-    return Reason(f"of the part {part}, which neither trains nor validates,", warn=True)
+    return Reason(f"of the part {part}", by="folder")
+
+
+def part_note(root: Path, part: str, pictures: int) -> str:
+    """Note about a test part."""
+    return f"{root}: {part} ({pictures} pictures) neither trains nor validates; left out"
 
 
 def merge_parts(parts: Mapping[str, Found], root: Path) -> Found:
@@ -245,6 +268,7 @@ def merge_parts(parts: Mapping[str, Found], root: Path) -> Found:
         if role is None:
             reason = left_part(part)
             whole.leave_out(reason, *(Path(file) for sample in found.samples for file in sample.files))
+            whole.notes.append(part_note(root, part, len(found.samples)))
             whole.left_out |= found.left_out | dict.fromkeys(map(str, found.records), reason)
             continue
         samples = [replace(sample, name=f"{part}/{sample.name}") for sample in found.samples]

@@ -95,7 +95,8 @@ def _pair_folders(image_folder: Path, mask_folder: Path | None) -> Found:
     found = pair(images, masks, (image_folder, mask_folder), endings=endings)
     odd = [sample.mask.name for sample in found.samples if not sample.mask.stem.endswith(endings[1])]
     if odd:
-        found.notes.append(f"{mask_folder}: {len(odd)} masks have no ending {endings[1]}, such as {odd[0]}; they are used")
+        text = f"{len(odd)} of the masks lack the ending {endings[1]}, such as {odd[0]}; they are used"
+        found.notes.append(f"{mask_folder}: {text}")
     return found
 
 
