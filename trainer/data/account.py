@@ -20,6 +20,10 @@ LINK = Reason("that are links to folders, which are not followed", warn=True)
 CLOSED = Reason("that are folders which cannot be opened", warn=True)
 
 
+_Folder = tuple[str, str, Reason | None]
+"""Path of a folder, the same with its links resolved, and why all in it is left out."""
+
+
 @dataclass
 class Left:
     """Files that are left out for one reason."""
@@ -55,7 +59,7 @@ class Account:
         one.count += 1
         if len(one.files) < MOST_FILES:
             one.files.append(file)
-        shown = os.path.relpath(file, self.top) if self.top and file.startswith(self.top) else file
+        shown = file.removeprefix(f"{self.top}/") if self.top else file
         folder, name = os.path.split(shown)
         place = {"folder": f"{folder or '.'}/", "suffix": _suffix(name)}.get(reason.by, shown)
         if place in one.places or len(one.places) < MOST_FILES:
@@ -113,11 +117,11 @@ def take_stock(
     account = Account(os.path.commonpath(list(map(os.path.abspath, folders))) if len(folders) > 1 else "".join(folders))
     known = _Known(used)
     entered = set[str]()
-    waiting: list[tuple[str, Reason | None]] = [(folder, None) for folder in reversed(folders)]
+    waiting: list[_Folder] = [(folder, os.path.realpath(folder), None) for folder in reversed(folders)]
     while waiting:  # a stack, because folders may lie deeper than Python recurses
-        folder, reason = waiting.pop()
+        folder, real, reason = waiting.pop()
         reason = left_out.get(folder, reason)
-        if (real := os.path.realpath(folder)) in entered:
+        if real in entered:
             continue
         entered.add(real)
         try:
@@ -125,11 +129,14 @@ def take_stock(
         except InputError:
             account.add(CLOSED, folder)
             continue
-        below: list[tuple[str, Reason | None]] = []
+        below: list[_Folder] = []
         for entry in entries:
             path = entry.name if folder == "." else f"{folder}/{entry.name}"
-            if entry.is_dir(follow_symlinks=False) or (is_folder(entry) and known.below(path)):
-                below.append((path, HIDDEN if is_hidden(entry.name) else reason))
+            why = HIDDEN if is_hidden(entry.name) else reason
+            if entry.is_dir(follow_symlinks=False):
+                below.append((path, f"{real}/{entry.name}", why))
+            elif is_folder(entry) and known.below(path):
+                below.append((path, os.path.realpath(path), why))
             elif known.holds(path, f"{real}/{entry.name}", entry.is_symlink()):
                 continue
             elif is_folder(entry):

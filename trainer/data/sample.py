@@ -9,6 +9,7 @@ import numpy as np
 from trainer import InputError
 from trainer.data.files import read_bytes
 from trainer.data.image_io import read_image, read_mask
+from trainer.data.stack import page_content
 from trainer.data.value_map import ValueMap
 
 LOSSY = (".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".avif")
@@ -76,6 +77,26 @@ class Sample:
     def lossy(self) -> bool:
         """True if lossy compression has changed the mask's values."""
         return self.mask_file.lower().endswith(LOSSY)
+
+
+@dataclass(frozen=True, slots=True)
+class PageSample(Sample):
+    """One page of two TIFF stacks."""
+
+    page: int
+    """Number of the page, from 1."""
+
+    def own_content(self) -> bytes:
+        return f"#{self.page}".encode()
+
+    def image_content(self) -> bytes:
+        return page_content(self.image, self.page)
+
+    def mask_content(self) -> bytes:
+        return page_content(self.mask, self.page)
+
+    def read_mask(self, values: ValueMap, content: bytes | None = None) -> np.ndarray:
+        return Sample.read_mask(self, values, self.mask_content() if content is None else content)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,18 +8,30 @@ from pathlib import Path
 from trainer import InputError
 from trainer.data.account import Account, take_stock
 from trainer.data.files import Reason, list_images
+from trainer.data.stack import HEAD_BYTES, count_frames, count_pages, may_be_animated
 
 EARLIER = Reason("of earlier predictions", by="folder")
+LATER = Reason("that are frames after the first, or pages of another size", warn=True)
+ANIMATED = (".gif", ".png", ".webp", ".avif")
+"""Suffixes of files that may hold several frames, in lower case."""
+
 MOST_CLASHES = 20
 """Groups of images of one name that an error lists."""
 
 
 @dataclass(frozen=True)
 class InputImage:
-    """File to predict, and the name of its results below masks/ and overlays/, without suffix."""
+    """File to predict, or a page of it, and the name of its results below masks/ and overlays/, without suffix."""
 
     path: Path
     name: Path
+    page: int = 0
+    """Number of the page of a stack, from 1; 0 for a file of one page."""
+
+    @property
+    def shown(self) -> str:
+        """Path, and the page as `#3`."""
+        return f"{self.path}#{self.page}" if self.page else str(self.path)
 
 
 def find_images(inputs: Sequence[Path], output: Path) -> tuple[list[InputImage], Account]:
@@ -45,6 +57,9 @@ def find_images(inputs: Sequence[Path], output: Path) -> tuple[list[InputImage],
     folders = [given for given in inputs if given.is_dir()]
     earlier = {str(path): EARLIER for given in folders for path in _below(given, results)}
     account = take_stock(folders, (str(image.path) for image in images.values()), earlier)
+    for path in dict.fromkeys(image.path for image in images.values()):
+        for number in range(_count_left(path)):
+            account.add(LATER, f"{path}#{number + 2}")
     if not images:
         left_out = f"; left out, {account.summary()}" if account.count else ""
         raise InputError(f"{', '.join(map(str, inputs))}: no pictures there{left_out}")
@@ -56,12 +71,33 @@ def _images_of(given: Path, results: Sequence[Path]) -> Iterator[InputImage]:
     if not given.is_dir():
         if not given.is_file():
             raise InputError(f"{given}: {'no regular file' if given.exists() else 'no such file or folder'}")
-        yield InputImage(given, Path(given.stem))
+        yield from _pages_of(given, Path(given.stem))
         return
     earlier = _below(given, results)
     for path in list_images(given, deep=True):
         if not any(path.is_relative_to(folder) for folder in earlier):
-            yield InputImage(path, path.relative_to(given).with_suffix(""))
+            yield from _pages_of(path, path.relative_to(given).with_suffix(""))
+
+
+def _pages_of(path: Path, name: Path) -> Iterator[InputImage]:
+    """The image of a file, or one for each page of a stack."""
+    pages, _ = count_pages(path)
+    if pages == 1:
+        yield InputImage(path, name)
+    for page in range(1, pages + 1) if pages > 1 else ():
+        yield InputImage(path, name.with_name(f"{name.name}#{page}"), page)
+
+
+def _count_left(path: Path) -> int:
+    """Number of frames or pages of a file that are not predicted."""
+    if path.suffix.lower() not in ANIMATED:
+        return count_pages(path)[1]
+    try:
+        with path.open("rb") as file:
+            head = file.read(HEAD_BYTES)
+        return count_frames(path.read_bytes()) - 1 if may_be_animated(head) else 0
+    except OSError:  # reported where the file is decoded
+        return 0
 
 
 def _below(given: Path, results: Sequence[Path]) -> list[Path]:

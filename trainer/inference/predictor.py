@@ -13,6 +13,7 @@ import torch
 from trainer import InputError
 from trainer.data.image_io import read_image, write_jpeg, write_mask
 from trainer.data.resize import shrink_image
+from trainer.data.stack import page_content
 from trainer.drawing.overlay import draw_overlay
 from trainer.inference.inputs import InputImage
 from trainer.model.segmenter import Segmenter
@@ -73,7 +74,7 @@ def decode(source: InputImage, size: int) -> ImageResult:
     """Read an image and resize it to `size` x `size` pixels, or note what is wrong with the file."""
     began = time.perf_counter()
     try:
-        image = read_image(source.path)
+        image = read_image(source.path, page_content(source.path, source.page) if source.page else None)
     except (InputError, OSError) as error:
         return ImageResult(source, error=str(error))
     return ImageResult(source, image, shrink_image(image, size), seconds=time.perf_counter() - began)
@@ -99,7 +100,7 @@ def predict_batch(segmenter: Segmenter, batch: list[ImageResult]) -> None:
 
 def write(result: ImageResult, segmenter: Segmenter, output: Path) -> dict[str, Any]:
     """Write mask and overlay of one image; return its row of the report."""
-    row: dict[str, Any] = {"file": str(result.source.path)}
+    row: dict[str, Any] = {"file": result.source.shown}
     if result.image is None or result.mask is None:
         return row | {"error": result.error}
     began = time.perf_counter()

@@ -15,11 +15,15 @@ from trainer import InputError
 from trainer.data.checks.finding import Finding, WrongFiles, error_of
 from trainer.data.image_io import read_header
 from trainer.data.sample import Sample, digest
+from trainer.data.stack import count_frames
 from trainer.data.value_map import UnknownColours, ValueMap
 from trainer.system.parallel import Progress, on_all_cores
 
 THUMBNAIL = 16
 """Side of a thumbnail in pixels."""
+
+ANIMATION = " anim"
+"""End of the kind of an image that has several frames, or whose mask has."""
 
 FACTS = np.dtype(
     [
@@ -62,7 +66,8 @@ def scan_sample(sample: Sample, values: ValueMap) -> tuple[np.ndarray, np.ndarra
     facts["digest"] = digest(image_content, mask_content).encode()
     facts["image"], facts["mask"] = _hash(image), _hash(mask)
     facts["size"], facts["orientation"], facts["lossy"] = image.shape[:2], header.orientation, sample.lossy
-    facts["kind"] = f"{header.format} {header.mode}".encode()
+    frames = ANIMATION if max(count_frames(image_content), count_frames(mask_content)) > 1 else ""
+    facts["kind"] = f"{header.format} {header.mode}{frames}".encode()
     facts["counts"] = Image.fromarray(mask).histogram()  # np.bincount makes int64 of every pixel first
     grey = Image.fromarray(image).convert("L")
     facts["thumbnail"] = np.array(grey.resize((THUMBNAIL, THUMBNAIL), Image.Resampling.BOX))

@@ -13,6 +13,7 @@ from trainer import InputError
 from trainer.data.files import is_hidden, list_folders
 from trainer.data.layouts.base import Found
 from trainer.data.layouts.cvat_labelmap import LABELMAP, read_labelmap
+from trainer.data.layouts.stacks import split_stacks
 
 LAYOUTS = ("pets", "coco", "nnunet", "folders", "voc", "labelme", "csv")
 """Layouts in the order in which they are tried; each is a module of this package and a value of data.layout."""
@@ -34,6 +35,7 @@ def find(root: Path, layout: str, classes: Sequence[str] | None) -> Found:
         found.names, found.value_map, notes = read_labelmap(labelmap, classes)
         found.records.append(labelmap)
         found.notes += notes
+    split_stacks(found)
     return found
 
 

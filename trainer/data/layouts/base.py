@@ -206,9 +206,7 @@ def _missing(stem: str, image: Path | None, mask: Path | None, folders: tuple[Pa
     return f"{image}: no mask {name}.png in {folder}; label the picture or move it out"
 
 
-def _further_masks(
-    images: Mapping[str, Path], masks: dict[str, Path], ending: str
-) -> dict[str, tuple[str, ...]]:
+def _further_masks(images: Mapping[str, Path], masks: dict[str, Path], ending: str) -> dict[str, tuple[str, ...]]:
     """Stem -> further masks of an image, such as `x_mask_1` beside `x_mask`; they are taken out of `masks`."""
     further: dict[str, tuple[str, ...]] = {}
     numbered = re.compile(rf"(.+){re.escape(ending)}[_-]?\d+")
@@ -267,7 +265,8 @@ def merge_parts(parts: Mapping[str, Found], root: Path) -> Found:
         role = roles[part]
         if role is None:
             reason = left_part(part)
-            whole.leave_out(reason, *(Path(file) for sample in found.samples for file in sample.files))
+            for sample in found.samples:
+                whole.leave_out(reason, *map(Path, (*sample.files, sample.mask_file)))
             whole.notes.append(part_note(root, part, len(found.samples)))
             whole.left_out |= found.left_out | dict.fromkeys(map(str, found.records), reason)
             continue

@@ -61,8 +61,8 @@ def find_annotations(folder: Path, deep: bool = False) -> list[Path]:
         below = next((top for top, _, names in os.walk(folder) if any(name.endswith(".json") for name in names)), None)
         advice = f"give {below}, which has some" if below else "label pictures with Labelme first"
         raise InputError(f"{folder}: no JSON files there; {advice}")
-    below = list_files(folder, (".json",), deep=True) if deep else []
-    return [folder / name for name in names] + [file for file in below if file.parent != folder]
+    nested = list_files(folder, (".json",), deep=True) if deep else []
+    return [folder / name for name in names] + [file for file in nested if file.parent != folder]
 
 
 def read_annotation(file: Path, folder: Path, ids: Mapping[str, int]) -> Annotation:

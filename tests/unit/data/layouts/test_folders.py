@@ -36,12 +36,22 @@ def test_endings_of_names(image_ending: str, mask_ending: str, tmp_path: Path) -
     assert found.samples[0].image.name == f"bat_1{image_ending}.png"
 
 
-def test_an_ending_that_not_all_masks_share_is_part_of_the_name(tmp_path: Path) -> None:
+def test_a_mask_without_the_ending_that_most_have(tmp_path: Path) -> None:
     write_pairs(tmp_path / "images", tmp_path / "masks", scenes(3), "_mask")
     (tmp_path / "masks" / "scene_01_mask.png").rename(tmp_path / "masks" / "scene_01.png")
     found = find_in(tmp_path)
-    assert [sample.name for sample in found.samples] == ["scene_01"]
-    assert len(found.problems) == 4  # two images, two masks
+    assert found.problems == []
+    assert [sample.mask.name for sample in found.samples] == ["scene_00_mask.png", "scene_01.png", "scene_02_mask.png"]
+    assert any("scene_01.png" in note for note in found.notes)
+
+
+def test_a_stray_mask_is_named_and_the_pairs_are_not(tmp_path: Path) -> None:
+    write_pairs(tmp_path / "images", tmp_path / "masks", scenes(3), "_mask")
+    save_mask(tmp_path / "masks" / "overview.png", np.zeros((8, 9), np.uint8))
+    found = find_in(tmp_path)
+    assert len(found.samples) == 3
+    (problem,) = found.problems
+    assert problem.startswith(f"{tmp_path / 'masks' / 'overview.png'}: no image")
 
 
 def test_missing_files_are_named_with_their_ending(tmp_path: Path) -> None:

@@ -64,12 +64,13 @@ def test_images_without_a_json_file_are_counted(labelled: LabelmeFolder) -> None
         return [note for note in find_in(labelled.folder).notes if "no JSON file yet" in note]
 
     (labelled.folder / "link.png").unlink()
+    (labelled.folder / "sub" / "deep.png").unlink()
     assert unlabelled() == []
     for name in ("new.png", "other.jpg"):
         Image.fromarray(smooth_image(8, 9)).save(labelled.folder / name)
-    assert unlabelled() == [f"{labelled.folder}: 2 images have no JSON file yet; they are left out"]
+    assert unlabelled() == [f"{labelled.folder}: 2 images have no JSON file yet; left out: new.png, other.jpg"]
     labelled.write("other", record(None, imageData=base64_text(png(smooth_image(HEIGHT, WIDTH)))))
-    assert "1 images" in unlabelled()[0]
+    assert "1 image has no JSON file yet; left out: new.png" in unlabelled()[0]
 
 
 def test_malformed_files_are_all_listed(labelled: LabelmeFolder, tmp_path: Path) -> None:
