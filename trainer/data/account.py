@@ -60,6 +60,7 @@ class Account:
         if len(one.files) < MOST_FILES:
             one.files.append(file)
         shown = file.removeprefix(f"{self.top}/") if self.top else file
+        shown = shown.replace("\n", "\\n")  # a name may hold anything, and a sentence is one line
         folder, name = os.path.split(shown)
         place = {"folder": f"{folder or '.'}/", "suffix": _suffix(name)}.get(reason.by, shown)
         if place in one.places or len(one.places) < MOST_FILES:

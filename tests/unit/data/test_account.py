@@ -118,8 +118,10 @@ NAMES = st.sampled_from(
     ["a.jpg", "a.png", "b.png", "b_mask.png", "a.heic", "a.json", "a.txt", "._a.jpg", "c.tif", "c.GIF", "n.npy", "x"]
 )
 FOLDERS = st.sampled_from(
-    ["", "images", "masks", "images/day", "masks/day", "train/images", "train/masks", "test/images", "test/masks"]
-    + ["JPEGImages", "SegmentationClass", "JPEGImages/test", ".hidden", "images/.trash", "images/a.jpg", "other"]
+    [
+        *("", "images", "masks", "images/day", "masks/day", "train/images", "train/masks", "test/images", "test/masks"),
+        *("JPEGImages", "SegmentationClass", "JPEGImages/test", ".hidden", "images/.trash", "images/a.jpg", "other"),
+    ]
 )
 
 
