@@ -93,10 +93,14 @@ def _pair_folders(image_folder: Path, mask_folder: Path | None) -> Found:
     images, masks = list_images(image_folder, deep=True), list_images(mask_folder, deep=True)
     endings = _find_endings([file.stem for file in images], [file.stem for file in masks])
     found = pair(images, masks, (image_folder, mask_folder), endings=endings)
-    odd = [sample.mask.name for sample in found.samples if not sample.mask.stem.endswith(endings[1])]
-    if odd:
-        text = f"{len(odd)} of the masks lack the ending {endings[1]}, such as {odd[0]}; they are used"
-        found.notes.append(f"{mask_folder}: {text}")
+    for folder, ending, of_image in ((image_folder, endings[0], True), (mask_folder, endings[1], False)):
+        files = (sample.image_file if of_image else sample.mask_file for sample in found.samples)
+        odd = [file for file in files if not Path(file).stem.endswith(ending)] if ending else []
+        if odd:
+            text = (
+                f"{len(odd)} without the ending {ending} of the others, such as {Path(odd[0]).name}; used all the same"
+            )
+            found.notes.append(f"{folder}: {text}")
     return found
 
 
@@ -114,7 +118,7 @@ def _find_endings(images: Sequence[str], masks: Sequence[str]) -> tuple[str, str
 
 
 def _frequent_endings(stems: Sequence[str]) -> list[str]:
-    """Endings that many of `stems` share and that begin with a separator; "" is the first."""
+    """Endings that most of `stems` share and that begin with a separator; "" is the first."""
     some = stems[:: max(1, len(stems) // TRIED)]
     counts = Counter(stem[start:] for stem in some for start, sign in enumerate(stem) if start and sign in "_-. ")
-    return ["", *(ending for ending, count in counts.most_common(MOST_ENDINGS) if count > len(some) / 4)]
+    return ["", *(ending for ending, count in counts.most_common(MOST_ENDINGS) if count > len(some) / 2)]
