@@ -97,10 +97,8 @@ def _pair_folders(image_folder: Path, mask_folder: Path | None) -> Found:
         files = (sample.image_file if of_image else sample.mask_file for sample in found.samples)
         odd = [file for file in files if not Path(file).stem.endswith(ending)] if ending else []
         if odd:
-            text = (
-                f"{len(odd)} without the ending {ending} of the others, such as {Path(odd[0]).name}; used all the same"
-            )
-            found.notes.append(f"{folder}: {text}")
+            name = Path(odd[0]).name
+            found.notes.append(f"{folder}: {len(odd)} without the ending {ending} of the others, such as {name}; used")
     return found
 
 
