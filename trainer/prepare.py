@@ -84,6 +84,7 @@ def check_data(options: argparse.Namespace) -> int:
 def draw_sheet(config: "DataConfig", report: "Report", file: Path, display: "Display") -> None:
     """Draw the contact sheet of the data that the report is about."""
     from trainer.data.checks.sheet import write_sheet
+    from trainer.data.levels import Levels
     from trainer.data.sources import find_sources
 
     if not report.summary:
@@ -91,7 +92,9 @@ def draw_sheet(config: "DataConfig", report: "Report", file: Path, display: "Dis
         return
     sources = find_sources(config)
     names = sources.names or [row["name"] for row in report.summary.get("classes", ())]
-    count = write_sheet(sources.samples, sources.values, names, file, display.progress_bar)
+    found = report.summary.get("levels")
+    levels = Levels(found["black"], found["white"]) if found else None
+    count = write_sheet(sources.samples, sources.values, names, file, display.progress_bar, levels)
     of_all = f", evenly chosen of {len(sources.samples)}," if count < len(sources.samples) else ""
     display.log(f"{count} pictures{of_all} with their masks are in {file}")
 
