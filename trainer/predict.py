@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from trainer.inference.inputs import InputImage
 
 EXIT_FAILED, EXIT_SOME_FAILED = 1, 3
+RESULTS = (("masks", ".png"), ("overlays", ".jpg"))
+"""Folders of the results, and the suffix of the files in each."""
+
 MOST_ERRORS = 20
 """Number of failed images that are printed; the report has all."""
 
@@ -92,12 +95,31 @@ def predict(uri: str, images: "list[InputImage]", output: Path, batch_size: int)
         "classes": list(contract.class_names),
     }
     write_report(output, model.origin | facts, rows)
+    done_names = {image.name for image, row in zip(images, rows, strict=False) if "error" not in row}
+    if earlier := earlier_results(output, done_names):
+        display.log(
+            f"warning: {len(earlier)} files in {output} are not of these pictures and this model, such as "
+            f"{earlier[0].relative_to(output)}: an earlier call wrote them; report.json does not tell of them",
+            "yellow",
+        )
     failed = [row for row in rows if "error" in row]
     for row in failed[:MOST_ERRORS]:
         print(f"predict.py: {row['error']}", file=sys.stderr)
     done = len(rows) - len(failed)
     display.log(f"{done} pictures done, {len(failed)} failed; see {output / 'overlays'} and report.csv")
     return EXIT_SOME_FAILED if failed else 0
+
+
+def earlier_results(output: Path, done: set[Path]) -> list[Path]:
+    """Masks and overlays in `output` of other pictures than `done`, the names without suffix of this call's."""
+    found = [path for part, suffix in RESULTS for path in sorted((output / part).rglob(f"*{suffix}"))]
+    suffixes = dict(RESULTS)
+
+    def name(path: Path) -> Path:
+        part, *rest = path.relative_to(output).parts
+        return Path(*rest).with_name(path.name.removesuffix(suffixes[part]))
+
+    return [path for path in found if name(path) not in done]
 
 
 def write_report(output: Path, model: dict[str, Any], rows: list[dict[str, Any]]) -> None:

@@ -4,6 +4,7 @@ python trainer/sync.py [RUN_FOLDER ...]
 """
 
 import argparse
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import yaml
 
 from trainer import EXIT_INPUT, InputError, redact
 from trainer.config import MLRUNS
+from trainer.system.repair import repair
 from trainer.system.run_folder import RunFolder, run_folders
 
 HELP = """Run folders, anywhere. A store that does not know a run gets all of it. Default: those in mlruns/work/ with
@@ -37,38 +39,55 @@ def sync_all(folders: list[RunFolder]) -> int:
     for folder in folders:
         if not folder.journal.is_file():
             raise InputError(f"{folder}: no run folder (journal.jsonl is missing)")
+    # A store that is named with the folder is meant, whichever the run began in. (MLflow's own address is set below.)
+    anywhere = bool(folders) and "MLFLOW_TRACKING_URI" in os.environ
     probe()
-    if not folders:
-        # A run with tracking off is sent only when a person names it.
-        tracked = [folder for folder in run_folders(MLRUNS / "work") if folder.read_run()["tracked"]]
-        if not tracked:
-            raise InputError(f"{MLRUNS / 'work'}: no tracked runs there")
-        folders = [folder for folder in tracked if folder.unsent_records()]
-    failed = 0
-    for folder in folders:
+    chosen = folders or run_folders(MLRUNS / "work")
+    tracked = failed = 0
+    for folder in chosen:
         try:
-            send(folder)
+            for sentence in repair(folder):
+                print(f"sync.py: {sentence}", file=sys.stderr)
+            if not folders and not folder.read_run()["tracked"]:  # sent only when a person names it
+                continue
+            tracked += 1
+            if folders or folder.unsent_records():
+                failed += not send(folder, anywhere)
         except Exception as error:  # the next folder may still be sent
             failed += 1
             left = folder.unsent_records()
             print(f"sync.py: {folder}: {left} records still unsent ({redact(f'{error}')})", file=sys.stderr)
+    if not tracked and not failed:
+        raise InputError(f"{MLRUNS / 'work'}: no tracked runs there")
     print(f"look at the runs:  {ui_command()}")
     return 1 if failed else 0
 
 
-def send(folder: RunFolder) -> None:
-    """Send what the store does not have of one run folder, and print what was sent."""
-    from trainer.tracking.server import connect_run, send_records
+def send(folder: RunFolder, anywhere: bool = False) -> bool:
+    """Send what the store does not have of one run folder, and print what was sent. Returns whether it took all.
 
-    client = connect_run(folder)
+    `anywhere`: to the store in use, if the run began in another one.
+    """
+    from trainer.tracking.journal import damaged_records
+    from trainer.tracking.server import connect_run, send_records
+    from trainer.tracking.store import require_begun_here
+
+    if not anywhere:
+        require_begun_here(folder)
+    client = connect_run(folder, anywhere)
     unsent = folder.unsent_records()
     if not unsent:
-        return
+        return True
+    if damaged := damaged_records(folder.journal):
+        print(f"sync.py: {folder.journal}: {damaged} records are damaged, and left out", file=sys.stderr)
     send_records(client, folder)
     print(f"{folder}: {unsent} records sent")
+    if refused := folder.describe_refused():
+        print(f"sync.py: {folder}: {refused}", file=sys.stderr)
     made = folder.read_version()
-    if made:
+    if "version" in made:
         print(f"  its model is models:/{made['name']}/{made['version']}; {_first_champion(client, folder, made)}")
+    return not refused
 
 
 def _first_champion(client: Any, folder: RunFolder, made: dict[str, str]) -> str:

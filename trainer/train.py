@@ -28,12 +28,16 @@ CACHE = MLRUNS / "cache"
 def main(arguments: list[str] | None = None) -> int:
     """Return the exit code: 0 done, 1 failed while working, 2 wrong usage, config or data, 143 stopped by a signal."""
     config = parse(arguments)
+    from trainer.engine.checkpoint.choice import finished_run
     from trainer.engine.lifecycle import lifecycle  # from here on, numpy: `--help` and mistyped keys end before
 
     life = lifecycle(config)
     stop = StopSignals()
     launcher.stop_with_launcher(stop)
     try:
+        if done := finished_run(config):
+            life.display.log(f"{done} is finished; nothing is left to do", "bold")
+            return 0
         return train(config, life, stop)
     except InputError as error:
         life.refuse(error, stop)

@@ -3,6 +3,7 @@
 Nothing else in the program asks which process is the main one.
 """
 
+import functools
 import os
 import shlex
 import socket
@@ -13,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 from trainer import InputError
 from trainer.config import MLRUNS, Config, flatten, to_yaml
+from trainer.engine.checkpoint.choice import WORDS
 from trainer.system import launcher
-from trainer.system.run_folder import describe_run, new_run_folder
+from trainer.system.run_folder import describe_run, new_run_folder, run_folder_of
 from trainer.system.signals import EXIT_STOPPED, StopSignals
 from trainer.system.terminal import Display
 from trainer.tracking import store
@@ -50,6 +52,8 @@ class Lifecycle:
 
     def check_store(self) -> None:
         """Find out whether the tracking store answers. Raises InputError where it does not and has to."""
+        if self.config.tracking.enabled and self.config.resume not in WORDS:
+            store.require_begun_here(run_folder_of(self.config.resume))
         self.reachable = store.reachable(self.config.tracking, self.display.log)
 
     def show_data(self, dataset: "Dataset") -> None:
@@ -104,7 +108,9 @@ class Lifecycle:
         if folder is None:
             name = config.tracking.run_name
             name = name or f"{dataset.title}-{config.data.image_size}px-{time.strftime('%m%d-%H%M')}"
-            folder = new_run_folder(MLRUNS / "work", config.tracking.experiment, name, config.tracking.enabled)
+            tracked = config.tracking.enabled
+            began = store.store_name() if tracked else None
+            folder = new_run_folder(MLRUNS / "work", config.tracking.experiment, name, tracked, began)
             describe_run(folder, to_yaml(config), dataset.content(), dataset.report.to_json())
         folder.lock()
         owner = {"pid": os.getpid(), "host": socket.gethostname(), "launcher": launcher.identity()}
@@ -204,6 +210,8 @@ class Lifecycle:
             sent = run.flush(FLUSH_SECONDS_STOPPED if code == EXIT_STOPPED else FLUSH_SECONDS)
             run.status(state, exit_code=code, **details)  # again, for the number of records that are not sent
             run.close()
+            if state == "finished":  # the model is saved: nothing is left to resume
+                self._clear_checkpoints()
         except OSError as error:  # a full disk; the reason below has more of it
             log(f"{run.folder}: {error}", "red")
             sent = False
@@ -215,6 +223,13 @@ class Lifecycle:
             self._show_run(sent)
         return code
 
+    def _clear_checkpoints(self) -> None:
+        from trainer.engine.checkpoint.folder import CheckpointFolder
+
+        folder = self.run.folder
+        warn = functools.partial(self.display.log, style="yellow")
+        CheckpointFolder(folder.checkpoints, warn=warn).clear(folder.last_checkpoint)
+
     def _show_run(self, sent: bool) -> None:
         """Print where to look at the run; and where not all is `sent`, what sends the rest."""
         run, log = self.run, self.display.log
@@ -223,6 +238,8 @@ class Lifecycle:
             unsent = run.folder.unsent_records()
             log(f"{unsent} records are not sent yet ({reason}). Send them later with", "yellow")
             log(f"  python trainer/sync.py {run.folder}", "yellow")
+        if refused := run.folder.describe_refused():
+            log(refused, "yellow")
         info = run.folder.read_run()
         log(f"look at run {info['run_name']} in experiment {info['experiment']}:  {store.ui_command()}", "bold")
 

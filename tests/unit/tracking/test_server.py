@@ -114,7 +114,7 @@ def test_everything_arrives_once_whatever_state_is_lost(new_store: Callable[[str
 def test_another_store_is_sent_everything(new_store: Callable[[str], Path], folder: RunFolder) -> None:
     for name in ("first", "second"):
         store = new_store(name)
-        send_records(connect_run(folder), folder)
+        send_records(connect_run(folder, anywhere=True), folder)
         check_complete(store, folder)
 
 
