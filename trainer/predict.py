@@ -98,8 +98,9 @@ def predict(uri: str, images: "list[InputImage]", output: Path, batch_size: int)
     done_names = {image.name for image, row in zip(images, rows, strict=False) if "error" not in row}
     if earlier := earlier_results(output, done_names):
         display.log(
-            f"warning: {len(earlier)} files in {output} are not of these pictures and this model, such as "
-            f"{earlier[0].relative_to(output)}: an earlier call wrote them; report.json does not tell of them",
+            f"warning: {len(earlier)} files in {output} are of an earlier call, such as "
+            f"{earlier[0].relative_to(output)}: of other pictures, perhaps of another model; the reports tell of "
+            "this call alone",
             "yellow",
         )
     failed = [row for row in rows if "error" in row]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from trainer import EXIT_INPUT, InputError
 from trainer.cli import parse
 from trainer.config import MLRUNS, Config, flatten
+from trainer.engine.checkpoint.choice import finished_run
 from trainer.system import launcher
 from trainer.system.signals import EXIT_STOPPED, StopSignals
 
@@ -28,16 +29,16 @@ CACHE = MLRUNS / "cache"
 def main(arguments: list[str] | None = None) -> int:
     """Return the exit code: 0 done, 1 failed while working, 2 wrong usage, config or data, 143 stopped by a signal."""
     config = parse(arguments)
-    from trainer.engine.checkpoint.choice import finished_run
     from trainer.engine.lifecycle import lifecycle  # from here on, numpy: `--help` and mistyped keys end before
 
+    if done := finished_run(config):
+        if launcher.is_main_process():
+            print(f"{done} is finished; nothing is left to do")
+        return 0
     life = lifecycle(config)
     stop = StopSignals()
     launcher.stop_with_launcher(stop)
     try:
-        if done := finished_run(config):
-            life.display.log(f"{done} is finished; nothing is left to do", "bold")
-            return 0
         return train(config, life, stop)
     except InputError as error:
         life.refuse(error, stop)

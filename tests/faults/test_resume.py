@@ -1,6 +1,7 @@
 """`--resume`: which run and which checkpoint it means, and that a damaged one is named and never used."""
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -30,7 +31,11 @@ def test_latest_is_the_newest_unfinished_run_of_these_settings(again: Program, f
         start = find_start(again, "latest", *free)
         assert (start.folder, start.checkpoint.state, start.warnings) == (RunFolder(older), last, [])
     for other in (["--optim.lr", "1e-4"], ["--train.epochs", "6"], ["--model.norm", "group"], ["--train.seed", "1"]):
-        start = find_start(again, "latest", *other)
+        key = other[0].removeprefix("--")
+        with pytest.raises(InputError, match=rf"{older}\n +{re.escape(key)}: .* then, .* now\n") as none:
+            find_start(again, "latest", *other)
+        assert str(none.value).count(" then, ") == 1
+        start = find_start(again, "latest-or-new", *other)
         assert start.folder is None
         assert "a new one" in start.warnings[0]
     newer = older.with_name("9" + older.name[1:])
@@ -42,8 +47,12 @@ def test_latest_is_the_newest_unfinished_run_of_these_settings(again: Program, f
     assert find_start(again, "latest").finished
     # Killed while it made its folder: there is nothing to resume.
     shutil.rmtree(newer)
+    shutil.rmtree(older / "checkpoints")
+    (older / "status.json").unlink()
     (older / "config.yaml").write_text("data:\n  root: [")
-    assert find_start(again, "latest").folder is None
+    assert find_start(again, "latest-or-new").folder is None
+    with pytest.raises(InputError, match=f"{older}\n    its settings"):
+        find_start(again, "latest")
 
 
 def test_a_run_without_a_checkpoint_starts_from_its_first_step(again: Program, find_start: FindStart) -> None:
@@ -66,7 +75,8 @@ def test_a_named_folder_of_another_training_is_refused(
     for changed in (content | {"digest": "0"}, content | {"val": content["val"][::-1]}):
         with pytest.raises(InputError, match=r"data\.root"):
             resume.find_run(config, folder.parent, changed, "")
-        assert resume.find_run(parse([*settings, "--resume", "latest"]), folder.parent, changed, "").folder is None
+        with pytest.raises(InputError, match=r"no unfinished run .*\n.*\n +data\.root"):
+            resume.find_run(parse([*settings, "--resume", "latest"]), folder.parent, changed, "")
 
 
 def test_a_named_checkpoint_is_the_one_that_is_read(again: Program, find_start: FindStart) -> None:
