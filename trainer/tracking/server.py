@@ -57,7 +57,12 @@ def connect() -> MlflowClient:
     if file is None:
         return MlflowClient(uri)
     with location.lock(file):
-        client = MlflowClient(uri)
+        # Place of the experiment 0 that MLflow makes: else it is the working directory, which it quotes wrongly.
+        os.environ["_MLFLOW_SERVER_ARTIFACT_ROOT"] = location.ARTIFACTS
+        try:
+            client = MlflowClient(uri)
+        finally:
+            del os.environ["_MLFLOW_SERVER_ARTIFACT_ROOT"]
         client.search_experiments(max_results=1)
         if is_default():
             location.follow_repository()
