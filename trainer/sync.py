@@ -13,6 +13,7 @@ import yaml
 
 from trainer import EXIT_INPUT, InputError, redact
 from trainer.config import MLRUNS
+from trainer.system.provenance import program_version
 from trainer.system.repair import repair
 from trainer.system.run_folder import RunFolder, run_folders
 
@@ -23,6 +24,7 @@ unsent records."""
 def main(arguments: list[str] | None = None) -> int:
     """Return the exit code: 0 everything is sent, 1 a folder could not be sent whole, 2 wrong usage or no server."""
     parser = argparse.ArgumentParser(prog="sync.py", description="Send recorded runs to MLflow. Safe to repeat.")
+    parser.add_argument("--version", action="version", version=f"%(prog)s {program_version()}")
     parser.add_argument("folder", nargs="*", type=Path, help=HELP)
     options = parser.parse_args(arguments)
     try:

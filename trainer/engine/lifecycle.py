@@ -8,7 +8,6 @@ import os
 import shlex
 import socket
 import sys
-import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -106,11 +105,11 @@ class Lifecycle:
     def _open(self, start: "Start", dataset: "Dataset") -> Run:
         config, folder = self.config, start.folder
         if folder is None:
-            name = config.tracking.run_name
-            name = name or f"{dataset.title}-{config.data.image_size}px-{time.strftime('%m%d-%H%M')}"
-            tracked = config.tracking.enabled
-            began = store.store_name() if tracked else None
-            folder = new_run_folder(MLRUNS / "work", config.tracking.experiment, name, tracked, began)
+            tracking, title = config.tracking, f"{dataset.title}-{config.data.image_size}px"
+            began = store.store_name() if tracking.enabled else None
+            folder = new_run_folder(
+                MLRUNS / "work", tracking.experiment, tracking.run_name, tracking.enabled, title, began
+            )
             describe_run(folder, to_yaml(config), dataset.content(), dataset.report.to_json())
         folder.lock()
         owner = {"pid": os.getpid(), "host": socket.gethostname(), "launcher": launcher.identity()}
