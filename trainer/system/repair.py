@@ -23,12 +23,12 @@ def repair(folder: RunFolder) -> list[str]:
     said = [*_misplaced(folder)]
     if _broken(folder.status, {}):
         said.append(f"{_aside(folder.status)}; the journal tells how the run ended")
+    if _broken(folder.sent, {"bytes": int, "values": int}) or (folder.sent.exists() and not _sent_is_possible(folder)):
+        said.append(f"{_aside(folder.sent)}; all is sent again, which adds nothing twice")
     if _broken(folder.version, VERSION_KEYS):
         said.append(f"{_aside(folder.version)}; what the registry made of this run is looked up there")
     if any(str(folder.version) in sentence for sentence in said):
         folder.sent.unlink(missing_ok=True)  # so that the model is sent again, which makes nothing twice
-    if _broken(folder.sent, {"bytes": int, "values": int}) or (folder.sent.exists() and not _sent_is_possible(folder)):
-        said.append(f"{_aside(folder.sent)}; all is sent again, which adds nothing twice")
     if _broken(folder.split, {"digest": str, "train": list, "val": list}):
         said.append(f"{_aside(folder.split)}; the checkpoint tells which data it was")
     if not read_settings(folder) and (settings := known_settings(folder)):
