@@ -127,6 +127,12 @@ def store_points(database: Path, run: Any) -> Points:
     return {key: points for (owner, key), points in histories(database).items() if owner == run.info.run_id}
 
 
+def no_tables(database: Path) -> bool:
+    """Whether a store was opened at most, and nothing was made in it."""
+    with closing(sqlite3.connect(database)) as store:
+        return list(store.execute("select name from sqlite_master")) == []
+
+
 def store_states(database: Path) -> list[str]:
     """State of every run in a store."""
     with closing(sqlite3.connect(database)) as store:
