@@ -18,7 +18,7 @@ from trainer.system.repair import repair
 from trainer.system.run_folder import RunFolder, run_folders
 
 HELP = """Run folders, anywhere. A store that does not know a run gets all of it. Default: those in mlruns/work/ with
-unsent records."""
+unsent records, or with a model that was not compared with the champion."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -44,25 +44,58 @@ def sync_all(folders: list[RunFolder]) -> int:
     # A store that is named with the folder is meant, whichever the run began in. (MLflow's own address is set below.)
     anywhere = bool(folders) and "MLFLOW_TRACKING_URI" in os.environ
     probe()
-    chosen = folders or run_folders(MLRUNS / "work")
     tracked = failed = 0
-    for folder in chosen:
+    left: list[RunFolder] = []
+    for folder in folders or run_folders(MLRUNS / "work"):
         try:
             for sentence in repair(folder):
                 print(f"sync.py: {sentence}", file=sys.stderr)
             if not folders and not folder.read_run()["tracked"]:  # sent only when a person names it
                 continue
-            tracked += 1
-            if folders or folder.unsent_records():
-                failed += not send(folder, anywhere)
-        except Exception as error:  # the next folder may still be sent
+        except (InputError, OSError) as error:  # the next folder may still be sent
+            print(f"sync.py: {folder}: {error}", file=sys.stderr)
             failed += 1
-            left = folder.unsent_records()
-            print(f"sync.py: {folder}: {left} records still unsent ({redact(f'{error}')})", file=sys.stderr)
+            continue
+        tracked += 1
+        if folders or folder.unsent_records() or _undecided(folder):
+            left.append(folder)
     if not tracked and not failed:
         raise InputError(f"{MLRUNS / 'work'}: no tracked runs there")
+    if any(anywhere or not _begun_elsewhere(folder) for folder in left):
+        from trainer.tracking.server import connect
+
+        connect()  # a store that refuses is the same for all
+    failed += sum(not _sent(folder, anywhere) for folder in left)
     print(f"look at the runs:  {ui_command()}")
     return 1 if failed else 0
+
+
+def _undecided(folder: RunFolder) -> bool:
+    """Return whether the run's model is registered, and the decision about the champion was cut off."""
+    return folder.read_version().get("promoted", "unknown") is None
+
+
+def _begun_elsewhere(folder: RunFolder) -> bool:
+    from trainer.tracking.store import OtherStoreError, require_begun_here
+
+    try:
+        require_begun_here(folder)
+    except OtherStoreError:
+        return True
+    return False
+
+
+def _sent(folder: RunFolder, anywhere: bool) -> bool:
+    """Send one run folder; return whether the store has all of it. An error is printed: the next may still be sent."""
+    from trainer.tracking.errors import in_words
+
+    try:
+        return send(folder, anywhere)
+    except Exception as error:  # of MLflow, the database driver or the network
+        left = folder.unsent_records()
+        state = f"{left} records still unsent" if left else "the champion is still undecided"
+        print(f"sync.py: {folder}: {state} ({redact(in_words(error))})", file=sys.stderr)
+        return False
 
 
 def send(folder: RunFolder, anywhere: bool = False) -> bool:
@@ -78,31 +111,32 @@ def send(folder: RunFolder, anywhere: bool = False) -> bool:
         require_begun_here(folder)
     client = connect_run(folder, anywhere)
     unsent = folder.unsent_records()
-    if not unsent:
-        return True
-    if damaged := damaged_records(folder.journal):
-        print(f"sync.py: {folder.journal}: {damaged} records are damaged, and left out", file=sys.stderr)
-    send_records(client, folder)
-    print(f"{folder}: {unsent} records sent")
-    if refused := folder.describe_refused():
-        print(f"sync.py: {folder}: {refused}", file=sys.stderr)
+    refused = ""
+    if unsent:
+        if damaged := damaged_records(folder.journal):
+            print(f"sync.py: {folder.journal}: {damaged} records are damaged, and left out", file=sys.stderr)
+        send_records(client, folder)
+        print(f"{folder}: {unsent} records sent")
+        if refused := folder.describe_refused():
+            print(f"sync.py: {folder}: {refused}", file=sys.stderr)
     made = folder.read_version()
-    if "version" in made:
-        print(f"  its model is models:/{made['name']}/{made['version']}; {_first_champion(client, folder, made)}")
+    if "version" in made and made.get("promoted") is None:
+        print(f"  its model is {_decide(client, folder)}")
     return not refused
 
 
-def _first_champion(client: Any, folder: RunFolder, made: dict[str, str]) -> str:
-    """Make a version the champion where there is none. Comparing two takes the images, so it is left to training."""
-    from trainer.tracking import registry
+def _decide(client: Any, folder: RunFolder) -> str:
+    """Complete the decision about the champion; return the version's address and the outcome."""
+    from trainer.tracking.promotion import decide
+    from trainer.tracking.registry import register_again
 
-    promote = yaml.safe_load(folder.config.read_text())["registry"]["promote"]
-    if registry.champion(client, made["name"]) is not None:
-        return "it was not compared with the champion"
-    if promote == "never":
-        return "registry.promote is never, so there is no champion"
-    registry.set_champion(client, made["name"], made["version"])
-    return f"it is the first, so models:/{made['name']}@champion"
+    folder.lock()  # a training that is ending decides by itself, and by its images
+    register_again(client, folder)
+    promote = yaml.safe_load(folder.config.read_text(encoding="utf-8"))["registry"]["promote"]
+    decision = decide(client, folder, promote)
+    name = folder.read_version()["name"]
+    outcome = f"models:/{name}@champion" if decision.promoted else "not the champion"
+    return f"models:/{name}/{decision.version}, {outcome}: {decision.reason}"
 
 
 if __name__ == "__main__":

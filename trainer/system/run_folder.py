@@ -264,7 +264,7 @@ def new_run_folder(
     """Make a run folder in `work`. The uid is made here, so that a run has an identity without a server.
 
     A run without `run_name` is named by `title` and its uid, as no other run is. `store`: name of the tracking store
-    that the run begins in (`store_name`); None where it is not tracked.
+    that the run begins in (`store_id`); None where it is not tracked.
     """
     uid = f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}"
     folder = RunFolder(work / uid)

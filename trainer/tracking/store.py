@@ -65,7 +65,7 @@ def is_default() -> bool:
     return sqlite_file() == DEFAULT_DATABASE
 
 
-def store_name() -> str:
+def store_id() -> str:
     """Name of the store in use for run.json, without a password; empty for the one in mlruns/, which may be moved."""
     return "" if is_default() else redact(tracking_uri()).rstrip("/")
 
@@ -86,7 +86,7 @@ class OtherStoreError(InputError):
 def elsewhere(folder: RunFolder) -> str | None:
     """Store that a run folder's run began in, where that is not the store in use; None where it is, or is not known."""
     began = read_object(folder.run).get("store")
-    return None if began in (None, store_name()) else began or DEFAULT
+    return None if began in (None, store_id()) else began or DEFAULT
 
 
 def require_begun_here(folder: RunFolder) -> None:

@@ -95,16 +95,16 @@ def test_a_database_below_any_path_is_that_file(name: str, tmp_path: Path, monke
 
 def test_the_name_of_a_store_moves_with_it_and_holds_no_password(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    assert store.store_name() == ""
+    assert store.store_id() == ""
     monkeypatch.setenv("MLFLOW_TRACKING_URI", store.sqlite_uri(store.DEFAULT_DATABASE))
-    assert store.store_name() == ""
+    assert store.store_id() == ""
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://someone:secret@host:5000/")
-    assert store.store_name() == "http://host:5000"
+    assert store.store_id() == "http://host:5000"
 
 
 def test_a_run_of_a_server_has_no_part_in_the_default_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://someone:secret@host:5000")
-    folder = new_run_folder(tmp_path, "cats", "a run", tracked=True, store=store.store_name())
+    folder = new_run_folder(tmp_path, "cats", "a run", tracked=True, store=store.store_id())
     assert "secret" not in folder.run.read_text()
     store.require_begun_here(folder)
     assert store.elsewhere(folder) is None
