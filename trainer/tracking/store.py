@@ -62,12 +62,16 @@ def sqlite_file() -> Path | None:
 
 def is_default() -> bool:
     """Return whether the store in use is the one in mlruns/."""
-    return sqlite_file() == DEFAULT_DATABASE
+    file = sqlite_file()
+    return file is not None and file.absolute() == DEFAULT_DATABASE
 
 
 def store_id() -> str:
     """Name of the store in use for run.json, without a password; empty for the one in mlruns/, which may be moved."""
-    return "" if is_default() else redact(tracking_uri()).rstrip("/")
+    if is_default():
+        return ""
+    file = sqlite_file()
+    return sqlite_uri(file.absolute()) if file else redact(tracking_uri()).rstrip("/")
 
 
 class OtherStoreError(InputError):

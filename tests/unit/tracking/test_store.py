@@ -98,6 +98,8 @@ def test_the_name_of_a_store_moves_with_it_and_holds_no_password(monkeypatch: py
     assert store.store_id() == ""
     monkeypatch.setenv("MLFLOW_TRACKING_URI", store.sqlite_uri(store.DEFAULT_DATABASE))
     assert store.store_id() == ""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///mine.db")
+    assert store.store_id() == f"sqlite:///{Path.cwd() / 'mine.db'}"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://someone:secret@host:5000/")
     assert store.store_id() == "http://host:5000"
 
