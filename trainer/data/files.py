@@ -1,12 +1,17 @@
 """Listing of image files and folders; reading of text files as UTF-8."""
 
+import io
 import os
 from pathlib import Path
 
 from trainer import InputError
+from trainer.system.regular_file import read_regular
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp")
 """Suffixes of image and mask files, in lower case."""
+
+MAX_BYTES = 2_000_000_000
+"""Largest file that is read, in bytes: an uncompressed image of the largest size with 16 bits a channel is smaller."""
 
 
 def list_images(folder: Path) -> list[Path]:
@@ -29,9 +34,9 @@ def is_image(name: str) -> bool:
 
 
 def read_bytes(path: Path) -> bytes:
-    """Read a whole file. Raises InputError naming the file."""
+    """Read a whole regular file. Raises InputError naming the file."""
     try:
-        return path.read_bytes()
+        return read_regular(path, MAX_BYTES)
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror or error}); fix or remove it") from error
 
@@ -39,7 +44,7 @@ def read_bytes(path: Path) -> bytes:
 def read_text(file: Path) -> str:
     """Read a UTF-8 text file, without a byte order mark. Raises InputError naming the file."""
     try:
-        return file.read_text(encoding="utf-8-sig")
+        return io.TextIOWrapper(io.BytesIO(read_regular(file, MAX_BYTES)), "utf-8-sig").read()
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{file}: cannot be read as UTF-8 text ({error}); save it as such") from error
 

@@ -9,6 +9,7 @@ import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
 
 from trainer import InputError
+from trainer.data.files import read_bytes
 from trainer.drawing.palette import palette
 
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP")
@@ -113,10 +114,10 @@ def write_jpeg(path: Path, image: np.ndarray, quality: int = 90) -> None:
 
 def _open(path: Path, content: bytes | None) -> Image.Image:
     """Open an image without decoding its pixels. Raises InputError naming the file."""
+    # Bytes, never a path: given a path, Pillow 13 maps plain TIFF files into memory, and those with a quarter turn in
+    # their EXIF come out as garbage.
+    content = read_bytes(path) if content is None else content
     try:
-        # Bytes, never a path: given a path, Pillow 13 maps plain TIFF files into memory, and those with a quarter turn
-        # in their EXIF come out as garbage.
-        content = path.read_bytes() if content is None else content
         pil_image = Image.open(io.BytesIO(content), formats=FORMATS)
     except UnidentifiedImageError:
         fault = f"no readable image ({', '.join(FORMATS)})" if content else "an empty file"

@@ -24,6 +24,14 @@ def source_tags() -> dict[str, str]:
     return tags
 
 
+def program_version() -> str:
+    """Version of this program; "unknown" where it runs without being installed."""
+    try:
+        return metadata.version("segtrainer")
+    except metadata.PackageNotFoundError:
+        return "unknown"
+
+
 def git(*arguments: str) -> str:
     """Output of a git command in this repository; empty without git or a repository."""
     try:
