@@ -40,7 +40,7 @@ def check_position(content: Any, state_type: type, folder_name: str) -> None:
             raise InputError(f"position.{name}: {abbreviate(state[name])} is not possible; it may be {_words(hint)}")
     step, total = state.get("step", 0), state.get("total_steps", 0)
     if total and step > total:
-        raise InputError(f"position.step: {step} of {total}; it may be no more than all")
+        raise InputError(f"position.step: {step} of {total} in total_steps; it may be no more")
     for name in ("best_step", "evaluated_step"):
         if (state.get(name) or 0) > step:
             raise InputError(f"position.{name}: {state[name]} after step {step}; it may be no later")
