@@ -14,13 +14,19 @@ from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
 from trainer import InputError
+from trainer.model.contract import MOST_CONTRACT_BYTES, MOST_WEIGHT_BYTES
 from trainer.model.model_folder import CONTRACT_FILE, WEIGHTS_FILE
 from trainer.model.segmenter import Segmenter
+from trainer.model.tensor_file import MOST_HEADER_BYTES
 from trainer.system.atomic import write_json
 from trainer.system.run_folder import RunFolder
+from trainer.tracking.listing import require_listed
 
 CHAMPION = "champion"
 """Alias of the version that predict.py uses by default."""
+
+LARGEST = {CONTRACT_FILE: MOST_CONTRACT_BYTES, WEIGHTS_FILE: MOST_WEIGHT_BYTES + MOST_HEADER_BYTES}
+"""Files that prediction reads, and the largest size of each that is downloaded, in bytes."""
 
 
 def export(segmenter: Segmenter, folder: Path) -> None:
@@ -158,14 +164,17 @@ def _catalogue(client: MlflowClient) -> str:
 def fetch(uri: str, target: Path) -> Path:
     """Download the two files that prediction reads from models:/name/3 or runs:/<run id>/<path>; return `target`.
 
-    Raises InputError where one of them is missing or cannot be downloaded.
+    Raises InputError where one of them is missing, too large, a link, or cannot be downloaded.
     """
     from mlflow.artifacts import download_artifacts
 
     target.mkdir(parents=True, exist_ok=True)
-    for name in (CONTRACT_FILE, WEIGHTS_FILE):
+    for name, most_bytes in LARGEST.items():
         try:
+            require_listed(uri, name, most_bytes)
             download_artifacts(f"{uri}/{name}", dst_path=str(target))
+        except InputError:
+            raise
         except (MlflowException, OSError) as error:
             raise InputError(f"{uri}: holds no model of this program ({name}: {error})") from error
     return target
