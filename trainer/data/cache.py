@@ -24,6 +24,7 @@ from trainer import InputError
 from trainer.data.checks.inspect import inspect
 from trainer.data.checks.scan import FACTS, scan
 from trainer.data.file_index import digests_of
+from trainer.data.image_io import PIXELS
 from trainer.data.resize import shrink_image, shrink_mask
 from trainer.data.sample import Sample
 from trainer.data.sources import Sources, raise_all
@@ -119,8 +120,9 @@ class UncachedSamples:
         images = np.empty((len(chosen), self.size, self.size, 3), np.uint8)
         masks = np.empty((len(chosen), self.size, self.size), np.uint8)
         for place, sample in enumerate(chosen):
-            images[place] = shrink_image(sample.read_image(), self.size)
-            masks[place] = shrink_mask(sample.read_mask(self.values), self.size)
+            with PIXELS.hold(sample.pixels()):
+                images[place] = shrink_image(sample.read_image(), self.size)
+                masks[place] = shrink_mask(sample.read_mask(self.values), self.size)
         return torch.from_numpy(images).permute(0, 3, 1, 2), torch.from_numpy(masks)
 
 

@@ -2,6 +2,7 @@
 
 import io
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +12,9 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 from trainer import InputError
 from trainer.data.files import read_bytes
 from trainer.drawing.palette import palette
+from trainer.system.parallel import Budget
+from trainer.system.regular_file import open_regular
+from trainer.system.strips import strips
 
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP")
 """Formats that are decoded. Without a list Pillow tries some 40, Ghostscript among them, on files from strangers."""
@@ -18,6 +22,9 @@ FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP")
 Image.MAX_IMAGE_PIXELS = None  # Pillow warns at 89 million pixels and raises at 179; MAX_PIXELS takes its place
 MAX_PIXELS = 200_000_000
 """Largest image, in pixels: a header of a few bytes that claims 60000x60000 pixels would take 10 GB of memory."""
+
+PIXELS = Budget(128_000_000)
+"""Pixels that prediction, check and cache have in memory at a time, all threads together; up to 12 bytes each."""
 
 UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -40,7 +47,7 @@ def read_image(path: Path, content: bytes | None = None) -> np.ndarray:
     pil_image = _open(path, content)
     try:
         # Orientation first: converting drops the EXIF block from some modes.
-        return np.array(_to_rgb(_upright(pil_image)))
+        return _pixels(_upright(pil_image), _to_rgb)
     except Exception as error:  # Pillow raises errors of any type for a broken file
         raise InputError(f"{path}: damaged image ({error}); replace or remove it") from error
 
@@ -55,12 +62,12 @@ def read_mask(path: Path, content: bytes | None = None) -> np.ndarray:
     pil_image = _open(path, content)
     factor = _decoding_factor(pil_image)
     try:
-        values = np.array(_upright(pil_image))
+        values = _pixels(_upright(pil_image))
     except Exception as error:
         raise InputError(f"{path}: damaged mask ({error}); replace or remove it") from error
     if values.ndim == 3:
         colour = values[..., :3] if values.shape[2] >= 3 else values[..., :1]
-        if colour.dtype == np.uint8 and (colour != colour[..., :1]).any():
+        if colour.dtype == np.uint8 and _has_colour(colour):
             return colour
         values = colour[..., 0]
     with np.errstate(invalid="ignore"):  # NaN
@@ -85,6 +92,16 @@ class Header:
 
     orientation: int
     """EXIF orientation, 1 to 8; 1 is upright."""
+
+
+def count_pixels(path: Path) -> int:
+    """Pixels of an image by its header, without reading the whole file; 0 where it is no image that is decoded."""
+    try:
+        with open_regular(path) as file, Image.open(file, formats=FORMATS) as pil_image:
+            count = pil_image.width * pil_image.height
+    except Exception:  # the reading of the image says what is wrong with it
+        return 0
+    return count if count <= MAX_PIXELS else 0
 
 
 def read_header(path: Path, content: bytes | None = None) -> Header:
@@ -135,6 +152,29 @@ def _upright(pil_image: Image.Image) -> Image.Image:
     pil_image.load()
     method = UPRIGHT.get(_orientation(pil_image))
     return pil_image if method is None else pil_image.transpose(method)
+
+
+def _pixels(pil_image: Image.Image, convert: Callable[[Image.Image], Image.Image] = lambda strip: strip) -> np.ndarray:
+    """Pixels of an image after `convert`, as an array of its own: in strips, since each copy of Pillow takes memory.
+
+    Greys of more than 8 bits are converted in one piece: their scale comes from all of them.
+    """
+    width, height = pil_image.size
+    rows = list(strips(height, width))
+    if len(rows) == 1 or pil_image.mode[0] in "IF":
+        return np.array(convert(pil_image))
+    parts = (np.asarray(convert(pil_image.crop((0, strip.start, width, strip.stop)))) for strip in rows)
+    first = next(parts)
+    result = np.empty((height, *first.shape[1:]), first.dtype)
+    result[rows[0]] = first
+    for strip, part in zip(rows[1:], parts, strict=True):
+        result[strip] = part
+    return result
+
+
+def _has_colour(pixels: np.ndarray) -> bool:
+    """Whether the channels of [H, W, 3] differ somewhere."""
+    return any((pixels[rows] != pixels[rows, :, :1]).any() for rows in strips(*pixels.shape[:2]))
 
 
 def _orientation(pil_image: Image.Image) -> int:

@@ -1,13 +1,16 @@
 """One labelled image: its files, and the reading of its image and mask."""
 
 import hashlib
+import os
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from trainer.data.files import read_bytes
-from trainer.data.image_io import read_image, read_mask
+from trainer.data.files import MAX_BYTES, read_bytes
+from trainer.data.image_io import count_pixels, read_image, read_mask
 from trainer.data.value_map import ValueMap
 
 LOSSY = (".jpg", ".jpeg", ".webp")
@@ -45,6 +48,10 @@ class Sample:
         """Paths of the files that `image_content` and `mask_content` read."""
         return self.image_file, self.mask_file
 
+    def pixels(self) -> int:
+        """Memory that reading the sample takes, in pixels of the budget PIXELS: the larger image, and the files."""
+        return max(count_pixels(Path(file)) for file in self.files) + file_bytes(self.files) // 4
+
     def own_content(self) -> bytes:
         """Part of `mask_content` that is stored in none of `files`."""
         return b""
@@ -75,6 +82,15 @@ class Sample:
     def lossy(self) -> bool:
         """True if lossy compression has changed the mask's values."""
         return self.mask_file.lower().endswith(LOSSY)
+
+
+def file_bytes(files: Sequence[str]) -> int:
+    """Size of all files together; those that cannot be looked up count nothing."""
+    total = 0
+    for file in files:
+        with suppress(OSError, ValueError):
+            total += os.stat(file).st_size
+    return min(total, MAX_BYTES)
 
 
 def digest(image: bytes, mask: bytes) -> str:

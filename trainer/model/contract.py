@@ -136,6 +136,11 @@ def expected_tensors(contract: Contract) -> Shapes:
     return {name: (value.dtype, tuple(value.shape)) for name, value in tensors.items()}
 
 
+def picture_bytes(contract: Contract) -> int:
+    """Memory that one picture takes in the network, about, in bytes."""
+    return 4 * contract.image_size**2 * max(LEVEL_COPIES * contract.width, 2 * contract.channels)
+
+
 def _parse(text: bytes) -> tuple[Contract, str]:
     try:
         content = json.loads(text)
@@ -188,7 +193,7 @@ def _check_agreement(contract: Contract) -> None:
     size = sum(dtype.itemsize * math.prod(shape) for dtype, shape in expected_tensors(contract).values())
     if size > MOST_WEIGHT_BYTES:
         raise InputError(f"width, depth: {network} takes {size:,} bytes; it may be {MOST_WEIGHT_BYTES:,}")
-    size = 4 * contract.image_size**2 * max(LEVEL_COPIES * contract.width, 2 * contract.channels)
+    size = picture_bytes(contract)
     if size > MOST_PICTURE_BYTES:
         raise InputError(
             f"image_size, width: {contract.image_size} pixels take {size:,} bytes in {network}; it may be "

@@ -38,7 +38,7 @@ def test_only_named_regular_files_of_a_bounded_size_are_fetched(
         shutil.move(stored / name, tmp_path / "aside")
         for target in (Path("/dev/zero"), Path("/etc/passwd"), tmp_path / "aside", stored / name):
             (stored / name).symlink_to(target)
-            with pytest.raises(InputError, match="models:/hostile/1: .*(is a link|Too many levels)"):
+            with pytest.raises(InputError, match=r"models:/hostile/1: .*(is a link|Too many levels)"):
                 registry.fetch("models:/hostile/1", tmp_path / "elsewhere")
             with pytest.raises((InputError, OSError), match=f"{name} is a link|Too many levels"):
                 require_listed(f"models:/{model.model_id}", name, 10**9)

@@ -13,10 +13,11 @@ from PIL import Image
 
 from trainer import InputError
 from trainer.data.checks.finding import Finding, WrongFiles, error_of
-from trainer.data.image_io import read_header
+from trainer.data.image_io import PIXELS, read_header
 from trainer.data.sample import Sample, digest
 from trainer.data.value_map import UnknownColours, ValueMap
 from trainer.system.parallel import Progress, on_all_cores
+from trainer.system.strips import strips
 
 THUMBNAIL = 16
 """Side of a thumbnail in pixels."""
@@ -64,8 +65,10 @@ def scan_sample(sample: Sample, values: ValueMap) -> tuple[np.ndarray, np.ndarra
     facts["size"], facts["orientation"], facts["lossy"] = image.shape[:2], header.orientation, sample.lossy
     facts["kind"] = f"{header.format} {header.mode}".encode()
     facts["counts"] = Image.fromarray(mask).histogram()  # np.bincount makes int64 of every pixel first
-    grey = Image.fromarray(image).convert("L")
-    facts["thumbnail"] = np.array(grey.resize((THUMBNAIL, THUMBNAIL), Image.Resampling.BOX))
+    grey = np.empty(mask.shape, np.uint8)
+    for rows in strips(*mask.shape):
+        grey[rows] = np.asarray(Image.fromarray(image[rows]).convert("L"))
+    facts["thumbnail"] = np.array(Image.fromarray(grey).resize((THUMBNAIL, THUMBNAIL), Image.Resampling.BOX))
     return image, mask, facts
 
 
@@ -107,8 +110,10 @@ def scan(
     def scan_one(index: int) -> None:
         sample = samples[index]
         try:
-            image, mask, facts[index] = scan_sample(sample, values)
-            take(index, image, mask)
+            with PIXELS.hold(sample.pixels()):
+                image, mask, facts[index] = scan_sample(sample, values)
+                take(index, image, mask)
+                del image, mask
         except UnknownColours as error:
             with lock:
                 faults.colours.update(error.colours)

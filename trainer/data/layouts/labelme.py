@@ -10,6 +10,7 @@ import numpy as np
 from trainer import IGNORE, InputError
 from trainer.data.class_names import IGNORED
 from trainer.data.files import list_images, read_lines
+from trainer.data.image_io import read_header
 from trainer.data.layouts.base import Found, by_stem
 from trainer.data.layouts.labelme_json import (
     draw_annotation,
@@ -18,7 +19,7 @@ from trainer.data.layouts.labelme_json import (
     read_image_bytes,
     read_record,
 )
-from trainer.data.sample import Sample
+from trainer.data.sample import Sample, file_bytes
 from trainer.data.value_map import BACKGROUND, BACKGROUNDS, UNMAPPED, ValueMap
 
 LABELS_FILE = "labels.txt"
@@ -43,6 +44,15 @@ class LabelmeSample(Sample):
 
     def mask_content(self) -> bytes:
         return Sample.mask_content(self) + self.own_content()  # `super()` fails in classes with slots
+
+    def pixels(self) -> int:
+        if self.image_file != self.mask_file:
+            return Sample.pixels(self)
+        try:
+            height, width = read_header(self.mask, self.image_content()).size
+        except (InputError, OSError):  # the reading says what is wrong
+            height = width = 0
+        return height * width + file_bytes(self.files) // 4
 
     def own_content(self) -> bytes:
         return repr(self.ids).encode()
