@@ -165,7 +165,7 @@ def _pixels(pil_image: Image.Image, convert: Callable[[Image.Image], Image.Image
         return np.array(convert(pil_image))
     parts = (np.asarray(convert(pil_image.crop((0, strip.start, width, strip.stop)))) for strip in rows)
     first = next(parts)
-    result = np.empty((height, *first.shape[1:]), first.dtype)
+    result = np.empty((height, *first.shape[1:]), np.uint8 if first.dtype == bool else first.dtype)
     result[rows[0]] = first
     for strip, part in zip(rows[1:], parts, strict=True):
         result[strip] = part

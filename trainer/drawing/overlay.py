@@ -26,6 +26,9 @@ def draw_overlay(
     tables = blends.astype(np.uint8)
     result = np.empty_like(image)
     for rows in strips(*mask.shape):
+        if not mask[rows].any():  # background alone
+            result[rows] = image[rows]
+            continue
         offsets = mask[rows].astype(np.int32) * 256
         for channel, blend in enumerate(tables):
             result[rows, :, channel] = blend.take(offsets + image[rows, :, channel])
