@@ -104,6 +104,12 @@ def count_pixels(path: Path) -> int:
     return count if count <= MAX_PIXELS else 0
 
 
+def read_size(path: Path, content: bytes) -> tuple[int, int]:
+    """Height and width of an image as it is stored, by the first bytes of its file. Raises InputError naming it."""
+    width, height = _open(path, content).size
+    return height, width
+
+
 def read_header(path: Path, content: bytes | None = None) -> Header:
     """Read the header of an image file. Raises InputError naming the file."""
     pil_image = _open(path, content)

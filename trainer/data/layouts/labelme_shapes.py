@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from trainer import InputError
-from trainer.data.image_io import read_header, read_mask
+from trainer.data.image_io import read_mask, read_size
 
 LINE_WIDTH, POINT_RADIUS = 10, 5
 """Width of a line and radius of a point, in pixels, as Labelme draws them."""
@@ -209,14 +209,14 @@ def _check_points(value: object, where: str) -> Points:
 def _read_crop(text: object, where: str, size: tuple[int, int]) -> Crop:
     """Decode the image in a shape of the type mask, which is part of an image of `size` (H, W)."""
     content = decode_base64(text, where)
-    height, width = read_header(Path(where), content).size
+    height, width = read_size(Path(where), content)
     if height > size[0] or width > size[1]:
         picture = f"{size[1]}x{size[0]}"
         raise InputError(f"{where}: {width}x{height} pixels, its picture has {picture}; draw it again or delete it")
     crop = read_mask(Path(where), content)
     if crop.ndim != 2:
         raise InputError(f"{where} is a colour picture; draw it again or delete it")
-    return Crop(np.packbits(crop > 0), (height, width))
+    return Crop(np.packbits(crop > 0), (crop.shape[0], crop.shape[1]))
 
 
 def decode_base64(text: object, where: str) -> bytes:
