@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from trainer import EXIT_INPUT, InputError
 from trainer.system.atomic import write_text
+from trainer.system.provenance import program_version
 
 if TYPE_CHECKING:
     from trainer.inference.inputs import InputImage
@@ -43,6 +44,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="predict.py", description="Outline the known classes in pictures.")
+    parser.add_argument("--version", action="version", version=f"%(prog)s {program_version()}")
     parser.add_argument(
         "--model", required=True, help="models:/name@alias, models:/name/3, runs:/..., or a model folder"
     )
@@ -95,6 +97,11 @@ def predict(uri: str, images: "list[InputImage]", output: Path, batch_size: int)
     failed = [row for row in rows if "error" in row]
     for row in failed[:MOST_ERRORS]:
         print(f"predict.py: {row['error']}", file=sys.stderr)
+    clipped = [row["file"] for row in rows if "clipped" in row]
+    if clipped and contract.levels is not None:
+        others = f" and {len(clipped) - 1} more" if len(clipped) > 1 else ""
+        low, high = contract.levels
+        display.log(f"{clipped[0]}{others}: levels beyond the {low:g} to {high:g} that the model knows were clipped")
     done = len(rows) - len(failed)
     display.log(f"{done} pictures done, {len(failed)} failed; see {output / 'overlays'} and report.csv")
     return EXIT_SOME_FAILED if failed else 0

@@ -82,6 +82,10 @@ def _colours(value: Any) -> bool:
     return _several(value, lambda colour: _several(colour, lambda level: _whole(level, 0, 255), 3), 2, UNMAPPED)
 
 
+def _levels(value: Any) -> bool:
+    return value is None or (_several(value, lambda one: _number(one, -1e30, 1e30), 2) and value[0] < value[1])
+
+
 FIELDS = {
     "class_names": Field(_names, f"2 to {UNMAPPED} different texts, the background's first"),
     "colours": Field(_colours, "three whole numbers from 0 to 255 for each class"),
@@ -92,6 +96,7 @@ FIELDS = {
     "mean": Field(lambda value: _several(value, lambda one: _number(one, 0, 255), 3), "three numbers from 0 to 255"),
     "std": Field(lambda value: _several(value, lambda one: _number(one, 0.01, 255), 3), "three numbers, 0.01 to 255"),
     "threshold": Field(lambda value: _number(value, 0, 1), "a number from 0 to 1"),
+    "levels": Field(_levels, "null, or the lowest and the highest level, two different finite numbers in order"),
     "dataset_digest": Field(_text, "a text"),
     "commit": Field(_text, "a text"),
     "weights_sha256": Field(

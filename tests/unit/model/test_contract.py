@@ -45,6 +45,10 @@ HOSTILE: list[tuple[str, Any]] = [
         for value in ([[0, 0, 256], [0, 0, 0]], [[0, 0, -1], [0, 0, 0]], None, MISSING, "red", [0, 1])
     ),
     *(("colours", value) for value in ([[0, 0, 0]], [[0, 0, 0]] * 3, [[0, 0], [0, 0]], [[0.5, 0, 0], [0, 0, 0]])),
+    *(
+        ("levels", value)
+        for value in ([0], [1, 1], [5, 1], [0, math.nan], [0, 1e300], "0-255", 255, [0, 1, 2], [0, "1"])
+    ),
     *(("weights_sha256", value) for value in (None, 5, "0", "G" * 64, MISSING)),
     *(("dataset_digest", value) for value in (None, 5, "d" * 10_000)),
     *(("schema_version", value) for value in ("1", 0, -1, True, 1.0, None)),
