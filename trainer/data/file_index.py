@@ -20,8 +20,9 @@ import numpy as np
 from filelock import FileLock
 
 from trainer import InputError
+from trainer.data.files import file_bytes
 from trainer.data.image_io import PIXELS
-from trainer.data.sample import Sample, digest, file_bytes
+from trainer.data.sample import Sample, digest
 from trainer.system.atomic import atomic_file
 from trainer.system.parallel import Progress, on_all_cores
 

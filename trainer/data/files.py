@@ -2,6 +2,8 @@
 
 import io
 import os
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from trainer import InputError
@@ -31,6 +33,15 @@ def list_folders(folder: Path) -> list[Path]:
 def is_image(name: str) -> bool:
     """Return True if a file of this name is taken for an image."""
     return name.lower().endswith(IMAGE_SUFFIXES) and not name.startswith(".")
+
+
+def file_bytes(files: Sequence[str]) -> int:
+    """Size of all files together; those that cannot be looked up count nothing."""
+    total = 0
+    for file in files:
+        with suppress(OSError, ValueError):
+            total += os.stat(file).st_size
+    return min(total, MAX_BYTES)
 
 
 def read_bytes(path: Path) -> bytes:

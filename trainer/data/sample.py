@@ -1,15 +1,12 @@
 """One labelled image: its files, and the reading of its image and mask."""
 
 import hashlib
-import os
-from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from trainer.data.files import MAX_BYTES, read_bytes
+from trainer.data.files import file_bytes, read_bytes
 from trainer.data.image_io import StoredPalette, count_pixels, read_deep, read_image, read_palette, read_stored
 from trainer.data.levels import DeepImage, Levels
 from trainer.data.value_map import ValueMap
@@ -92,15 +89,6 @@ class Sample:
     def lossy(self) -> bool:
         """True if lossy compression has changed the mask's values."""
         return self.mask_file.lower().endswith(LOSSY)
-
-
-def file_bytes(files: Sequence[str]) -> int:
-    """Size of all files together; those that cannot be looked up count nothing."""
-    total = 0
-    for file in files:
-        with suppress(OSError, ValueError):
-            total += os.stat(file).st_size
-    return min(total, MAX_BYTES)
 
 
 def digest(image: bytes, mask: bytes) -> str:

@@ -11,12 +11,11 @@ import numpy as np
 import torch
 
 from trainer import InputError
+from trainer.data.files import file_bytes
 from trainer.data.image_io import PIXELS, count_pixels, read_scaled, write_jpeg, write_mask
 from trainer.data.resize import shrink_image
-from trainer.data.sample import file_bytes
 from trainer.drawing.overlay import draw_overlay
 from trainer.inference.inputs import InputImage
-from trainer.model.contract import picture_bytes
 from trainer.model.segmenter import Contract, Segmenter
 from trainer.system.parallel import read_ahead
 
@@ -65,7 +64,7 @@ def predict_files(
     """
     threads = torch.get_num_threads()
     on_cpu = segmenter.mean.device.type == "cpu"
-    most = (NETWORK_BYTES if on_cpu else NETWORK_BYTES_GPU) // picture_bytes(segmenter.contract)
+    most = (NETWORK_BYTES if on_cpu else NETWORK_BYTES_GPU) // segmenter.contract.picture_bytes
     workers = max(1, min(MAX_BATCHES, len(images), threads if on_cpu else MAX_BATCHES, most))
 
     def work(batch: list[InputImage]) -> list[dict[str, Any]]:

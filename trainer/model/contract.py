@@ -16,8 +16,7 @@ from typing import Any
 
 import torch
 
-from trainer import InputError
-from trainer.data.value_map import UNMAPPED
+from trainer import IGNORE, InputError
 from trainer.model.segmenter import Contract, Segmenter
 from trainer.system.provenance import program_version
 from trainer.system.regular_file import read_regular
@@ -35,9 +34,8 @@ MOST_WEIGHT_BYTES = 2**31
 MOST_PICTURE_BYTES = 2**34
 """Most memory that one picture may take in the network, in bytes."""
 
-LEVEL_COPIES = 6
-"""Feature maps of the first level's width that are in memory at once: input and output of a layer, joined, and the
-levels below, which are half as large together."""
+MOST_CLASSES = IGNORE - 1
+"""Number of classes with the background: a mask has two values that are none."""
 
 LONGEST_TEXT = 1000
 """Length of a name, in characters."""
@@ -75,11 +73,13 @@ def _several(value: Any, holds: Callable[[Any], bool], least: int, most: int | N
 
 
 def _names(value: Any) -> bool:
-    return _several(value, lambda one: _text(one) and one.strip() != "", 2, UNMAPPED) and len(set(value)) == len(value)
+    return _several(value, lambda one: _text(one) and one.strip() != "", 2, MOST_CLASSES) and len(set(value)) == len(
+        value
+    )
 
 
 def _colours(value: Any) -> bool:
-    return _several(value, lambda colour: _several(colour, lambda level: _whole(level, 0, 255), 3), 2, UNMAPPED)
+    return _several(value, lambda colour: _several(colour, lambda level: _whole(level, 0, 255), 3), 2, MOST_CLASSES)
 
 
 def _levels(value: Any) -> bool:
@@ -87,7 +87,7 @@ def _levels(value: Any) -> bool:
 
 
 FIELDS = {
-    "class_names": Field(_names, f"2 to {UNMAPPED} different texts, the background's first"),
+    "class_names": Field(_names, f"2 to {MOST_CLASSES} different texts, the background's first"),
     "colours": Field(_colours, "three whole numbers from 0 to 255 for each class"),
     "image_size": Field(lambda value: _whole(value, 8, 8192), "a whole number of pixels from 8 to 8192"),
     "width": Field(lambda value: _whole(value, 8, 1024) and value % 8 == 0, "a multiple of 8 from 8 to 1024"),
@@ -139,11 +139,6 @@ def expected_tensors(contract: Contract) -> Shapes:
     with torch.device("meta"):
         tensors = Segmenter(contract).state_dict()
     return {name: (value.dtype, tuple(value.shape)) for name, value in tensors.items()}
-
-
-def picture_bytes(contract: Contract) -> int:
-    """Memory that one picture takes in the network, about, in bytes."""
-    return 4 * contract.image_size**2 * max(LEVEL_COPIES * contract.width, 2 * contract.channels)
 
 
 def _parse(text: bytes) -> tuple[Contract, str]:
@@ -198,7 +193,7 @@ def _check_agreement(contract: Contract) -> None:
     size = sum(dtype.itemsize * math.prod(shape) for dtype, shape in expected_tensors(contract).values())
     if size > MOST_WEIGHT_BYTES:
         raise InputError(f"width, depth: {network} takes {size:,} bytes; it may be {MOST_WEIGHT_BYTES:,}")
-    size = picture_bytes(contract)
+    size = contract.picture_bytes
     if size > MOST_PICTURE_BYTES:
         raise InputError(
             f"image_size, width: {contract.image_size} pixels take {size:,} bytes in {network}; it may be "

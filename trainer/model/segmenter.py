@@ -16,6 +16,10 @@ from trainer.data.resize import resize_images, shrink_image
 from trainer.model.unet import UNet
 from trainer.system.strips import HUGE_PIXELS, strips
 
+LEVEL_COPIES = 6
+"""Feature maps of the first level's width that are in memory at once: input and output of a layer, joined, and the
+levels below, which are half as large together."""
+
 
 @dataclass(frozen=True)
 class Contract:
@@ -58,6 +62,11 @@ class Contract:
     def channels(self) -> int:
         """Channels of the network's output."""
         return 1 if len(self.class_names) == 2 else len(self.class_names)
+
+    @property
+    def picture_bytes(self) -> int:
+        """Memory that one picture takes in the network, about, in bytes."""
+        return 4 * self.image_size**2 * max(LEVEL_COPIES * self.width, 2 * self.channels)
 
 
 class Segmenter(nn.Module):

@@ -9,7 +9,7 @@ import numpy as np
 
 from trainer import IGNORE, InputError
 from trainer.data.class_names import IGNORED
-from trainer.data.files import list_images, read_lines
+from trainer.data.files import file_bytes, list_images, read_lines
 from trainer.data.image_io import read_header
 from trainer.data.layouts.base import Found, by_stem
 from trainer.data.layouts.labelme_json import (
@@ -19,7 +19,7 @@ from trainer.data.layouts.labelme_json import (
     read_image_bytes,
     read_record,
 )
-from trainer.data.sample import Sample, file_bytes
+from trainer.data.sample import Sample
 from trainer.data.value_map import BACKGROUND, BACKGROUNDS, UNMAPPED, ValueMap
 
 LABELS_FILE = "labels.txt"
