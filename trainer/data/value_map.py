@@ -87,7 +87,7 @@ class ValueMap:
             if not self.colours:
                 raise UnknownColours(_count_colours(stored))
             result = np.empty(stored.shape[:2], np.uint8)
-            for rows in strips(*result.shape):
+            for rows in strips(*stored.shape[:2]):
                 result[rows] = self._ids_of_colours(stored[rows], lossy)
             return result
         if stored.dtype != np.uint8:
