@@ -27,7 +27,14 @@ def list_folders(folder: Path) -> list[Path]:
     if not folder.is_dir():
         return []
     with os.scandir(folder) as entries:  # it knows the folders without a stat of each file
-        return [folder / name for name in sorted(entry.name for entry in entries if entry.is_dir())]
+        return [folder / name for name in sorted(entry.name for entry in entries if _is_folder(entry))]
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # links in a circle
+        return False
 
 
 def is_image(name: str) -> bool:

@@ -1,5 +1,6 @@
 """Images to predict, found in files and folders, and the names of their results."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,7 +26,7 @@ def find_images(inputs: list[Path], output: Path) -> list[InputImage]:
     for given in inputs:
         for image in _images_of(given, results):
             other = images.setdefault(image.name, image)
-            if other.path.resolve() != image.path.resolve():
+            if os.path.realpath(other.path) != os.path.realpath(image.path):  # `resolve` raises for links in a circle
                 raise InputError(
                     f"{other.path} and {image.path} would both become masks/{image.name}.png; "
                     "rename one, or predict them into two folders"

@@ -1,5 +1,6 @@
 """Convert a folder of Labelme files to a Pascal VOC folder: images, mask PNGs, class names and split lists."""
 
+import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -135,7 +136,9 @@ def _count_unlabelled(folder: Path, sources: Sequence[_Source]) -> int:
     embedded = {name for one in sources if one.image_file is None for name in (one.image_name, one.stem)}
     folders = {folder.resolve(), *(file.parent for file in used)}
     images = [image for place in folders for image in list_images(place)]
-    return sum(image.resolve() not in used and not {image.name, image.stem} & embedded for image in images)
+    return sum(
+        Path(os.path.realpath(image)) not in used and not {image.name, image.stem} & embedded for image in images
+    )
 
 
 def _write_lists(root: Path, val_fraction: float) -> None:

@@ -1,5 +1,6 @@
 """Labelme: JSON files beside the images or with the images embedded, and optionally labels.txt with the classes."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -100,7 +101,9 @@ def find(root: Path, classes: Sequence[str] | None) -> Found:
         LabelmeSample(stem, str(image), str(files[stem]), root, ids) for stem, image in sorted(images.items())
     ]
     used = set(images.values())  # resolved paths
-    unlabelled = [image for image in list_images(root) if image.stem not in files and image.resolve() not in used]
+    unlabelled = [
+        image for image in list_images(root) if image.stem not in files and Path(os.path.realpath(image)) not in used
+    ]
     if unlabelled:
         found.notes.append(f"{root}: {len(unlabelled)} images have no JSON file yet; they are left out")
     return found
@@ -117,7 +120,7 @@ def _class_ids(root: Path, classes: Sequence[str] | None, labels: set[str], foun
     reserved = {IGNORED: IGNORE, BACKGROUND: 0, "background": 0}
     if classes is not None:
         return reserved | {name: class_id for class_id, name in enumerate(classes) if class_id}
-    if (root / LABELS_FILE).is_file():
+    if os.path.lexists(root / LABELS_FILE):
         ids = read_labels(root / LABELS_FILE)
     else:
         names = sorted(labels)
