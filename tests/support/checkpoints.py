@@ -50,7 +50,7 @@ def snapshot(segmenter: Segmenter, optimizer: torch.optim.Optimizer, position: T
     weights, state = copy_tensors(segmenter.state_dict()), copy_optimizer(optimizer.state_dict())
     best = {name: value + 1 for name, value in weights.items()}
     environment, config = {"processes": "2"}, {"optim.lr": 0.1 + 0.2}
-    ema = {name: value - 1 for name, value in weights.items()}
+    ema = {name: value + 2 for name, value in weights.items()}
     return Checkpoint(segmenter.contract, weights, state, best, position, environment, config, {"scale": 2.0**16}, ema)
 
 

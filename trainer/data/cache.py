@@ -24,6 +24,7 @@ from trainer import InputError
 from trainer.data.checks.inspect import inspect
 from trainer.data.checks.scan import FACTS, levels_of, scan
 from trainer.data.file_index import digests_of
+from trainer.data.image_io import PIXELS
 from trainer.data.levels import Levels
 from trainer.data.resize import shrink_image, shrink_mask
 from trainer.data.sample import Sample
@@ -130,8 +131,9 @@ class UncachedSamples:
         images = np.empty((len(chosen), self.size, self.size, 3), np.uint8)
         masks = np.empty((len(chosen), self.size, self.size), np.uint8)
         for place, sample in enumerate(chosen):
-            images[place] = shrink_image(sample.read_image(levels=self.levels), self.size)
-            masks[place] = shrink_mask(sample.read_mask(self.values), self.size)
+            with PIXELS.hold(sample.pixels()):
+                images[place] = shrink_image(sample.read_image(levels=self.levels), self.size)
+                masks[place] = shrink_mask(sample.read_mask(self.values), self.size)
         return torch.from_numpy(images).permute(0, 3, 1, 2), torch.from_numpy(masks)
 
 

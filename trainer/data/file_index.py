@@ -20,6 +20,8 @@ import numpy as np
 from filelock import FileLock
 
 from trainer import InputError
+from trainer.data.files import file_bytes
+from trainer.data.image_io import PIXELS
 from trainer.data.sample import Sample, digest
 from trainer.system.atomic import atomic_file
 from trainer.system.parallel import Progress, on_all_cores
@@ -68,7 +70,8 @@ def digests_of(samples: Sequence[Sample], folder: Path, progress: Progress) -> n
 
         def read(row: int) -> bytes:
             try:
-                return digest(samples[row].image_content(), samples[row].mask_content()).encode()
+                with PIXELS.hold(file_bytes(samples[row].files) // 4):
+                    return digest(samples[row].image_content(), samples[row].mask_content()).encode()
             except InputError:
                 return b""
             finally:

@@ -1,11 +1,14 @@
 """Which files of a folder are images and why others are not; reading of text files as UTF-8."""
 
+import io
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from trainer import InputError
+from trainer.system.regular_file import read_regular
 
 IMAGE_SUFFIXES = (
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".tif", ".tiff", ".bmp", ".webp"),
@@ -21,6 +24,9 @@ OTHER_FORMATS = (
     *(".tar.gz", ".7z", ".rar"),
 )
 """Suffixes of files that hold pictures, masks or whole data sets which are not read here, in lower case."""
+MAX_BYTES = 2_000_000_000
+"""Largest file that is read, in bytes: an uncompressed image of the largest size with 16 bits a channel is smaller."""
+
 
 SYSTEM_NAMES = {
     *("__macosx", "@eadir", "#recycle", "$recycle.bin", "system volume information", "lost+found", "__pycache__"),
@@ -137,10 +143,19 @@ def list_folders(folder: Path) -> list[Path]:
     return [folder / name for name in sorted(entry.name for entry in scan_folder(folder) if is_folder(entry))]
 
 
+def file_bytes(files: Sequence[str]) -> int:
+    """Size of all files together; those that cannot be looked up count nothing."""
+    total = 0
+    for file in files:
+        with suppress(OSError, ValueError):
+            total += os.stat(file).st_size
+    return min(total, MAX_BYTES)
+
+
 def read_bytes(path: Path) -> bytes:
-    """Read a whole file. Raises InputError naming the file."""
+    """Read a whole regular file. Raises InputError naming the file."""
     try:
-        return path.read_bytes()
+        return read_regular(path, MAX_BYTES)
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror or error}); fix or remove it") from error
 
@@ -148,7 +163,7 @@ def read_bytes(path: Path) -> bytes:
 def read_text(file: Path) -> str:
     """Read a UTF-8 text file, without a byte order mark. Raises InputError naming the file."""
     try:
-        return file.read_text(encoding="utf-8-sig")
+        return io.TextIOWrapper(io.BytesIO(read_regular(file, MAX_BYTES)), "utf-8-sig").read()
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{file}: cannot be read as UTF-8 text ({error}); save it as such") from error
 

@@ -5,6 +5,7 @@ import io
 import logging
 import warnings
 import zlib
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,8 +14,12 @@ import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError, _imaging
 
 from trainer import InputError
+from trainer.data.files import read_bytes
 from trainer.data.levels import DeepImage, Levels, decode_deep, has_unreadable_planes, is_deep
 from trainer.drawing.palette import palette
+from trainer.system.parallel import Budget
+from trainer.system.regular_file import open_regular
+from trainer.system.strips import strips
 
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP", "GIF", "AVIF", "PPM")
 """Formats that are decoded. Without a list Pillow tries some 40, Ghostscript among them, on files from strangers."""
@@ -28,6 +33,8 @@ warnings.filterwarnings("ignore", module=r"PIL\b")
 logging.getLogger("PIL").setLevel(logging.CRITICAL)
 with suppress(AttributeError, OSError):  # a Pillow without libtiff, or with one that shows no names
     ctypes.CDLL(_imaging.__file__).TIFFSetErrorHandler(None)
+PIXELS = Budget(128_000_000)
+"""Pixels that prediction, check and cache have in memory at a time, all threads together; up to 12 bytes each."""
 
 UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -60,7 +67,7 @@ def read_scaled(path: Path, content: bytes | None = None, levels: Levels | None 
             deep = decode_deep(pil_image, lambda: _open(path, content), _upright)
             return _deep_to_rgb(deep, levels), levels.clipped(deep)
         # Orientation first: converting drops the EXIF block from some modes.
-        return np.array(_to_rgb(_upright(pil_image))), 0.0
+        return _pixels(_upright(pil_image), _to_rgb), 0.0
     except Exception as error:  # Pillow raises errors of any type for a broken file
         raise InputError(f"{path}: damaged image ({error}); replace or remove it") from error
 
@@ -126,12 +133,12 @@ def read_stored(path: Path, content: bytes | None = None) -> StoredMask:
         if is_deep(pil_image):
             values = decode_deep(pil_image, lambda: _open(path, content), _upright).stored
         else:
-            values = np.array(_upright(pil_image))
+            values = _pixels(_upright(pil_image))
     except Exception as error:
         raise InputError(f"{path}: damaged mask ({error}); replace or remove it") from error
     if values.ndim == 3:
         colour = values[..., :3] if values.shape[2] >= 3 else values[..., :1]
-        if (colour != colour[..., :1]).any():
+        if _has_colour(colour):
             return StoredMask(colour if colour.dtype == np.uint8 else (colour >> 8).astype(np.uint8))
         values = colour[..., 0]
         if values.dtype == np.uint16 and not (values % 257).any():  # 8 bits, spread over 16
@@ -172,6 +179,22 @@ class Header:
     """True for more than 8 bits, float or integer."""
 
 
+def count_pixels(path: Path) -> int:
+    """Pixels of an image by its header, without reading the whole file; 0 where it is no image that is decoded."""
+    try:
+        with open_regular(path) as file, Image.open(file, formats=FORMATS) as pil_image:
+            count = pil_image.width * pil_image.height
+    except Exception:  # the reading of the image says what is wrong with it
+        return 0
+    return count if count <= MAX_PIXELS else 0
+
+
+def read_size(path: Path, content: bytes) -> tuple[int, int]:
+    """Height and width of an image as it is stored, by the first bytes of its file. Raises InputError naming it."""
+    width, height = _open(path, content).size
+    return height, width
+
+
 def read_header(path: Path, content: bytes | None = None) -> Header:
     """Read the header of an image file. Raises InputError naming the file."""
     pil_image = _open(path, content)
@@ -201,10 +224,10 @@ def write_jpeg(path: Path, image: np.ndarray, quality: int = 90) -> None:
 
 def _open(path: Path, content: bytes | None) -> Image.Image:
     """Open an image without decoding its pixels. Raises InputError naming the file."""
+    # Bytes, never a path: given a path, Pillow 13 maps plain TIFF files into memory, and those with a quarter turn in
+    # their EXIF come out as garbage.
+    content = read_bytes(path) if content is None else content
     try:
-        # Bytes, never a path: given a path, Pillow 13 maps plain TIFF files into memory, and those with a quarter turn
-        # in their EXIF come out as garbage.
-        content = path.read_bytes() if content is None else content
         pil_image = Image.open(io.BytesIO(content), formats=FORMATS)
     except UnidentifiedImageError:
         fault = f"no readable image ({', '.join(FORMATS)})" if content else "an empty file"
@@ -224,6 +247,29 @@ def _upright(pil_image: Image.Image) -> Image.Image:
     pil_image.load()
     method = UPRIGHT.get(_orientation(pil_image))
     return pil_image if method is None else pil_image.transpose(method)
+
+
+def _pixels(pil_image: Image.Image, convert: Callable[[Image.Image], Image.Image] = lambda strip: strip) -> np.ndarray:
+    """Pixels of an image after `convert`, as an array of its own: in strips, since each copy of Pillow takes memory.
+
+    Greys of more than 8 bits are converted in one piece: their scale comes from all of them.
+    """
+    width, height = pil_image.size
+    rows = list(strips(height, width))
+    if len(rows) == 1 or pil_image.mode[0] in "IF":
+        return np.array(convert(pil_image))
+    parts = (np.asarray(convert(pil_image.crop((0, strip.start, width, strip.stop)))) for strip in rows)
+    first = next(parts)
+    result = np.empty((height, *first.shape[1:]), np.uint8 if first.dtype == bool else first.dtype)
+    result[rows[0]] = first
+    for strip, part in zip(rows[1:], parts, strict=True):
+        result[strip] = part
+    return result
+
+
+def _has_colour(pixels: np.ndarray) -> bool:
+    """Whether the channels of [H, W, 3] differ somewhere."""
+    return any((pixels[rows] != pixels[rows, :, :1]).any() for rows in strips(*pixels.shape[:2]))
 
 
 def _orientation(pil_image: Image.Image) -> int:

@@ -7,10 +7,18 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from trainer.system.strips import HUGE_PIXELS, strips
+
 
 def shrink_image(image: np.ndarray, size: int) -> np.ndarray:
     """Resize an image to the network's input, uint8 [size, size, 3], exactly as `resize_images` does."""
     tensor = torch.from_numpy(image).permute(2, 0, 1)[None]
+    if image.shape[0] * image.shape[1] > HUGE_PIXELS:
+        # Rows first, strip by strip: float32 of the whole image takes four times its memory.
+        narrow = [
+            _resize(tensor[:, :, rows].float(), (rows.stop - rows.start, size)) for rows in strips(*image.shape[:2])
+        ]
+        tensor = torch.cat(narrow, dim=2)
     return resize_images(tensor, size)[0].permute(1, 2, 0).to(torch.uint8).numpy()
 
 
@@ -33,5 +41,8 @@ def resize_images(images: Tensor, size: int) -> Tensor:
 
     Because of the rounding, an image resized earlier and cached as uint8 equals one resized now.
     """
-    resized = functional.interpolate(images.float(), size=(size, size), mode="bilinear", antialias=True)
-    return resized.round().clamp(0, 255)
+    return _resize(images.float(), (size, size)).round().clamp(0, 255)
+
+
+def _resize(images: Tensor, size: tuple[int, int]) -> Tensor:
+    return functional.interpolate(images, size=size, mode="bilinear", antialias=True)

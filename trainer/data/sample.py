@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from trainer import InputError
-from trainer.data.files import read_bytes
-from trainer.data.image_io import StoredPalette, read_deep, read_image, read_palette, read_stored
+from trainer.data.files import file_bytes, read_bytes
+from trainer.data.image_io import StoredPalette, count_pixels, read_deep, read_image, read_palette, read_stored
 from trainer.data.levels import DeepImage, Levels
 from trainer.data.stack import page_content
 from trainer.data.value_map import ValueMap
@@ -47,6 +47,10 @@ class Sample:
     def files(self) -> tuple[str, ...]:
         """Paths of the files that `image_content` and `mask_content` read."""
         return self.image_file, self.mask_file
+
+    def pixels(self) -> int:
+        """Memory that reading the sample takes, in pixels of the budget PIXELS: the larger image, and the files."""
+        return max(count_pixels(Path(file)) for file in self.files) + file_bytes(self.files) // 4
 
     def own_content(self) -> bytes:
         """Part of `mask_content` that is stored in none of `files`."""

@@ -9,6 +9,7 @@ import numpy as np
 from trainer import IGNORE, InputError
 from trainer.config import NAN, NEAREST, OTHER, parse_key
 from trainer.drawing.palette import palette as own_palette
+from trainer.system.strips import strips
 
 BACKGROUND = "_background_"
 """Name of class 0."""
@@ -83,7 +84,12 @@ class ValueMap:
         do. Raises UnknownColours if no colours are named, and UnknownValues if there is no map.
         """
         if stored.ndim == 3:
-            return self._ids_of_colours(stored, lossy)
+            if not self.colours:
+                raise UnknownColours(_count_colours(stored))
+            result = np.empty(stored.shape[:2], np.uint8)
+            for rows in strips(*stored.shape[:2]):
+                result[rows] = self._ids_of_colours(stored[rows], lossy)
+            return result
         if stored.dtype != np.uint8:
             return self._ids_of_wide(stored)
         table = self.table if palette is None or not self.colours else self._palette_table(stored, palette, lossy)
@@ -91,8 +97,6 @@ class ValueMap:
 
     def _ids_of_colours(self, stored: np.ndarray, lossy: bool) -> np.ndarray:
         packed = pack(stored)
-        if not self.colours:
-            raise UnknownColours(_count_colours(packed))
         colours = np.array([colour for colour, _ in self.colours], dtype=np.int32)
         ids = np.array([class_id for _, class_id in self.colours], dtype=np.uint8)
         if lossy or self.other is None:
@@ -153,11 +157,14 @@ def _nearest(stored: np.ndarray, colours: np.ndarray) -> np.ndarray:
     return np.argmin(distances, axis=0)
 
 
-def _count_colours(packed: np.ndarray) -> Counter[int]:
-    """Count the pixels of the most frequent colours of `packed`, int32 [H, W] of 0xRRGGBB."""
-    colours, pixels = np.unique(packed, return_counts=True)
-    most_frequent = np.argsort(pixels, kind="stable")[::-1][:MOST_COLOURS]
-    return Counter({int(colours[index]): int(pixels[index]) for index in most_frequent})
+def _count_colours(stored: np.ndarray) -> Counter[int]:
+    """Count the pixels of the most frequent colours 0xRRGGBB of `stored`, uint8 RGB [H, W, 3]."""
+    total = Counter[int]()
+    for rows in strips(*stored.shape[:2]):
+        colours, pixels = np.unique(pack(stored[rows]), return_counts=True)
+        most_frequent = np.argsort(pixels, kind="stable")[::-1][:MOST_COLOURS]
+        total.update({int(colours[index]): int(pixels[index]) for index in most_frequent})
+    return Counter(dict(total.most_common(MOST_COLOURS)))
 
 
 def _count_values(values: np.ndarray, pixels: np.ndarray) -> Counter[float | None]:

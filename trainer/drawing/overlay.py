@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from trainer.drawing.palette import palette
+from trainer.system.strips import strips
 
 
 def draw_overlay(
@@ -22,8 +23,13 @@ def draw_overlay(
     classes, levels = int(mask.max(initial=0)) + 1, np.arange(256)
     blends = np.rint((1 - alpha) * levels + alpha * table[:classes].T[..., None])  # [3, K, 256]
     blends[:, 0] = levels
-    rows = mask.astype(np.int32) * 256
+    tables = blends.astype(np.uint8)
     result = np.empty_like(image)
-    for channel, blend in enumerate(blends.astype(np.uint8)):
-        result[..., channel] = blend.take(rows + image[..., channel])
+    for rows in strips(*mask.shape):
+        if not mask[rows].any():  # background alone
+            result[rows] = image[rows]
+            continue
+        offsets = mask[rows].astype(np.int32) * 256
+        for channel, blend in enumerate(tables):
+            result[rows, :, channel] = blend.take(offsets + image[rows, :, channel])
     return result

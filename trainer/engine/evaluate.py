@@ -85,14 +85,14 @@ def sample_confusion(segmenter: Segmenter, logits: Tensor, mask: Tensor) -> Tens
     """Pixel counts, int64 [K, K], of the network's logits [1, C, S, S] against one mask, uint8 [H, W].
 
     Class ids are counted strip by strip: the integers in between take some 40 bytes a pixel. The probabilities are
-    made in one piece, since neither resizing nor softmax gives the same bits in strips: their vectors begin
-    elsewhere.
+    made in one piece but for huge masks, since neither resizing nor softmax gives the same bits in strips: their
+    vectors begin elsewhere.
     """
     height, width = mask.shape
     rows = max(1, STRIP_PIXELS // width)
-    probabilities = segmenter.probabilities(logits, (height, width))
     classes = len(segmenter.contract.class_names)
     confusion = torch.zeros(classes, classes, dtype=torch.int64, device=mask.device)
-    for strip, truth in zip(probabilities.split(rows, dim=2), mask.split(rows), strict=True):
-        confusion += confusion_matrix(segmenter.classes(strip)[0], truth, classes)
+    for part, probabilities in segmenter.strips(logits, (height, width)):
+        for strip, truth in zip(probabilities.split(rows, dim=2), mask[part].split(rows), strict=True):
+            confusion += confusion_matrix(segmenter.classes(strip)[0], truth, classes)
     return confusion

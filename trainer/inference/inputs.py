@@ -1,5 +1,6 @@
 """Images found in files and folders, the names of their results, and what is left out."""
 
+import os
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -41,7 +42,9 @@ def find_images(inputs: Sequence[Path], output: Path) -> tuple[list[InputImage],
     same name.
     """
     results = [output.resolve() / part for part in ("masks", "overlays")]
-    images = {(image.path.resolve(), image.name): image for given in inputs for image in _images_of(given, results)}
+    images = {
+        (os.path.realpath(image.path), image.name): image for given in inputs for image in _images_of(given, results)
+    }
     named: defaultdict[Path, list[InputImage]] = defaultdict(list)
     for image in images.values():
         named[image.name].append(image)

@@ -11,7 +11,8 @@ import numpy as np
 import torch
 
 from trainer import InputError
-from trainer.data.image_io import read_scaled, write_jpeg, write_mask
+from trainer.data.files import file_bytes
+from trainer.data.image_io import PIXELS, count_pixels, read_scaled, write_jpeg, write_mask
 from trainer.data.resize import shrink_image
 from trainer.data.stack import page_content
 from trainer.drawing.overlay import draw_overlay
@@ -24,6 +25,10 @@ MOST_CLIPPED = 0.01
 
 MAX_BATCHES = 4
 """Most batches under way at the same time; each holds its images in memory."""
+
+
+NETWORK_BYTES, NETWORK_BYTES_GPU = 2**31, 2**34
+"""Memory that all batches may take in the network together, in bytes, on a CPU and on a GPU; one image always goes."""
 
 
 @dataclass
@@ -59,21 +64,43 @@ def predict_files(
     as many threads as torch was given. Each holds one batch of images in memory, however many there are.
     """
     threads = torch.get_num_threads()
-    workers = min(MAX_BATCHES, len(images), threads if segmenter.mean.device.type == "cpu" else MAX_BATCHES)
-    workers = max(1, workers)
+    on_cpu = segmenter.mean.device.type == "cpu"
+    most = (NETWORK_BYTES if on_cpu else NETWORK_BYTES_GPU) // segmenter.contract.picture_bytes
+    workers = max(1, min(MAX_BATCHES, len(images), threads if on_cpu else MAX_BATCHES, most))
 
     def work(batch: list[InputImage]) -> list[dict[str, Any]]:
         torch.set_num_threads(max(1, threads // workers))  # of this worker
-        results = [decode(source, segmenter.contract) for source in batch]
-        predict_batch(segmenter, results)
-        return [write(result, segmenter, output) for result in results]
+        rows = []
+        for group, pixels in group_by_pixels(batch, PIXELS.total // workers):
+            with PIXELS.hold(pixels):
+                results = [decode(source, segmenter.contract) for source in group]
+                predict_batch(segmenter, results)
+                rows += [write(result, segmenter, output) for result in results]
+        return rows
 
-    size = max(1, min(batch_size, math.ceil(len(images) / workers)))
+    size = max(1, min(batch_size, math.ceil(len(images) / workers), most // workers))
     try:
         for rows in read_ahead((images[at : at + size] for at in range(0, len(images), size)), work, workers):
             yield from rows
     finally:
         torch.set_num_threads(threads)
+
+
+def group_by_pixels(batch: list[InputImage], most: int) -> Iterator[tuple[list[InputImage], int]]:
+    """Divide a batch, in its order, into groups of at most `most` pixels; yield each with its number of pixels.
+
+    A larger image is a group by itself.
+    """
+    group: list[InputImage] = []
+    total = 0
+    for source in batch:
+        pixels = count_pixels(source.path) + file_bytes([str(source.path)]) // 4
+        if group and total + pixels > most:
+            yield group, total
+            group, total = [], 0
+        group.append(source)
+        total += pixels
+    yield group, total
 
 
 def decode(source: InputImage, contract: Contract) -> ImageResult:
@@ -99,9 +126,11 @@ def predict_batch(segmenter: Segmenter, batch: list[ImageResult]) -> None:
     logits = segmenter.logits(resized.to(segmenter.mean.device))
     for row, (result, image, _) in enumerate(decoded):
         height, width, _ = image.shape
-        probabilities = segmenter.probabilities(logits[row : row + 1], (height, width))
-        result.mask = segmenter.classes(probabilities)[0].cpu().numpy()
-        result.confidence = float(segmenter.confidence(probabilities).mean())
+        result.mask, confidence = np.empty((height, width), np.uint8), 0.0
+        for rows, probabilities in segmenter.strips(logits[row : row + 1], (height, width)):
+            result.mask[rows] = segmenter.classes(probabilities)[0].cpu().numpy()
+            confidence += float(segmenter.confidence(probabilities).mean()) * (rows.stop - rows.start)
+        result.confidence = confidence / height
     for result, _, _ in decoded:
         result.seconds += (time.perf_counter() - began) / len(decoded)
 
@@ -119,7 +148,9 @@ def write(result: ImageResult, segmenter: Segmenter, output: Path) -> dict[str, 
         for file in (mask_file, overlay_file):
             file.parent.mkdir(parents=True, exist_ok=True)
         write_mask(mask_file, result.mask)
-        write_jpeg(overlay_file, draw_overlay(result.image, result.mask, colours))
+        overlay = draw_overlay(result.image, result.mask, colours)
+        result.image = result.resized = None  # encoding takes as much memory again
+        write_jpeg(overlay_file, overlay)
     except OSError as error:
         return row | {"error": f"{result.source.path}: result cannot be written ({error})"}
     height, width = result.mask.shape

@@ -1,5 +1,6 @@
 """Convert a folder of Labelme files to a Pascal VOC folder: images, mask PNGs, class names and split lists."""
 
+import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -148,7 +149,7 @@ def _find_others(folder: Path, sources: Sequence[_Source], out: Path) -> tuple[l
     """Images in `folder` and below, but not in `out`: those that a JSON file holds too, those that none is about."""
     used = {source.image_file for source in sources if source.image_file is not None}
     embedded = {name for one in sources if one.image_file is None for name in (one.image_name, one.file.stem)}
-    images = [file for file in list_images(folder, deep=True) if file.resolve() not in used]
+    images = [file for file in list_images(folder, deep=True) if Path(os.path.realpath(file)) not in used]
     beside = [image for image in images if {image.name, image.stem} & embedded]
     known = set(beside)
     return beside, [image for image in images if image not in known and not image.is_relative_to(out)]

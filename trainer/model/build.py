@@ -6,6 +6,7 @@ from trainer import InputError
 from trainer.config import ModelConfig
 from trainer.data.levels import Levels
 from trainer.drawing.palette import palette
+from trainer.model.contract import check_contract
 from trainer.model.segmenter import Contract, Segmenter
 from trainer.model.unet import set_class_prior
 
@@ -20,10 +21,11 @@ def make_contract(
 ) -> Contract:
     """Contract of a new model for K class `names`.
 
-    `digest` and `levels` of the dataset and `commit` of the program go into it.
+    `digest` and `levels` of the dataset and `commit` of the program go into it. Raises InputError where no program
+    would read it back: before training, not after.
     """
     assert model.width != "auto"  # resolved once the data are known
-    return Contract(
+    contract = Contract(
         class_names=names,
         colours=tuple((int(r), int(g), int(b)) for r, g, b in palette()[: len(names)]),
         image_size=image_size,
@@ -34,6 +36,8 @@ def make_contract(
         dataset_digest=digest,
         commit=commit,
     )
+    check_contract(contract)
+    return contract
 
 
 def make_segmenter(

@@ -1,16 +1,17 @@
 """Models on disk: weights as safetensors and the contract as JSON, in a folder without code."""
 
-import dataclasses
 import hashlib
-import json
+import os
 from pathlib import Path
-from typing import Any
 
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
 from trainer import InputError
+from trainer.model.contract import MOST_WEIGHT_BYTES, contract_json, expected_tensors, read_contract
 from trainer.model.segmenter import Contract, Segmenter
+from trainer.model.tensor_file import MOST_HEADER_BYTES, check_header, read_tensors
+from trainer.system.regular_file import open_regular
 from trainer.system.run_folder import RunFolder
 
 CONTRACT_FILE = "segmenter.json"
@@ -30,14 +31,14 @@ def write_model(contract: Contract, weights: dict[str, Tensor], folder: Path) ->
     """Write `weights`, contiguous and on the CPU, and their contract into `folder`, as `save_segmenter` does."""
     folder.mkdir(parents=True, exist_ok=True)
     save_file(weights, folder / WEIGHTS_FILE)
-    content = dataclasses.asdict(contract) | {"weights_sha256": sha256(folder / WEIGHTS_FILE)}
-    (folder / CONTRACT_FILE).write_text(json.dumps(content, indent=1))
+    (folder / CONTRACT_FILE).write_text(contract_json(contract, sha256(folder / WEIGHTS_FILE)))
 
 
 def load_segmenter(folder: Path) -> Segmenter:
     """Rebuild a segmenter, in eval mode on the CPU, from a folder that `save_segmenter` wrote.
 
-    Opens these two files only, and follows no links. Raises InputError where one is missing, unreadable or changed.
+    Opens these two files only, and follows no links. Nothing is built before the contract is checked, and the weights
+    file by its header. Raises InputError naming the file, and the field or tensor that is wrong.
     """
     for name in (CONTRACT_FILE, WEIGHTS_FILE):
         path = folder / name
@@ -45,26 +46,21 @@ def load_segmenter(folder: Path) -> Segmenter:
             own = RunFolder(folder).model
             inside = f"; there is one in {own}" if (own / CONTRACT_FILE).is_file() else ""
             raise InputError(f"{folder}: no model of this program there ({name} is missing){inside}")
-    try:
-        content = json.loads((folder / CONTRACT_FILE).read_text())
-        digest = content.pop("weights_sha256")
-        if digest != sha256(folder / WEIGHTS_FILE):
-            raise InputError(f"{folder / WEIGHTS_FILE}: not the weights that were saved (SHA-256 differs)")
-        contract: dict[str, Any] = {key: _tuples(value) for key, value in content.items()}
-        segmenter = Segmenter(Contract(**contract))
-        segmenter.load_state_dict(load_file(folder / WEIGHTS_FILE))
-    except InputError:
-        raise
-    except Exception as error:
-        raise InputError(f"{folder}: damaged model ({type(error).__name__}: {error})") from error
+    contract, digest = read_contract(folder / CONTRACT_FILE)
+    expected = expected_tensors(contract)
+    check_header(folder / WEIGHTS_FILE, expected, CONTRACT_FILE)
+    if digest != sha256(folder / WEIGHTS_FILE):
+        raise InputError(f"{folder / WEIGHTS_FILE}: not the weights that were saved (SHA-256 differs)")
+    weights = read_tensors(folder / WEIGHTS_FILE, expected, CONTRACT_FILE)
+    segmenter = Segmenter(contract)
+    segmenter.load_state_dict(weights)
     return segmenter.eval()
 
 
-def _tuples(value: object) -> object:
-    return tuple(_tuples(item) for item in value) if isinstance(value, list) else value
-
-
-def sha256(path: Path) -> str:
-    """SHA-256 of a file, as 64 hexadecimal digits."""
-    with path.open("rb") as file:
+def sha256(path: Path, most_bytes: int = MOST_WEIGHT_BYTES + MOST_HEADER_BYTES) -> str:
+    """SHA-256 of a regular file, as 64 hexadecimal digits. Raises InputError where it is larger than `most_bytes`."""
+    with open_regular(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        if size > most_bytes:
+            raise InputError(f"{path}: {size:,} bytes, more than {most_bytes:,}; fetch it again")
         return hashlib.file_digest(file, "sha256").hexdigest()

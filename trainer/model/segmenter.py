@@ -3,6 +3,7 @@
 The only place where an image becomes logits, probabilities and class ids.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +14,11 @@ from torch.nn import functional
 from trainer.data.levels import Levels
 from trainer.data.resize import resize_images, shrink_image
 from trainer.model.unet import UNet
+from trainer.system.strips import HUGE_PIXELS, strips
+
+LEVEL_COPIES = 6
+"""Feature maps of the first level's width that are in memory at once: input and output of a layer, joined, and the
+levels below, which are half as large together."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +63,11 @@ class Contract:
         """Channels of the network's output."""
         return 1 if len(self.class_names) == 2 else len(self.class_names)
 
+    @property
+    def picture_bytes(self) -> int:
+        """Memory that one picture takes in the network, about, in bytes."""
+        return 4 * self.image_size**2 * max(LEVEL_COPIES * self.width, 2 * self.channels)
+
 
 class Segmenter(nn.Module):
     """Class probabilities for images of any size.
@@ -92,6 +103,29 @@ class Segmenter(nn.Module):
     def probabilities(self, logits: Tensor, size: tuple[int, int]) -> Tensor:
         """Float32 probabilities [B, C, *size] from logits [B, C, S, S]."""
         logits = functional.interpolate(logits.float(), size=size, mode="bilinear", align_corners=False)
+        return self._activate(logits)
+
+    def strips(self, logits: Tensor, size: tuple[int, int]) -> Iterator[tuple[slice, Tensor]]:
+        """Yield rows of an image of `size` (H, W) and their probabilities [1, C, rows, W], from logits [1, C, S, S].
+
+        All rows at once, with the bits of `probabilities`; but for a huge image strip by strip.
+        """
+        height, width = size
+        if height * width * logits.shape[1] <= HUGE_PIXELS:
+            yield slice(0, height), self.probabilities(logits, size)
+            return
+        side = logits.shape[2]
+        wide = functional.interpolate(logits.float(), size=(side, width), mode="bilinear", align_corners=False)
+        for rows in strips(height, width * logits.shape[1]):
+            # As torch places the centres of the new pixels between those of the old ones.
+            places = torch.arange(rows.start, rows.stop, device=logits.device, dtype=torch.float32) + 0.5
+            places = (places * (side / height) - 0.5).clamp(min=0)
+            above = places.long().clamp(max=side - 1)
+            below, share = (above + 1).clamp(max=side - 1), (places - above)[:, None]
+            strip = wide[:, :, above] * (1 - share) + wide[:, :, below] * share
+            yield rows, self._activate(strip)
+
+    def _activate(self, logits: Tensor) -> Tensor:
         return logits.sigmoid() if self.contract.channels == 1 else logits.softmax(dim=1)
 
     def classes(self, probabilities: Tensor) -> Tensor:
@@ -113,6 +147,12 @@ class Segmenter(nn.Module):
         `size` is by default the image's own (H, W).
         """
         resized = torch.from_numpy(shrink_image(image, self.contract.image_size)).permute(2, 0, 1)[None]
-        logits = self.logits(resized.to(self.mean.device))
-        probabilities = self.probabilities(logits, size or (image.shape[0], image.shape[1]))
-        return self.classes(probabilities)[0].cpu().numpy(), self.confidence(probabilities)[0].cpu().numpy()
+        return self.decide(self.logits(resized.to(self.mean.device)), size or (image.shape[0], image.shape[1]))
+
+    def decide(self, logits: Tensor, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+        """Class ids, uint8 [*size], and confidence, float32 [*size], from the logits [1, C, S, S] of one image."""
+        mask, confidence = np.empty(size, np.uint8), np.empty(size, np.float32)
+        for rows, probabilities in self.strips(logits, size):
+            mask[rows] = self.classes(probabilities)[0].cpu().numpy()
+            confidence[rows] = self.confidence(probabilities)[0].cpu().numpy()
+        return mask, confidence

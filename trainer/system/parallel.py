@@ -1,9 +1,11 @@
 """Threads that read ahead or work on many items."""
 
 import os
+import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from itertools import islice
 from typing import TypeVar
 
@@ -23,6 +25,30 @@ MAX_CHUNKS = 128
 def available_cores() -> int:
     """Count the CPU cores that this process may run on."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+class Budget:
+    """Amount that the threads of this process share, such as pixels in memory."""
+
+    def __init__(self, total: int) -> None:
+        self.total, self.held = total, 0
+        self.changed = threading.Condition()
+
+    @contextmanager
+    def hold(self, amount: int) -> Iterator[None]:
+        """Wait until `amount` is free, and keep it for the block; what is more than the total goes alone.
+
+        A thread must not hold twice: it would wait for itself.
+        """
+        with self.changed:
+            self.changed.wait_for(lambda: self.held == 0 or self.held + amount <= self.total)
+            self.held += amount
+        try:
+            yield
+        finally:
+            with self.changed:
+                self.held -= amount
+                self.changed.notify_all()
 
 
 def read_ahead(requests: Iterator[T], read: Callable[[T], R], workers: int) -> Iterator[R]:

@@ -14,13 +14,16 @@ from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
 from trainer import InputError
+from trainer.model.contract import MOST_CONTRACT_BYTES, MOST_WEIGHT_BYTES
 from trainer.model.model_folder import CONTRACT_FILE, WEIGHTS_FILE
 from trainer.model.segmenter import Segmenter
+from trainer.model.tensor_file import MOST_HEADER_BYTES
 from trainer.system.atomic import write_json
 from trainer.system.run_folder import RunFolder
 from trainer.tracking.address import MOST_DIGITS, Address
 from trainer.tracking.errors import one_line, refusal, status_of
 from trainer.tracking.journal import read_records
+from trainer.tracking.listing import require_listed
 
 CHAMPION, PREVIOUS = "champion", "previous"
 """Aliases of the version that predict.py uses by default, and of the one before it."""
@@ -30,6 +33,9 @@ DEFAULT_PATH = "model"
 
 NOT_THERE = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
 """MLflow's error codes where there is no such model, version, alias or run."""
+
+LARGEST = {CONTRACT_FILE: MOST_CONTRACT_BYTES, WEIGHTS_FILE: MOST_WEIGHT_BYTES + MOST_HEADER_BYTES}
+"""Files that prediction reads, and the largest size of each that is downloaded, in bytes."""
 
 
 def export(segmenter: Segmenter, folder: Path) -> None:
@@ -225,14 +231,17 @@ def _catalogue(client: MlflowClient) -> str:
 def fetch(uri: str, target: Path) -> Path:
     """Download the two files that prediction reads from a URI that `resolve` gave; return `target`.
 
-    Raises InputError where one of them is missing or cannot be downloaded.
+    Raises InputError where one of them is missing, too large, a link, or cannot be downloaded.
     """
     from mlflow.artifacts import download_artifacts
 
     target.mkdir(parents=True, exist_ok=True)
-    for name in (CONTRACT_FILE, WEIGHTS_FILE):
+    for name, most_bytes in LARGEST.items():
         try:
+            require_listed(uri, name, most_bytes)
             download_artifacts(f"{uri}/{name}", dst_path=str(target))
+        except InputError:
+            raise
         except Exception as error:  # of MLflow, the network, or the store that keeps the files
             status = status_of(error)
             if status in (401, 403):

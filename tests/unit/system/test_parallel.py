@@ -1,11 +1,13 @@
 """Threads that read ahead: the results of `map`, in order, and few of them at a time."""
 
 import threading
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from trainer.system.parallel import read_ahead
+from trainer.system.parallel import Budget, read_ahead
 
 
 @pytest.mark.parametrize("workers", [0, 1, 3])
@@ -49,3 +51,28 @@ def test_an_error_is_raised_in_order(workers: int) -> None:
     assert [next(results) for _ in range(3)] == [0, 1, 2]
     with pytest.raises(ValueError, match="number 3"):
         next(results)
+
+
+def test_a_budget_is_never_exceeded_but_by_one_alone() -> None:
+    budget, under_way, lock = Budget(100), [], threading.Lock()
+
+    def work(amount: int) -> None:
+        with budget.hold(amount):
+            with lock:
+                under_way.append(amount)
+                assert sum(under_way) <= 100 or len(under_way) == 1
+            time.sleep(0.001)
+            with lock:
+                under_way.remove(amount)
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(work, [30, 60, 10, 500, 100, 99, 1, 250] * 8))
+    assert budget.held == 0
+
+
+def test_a_budget_is_given_back_after_an_error() -> None:
+    budget = Budget(10)
+    with pytest.raises(ValueError, match="damaged"), budget.hold(10):
+        raise ValueError("damaged")
+    with budget.hold(10):
+        assert budget.held == 10

@@ -182,7 +182,7 @@ def test_a_champion_that_cannot_be_compared_stays(
     client.set_registered_model_alias(name, "champion", add_version(client, name, damaged, 0.6))
     again = add(client, name, tmp_path, models(0.7), 0.7)
     assert not again.promoted
-    assert f"models:/{name}/4/weights.safetensors: not the weights" in again.reason
+    assert f"models:/{name}/4/weights.safetensors: no safetensors file" in again.reason
 
 
 def test_without_the_images_only_scores_of_the_same_data_count(client: MlflowClient, name: str, tmp_path: Path) -> None:

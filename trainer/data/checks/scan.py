@@ -14,12 +14,13 @@ from PIL import Image
 from trainer import InputError
 from trainer.data.checks.finding import Finding, WrongFiles, error_of
 from trainer.data.checks.palettes import Palettes
-from trainer.data.image_io import read_header
+from trainer.data.image_io import PIXELS, read_header
 from trainer.data.levels import DeepImage, Levels, fit_levels
 from trainer.data.sample import Sample, digest
 from trainer.data.stack import count_frames
 from trainer.data.value_map import UnknownColours, UnknownValues, ValueMap
 from trainer.system.parallel import Progress, on_all_cores
+from trainer.system.strips import strips
 
 THUMBNAIL = 16
 """Side of a thumbnail in pixels."""
@@ -106,8 +107,10 @@ def scan_sample(
     palette = None if palettes is None else sample.read_palette(mask_content)
     if palettes is not None and palette is not None:
         palettes.add(sample.mask_file, palette, facts["counts"])
-    grey = Image.fromarray(image).convert("L")
-    facts["thumbnail"] = np.array(grey.resize((THUMBNAIL, THUMBNAIL), Image.Resampling.BOX))
+    grey = np.empty(mask.shape, np.uint8)
+    for rows in strips(*mask.shape):
+        grey[rows] = np.asarray(Image.fromarray(image[rows]).convert("L"))
+    facts["thumbnail"] = np.array(Image.fromarray(grey).resize((THUMBNAIL, THUMBNAIL), Image.Resampling.BOX))
     return image, mask, facts
 
 
@@ -158,16 +161,18 @@ def scan(
     def scan_one(index: int) -> None:
         sample = samples[index]
         try:
-            image, mask, record = scan_sample(sample, values, levels, None if values.given else faults.palettes)
-            if image is None:
+            with PIXELS.hold(sample.pixels()):
+                image, mask, record = scan_sample(sample, values, levels, None if values.given else faults.palettes)
+                if image is None:
+                    facts[index] = record
+                    deep.append(index)
+                    return
+                if facts[index]["deep"]:
+                    for name in ("deep", "range", "missing"):
+                        record[name] = facts[index][name]
                 facts[index] = record
-                deep.append(index)
-                return
-            if facts[index]["deep"]:
-                for name in ("deep", "range", "missing"):
-                    record[name] = facts[index][name]
-            facts[index] = record
-            take(index, image, mask)
+                take(index, image, mask)
+                del image, mask
         except UnknownColours as error:
             with lock:
                 faults.colours.update(error.colours)

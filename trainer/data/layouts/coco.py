@@ -20,7 +20,7 @@ from trainer.data.files import list_folders
 from trainer.data.image_io import read_header
 from trainer.data.layouts.base import Found, match_labels, merge_parts
 from trainer.data.layouts.coco_json import Record, read_images, read_instances, read_record
-from trainer.data.layouts.coco_masks import draw_instances
+from trainer.data.layouts.coco_masks import MOST_OUTLINES, draw_instances, outline_length
 from trainer.data.sample import Sample
 from trainer.data.value_map import BACKGROUND, ValueMap
 
@@ -59,7 +59,11 @@ class CocoSample(Sample):
                 f"{self.image}: {actual} pixels, {self.mask} says {stated}; the outlines belong to "
                 "another picture, or to this one before it was turned or resized"
             )
-        return draw_instances(json.loads(self.instances), self.size)
+        instances = json.loads(self.instances)
+        length = sum(outline_length(segmentation) for _, segmentation in instances)
+        if length > MOST_OUTLINES:
+            raise InputError(f"{self.image}: outlines of {length:,} pixels in {self.mask}, more than {MOST_OUTLINES:,}")
+        return draw_instances(instances, self.size)
 
     @property
     def lossy(self) -> bool:

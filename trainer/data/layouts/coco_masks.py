@@ -12,6 +12,12 @@ import numpy as np
 
 from trainer import InputError
 
+MOST_OUTLINE = 4_000_000
+"""Length of one annotation's outlines, in pixels: pycocotools takes some 100 bytes a pixel."""
+
+MOST_OUTLINES = 10 * MOST_OUTLINE
+"""Length of the outlines of all annotations of one image, in pixels: some ten seconds."""
+
 Segmentation = list[list[float]] | dict[str, Any]
 """Polygons, each x, y, x, y, ...; or run lengths {"size": [H, W], "counts": text or numbers}."""
 
@@ -34,7 +40,21 @@ def check_segmentation(value: object, size: tuple[int, int], where: str) -> Segm
             raise InputError(f"{where}: a point far outside its picture of {size[1]}x{size[0]} pixels; draw it again")
         if len(polygon) >= 6:
             polygons.append([float(one) for one in polygon])
+    length = outline_length(polygons)
+    if length > MOST_OUTLINE:
+        raise InputError(f"{where}: an outline of {length:,} pixels, more than {MOST_OUTLINE:,}; draw it again")
     return polygons or None
+
+
+def outline_length(segmentation: Segmentation) -> int:
+    """Length of the outlines of polygons, and the number of points, in pixels; 0 for run lengths."""
+    if isinstance(segmentation, dict):
+        return 0
+    total = 0.0
+    for polygon in segmentation:
+        points = np.asarray(polygon, np.float64).reshape(-1, 2)
+        total += float(np.abs(points - np.roll(points, 1, axis=0)).max(axis=1).sum()) + len(points)
+    return int(total)
 
 
 def draw_instances(instances: Sequence[tuple[int, Segmentation]], size: tuple[int, int]) -> np.ndarray:

@@ -1,5 +1,6 @@
 """Labelme: JSON files beside the images or with the images embedded, and optionally labels.txt with the classes."""
 
+import os
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
@@ -9,7 +10,8 @@ import numpy as np
 
 from trainer import IGNORE, InputError
 from trainer.data.class_names import IGNORED
-from trainer.data.files import OTHER, Reason, list_images, read_lines
+from trainer.data.files import OTHER, Reason, file_bytes, list_images, read_lines
+from trainer.data.image_io import read_header
 from trainer.data.layouts.base import (
     TWICE,
     UNPAIRED,
@@ -59,6 +61,15 @@ class LabelmeSample(Sample):
 
     def mask_content(self) -> bytes:
         return Sample.mask_content(self) + self.own_content()  # `super()` fails in classes with slots
+
+    def pixels(self) -> int:
+        if self.image_file != self.mask_file:
+            return Sample.pixels(self)
+        try:
+            height, width = read_header(self.mask, self.image_content()).size
+        except (InputError, OSError):  # the reading says what is wrong
+            height = width = 0
+        return height * width + file_bytes(self.files) // 4
 
     def own_content(self) -> bytes:
         return repr(self.ids).encode()
@@ -133,7 +144,9 @@ def find(root: Path, classes: Sequence[str] | None) -> Found:
 
 def _find_others(root: Path, stems: Collection[str], used: Collection[Path]) -> tuple[list[Path], list[Path]]:
     """Images in `root` and below that are not among `used`, resolved paths: with a JSON file of their stem, without."""
-    images = [file for file in list_images(root, deep=True) if file not in used and file.resolve() not in used]
+    images = [
+        file for file in list_images(root, deep=True) if file not in used and Path(os.path.realpath(file)) not in used
+    ]
     beside = [image for image in images if stem_below(image, root) in stems]
     return beside, [image for image in images if stem_below(image, root) not in stems]
 
@@ -157,7 +170,7 @@ def _class_ids(root: Path, classes: Sequence[str] | None, labels: set[str], foun
     reserved = {IGNORED: IGNORE, BACKGROUND: 0, "background": 0}
     if classes is not None:
         return reserved | {name: class_id for class_id, name in enumerate(classes) if class_id}
-    if (root / LABELS_FILE).is_file():
+    if os.path.lexists(root / LABELS_FILE):
         ids = read_labels(root / LABELS_FILE)
     else:
         names = sorted(labels)

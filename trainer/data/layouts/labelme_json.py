@@ -71,13 +71,16 @@ def read_annotation(file: Path, folder: Path, ids: Mapping[str, int]) -> Annotat
     `ids`: label -> class id. Raises one InputError that lists all faults, a line each.
     """
     record = read_record(file, folder)
-    shapes, problems = check_shapes(record["shapes"], ids, file)
+    size, found = None, []
     try:
         image_file, content = read_image_bytes(file, folder, record)
         image = read_image(image_file or Path(f"{file} (imageData)"), content)
-        problems += _size_problems(file, record, image.shape[:2])
+        size = (image.shape[0], image.shape[1])
+        found = _size_problems(file, record, size)
     except InputError as error:
-        problems.append(str(error))
+        found = [str(error)]
+    shapes, problems = check_shapes(record["shapes"], ids, file, size)
+    problems += found
     if problems:
         raise InputError("\n".join(problems))
     path = record.get("imagePath")
@@ -91,9 +94,9 @@ def draw_annotation(file: Path, folder: Path, ids: Mapping[str, int]) -> np.ndar
     `ids`: label -> class id. Raises one InputError that lists all faults, a line each.
     """
     record = read_record(file, folder)
-    shapes, problems = check_shapes(record["shapes"], ids, file)
     image_file, content = read_image_bytes(file, folder, record)
     size = read_header(image_file or file, content).size
+    shapes, problems = check_shapes(record["shapes"], ids, file, size)
     problems += _size_problems(file, record, size)
     if problems:
         raise InputError("\n".join(problems))

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from trainer import InputError
-from trainer.data.image_io import read_mask
+from trainer.data.image_io import read_mask, read_size
 
 LINE_WIDTH, POINT_RADIUS = 10, 5
 """Width of a line and radius of a point, in pixels, as Labelme draws them."""
@@ -39,6 +39,36 @@ abbreviate = SHORT.repr  # a value in a file may be megabytes long, or text that
 Points = tuple[tuple[float, float], ...]
 
 
+MOST_CROPPED = 1_000_000_000
+"""Pixels of all shapes of the type mask in one file together."""
+
+MOST_WORK = 10_000_000_000
+"""Work of drawing all shapes of one file, in filled pixels: some ten seconds."""
+
+ROW_WORK = 200
+"""Work of each row that an outline crosses, in filled pixels."""
+
+FAR_CIRCLE = 4
+"""Radius, in sides of the image, from which a circle's rim is nearly straight in it; Pillow walks along all of it."""
+
+
+@dataclass(frozen=True)
+class Crop:
+    """Pixels that a shape of the type mask covers; in bits, for a file may have many of the size of its image."""
+
+    bits: np.ndarray
+    """uint8, as np.packbits makes them."""
+
+    size: tuple[int, int]
+    """h, w."""
+
+    @property
+    def pixels(self) -> np.ndarray:
+        """bool [h, w]."""
+        height, width = self.size
+        return np.unpackbits(self.bits, count=height * width).reshape(height, width).astype(bool)
+
+
 @dataclass(frozen=True)
 class Shape:
     """One annotated shape."""
@@ -50,8 +80,8 @@ class Shape:
     points: Points
     """(x, y) in pixels."""
 
-    crop: np.ndarray | None = None
-    """bool [h, w], for the type mask only: the pixels that it covers, from its first point on."""
+    crop: Crop | None = None
+    """For the type mask only: the pixels that it covers, from its first point on."""
 
 
 def draw_shapes(shapes: Sequence[Shape], ids: Mapping[str, int], size: tuple[int, int]) -> np.ndarray:
@@ -66,7 +96,9 @@ def draw_shapes(shapes: Sequence[Shape], ids: Mapping[str, int], size: tuple[int
         class_id = ids[shape.label]
         if shape.crop is not None:
             x, y = (round(number) for number in shape.points[0])
-            mask.paste(class_id, (x, y), Image.fromarray(shape.crop.astype(np.uint8) * 255))
+            mask.paste(class_id, (x, y), Image.fromarray(shape.crop.pixels))
+        elif shape.kind == "circle" and _radius(shape) > FAR_CIRCLE * sum(size):
+            mask.paste(class_id, (0, 0), Image.fromarray(_inside_circle(shape, size)))
         else:
             _draw(pen, shape, class_id)
     return np.array(mask)
@@ -79,7 +111,7 @@ def _draw(pen: ImageDraw.ImageDraw, shape: Shape, class_id: int) -> None:
         corners = [min(x, to_x), min(y, to_y), max(x, to_x), max(y, to_y)]
         pen.rectangle(corners, outline=class_id, fill=class_id)
     elif shape.kind in ("circle", "point"):
-        radius = math.hypot(to_x - x, to_y - y) if shape.kind == "circle" else POINT_RADIUS
+        radius = _radius(shape) if shape.kind == "circle" else POINT_RADIUS
         pen.ellipse([x - radius, y - radius, x + radius, y + radius], outline=class_id, fill=class_id)
     elif shape.kind in ("line", "linestrip"):
         pen.line(points, fill=class_id, width=LINE_WIDTH, joint="curve" if shape.kind == "linestrip" else None)
@@ -87,21 +119,58 @@ def _draw(pen: ImageDraw.ImageDraw, shape: Shape, class_id: int) -> None:
         pen.polygon(points, outline=class_id, fill=class_id)
 
 
-def check_shapes(entries: Sequence[object], ids: Mapping[str, int], file: Path) -> tuple[list[Shape], list[str]]:
+def _radius(circle: Shape) -> float:
+    (x, y), (to_x, to_y) = circle.points
+    return math.hypot(to_x - x, to_y - y)
+
+
+def _inside_circle(circle: Shape, size: tuple[int, int]) -> np.ndarray:
+    """Pixels of an image of `size` whose centres lie in a circle, bool [H, W]."""
+    x, y = circle.points[0]
+    rows, columns = ((np.arange(side) - at) ** 2 for side, at in zip(size, (y, x), strict=True))
+    return rows[:, None] <= _radius(circle) ** 2 - columns
+
+
+def _work(shape: Shape, size: tuple[int, int]) -> int:
+    """Work of drawing, about, in units of a pixel that is filled: those of the bounding box, and all crossed rows."""
+    reach = _radius(shape) if shape.kind == "circle" else LINE_WIDTH
+    places = np.array(shape.points)[:, ::-1]  # y, x
+    least, most = np.clip(places.min(axis=0) - reach, 0, size), np.clip(places.max(axis=0) + reach, 0, size)
+    crossed = np.abs(np.diff(np.clip(places[:, 0], 0, size[0]))).sum() + len(places)
+    return int((most - least).prod() + ROW_WORK * crossed)
+
+
+def check_shapes(
+    entries: Sequence[object], ids: Mapping[str, int], file: Path, size: tuple[int, int] | None
+) -> tuple[list[Shape], list[str]]:
     """Check the entries of `shapes` in a JSON file: the valid shapes, and a problem for each other entry.
 
-    `ids`: label -> class id, for all labels that may occur.
+    `ids`: label -> class id, for all labels that may occur. `size`: H, W of the image; None where it cannot be read.
     """
     shapes, problems = [], []
+    cropped = work = 0
     for number, entry in enumerate(entries, start=1):
+        where = f"{file}: shape {number}"
         try:
-            shapes.append(_check_shape(entry, ids, f"{file}: shape {number}"))
+            shape = _check_shape(entry, ids, where, size)
+            cropped += math.prod(shape.crop.size) if shape.crop else 0
+            work += _work(shape, size) if size else 0
+            if cropped > MOST_CROPPED or work > MOST_WORK:
+                raise _TooMuch(f"{where}: the shapes up to here are too much to draw; remove some, or the file")
+            shapes.append(shape)
+        except _TooMuch as error:
+            problems.append(str(error))
+            break
         except InputError as error:
             problems.append(str(error))
     return shapes, problems
 
 
-def _check_shape(entry: object, ids: Mapping[str, int], where: str) -> Shape:
+class _TooMuch(InputError):
+    """The shapes of one file exceed a limit."""
+
+
+def _check_shape(entry: object, ids: Mapping[str, int], where: str, size: tuple[int, int] | None) -> Shape:
     if not isinstance(entry, dict):
         raise InputError(f"{where} is {abbreviate(entry)}; take it out with Labelme")
     label, kind = entry.get("label"), entry.get("shape_type")
@@ -120,7 +189,8 @@ def _check_shape(entry: object, ids: Mapping[str, int], where: str) -> Shape:
     if not least <= len(points) <= most:
         wanted = f"{least}" if least == most else f"{least} or more"
         raise InputError(f"{where}: {len(points)} points; a {kind} has {wanted}. Draw it again or delete it")
-    return Shape(label, kind, points, _read_crop(entry.get("mask"), f"{where}, mask") if kind == "mask" else None)
+    crop = _read_crop(entry.get("mask"), f"{where}, mask", size) if kind == "mask" and size else None
+    return Shape(label, kind, points, crop)
 
 
 def _check_points(value: object, where: str) -> Points:
@@ -136,12 +206,17 @@ def _check_points(value: object, where: str) -> Points:
     return tuple((float(x), float(y)) for x, y in value)
 
 
-def _read_crop(text: object, where: str) -> np.ndarray:
-    """Decode the image in a shape of the type mask: bool [h, w]."""
-    crop = read_mask(Path(where), decode_base64(text, where))
+def _read_crop(text: object, where: str, size: tuple[int, int]) -> Crop:
+    """Decode the image in a shape of the type mask, which is part of an image of `size` (H, W)."""
+    content = decode_base64(text, where)
+    height, width = read_size(Path(where), content)
+    if height > size[0] or width > size[1]:
+        picture = f"{size[1]}x{size[0]}"
+        raise InputError(f"{where}: {width}x{height} pixels, its picture has {picture}; draw it again or delete it")
+    crop = read_mask(Path(where), content)
     if crop.ndim != 2:
         raise InputError(f"{where} is a colour picture; draw it again or delete it")
-    return crop > 0
+    return Crop(np.packbits(crop > 0), (crop.shape[0], crop.shape[1]))
 
 
 def decode_base64(text: object, where: str) -> bytes:

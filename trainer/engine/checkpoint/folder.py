@@ -1,5 +1,6 @@
 """Folder of a run's checkpoints: each is written as a whole, and older ones are removed."""
 
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -55,7 +56,7 @@ class CheckpointFolder:
     def steps(self) -> list[int]:
         """Steps of the existing checkpoints, ascending."""
         names = (path.name.removeprefix(CHECKPOINT_PREFIX) for path in self.folder.glob(f"{CHECKPOINT_PREFIX}*"))
-        return sorted(int(name) for name in names if name.isdecimal())
+        return sorted(int(name) for name in names if re.fullmatch(r"0|[1-9]\d{0,11}", name, re.ASCII))
 
     def _hide_older(self, newest: int) -> None:
         older = [step for step in self.steps() if step < newest and step != self.resumed_from]

@@ -6,16 +6,29 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
 from trainer import InputError
+from trainer.engine.checkpoint.check import check_position, expected_optimizer
+from trainer.model.contract import MOST_WEIGHT_BYTES, Shapes, expected_tensors, read_contract
 from trainer.model.model_folder import CONTRACT_FILE, WEIGHTS_FILE, load_segmenter, sha256, write_model
 from trainer.model.segmenter import Contract
+from trainer.model.tensor_file import read_shapes, read_tensors
+from trainer.system.regular_file import read_regular
 
 BEST, OPTIMIZER, POSITION, MANIFEST = "best.safetensors", "optimizer.safetensors", "position.json", "manifest.json"
 UNAVERAGED = "unaveraged.safetensors"
 """File of the weights that training continues with, where those of the model are their EMA."""
+
+NAMES = {CONTRACT_FILE, WEIGHTS_FILE, BEST, OPTIMIZER, POSITION, UNAVERAGED}
+"""Files of a checkpoint beside the manifest; the last one is not always there."""
+
+MOST_JSON_BYTES = 10_000_000
+"""Largest JSON file of a checkpoint that is read, in bytes."""
+
+MOST_BYTES = 3 * MOST_WEIGHT_BYTES
+"""Largest file of a checkpoint that is read, in bytes: the optimizer has two numbers for each weight."""
 
 
 @dataclass
@@ -75,35 +88,61 @@ def write_checkpoint(checkpoint: Checkpoint, folder: Path) -> None:
     # The names position and world are those of existing checkpoints.
     content = {"position": asdict(checkpoint.state), "optimizer": rest} | facts
     (folder / POSITION).write_text(json.dumps(content, indent=1))
-    manifest = {path.name: sha256(path) for path in sorted(folder.iterdir())}
+    manifest = {path.name: sha256(path, MOST_BYTES) for path in sorted(folder.iterdir())}
     (folder / MANIFEST).write_text(json.dumps(manifest, indent=1))
 
 
 def load_checkpoint(folder: Path) -> Checkpoint:
-    """Read a checkpoint. Raises InputError naming the file that is missing or changed."""
+    """Read a checkpoint. Raises InputError naming the file that is missing or changed, or the wrong entry.
+
+    All is checked before a tensor is loaded: the files by the manifest, the JSON by its schema, tensors by headers.
+    """
     try:
-        manifest = json.loads((folder / MANIFEST).read_text())
-        for name in {CONTRACT_FILE, WEIGHTS_FILE, BEST, OPTIMIZER, POSITION, *manifest}:
-            if sha256(folder / name) != manifest[name]:
+        manifest = _read_json(folder / MANIFEST)
+        if not isinstance(manifest, dict) or not manifest.keys() <= NAMES:
+            raise InputError(f"{folder / MANIFEST}: not the digests of a checkpoint's files, by name")
+        for name in NAMES - {UNAVERAGED} | manifest.keys():
+            if sha256(folder / name, MOST_BYTES) != manifest[name]:
                 raise InputError(f"{folder / name}: changed since it was saved")
-        content = json.loads((folder / POSITION).read_text())
-        segmenter = load_segmenter(folder)
-        ema = UNAVERAGED in manifest
-        return Checkpoint(
-            contract=segmenter.contract,
-            weights=load_file(folder / UNAVERAGED) if ema else segmenter.state_dict(),
-            ema=segmenter.state_dict() if ema else {},
-            optimizer=_join_optimizer(load_file(folder / OPTIMIZER), content["optimizer"]),
-            best=load_file(folder / BEST),
-            state=TrainState(**content["position"]),
-            environment=content["world"],
-            config=content["config"],
-            scaler=content["scaler"],
-        )
-    except (OSError, KeyError, ValueError, TypeError) as error:
-        if isinstance(error, InputError):
-            raise
+        content = _read_json(folder / POSITION)
+        contract, _ = read_contract(folder / CONTRACT_FILE)
+        found = read_shapes(folder / OPTIMIZER)
+        try:
+            check_position(content, TrainState, folder.name)
+            expected = expected_optimizer(contract, content, found)
+        except InputError as error:
+            raise InputError(f"{folder / POSITION}: {error}") from error
+        return _load_tensors(folder, content, expected, ema=UNAVERAGED in manifest)
+    except (OSError, KeyError) as error:
         raise InputError(f"{folder}: incomplete checkpoint ({error})") from error
+
+
+def _load_tensors(folder: Path, content: dict[str, Any], expected_optimizer: Shapes, ema: bool) -> Checkpoint:
+    segmenter = load_segmenter(folder)
+    expected = expected_tensors(segmenter.contract)
+    best = read_shapes(folder / BEST)
+    return Checkpoint(
+        contract=segmenter.contract,
+        weights=read_tensors(folder / UNAVERAGED, expected, CONTRACT_FILE) if ema else segmenter.state_dict(),
+        ema=segmenter.state_dict() if ema else {},
+        optimizer=_join_optimizer(read_tensors(folder / OPTIMIZER, expected_optimizer, POSITION), content["optimizer"]),
+        best=read_tensors(
+            folder / BEST, expected if best else {}, CONTRACT_FILE
+        ),  # nothing before the first evaluation
+        state=TrainState(**content["position"]),
+        environment=content["world"],
+        config=content["config"],
+        scaler=content["scaler"],
+    )
+
+
+def _read_json(file: Path) -> Any:
+    try:
+        return json.loads(read_regular(file, MOST_JSON_BYTES))
+    except InputError:
+        raise
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{file}: damaged, no JSON ({error})") from error
 
 
 def copy_tensors(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -1,0 +1,233 @@
+"""Contracts: damaged and made-up ones are refused by their field, before anything is built, in little memory."""
+
+import json
+import math
+import resource
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from trainer import InputError
+from trainer.config import ModelConfig
+from trainer.model.build import make_contract
+from trainer.model.contract import FIELDS, SCHEMA_VERSION, expected_tensors
+from trainer.model.model_folder import CONTRACT_FILE, WEIGHTS_FILE, load_segmenter, save_segmenter, sha256
+from trainer.model.segmenter import Contract, Segmenter
+from trainer.system.provenance import program_version
+
+Maker = Callable[..., Segmenter]
+
+MEMORY_BYTES = 300_000_000
+"""Growth of the peak over all cases together; the smallest network that is refused for its size takes 4 GB."""
+
+NAMES = [f"class {number}" for number in range(100_000)]
+MISSING = object()
+
+HOSTILE: list[tuple[str, Any]] = [
+    *(("image_size", value) for value in (10**9, "64", 0, -64, 63, 7, True, None, 16384, 64.0, [64], 10**400)),
+    *(("image_size", value) for value in (math.nan, math.inf, MISSING)),
+    *(("width", value) for value in (1001, 0, -8, 12, "8", 8.0, True, None, 2048, 10**9)),
+    *(("depth", value) for value in (12, 50, 0, -1, "2", 2.0, True, None, 10**9)),
+    *(("norm", value) for value in ("layer", "", None, 1, ["batch"], {})),
+    *(("threshold", value) for value in ("0.5", 9, -0.1, math.nan, math.inf, None, True, [0.5])),
+    *(("mean", value) for value in (math.nan, [math.nan, 1, 2], [1, 2], [1, 2, 3, 4], None, 0, "mean", [1, 2, None])),
+    *(("mean", value) for value in ([1, 2, math.inf], [1, 2, -1], [True, 1, 2], [[1], [2], [3]])),
+    *(("std", value) for value in ([0, 1, 1], [math.nan] * 3, [1, -1, 1], [1e-30, 1, 1], 0, None, [1e300] * 3)),
+    *(("class_names", value) for value in ("background", [0, 1], None, ["cat", None], ["cat", "cat"], ["cat"], [])),
+    *(("class_names", value) for value in (NAMES, NAMES[:255], ["cat", "d" * 1001], ["cat", " "], ["cat", ["dog"]])),
+    *(("class_names", value) for value in ({"cat": 1, "dog": 2}, MISSING)),
+    *(
+        ("colours", value)
+        for value in ([[0, 0, 256], [0, 0, 0]], [[0, 0, -1], [0, 0, 0]], None, MISSING, "red", [0, 1])
+    ),
+    *(("colours", value) for value in ([[0, 0, 0]], [[0, 0, 0]] * 3, [[0, 0], [0, 0]], [[0.5, 0, 0], [0, 0, 0]])),
+    *(
+        ("levels", value)
+        for value in ([0], [1, 1], [5, 1], [0, math.nan], [0, 1e300], "0-255", 255, [0, 1, 2], [0, "1"])
+    ),
+    *(("weights_sha256", value) for value in (None, 5, "0", "G" * 64, MISSING)),
+    *(("dataset_digest", value) for value in (None, 5, "d" * 10_000)),
+    *(("schema_version", value) for value in ("1", 0, -1, True, 1.0, None)),
+    *(("image_sise", 64), ("", 1), ("x" * 10_000, 1), ("__class__", 1), ("program", 5)),
+]
+"""A field and a value that it cannot have."""
+
+
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a sound model."""
+    folder = tmp_path_factory.mktemp("models") / "sound"
+    torch.manual_seed(0)
+    save_segmenter(Segmenter(Contract(("_background_", "cat"), ((0, 0, 0), (0, 128, 0)), 64, width=8, depth=2)), folder)
+    return folder
+
+
+def changed(sound: Path, folder: Path, **values: Any) -> Path:
+    """Copy a model with other fields in its contract."""
+    folder.mkdir(exist_ok=True)
+    content = json.loads((sound / CONTRACT_FILE).read_text()) | values
+    left = {name: value for name, value in content.items() if value is not MISSING}
+    (folder / CONTRACT_FILE).write_text(json.dumps(left))
+    (folder / WEIGHTS_FILE).write_bytes((sound / WEIGHTS_FILE).read_bytes())
+    return folder
+
+
+def test_every_hostile_contract_is_refused_by_its_field(sound: Path, tmp_path: Path) -> None:
+    assert len(HOSTILE) > 60
+    assert {name for name, _ in HOSTILE} >= FIELDS.keys() - {"commit"}
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    for name, value in HOSTILE:
+        folder = changed(sound, tmp_path / "model", **{name: value})
+        with pytest.raises(InputError) as error:
+            load_segmenter(folder)
+        text = str(error.value)
+        assert text.startswith(f"{folder / CONTRACT_FILE}: "), (name, str(value)[:40], text[:300])
+        said = text.removeprefix(f"{folder / CONTRACT_FILE}: ")
+        assert name[:30] in said.partition(":")[0], (name, str(value)[:40], said[:300])
+        assert any(word in said for word in ("may be", "multiple of", "did you mean", "there are")), said[:300]
+        assert len(said) < 600
+    assert (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024 < MEMORY_BYTES
+
+
+@pytest.mark.parametrize(
+    ("values", "field"),
+    [
+        ({"image_size": 66}, "image_size"),  # no multiple of 4
+        ({"width": 1024, "depth": 7, "image_size": 128}, "width, depth"),  # 256 TB of weights
+        ({"image_size": 8192, "width": 1024, "depth": 1}, "image_size, width"),
+        ({"class_names": ["a", "b", "c"]}, "colours"),
+    ],
+)
+def test_fields_that_do_not_agree_are_refused(values: dict[str, Any], field: str, sound: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=rf"{CONTRACT_FILE}: {field}: "):
+        load_segmenter(changed(sound, tmp_path / "model", **values))
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"width": 16},
+        {"width": 1000},  # 7 GB
+        {"depth": 3},
+        {"norm": "group"},
+        {"class_names": ["a", "b", "c"], "colours": [[0, 0, 0]] * 3},
+    ],
+    ids=str,
+)
+def test_weights_of_another_network_are_named(values: dict[str, Any], sound: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=rf"{WEIGHTS_FILE}: 'network.*; by {CONTRACT_FILE} it is"):
+        load_segmenter(changed(sound, tmp_path / "model", **values))
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("name", ["network.last.bias", "network.first.1.running_mean"])
+def test_weights_that_are_not_finite_are_refused(name: str, value: float, sound: Path, tmp_path: Path) -> None:
+    weights = load_file(sound / WEIGHTS_FILE)
+    weights[name][0] = value
+    with pytest.raises(InputError, match=f"{WEIGHTS_FILE}: {name} holds NaN"):
+        load_segmenter(with_weights(sound, tmp_path / "model", weights))
+
+
+def test_variances_below_zero_are_refused(sound: Path, tmp_path: Path) -> None:
+    weights = load_file(sound / WEIGHTS_FILE)
+    weights["network.first.1.running_var"][0] = -1
+    with pytest.raises(InputError, match=r"running_var holds variances below 0"):
+        load_segmenter(with_weights(sound, tmp_path / "model", weights))
+
+
+def with_weights(sound: Path, folder: Path, weights: dict[str, torch.Tensor]) -> Path:
+    """Copy a model with other weights, and their digest in the contract."""
+    changed(sound, folder)
+    save_file(weights, folder / WEIGHTS_FILE)
+    return changed_digest(folder)
+
+
+def changed_digest(folder: Path) -> Path:
+    content = json.loads((folder / CONTRACT_FILE).read_text())
+    content["weights_sha256"] = sha256(folder / WEIGHTS_FILE)
+    (folder / CONTRACT_FILE).write_text(json.dumps(content))
+    return folder
+
+
+def test_half_precision_and_spare_tensors_are_refused(sound: Path, tmp_path: Path) -> None:
+    weights = load_file(sound / WEIGHTS_FILE)
+    half = weights | {"network.last.bias": weights["network.last.bias"].half()}
+    with pytest.raises(InputError, match=r"network\.last\.bias' is float16 \[1\].* it is float32 \[1\]"):
+        load_segmenter(with_weights(sound, tmp_path / "half", half))
+    with pytest.raises(InputError, match=r"spare' is float32 \[5\].* it is not there"):
+        load_segmenter(with_weights(sound, tmp_path / "spare", weights | {"spare": torch.zeros(5)}))
+    del weights["network.last.bias"]
+    with pytest.raises(InputError, match=r"network\.last\.bias' is not there"):
+        load_segmenter(with_weights(sound, tmp_path / "missing", weights))
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"\x80\x04.", b"\xff" * 100, b"PK\x03\x04" * 50, (10**12).to_bytes(8, "little")]
+)
+def test_what_is_no_safetensors_file_is_refused(content: bytes, sound: Path, tmp_path: Path) -> None:
+    folder = changed(sound, tmp_path / "model")
+    (folder / WEIGHTS_FILE).write_bytes(content)
+    with pytest.raises(InputError, match=rf"{WEIGHTS_FILE}: no safetensors file"):
+        load_segmenter(changed_digest(folder))
+
+
+def test_a_weights_file_of_30_gb_is_refused_unread(sound: Path, tmp_path: Path) -> None:
+    folder = changed(sound, tmp_path / "model")
+    with (folder / WEIGHTS_FILE).open("r+b") as file:
+        file.truncate(30_000_000_000)  # without blocks on the disk
+    with pytest.raises(InputError, match=WEIGHTS_FILE):
+        load_segmenter(folder)
+    with (folder / CONTRACT_FILE).open("r+b") as file:
+        file.truncate(30_000_000_000)
+    with pytest.raises(InputError, match="30,000,000,000 bytes, more than"):
+        load_segmenter(folder)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[" * 100_000, '{"a": ' * 100_000, "{", "9" * 5000, "nul", '{"image_size": 1e999}']
+)
+def test_text_that_is_no_contract_is_refused(text: str, sound: Path, tmp_path: Path) -> None:
+    folder = changed(sound, tmp_path / "model")
+    (folder / CONTRACT_FILE).write_text(text)
+    with pytest.raises(InputError, match=CONTRACT_FILE):
+        load_segmenter(folder)
+
+
+def test_an_unknown_schema_names_the_version_to_install(sound: Path, tmp_path: Path) -> None:
+    folder = changed(sound, tmp_path / "model", schema_version=SCHEMA_VERSION + 1, program="7.3.1", tiles=[1, 2])
+    with pytest.raises(InputError, match=rf"schema_version: {SCHEMA_VERSION + 1} .*install version '7\.3\.1'"):
+        load_segmenter(folder)
+
+
+def test_the_first_schema_is_read(sound: Path, tmp_path: Path) -> None:
+    written = json.loads((sound / CONTRACT_FILE).read_text())
+    assert (written["schema_version"], written["program"]) == (SCHEMA_VERSION, program_version())
+    first = changed(sound, tmp_path / "model", schema_version=MISSING, program=MISSING)
+    assert load_segmenter(first).contract == load_segmenter(sound).contract
+
+
+def test_expected_tensors_are_those_that_are_built(make_segmenter: Maker) -> None:
+    for changes in ({}, {"norm": "group"}, {"depth": 3}, {"foreground": 3}):
+        segmenter = make_segmenter(**changes)
+        random = torch.random.get_rng_state()
+        expected = expected_tensors(segmenter.contract)
+        assert torch.equal(torch.random.get_rng_state(), random)
+        assert expected == {name: (value.dtype, tuple(value.shape)) for name, value in segmenter.state_dict().items()}
+
+
+def test_every_model_that_can_be_configured_is_read_back() -> None:
+    """Or is refused before training, not after it."""
+    names = ("_background_", *(f"{number}" for number in range(253)))
+    make_contract(ModelConfig(width=8), 256, names, "d", "c")
+    for size, depth, width in ((8, 1, 8), (8192, 4, 8), (8192, 7, 8), (256, 2, 1024)):
+        make_contract(ModelConfig(width=width, depth=depth), size, names[:3], "d", "c")
+    with pytest.raises(InputError, match="width: 2048 is not possible"):
+        make_contract(ModelConfig(width=2048), 256, names, "d", "c")
+    with pytest.raises(InputError, match="width, depth"):
+        make_contract(ModelConfig(width=512, depth=7), 256, names, "d", "c")
+    with pytest.raises(InputError, match="class_names"):
+        make_contract(ModelConfig(width=8), 256, ("a", "b" * 1001), "d", "c")

@@ -1,0 +1,51 @@
+"""Opening of regular files alone: a pipe may be waited for without end, and a device fill the memory."""
+
+import os
+import stat
+from io import BufferedReader
+from pathlib import Path
+
+from trainer import InputError
+
+KINDS = {
+    stat.S_IFDIR: "a folder",
+    stat.S_IFIFO: "a named pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
+"""Words for what is no regular file."""
+
+
+def open_regular(path: Path) -> BufferedReader:
+    """Open a regular file, or a link to one, for reading.
+
+    Raises InputError where something else lies there, and OSError where it cannot be opened.
+    """
+    _require_regular(path, os.stat(path).st_mode)  # first of all: opening alone makes some devices act
+    # Not waiting, for what has become a pipe in the meantime.
+    file = os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb")
+    try:
+        _require_regular(path, os.fstat(file.fileno()).st_mode)
+    except InputError:
+        file.close()
+        raise
+    return file
+
+
+def read_regular(path: Path, most_bytes: int) -> bytes:
+    """Read a regular file of at most `most_bytes`, or the file that a link leads to.
+
+    Raises InputError where it is larger or something else lies there, and OSError where it cannot be read.
+    """
+    with open_regular(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        if size > most_bytes:
+            raise InputError(f"{path}: {size:,} bytes, more than {most_bytes:,}; make it smaller or remove it")
+        return file.read(size)  # no more than that: files of /proc have no size and no end
+
+
+def _require_regular(path: Path, mode: int) -> None:
+    if not stat.S_ISREG(mode):
+        kind = KINDS.get(stat.S_IFMT(mode), "something else")
+        raise InputError(f"{path}: {kind}, not a file; remove it")
