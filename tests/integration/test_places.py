@@ -16,7 +16,6 @@ ODD = [
     pytest.param("100%", id="percent", marks=pytest.mark.long),
     pytest.param('it\'s "[x]"', id="quotes", marks=pytest.mark.long),
     pytest.param("Übung (1) &;=@", id="others", marks=pytest.mark.long),
-    pytest.param(b"\xc1\xd1\xb7\xec".decode(errors="surrogateescape"), id="gbk", marks=pytest.mark.long),
 ]
 TRAINING = ["--model.depth", "2", "--train.epochs", "2", "--train.threads", "1", "--tracking.watch", "1"]
 TRAINING += ["--registry.name", "cat-unet"]
