@@ -3,6 +3,7 @@
 Nothing else in the program asks which process is the main one.
 """
 
+import functools
 import os
 import shlex
 import socket
@@ -12,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from trainer import InputError
 from trainer.config import MLRUNS, Config, flatten, to_yaml
+from trainer.engine.checkpoint.choice import WORDS
 from trainer.system import launcher
-from trainer.system.run_folder import describe_run, new_run_folder
+from trainer.system.run_folder import describe_run, new_run_folder, run_folder_of
 from trainer.system.signals import EXIT_STOPPED, StopSignals
 from trainer.system.terminal import Display
 from trainer.tracking import store
@@ -54,12 +56,17 @@ class Lifecycle:
 
     def check_store(self) -> None:
         """Find out whether the tracking store answers. Raises InputError where it does not and has to."""
+        if self.config.tracking.enabled and self.config.resume not in WORDS:
+            store.require_begun_here(run_folder_of(self.config.resume))
         self.reachable = store.reachable(self.config.tracking, self.display.log)
 
     def show_data(self, dataset: "Dataset") -> None:
         """Print the warnings about the data, and what trains."""
         from trainer.data.checks.report import check_command
 
+        account = dataset.sources.account
+        if account.count:
+            self.display.log(f"left out, {account.summary()}")
         warnings = [finding.text for finding in dataset.report.of("warning")]
         self.display.warnings(warnings, check_command(self.config.data))
         self.display.log(
@@ -107,7 +114,10 @@ class Lifecycle:
         config, folder = self.config, start.folder
         if folder is None:
             tracking, title = config.tracking, f"{dataset.title}-{config.data.image_size}px"
-            folder = new_run_folder(MLRUNS / "work", tracking.experiment, tracking.run_name, tracking.enabled, title)
+            began = store.store_id() if tracking.enabled else None
+            folder = new_run_folder(
+                MLRUNS / "work", tracking.experiment, tracking.run_name, tracking.enabled, title, began
+            )
             describe_run(folder, to_yaml(config), dataset.content(), dataset.report.to_json())
         folder.lock()
         owner = {"pid": os.getpid(), "host": socket.gethostname(), "launcher": launcher.identity()}
@@ -227,6 +237,8 @@ class Lifecycle:
             sent = run.flush(FLUSH_SECONDS_STOPPED if code == EXIT_STOPPED else FLUSH_SECONDS)
             run.status(state, exit_code=code, **details)  # again, for the number of records that are not sent
             run.close()
+            if state == "finished":  # the model is saved: nothing is left to resume
+                self._clear_checkpoints()
         except OSError as error:  # a full disk; the reason below has more of it
             log(f"{run.folder}: {error}", "red")
             sent = False
@@ -237,6 +249,13 @@ class Lifecycle:
         if run.tracked:
             self._show_run(sent)
         return code
+
+    def _clear_checkpoints(self) -> None:
+        from trainer.engine.checkpoint.folder import CheckpointFolder
+
+        folder = self.run.folder
+        warn = functools.partial(self.display.log, style="yellow")
+        CheckpointFolder(folder.checkpoints, warn=warn).clear(folder.last_checkpoint)
 
     def _show_run(self, sent: bool) -> None:
         """Print where to look at the run; and where not all is `sent`, what sends the rest."""
@@ -249,6 +268,8 @@ class Lifecycle:
         if self.unregistered or not sent:
             log("Complete this, when the store can be written to, with", "yellow")
             log(f"  python trainer/sync.py {shlex.quote(str(run.folder))}", "yellow")
+        if refused := run.folder.describe_refused():
+            log(refused, "yellow")
         info = run.folder.read_run()
         log(f"look at run {info['run_name']} in experiment {info['experiment']}:  {store.ui_command()}", "bold")
 

@@ -120,6 +120,14 @@ def hidden_name(path: Path) -> Path:
     return path.with_name(f".{path.name}.old")
 
 
+def set_aside(path: Path) -> Path:
+    """Rename a damaged file, or a folder in a file's place, so that a new one can be made; return its new name."""
+    names = (path.with_name(f"{path.name}.damaged{number}") for number in ("", *range(2, 1000)))
+    name = next(name for name in names if not os.path.lexists(name))
+    path.rename(name)
+    return name
+
+
 def _partial(target: Path) -> Path:
     # A name of its own for each writer: threads and processes may write the same target.
     return target.with_name(f".{target.name}.{secrets.token_hex(4)}.partial")
