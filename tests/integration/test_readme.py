@@ -6,8 +6,9 @@ begins with an option. Each has a function in RUN; a command without one, or one
 The text of the README is run as it is, and the files it names exist: FOLDER and NEW_PHOTOGRAPHS hold generated cats
 with Labelme files. Added or replaced is only this:
 
-    trainer/train.py               SMALL is appended: a tiny network, two epochs, one thread. UNTRACKED is, where only
-                                   processes matter, and TO_BE_KILLED before a training is resumed
+    trainer/train.py               SMALL is appended: a tiny network, one thread, and just so many epochs that it finds
+                                   something, since no other model becomes champion. UNTRACKED is, where only processes
+                                   matter, and TO_BE_KILLED before a training is resumed
     --resume mlruns/work/RUN       RUN becomes the folder of a run that was killed
     --resume latest                is appended to the fourth step, after a run of that was killed
     --num_processes 8              becomes 2, or 1 where there is one GPU
@@ -44,8 +45,8 @@ MENTIONED = ("accelerate launch",)
 """Inline code that names a program and is no command."""
 
 SMALL = (
-    "--model.width 8 --model.depth 2 --data.image_size 32 --data.workers 1 --train.batch_size 4 --train.epochs 2 "
-    "--train.threads 1 --tracking.watch 1"
+    "--model.width 8 --model.depth 2 --data.image_size 32 --data.workers 1 --train.batch_size 4 --train.epochs 8 "
+    "--optim.lr 0.01 --train.ema 0 --train.threads 1 --tracking.watch 1"
 )
 UNTRACKED = "--tracking.enabled false"
 TO_BE_KILLED = f"{SMALL} {UNTRACKED} --train.epochs 40 --train.checkpoint_minutes 0"
@@ -54,7 +55,8 @@ TO_BE_KILLED = f"{SMALL} {UNTRACKED} --train.epochs 40 --train.checkpoint_minute
 SMALL_QUICKSTART = {
     "data": {"image_size": 32, "generated_images": 8, "workers": 1},
     "model": {"width": 8, "depth": 2},
-    "train": {"epochs": 2, "threads": 1},
+    "train": {"epochs": 8, "ema": 0.0, "threads": 1},
+    "optim": {"lr": 0.01},
     "tracking": {"watch": 1},
 }
 
