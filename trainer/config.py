@@ -259,11 +259,11 @@ class TrackingConfig:
     enabled: bool = True
     """Record the run in MLflow. False never loads MLflow; the model is left in the run folder only."""
 
-    experiment: str = "cats"
-    """MLflow experiment; runs in one experiment are compared with each other."""
+    experiment: str = "auto"
+    """MLflow experiment; runs in one experiment are compared with each other. auto: the name of the data folder."""
 
     run_name: str | None = None
-    """Name of the run in the MLflow UI. Unset: made from the data, the size and the time."""
+    """Name of the run in the MLflow UI. Unset: made from the data, the size and the time, different for each run."""
 
     required: bool = True
     """Refuse to start while the tracking server cannot be reached."""
@@ -278,8 +278,9 @@ class TrackingConfig:
 
 @dataclass(frozen=True)
 class RegistryConfig:
-    name: str | None = "cat-unet"
-    """Registered model that the result becomes a version of; null registers nothing."""
+    name: str | None = "auto"
+    """Registered model that the result becomes a version of; null registers nothing. auto: the name of the data
+    folder."""
 
     promote: Literal["auto", "never", "force"] = "auto"
     """Promotion of the new version to `champion`: auto, if it scores better than the present one on this run's
@@ -292,6 +293,8 @@ class RegistryConfig:
 
 @dataclass(frozen=True)
 class Config:
+    """Start of a run."""
+
     data: DataConfig = field(default_factory=DataConfig)
     """Images and masks."""
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from trainer import EXIT_INPUT, InputError
 from trainer.system.atomic import write_text
+from trainer.system.provenance import program_version
 
 if TYPE_CHECKING:
     from trainer.inference.inputs import InputImage
@@ -43,6 +44,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="predict.py", description="Outline the known classes in pictures.")
+    parser.add_argument("--version", action="version", version=f"%(prog)s {program_version()}")
     parser.add_argument(
         "--model", required=True, help="models:/name@alias, models:/name/3, runs:/..., or a model folder"
     )

@@ -14,11 +14,13 @@ from typing import Any
 
 from trainer import EXIT_INPUT, InputError
 from trainer.system.atomic import write_text
+from trainer.system.provenance import program_version
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Return the exit code: 0 done, 2 wrong usage or data."""
     parser = argparse.ArgumentParser(prog="prepare.py", description="Make a data folder, or check one.")
+    parser.add_argument("--version", action="version", version=f"%(prog)s {program_version()}")
     commands = parser.add_subparsers(required=True, metavar="check | labelme | pets | synthetic")
     for add in (_add_check, _add_labelme, _add_synthetic, _add_pets):
         add(commands)

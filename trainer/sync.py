@@ -12,6 +12,7 @@ import yaml
 
 from trainer import EXIT_INPUT, InputError, redact
 from trainer.config import MLRUNS
+from trainer.system.provenance import program_version
 from trainer.system.run_folder import RunFolder, run_folders
 
 HELP = """Run folders, anywhere. A store that does not know a run gets all of it. Default: those in mlruns/work/ with
@@ -21,6 +22,7 @@ unsent records."""
 def main(arguments: list[str] | None = None) -> int:
     """Return the exit code: 0 everything is sent, 1 a folder could not be sent whole, 2 wrong usage or no server."""
     parser = argparse.ArgumentParser(prog="sync.py", description="Send recorded runs to MLflow. Safe to repeat.")
+    parser.add_argument("--version", action="version", version=f"%(prog)s {program_version()}")
     parser.add_argument("folder", nargs="*", type=Path, help=HELP)
     options = parser.parse_args(arguments)
     try:

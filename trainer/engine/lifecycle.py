@@ -7,7 +7,6 @@ import os
 import shlex
 import socket
 import sys
-import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -102,9 +101,8 @@ class Lifecycle:
     def _open(self, start: "Start", dataset: "Dataset") -> Run:
         config, folder = self.config, start.folder
         if folder is None:
-            name = config.tracking.run_name
-            name = name or f"{dataset.title}-{config.data.image_size}px-{time.strftime('%m%d-%H%M')}"
-            folder = new_run_folder(MLRUNS / "work", config.tracking.experiment, name, config.tracking.enabled)
+            tracking, title = config.tracking, f"{dataset.title}-{config.data.image_size}px"
+            folder = new_run_folder(MLRUNS / "work", tracking.experiment, tracking.run_name, tracking.enabled, title)
             describe_run(folder, to_yaml(config), dataset.content(), dataset.report.to_json())
         folder.lock()
         owner = {"pid": os.getpid(), "host": socket.gethostname(), "launcher": launcher.identity()}

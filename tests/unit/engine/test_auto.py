@@ -21,6 +21,7 @@ from trainer.engine.auto import (
     epochs,
     evaluation_interval,
     resolve,
+    resolve_names,
     steps_that_fit,
 )
 
@@ -95,6 +96,31 @@ def test_given_values_stay_and_decided_ones_have_a_reason(
     assert resolved()[0].model.width == 32
     with pytest.raises(InputError, match="3 weights"):
         resolved("--loss.class_weights", "[1, 1, 1]")
+
+
+@pytest.mark.parametrize(
+    ("title", "name"),
+    [
+        ("cats", "cats"),
+        ("cats+dogs", "cats-dogs"),
+        ("50 % off: 'a/b' (v1.2)", "50-off-a-b-v1-2"),
+        ("裂缝", "裂缝"),
+        ("...", "data"),
+        ("x" * 300, "x" * 100),
+    ],
+)
+def test_names_follow_the_data_folder(title: str, name: str) -> None:
+    config, reason = resolve_names(parse([]), title)
+    assert (config.tracking.experiment, config.registry.name) == (name, name)
+    assert reason == f"tracking.experiment and registry.name {name}, after the data folder"
+
+
+def test_given_names_stay() -> None:
+    config, reason = resolve_names(parse(["--registry.name", "mine"]), "cats")
+    assert (config.tracking.experiment, config.registry.name) == ("cats", "mine")
+    assert reason == "tracking.experiment cats, after the data folder"
+    config, reason = resolve_names(parse(["--registry.name", "null", "--tracking.experiment", "trials"]), "cats")
+    assert (config.tracking.experiment, config.registry.name, reason) == ("trials", None, "")
 
 
 def test_evaluations_are_some_50_steps_apart() -> None:
