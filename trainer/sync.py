@@ -3,7 +3,13 @@
 python trainer/sync.py [RUN_FOLDER ...]
 """
 
+if __name__ == "__main__":
+    from trainer.system.entry import guard_imports
+
+    guard_imports("sync.py")
+
 import argparse
+import functools
 import sys
 from pathlib import Path
 from typing import Any
@@ -12,15 +18,24 @@ import yaml
 
 from trainer import EXIT_INPUT, InputError, redact
 from trainer.config import MLRUNS
+from trainer.system.entry import leave, run_program
 from trainer.system.provenance import program_version
 from trainer.system.run_folder import RunFolder, run_folders
+from trainer.system.signals import StopSignals
 
 HELP = """Run folders, anywhere. A store that does not know a run gets all of it. Default: those in mlruns/work/ with
 unsent records."""
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Return the exit code: 0 everything is sent, 1 a folder could not be sent whole, 2 wrong usage or no server."""
+    """Return the exit code: 0 everything is sent, 1 a folder could not be sent whole, 2 wrong usage or no server.
+
+    130 or 143: stopped by a signal; the next call sends the rest.
+    """
+    return run_program("sync.py", functools.partial(_main, arguments))
+
+
+def _main(arguments: list[str] | None, _stop: StopSignals) -> int:
     parser = argparse.ArgumentParser(prog="sync.py", description="Send recorded runs to MLflow. Safe to repeat.")
     parser.add_argument("--version", action="version", version=f"%(prog)s {program_version()}")
     parser.add_argument("folder", nargs="*", type=Path, help=HELP)
@@ -87,4 +102,4 @@ def _first_champion(client: Any, folder: RunFolder, made: dict[str, str]) -> str
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

@@ -4,6 +4,7 @@ import dataclasses
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 
 from torch import Tensor
 
@@ -17,7 +18,7 @@ from trainer.engine.memory import StepSize, explain_out_of_memory
 from trainer.engine.schedule import Schedule
 from trainer.engine.step import TrainStep
 from trainer.engine.step_stats import PendingStats, Requests
-from trainer.engine.stopping import Interrupted, NonFiniteLoss, TrainingStopped
+from trainer.engine.stopping import Interrupted, NonFiniteLoss, NotWritten, TrainingStopped
 from trainer.model.segmenter import Segmenter
 
 IMAGES_SECONDS = 60.0
@@ -73,10 +74,18 @@ class Trainer:
             while not self._finished():
                 self._step(batches)
                 self._at_boundary()
-            self._save(wait=True)
+            self._save_last()
         finally:
             self.callback.wait()
         return self.state
+
+    def _save_last(self) -> None:
+        """Save the last checkpoint; raises on all processes where it, or something before, could not be written."""
+        with suppress(NotWritten):  # it is the callback's error now
+            self._save(wait=True)
+        error = self.callback.error()
+        if not all_reduce_min(self.train_step.accelerator, int(error is None)):
+            raise error or TrainingStopped("the main process could not write to its disk")
 
     def _plan(self, began_s: float) -> None:
         """Decide the number of steps, once in a run."""
@@ -95,7 +104,8 @@ class Trainer:
 
     def _step(self, batches: Iterator[StepBatch]) -> None:
         state, began_s = self.state, time.perf_counter()
-        batch = next(batches)
+        with self._saved_on_failure():
+            batch = next(batches)
         state.waited_s += time.perf_counter() - began_s
         rate = self.schedule.learning_rate(state.step, state.total_steps)
         with explain_out_of_memory(self.size, f"in step {state.step + 1}"):
@@ -111,7 +121,8 @@ class Trainer:
         """Evaluate, save, or stop between two steps, where it is time to. All processes agree on that."""
         if self._evaluation_due() and self.state.evaluated_step != self.state.step:
             self._report_pending()
-            self._evaluate()
+            with self._saved_on_failure():
+                self._evaluate()
         if self.requests.abort:
             raise self.callback.error() or TrainingStopped("the main process could not write to its disk")
         if self.requests.stop:
@@ -209,6 +220,16 @@ class Trainer:
         if self.state != self.saved:
             self.callback.save(self.snapshot, wait)
             self.saved = dataclasses.replace(self.state)
+
+    @contextmanager
+    def _saved_on_failure(self) -> Iterator[None]:
+        """Save what the steps so far have reached where a block between two of them fails, such as for a lost file."""
+        try:
+            yield
+        except Exception:
+            with suppress(TrainingStopped):
+                self._save(wait=True)
+            raise
 
     def snapshot(self) -> Checkpoint:
         """Copy everything that the run resumes from."""

@@ -2,8 +2,9 @@
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -44,26 +45,34 @@ class ImageResult:
 
 
 def predict_files(
-    segmenter: Segmenter, images: list[InputImage], output: Path, batch_size: int
+    segmenter: Segmenter,
+    images: list[InputImage],
+    output: Path,
+    batch_size: int,
+    stop_requested: Callable[[], bool] = lambda: False,
 ) -> Iterator[dict[str, Any]]:
     """Write the masks and overlays of `images` below `output`; yield a row of the report for each, in order.
 
     Threads take a batch each from file to file, so that all cores have work whatever the network is; together they use
-    as many threads as torch was given. Each holds one batch of images in memory, however many there are.
+    as many threads as torch was given. Each holds one batch of images in memory, however many there are. No batch is
+    begun once `stop_requested` is true.
     """
     threads = torch.get_num_threads()
     workers = min(MAX_BATCHES, len(images), threads if segmenter.mean.device.type == "cpu" else MAX_BATCHES)
     workers = max(1, workers)
 
     def work(batch: list[InputImage]) -> list[dict[str, Any]]:
+        if stop_requested():
+            return []
         torch.set_num_threads(max(1, threads // workers))  # of this worker
         results = [decode(source, segmenter.contract.image_size) for source in batch]
         predict_batch(segmenter, results)
         return [write(result, segmenter, output) for result in results]
 
     size = max(1, min(batch_size, math.ceil(len(images) / workers)))
+    batches = (images[at : at + size] for at in range(0, len(images), size))
     try:
-        for rows in read_ahead((images[at : at + size] for at in range(0, len(images), size)), work, workers):
+        for rows in read_ahead(takewhile(lambda _: not stop_requested(), batches), work, workers):
             yield from rows
     finally:
         torch.set_num_threads(threads)

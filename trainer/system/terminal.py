@@ -13,6 +13,16 @@ MOST_WARNINGS = 9
 """Warnings about the data that are shown."""
 
 
+_bars: list[Progress] = []
+"""Progress bars that were started in this process."""
+
+
+def close_bars() -> None:
+    """Remove all progress bars, and show the cursor again."""
+    while _bars:
+        _bars.pop().stop()
+
+
 class Display:
     """Terminal output of a program; a quiet one, for processes other than the main process, prints nothing."""
 
@@ -20,7 +30,6 @@ class Display:
         self.console = Console(quiet=quiet, stderr=False, highlight=False)
         self.progress: Progress | None = None
         self.header_shown = False
-        self.bars: list[Progress] = []
         self.loss_sum, self.loss_count = 0.0, 0  # since the last evaluation
 
     def log(self, text: str, style: str = "") -> None:
@@ -51,7 +60,7 @@ class Display:
         bar = Progress(*columns, console=self.console, transient=True, disable=not self.console.is_terminal)
         task = bar.add_task(description, total=total)
         bar.start()
-        self.bars.append(bar)
+        _bars.append(bar)
         done = 0
 
         def advance() -> None:
@@ -80,6 +89,7 @@ class Display:
         )
         self.task = self.progress.add_task("training", total=total_steps, completed=step, figures="")
         self.progress.start()
+        _bars.append(self.progress)
         self.loss_sum, self.loss_count = 0.0, 0
 
     def step(self, step: int, values: Mapping[str, float], memory_gib: Callable[[], float]) -> None:
@@ -110,8 +120,5 @@ class Display:
 
     def close(self) -> None:
         """Remove the progress bars."""
-        for bar in self.bars:
-            bar.stop()
-        if self.progress is not None:
-            self.progress.stop()
-            self.progress = None
+        close_bars()
+        self.progress = None
