@@ -133,10 +133,10 @@ def mixed_precision(setting: str, accelerated: bool) -> tuple[str, str]:
     if accelerated:
         bf16 = torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False)
     else:
-        found = torch.cpu.get_capabilities()
-        bf16 = bool(found.get("amx_bf16") or found.get("avx512_bf16"))
+        # Measured: 2 to 3 times as fast with AMX, 1.4 times as slow with avx512_bf16 alone (UNet-16, 128 pixels).
+        bf16 = bool(torch.cpu.get_capabilities().get("amx_bf16"))
     chosen = "bf16" if bf16 else "no"
-    return chosen, f"train.mixed_precision {chosen}: the hardware {'computes' if bf16 else 'does not compute'} in bf16"
+    return chosen, f"train.mixed_precision {chosen}: the hardware {'is' if bf16 else 'is not'} fast in bf16"
 
 
 def micro_batch_size(

@@ -138,6 +138,18 @@ def test_balancing_weights() -> None:
     assert balancing_weights([50, 0, 50])[1] == 0.0
 
 
+@pytest.mark.parametrize(
+    ("capabilities", "expected"),
+    [({"amx_bf16": True, "avx512_bf16": True}, "bf16"), ({"avx512_bf16": True}, "no"), ({}, "no")],
+)
+def test_a_cpu_computes_in_bf16_only_with_amx(
+    capabilities: dict[str, bool], expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(auto.torch.cpu, "get_capabilities", lambda: capabilities)
+    assert auto.mixed_precision("auto", accelerated=False)[0] == expected
+    assert auto.mixed_precision("bf16", accelerated=False)[0] == "bf16"
+
+
 def test_class_weights() -> None:
     assert class_weights(None, [5, 5]) == (None, "")
     assert class_weights("auto", [75, 25])[0] == balancing_weights([75, 25])
