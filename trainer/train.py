@@ -72,7 +72,7 @@ def train(config: Config, life: "AnyLifecycle", stop: StopSignals) -> int:
 
     # From here on, torch, which takes seconds to load: unsound settings and folders end before.
     from trainer.data.dataset import open_dataset
-    from trainer.engine.assembly import prepare_model
+    from trainer.engine.assembly import prepare_model, require_values_to_normalise
     from trainer.engine.distributed import accelerator as hardware
     from trainer.engine.distributed.collectives import broadcast, require_same
 
@@ -86,6 +86,7 @@ def train(config: Config, life: "AnyLifecycle", stop: StopSignals) -> int:
 
     # ---------------------------------------------------------------- build
     config, segmenter, reasons = prepare_model(config, dataset)
+    require_values_to_normalise(config, accelerator, len(dataset.split.train))
     for reason in reasons:
         life.display.log(reason)
     facts, environment = hardware.hardware_facts(accelerator), hardware.numeric_environment(accelerator)
