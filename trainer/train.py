@@ -121,6 +121,8 @@ def run(
         life.describe(trainer, reasons)
         if start.checkpoint:
             trainer.restore(start.checkpoint)
+        else:
+            trainer.start_s = launcher.seconds_since_start()
         code = fit(trainer, life, dataset)
         accelerator.wait_for_everyone()  # a launcher ends the others when one leaves, and this one may still be saving
         if code == 0:

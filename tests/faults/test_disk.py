@@ -119,4 +119,6 @@ def test_a_disk_that_is_full_at_the_end(
         assert runs.result(folder) == golden(1)
         assert (folder / "model" / "weights.safetensors").is_file()
         if tracked:
-            runs.check_complete(program.database, folder, 20)
+            assert runs.store_states(program.database) == ["FINISHED"]
+            run = runs.store_run(program.database, folder)
+            assert runs.store_points(program.database, run) == runs.journal_points(folder)
