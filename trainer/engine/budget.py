@@ -9,13 +9,13 @@ from trainer.data.loader import SMALL_SHARE, ImageSides
 from trainer.engine.auto import steps_that_fit
 from trainer.engine.schedule import Plan
 
-RECENT_STEPS, RECENT_EVALUATIONS = 20, 3
-"""Numbers of the last steps and evaluations whose mean time the next ones are expected to take."""
+FEWEST_STEPS, RECENT_EVALUATIONS = 10, 3
+"""Numbers of the last steps, besides all since the last plan, and evaluations, whose mean time the next ones take."""
 
 PLANS = 10
 """Number of times that a budget is planned again by the clock, beside the evaluations."""
 
-END_SECONDS, END_SHARE = 5.0, 0.1
+END_SECONDS, END_SHARE = 5.0, 0.12
 """Time that is left for exporting and registering the model, in seconds, and as the largest share of a budget."""
 
 START_SHARE = 0.5
@@ -40,7 +40,7 @@ class Budget:
         self.total_s, self.sides, self.interval, self.clock = 60 * minutes, sides, evaluation_interval, clock
         self.began_s = clock() - spent_s
         self.planned_s = clock()
-        self.steps = {side: deque[float](maxlen=RECENT_STEPS) for side in (sides.small, sides.full)}
+        self.steps: dict[int, list[float]] = {side: [] for side in (sides.small, sides.full)}
         self.evaluations: deque[float] = deque(maxlen=RECENT_EVALUATIONS)
         self.stepped = self.stepping_s = self.evaluating_s = 0.0
         self.ratio = (sides.full / sides.small) ** 2
@@ -94,6 +94,8 @@ class Budget:
     def plan_again(self, plan: Plan, step: int, steps_left: int, most_steps: int) -> Plan:
         """Plan with `steps_left` more steps after `step`, `most_steps` in all; the same one where few differ."""
         self.planned_s = self.clock()
+        for times in self.steps.values():
+            del times[:-FEWEST_STEPS]
         total = min(step + steps_left, most_steps)
         if abs(total - plan.total_steps) <= TOLERANCE * (plan.total_steps - step):
             return plan

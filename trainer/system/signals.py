@@ -82,4 +82,4 @@ class StopSignals:
             if not self.deferred:
                 raise KeyboardInterrupt
         elif now - self.first_s > ECHO_SECONDS:
-            os._exit(exit_code(number))
+            os._exit(EXIT_STOPPED)
