@@ -61,10 +61,7 @@ class Reporter:
         self.display.start_training(state.total_steps, state.step)
 
     def on_plan(self, state: TrainState) -> None:
-        """Show the number of steps that fits now."""
-        self.display.log(
-            f"{state.total_steps} steps fit into {self.minutes:g} minutes, by what the last ones took", "dim"
-        )
+        """Show another number of steps."""
         self.display.plan(state.total_steps)
 
     def on_step(self, step: int, values: dict[str, float]) -> None:

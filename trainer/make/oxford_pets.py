@@ -12,7 +12,7 @@ import zlib
 from pathlib import Path
 
 from trainer import InputError
-from trainer.system.atomic import new_folder
+from trainer.system.atomic import new_folder, why_not_written
 from trainer.system.parallel import Progress
 
 URL = "https://www.robots.ox.ac.uk/~vgg/data/pets/data"
@@ -54,7 +54,7 @@ def fetch_pets(out: Path, url: str, progress: Progress, sums: dict[str, str] = A
                 _unpack(parts / f"{name}.part", partial)
                 advance()
     except OSError as error:
-        raise InputError(f"{parts}: {error.strerror or error}; free some space or name another folder") from error
+        raise InputError(f"{why_not_written(parts, error)}; name another folder") from error
     shutil.rmtree(parts, ignore_errors=True)
 
 

@@ -38,7 +38,7 @@ def disk_is_full(error: BaseException) -> bool:
 
 def why_not_written(path: Path, error: BaseException) -> str:
     """Sentence about a file or folder that could not be written; with the free bytes where the disk is full."""
-    text = f"{path}: could not be written ({error})"
+    text = f"{path}: cannot be written ({error})"
     if not disk_is_full(error):
         return text
     existing = next(parent for parent in (path.absolute(), *path.absolute().parents) if parent.exists())

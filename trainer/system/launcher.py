@@ -52,8 +52,9 @@ def identity() -> str:
 
 
 def seconds_since_start() -> float:
-    """Seconds since the system started this process."""
-    return max(0.0, time.time() - float(psutil.Process().create_time()))
+    """Seconds since the system started this process, or its launcher."""
+    first = psutil.Process(os.getppid()) if command() else psutil.Process()
+    return max(0.0, time.time() - float(first.create_time()))
 
 
 def is_main_process() -> bool:
