@@ -21,6 +21,9 @@ MLRUNS = REPOSITORY / "mlruns"
 OTHER, NEAREST = "other", "nearest"
 """Key of data.value_map for all values and colours not named, and the name that maps these to the nearest one."""
 
+NAN = "nan"
+"""Key of data.value_map for values that are not finite."""
+
 
 def _require(holds: bool, key: str, value: object, wanted: str) -> None:
     if not holds:
@@ -28,20 +31,20 @@ def _require(holds: bool, key: str, value: object, wanted: str) -> None:
 
 
 def parse_key(key: int | str) -> range | int | None:
-    """Values that a key of data.value_map stands for, as a range, or its colour as 0xRRGGBB; None for `other`."""
+    """Values that a key of data.value_map stands for, as a range, or its colour as 0xRRGGBB; None for OTHER and NAN."""
     text = str(key).strip()
-    if text == OTHER:
+    if text in (OTHER, NAN):
         return None
     if re.fullmatch(r"#[0-9a-fA-F]{6}", text):
         return int(text[1:], 16)
-    numbers = re.fullmatch(r"(\d{1,3})(?:\s*-\s*(\d{1,3}))?", text)
+    numbers = re.fullmatch(r"(-?\d{1,10})(?:\s*-\s*(-?\d{1,10}))?", text)
     if numbers:
         first, last = int(numbers[1]), int(numbers[2] or numbers[1])
-        if first <= last <= 255:
+        if first <= last:
             return range(first, last + 1)
     raise InputError(
-        f"data.value_map: {key!r} is no mask value; give 0 to 255, a range such as 128-255, a colour such as "
-        "'#ff0000', or `other`"
+        f"data.value_map: {key!r} is no mask value; give 0 to 255 (or 65535, -9999, in masks of more bits), a range "
+        "such as 128-255, a colour such as '#ff0000', `nan`, or `other`"
     )
 
 
@@ -60,8 +63,8 @@ class DataConfig:
 
     value_map: dict[int | str, str] | None = None
     """Meaning of the values in the mask files, where they are not class ids: "{0: background, 255: cat}". Ranges
-    ('128-255') and colours ('#ff0000') are values too, and `other` is all that is not named. The name `ignore` leaves
-    pixels out; "other: nearest" takes the nearest value that is named."""
+    ('128-255') and colours ('#ff0000', of palettes too) are values too, `nan` is what is not finite, and `other` is all
+    that is not named. The name `ignore` leaves pixels out; "other: nearest" takes the nearest value that is named."""
 
     val_fraction: float = 0.2
     """Share of the samples, 0 to 0.5, that validates and never trains. Folders that have

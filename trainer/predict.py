@@ -118,6 +118,11 @@ def predict(uri: str, images: "list[InputImage]", output: Path, batch_size: int,
     failed = [row for row in rows if "error" in row]
     for row in failed[:MOST_ERRORS]:
         print(f"predict.py: {row['error']}", file=sys.stderr)
+    clipped = [row["file"] for row in rows if "clipped" in row]
+    if clipped and contract.levels is not None:
+        others = f" and {len(clipped) - 1} more" if len(clipped) > 1 else ""
+        low, high = contract.levels
+        display.log(f"{clipped[0]}{others}: levels beyond the {low:g} to {high:g} that the model knows were clipped")
     done = len(rows) - len(failed)
     if stop.requested():
         print(f"predict.py: stopped; {done} of {len(images)} pictures are done, see report.csv", file=sys.stderr)

@@ -39,7 +39,12 @@ def prepare_model(config: Config, dataset: Dataset) -> tuple[Config, Segmenter, 
     config, reasons = auto.resolve(config, len(dataset.split.train), pixels, init.contract.width if init else None)
     config, name_reason = auto.resolve_names(config, dataset.title)
     contract = make_contract(
-        config.model, config.data.image_size, dataset.names, dataset.digest, commit=git("rev-parse", "HEAD")
+        config.model,
+        config.data.image_size,
+        dataset.names,
+        dataset.digest,
+        commit=git("rev-parse", "HEAD"),
+        levels=dataset.levels,
     )
     segmenter = make_segmenter(contract, dataset.shares(), config.train.seed, init, config.model.init)
     return config, segmenter, [*reasons, *filter(None, [name_reason])]

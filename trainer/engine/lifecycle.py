@@ -37,7 +37,10 @@ FLUSH_SECONDS_STOPPED = 10.0
 SILENT_SECONDS = 10.0
 """Time that a process waits for the main one to report the same error, in seconds."""
 
-STATES = {"finished": ("FINISHED", 0), "preempted": ("KILLED", EXIT_STOPPED), "failed": ("FAILED", 1)}
+EXIT_FAILED = 1
+"""Exit code of a run that failed while working, or whose model could not be registered."""
+
+STATES = {"finished": ("FINISHED", 0), "preempted": ("KILLED", EXIT_STOPPED), "failed": ("FAILED", EXIT_FAILED)}
 """State in status.json -> status in MLflow, and exit code."""
 
 
@@ -48,6 +51,8 @@ class Lifecycle:
         self.config, self.display = config, Display()
         self.display.settings(flatten(config), flatten(Config()))
         self.reachable = False
+        self.unregistered = ""
+        """Why the model is not registered, or not compared with the champion; empty where it is, or was not to be."""
 
     def check_store(self) -> None:
         """Find out whether the tracking store answers. Raises InputError where it does not and has to."""
@@ -187,33 +192,48 @@ class Lifecycle:
                 tags = {"commit": contract.commit, "dataset_digest": contract.dataset_digest}
                 with writing(run.folder.journal):
                     run.register(name, tags | {"val/miou": f"{state.best_miou}"})
-            if run.flush(FLUSH_SECONDS) and name:
-                try:
-                    self._promote(name, validation)
-                except Exception as error:  # a registry that fails now takes nothing from a finished training
-                    self.display.log(f"the new version of {name} was not compared: {error}", "yellow")
+            sent = run.flush(FLUSH_SECONDS)
+            if name:
+                self.unregistered = self._promote(validation) if sent else self._not_registered(name, run.last_error)
         stop.defer()
 
-    def _promote(self, name: str, validation: "ValidationSet") -> None:
-        """Compare the new version with the champion, and print the outcome."""
+    def _promote(self, validation: "ValidationSet") -> str:
+        """Compare the new version with the champion, and print the outcome. Returns what failed; empty if nothing."""
         from trainer.engine.evaluate import evaluate
+        from trainer.tracking.errors import in_words
         from trainer.tracking.promotion import decide
         from trainer.tracking.server import connect
 
         def score(segmenter: "Segmenter") -> float | None:
             return evaluate(segmenter, validation, self.config.loss).scores.miou
 
-        client, log = self.run.client or connect(), self.display.log
-        decision = decide(client, self.run.folder, name, self.config.registry.promote, score)
-        log(f"registered models:/{name}/{decision.version}: {decision.reason}")
-        model = f"models:/{name}@champion" if decision.promoted else f"models:/{name}/{decision.version}"
-        log("now the champion; use it with" if decision.promoted else "not promoted; use it with")
-        log(f"  python trainer/predict.py --model {shlex.quote(model)} --input PICTURES --output OUT")
+        made, log = self.run.folder.read_version(), self.display.log
+        model, champion = f"models:/{made['name']}/{made['version']}", f"models:/{made['name']}@champion"
+        failed, promoted = "", False
+        try:
+            decision = decide(self.run.client or connect(), self.run.folder, self.config.registry.promote, score)
+            promoted = decision.promoted
+            log(f"registered {model}: {decision.reason}")
+            log("now the champion; use it with" if promoted else "not promoted; use it with")
+        except Exception as error:  # a registry that fails now takes nothing from a finished training
+            failed = f"registered {model}, but whether it is the new champion is not decided: {in_words(error)}"
+            log("registered; use it with")
+        address = shlex.quote(champion if promoted else model)
+        log(f"  python trainer/predict.py --model {address} --input PICTURES --output OUT")
+        return failed
+
+    @staticmethod
+    def _not_registered(name: str, error: str) -> str:
+        return f"the training is finished, but its model is not registered as {name}: {error or 'no answer in time'}"
 
     def end(self, state: str, trainer: "Trainer | None", **details: Any) -> int:
         """Close the run truthfully, within a bounded time, and print where to look. Returns the exit code."""
         self.display.close()
         status, code = STATES[state]
+        if state == "finished" and self.unregistered:
+            # Training is complete; what was asked for is not, unless the settings say that it may come later.
+            code = EXIT_FAILED if self.config.tracking.required else 0
+            details = {"reason": self.unregistered} | details
         if trainer is not None:
             step = trainer.state.step
             details = {"step": step, "epoch": step / trainer.loader.steps_per_epoch} | details
@@ -224,10 +244,14 @@ class Lifecycle:
         except OSError as error:
             state, code, details = self._end_on_full_disk(state, code, details, error)
         sent = run.flush(FLUSH_SECONDS_STOPPED if code == EXIT_STOPPED else FLUSH_SECONDS)
+        if state == "finished" and self.unregistered and sent and "version" in (made := run.folder.read_version()):
+            model = f"models:/{made['name']}/{made['version']}"  # the store has answered in the end
+            self.unregistered = details["reason"] = f"registered {model}, but it was not compared in time"
         with suppress(OSError):  # all but the number of records that are not sent is written already
             run.status(state, exit_code=code, **details)
+        with suppress(OSError):
             run.close()
-        if code:
+        if state != "finished":
             reason = details.get("reason", "")
             log(f"failed: {reason}" if state == "failed" else reason, "red")
             log(f"go on with:  {run.status_fields['resume']}")
@@ -257,11 +281,14 @@ class Lifecycle:
     def _show_run(self, sent: bool) -> None:
         """Print where to look at the run; and where not all is `sent`, what sends the rest."""
         run, log = self.run, self.display.log
+        unsent = run.folder.unsent_records()
+        if self.unregistered:
+            log(self.unregistered, "red")
         if not sent:
-            reason = run.last_error or "no answer in time"
-            unsent = run.folder.unsent_records()
-            log(f"{unsent} records are not sent yet ({reason}). Send them later with", "yellow")
-            log(f"  python trainer/sync.py {run.folder}", "yellow")
+            log(f"{unsent} records are not sent yet ({run.last_error or 'no answer in time'})", "yellow")
+        if self.unregistered or not sent:
+            log("Complete this, when the store can be written to, with", "yellow")
+            log(f"  python trainer/sync.py {shlex.quote(str(run.folder))}", "yellow")
         info = run.folder.read_run()
         log(f"look at run {info['run_name']} in experiment {info['experiment']}:  {store.ui_command()}", "bold")
 

@@ -48,6 +48,24 @@ def suggest_values(total: np.ndarray, names: tuple[str, ...] | None, noisy: bool
     return _option(entries)
 
 
+def suggest_wide(values: Counter[float | None], names: tuple[str, ...] | None) -> str | None:
+    """Suggest the option to paste for masks with values that are not whole, negative or above 255; None for scatter.
+
+    `values`: pixels of each value over all masks; None: not finite. `names`: the K class names if they are known.
+    """
+    found = sorted(int(value) for value in values if value is not None and value == int(value))
+    finite = sum(value is not None for value in values)
+    if len(found) < finite or not 0 < len(found) <= EXACT or finite + (None in values) < 2:
+        return None
+    positive = [value for value in found if value >= 0]
+    background = 0 if 0 in found else max(positive or found, key=lambda value: values[value])
+    has_ignore = any(0 < value < IGNORE for value in found)
+    entries = []
+    for value, name in zip(found, _assign_names(found, background, names, has_ignore), strict=True):
+        entries.append(f"{value}: {name}")
+    return _option(entries + (["nan: ignore"] if None in values else []))
+
+
 def suggest_colours(colours: Counter[int], names: tuple[str, ...] | None, lossy: bool = False) -> str | None:
     """Suggest the option to paste for masks of these colours; None if fewer than two can be told apart.
 
@@ -117,7 +135,7 @@ def _assign_names(found: list[int], background: int, names: tuple[str, ...] | No
     for value in found:
         if value == background:
             yield "background"
-        elif value == IGNORE and has_ignore:
+        elif (value < 0 <= background) or (value == IGNORE and has_ignore):
             yield "ignore"
         elif names and value < len(names) and not from_one:
             yield names[value]
