@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from trainer import EXIT_INPUT, InputError
 from trainer.cli import parse
 from trainer.config import MLRUNS, Config, flatten
+from trainer.engine.checkpoint.choice import finished_run
 from trainer.system import launcher
 from trainer.system.atomic import disk_is_full, why_not_written
 from trainer.system.entry import EXIT_FAILED, leave, run_program
@@ -43,6 +44,10 @@ def _main(arguments: list[str] | None, stop: StopSignals) -> int:
     config = parse(arguments)
     from trainer.engine.lifecycle import lifecycle  # from here on, numpy: `--help` and mistyped keys end before
 
+    if done := finished_run(config):
+        if launcher.is_main_process():
+            print(f"{done} is finished; nothing is left to do")
+        return 0
     life = lifecycle(config)
     launcher.stop_with_launcher(stop)
     try:
