@@ -196,8 +196,9 @@ class TrainConfig:
     """Times that every training picture is seen. auto: as many as make 3000 steps, but 30 at least."""
 
     minutes: float = 0.0
-    """Minutes that training may take: as many steps as fit, by the time that a few take on this machine, and at most
-    train.epochs. The learning rate falls to 0 within them. 0: train.epochs alone decide."""
+    """Minutes that training may take, with the start of the program and all evaluations: as many steps as fit, planned
+    anew on the way by the time that the last ones took, and at most train.epochs. The learning rate falls to 0 within
+    them. 0: train.epochs alone decide."""
 
     progressive: bool = True
     """Train on images of 5/8 of the side in the first half of the steps, which then cost less than half as much."""

@@ -3,23 +3,32 @@
 python trainer/predict.py --model models:/cat-unet@champion --input PATH [PATH ...] --output DIR
 """
 
+if __name__ == "__main__":
+    from trainer.system.entry import guard_imports
+
+    guard_imports("predict.py")
+
 import argparse
 import csv
+import functools
 import io
 import json
 import sys
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trainer import EXIT_INPUT, InputError
-from trainer.system.atomic import write_text
+from trainer.system.atomic import why_not_written, write_text
+from trainer.system.entry import EXIT_FAILED, leave, run_program
 from trainer.system.provenance import program_version
+from trainer.system.signals import StopSignals, exit_code
 
 if TYPE_CHECKING:
     from trainer.data.account import Account
     from trainer.inference.inputs import InputImage
 
-EXIT_FAILED, EXIT_SOME_FAILED = 1, 3
+EXIT_SOME_FAILED = 3
 RESULTS = (("masks", ".png"), ("overlays", ".jpg"))
 """Folders of the results, and the suffix of the files in each."""
 
@@ -28,7 +37,14 @@ MOST_ERRORS = 20
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Return the exit code: 0 done, 1 no report, 2 wrong usage or model, 3 some images failed and the rest are done."""
+    """Return the exit code: 0 done, 1 no report, 2 wrong usage or model, 3 some images failed and the rest are done.
+
+    130 or 143: stopped by a signal; the images that are done are in the report.
+    """
+    return run_program("predict.py", functools.partial(_main, arguments))
+
+
+def _main(arguments: list[str] | None, stop: StopSignals) -> int:
     options = _parser().parse_args(arguments)
     try:
         if options.batch_size < 1:
@@ -37,12 +53,12 @@ def main(arguments: list[str] | None = None) -> int:
 
         images, account = find_images(options.input, options.output)
         make_output(options.output)
-        return predict(options.model, images, account, options.output, options.batch_size)
+        return predict(options.model, images, account, options.output, options.batch_size, stop)
     except InputError as error:
         print(f"predict.py: {error}", file=sys.stderr)
         return EXIT_INPUT
     except OSError as error:  # a full disk, after the images: theirs are reported one by one
-        print(f"predict.py: {options.output}: the report cannot be written ({error})", file=sys.stderr)
+        print(f"predict.py: the report: {why_not_written(options.output, error)}", file=sys.stderr)
         return EXIT_FAILED
 
 
@@ -67,13 +83,18 @@ def make_output(output: Path) -> None:
     try:
         for part in ("masks", "overlays"):
             (output / part).mkdir(parents=True, exist_ok=True)
-        (output / "report.csv").touch()
+        tempfile.TemporaryFile(dir=output).close()
     except OSError as error:
         raise InputError(f"--output {output}: cannot be written ({error.strerror}); give another folder") from error
 
 
-def predict(uri: str, images: "list[InputImage]", account: "Account", output: Path, batch_size: int) -> int:
-    """Load the model, predict every image, write masks, overlays and report; return the exit code."""
+def predict(
+    uri: str, images: "list[InputImage]", account: "Account", output: Path, batch_size: int, stop: StopSignals
+) -> int:
+    """Load the model, predict every image, write masks, overlays and report; return the exit code.
+
+    A signal ends it early: batches under way are finished, and the report holds what is done.
+    """
     import torch
 
     from trainer.inference.predictor import predict_files
@@ -88,9 +109,11 @@ def predict(uri: str, images: "list[InputImage]", account: "Account", output: Pa
 
     advance = display.progress_bar("predicting", len(images))
     rows: list[dict[str, Any]] = []
-    for row in predict_files(model.segmenter, images, output, batch_size):
+    stop.defer()
+    for row in predict_files(model.segmenter, images, output, batch_size, stop.requested):
         rows.append(row)
         advance()
+    display.close()
 
     facts = {
         "commit": contract.commit,
@@ -115,6 +138,9 @@ def predict(uri: str, images: "list[InputImage]", account: "Account", output: Pa
         low, high = contract.levels
         display.log(f"{clipped[0]}{others}: levels beyond the {low:g} to {high:g} that the model knows were clipped")
     done = len(rows) - len(failed)
+    if stop.requested():
+        print(f"predict.py: stopped; {done} of {len(images)} pictures are done, see report.csv", file=sys.stderr)
+        return exit_code(stop.number)
     display.log(f"{done} pictures done, {len(failed)} failed; see {output / 'overlays'} and report.csv")
     if account.count:
         display.log(f"left out, {account.summary()}", "yellow" if account.warnings() else "")
@@ -151,4 +177,4 @@ def write_report(
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

@@ -7,15 +7,23 @@ python trainer/prepare.py pets OUT
 python trainer/prepare.py clean [--yes]
 """
 
+if __name__ == "__main__":
+    from trainer.system.entry import guard_imports
+
+    guard_imports("prepare.py")
+
 import argparse
+import functools
 import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trainer import EXIT_INPUT, InputError
-from trainer.system.atomic import write_text
+from trainer.system.atomic import why_not_written, write_text
+from trainer.system.entry import EXIT_FAILED, leave, run_program
 from trainer.system.provenance import program_version
+from trainer.system.signals import StopSignals
 
 if TYPE_CHECKING:
     from trainer.config import DataConfig
@@ -24,7 +32,11 @@ if TYPE_CHECKING:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Return the exit code: 0 done, 2 wrong usage or data."""
+    """Return the exit code: 0 done, 1 the report cannot be printed, 2 wrong usage or data, 130 or 143 stopped."""
+    return run_program("prepare.py", functools.partial(_main, arguments), prints_results=True)
+
+
+def _main(arguments: list[str] | None, _stop: StopSignals) -> int:
     parser = argparse.ArgumentParser(prog="prepare.py", description="Make a data folder, or check one.")
     parser.add_argument("--version", action="version", version=f"%(prog)s {program_version()}")
     commands = parser.add_subparsers(required=True, metavar="check | clean | labelme | pets | synthetic")
@@ -37,6 +49,9 @@ def main(arguments: list[str] | None = None) -> int:
     except InputError as error:
         print(f"prepare.py: {error}", file=sys.stderr)
         return EXIT_INPUT
+    except OSError as error:
+        print(f"prepare.py: {why_not_written(Path(error.filename or '.'), error)}", file=sys.stderr)
+        return EXIT_FAILED
 
 
 # ---------------------------------------------------------------- check
@@ -105,7 +120,7 @@ def write_report(file: Path, text: str) -> None:
     try:
         write_text(file, text + "\n")
     except OSError as error:
-        raise InputError(f"--json {file}: cannot be written ({error.strerror}); give another file") from error
+        raise InputError(f"--json {why_not_written(file, error)}; give another file") from error
 
 
 # ---------------------------------------------------------------- labelme
@@ -255,4 +270,4 @@ def _train_command(folder: Path) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

@@ -3,7 +3,13 @@
 python trainer/sync.py [RUN_FOLDER ...]
 """
 
+if __name__ == "__main__":
+    from trainer.system.entry import guard_imports
+
+    guard_imports("sync.py")
+
 import argparse
+import functools
 import os
 import sys
 from pathlib import Path
@@ -13,16 +19,25 @@ import yaml
 
 from trainer import EXIT_INPUT, InputError, redact
 from trainer.config import MLRUNS
+from trainer.system.entry import leave, run_program
 from trainer.system.provenance import program_version
 from trainer.system.repair import repair
 from trainer.system.run_folder import RunFolder, run_folders
+from trainer.system.signals import StopSignals
 
 HELP = """Run folders, anywhere. A store that does not know a run gets all of it. Default: those in mlruns/work/ with
 unsent records, or with a model that was not compared with the champion."""
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Return the exit code: 0 everything is sent, 1 a folder could not be sent whole, 2 wrong usage or no server."""
+    """Return the exit code: 0 everything is sent, 1 a folder could not be sent whole, 2 wrong usage or no server.
+
+    130 or 143: stopped by a signal; the next call sends the rest.
+    """
+    return run_program("sync.py", functools.partial(_main, arguments))
+
+
+def _main(arguments: list[str] | None, _stop: StopSignals) -> int:
     parser = argparse.ArgumentParser(prog="sync.py", description="Send recorded runs to MLflow. Safe to repeat.")
     parser.add_argument("--version", action="version", version=f"%(prog)s {program_version()}")
     parser.add_argument("folder", nargs="*", type=Path, help=HELP)
@@ -140,4 +155,4 @@ def _decide(client: Any, folder: RunFolder) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

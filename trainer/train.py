@@ -3,8 +3,12 @@
 accelerate launch trainer/train.py --config configs/cats.yaml --data.root DIR [--key value ...]
 """
 
+if __name__ == "__main__":
+    from trainer.system.entry import guard_imports
+
+    guard_imports("train.py")
+
 import functools
-import sys
 import traceback
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +17,9 @@ from trainer.cli import parse
 from trainer.config import MLRUNS, Config, flatten
 from trainer.engine.checkpoint.choice import finished_run
 from trainer.system import launcher
-from trainer.system.signals import EXIT_STOPPED, StopSignals
+from trainer.system.atomic import disk_is_full, why_not_written
+from trainer.system.entry import EXIT_FAILED, leave, run_program
+from trainer.system.signals import StopSignals
 
 if TYPE_CHECKING:
     from trainer.data.dataset import Dataset
@@ -27,7 +33,14 @@ CACHE = MLRUNS / "cache"
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Return the exit code: 0 done, 1 failed while working, 2 wrong usage, config or data, 143 stopped by a signal."""
+    """Return the exit code: 0 done, 1 failed while working, 2 wrong usage, config or data, 143 stopped by a signal.
+
+    130: stopped by Ctrl-C before there was anything to resume.
+    """
+    return run_program("train.py", functools.partial(_main, arguments))
+
+
+def _main(arguments: list[str] | None, stop: StopSignals) -> int:
     config = parse(arguments)
     from trainer.engine.lifecycle import lifecycle  # from here on, numpy: `--help` and mistyped keys end before
 
@@ -36,16 +49,16 @@ def main(arguments: list[str] | None = None) -> int:
             print(f"{done} is finished; nothing is left to do")
         return 0
     life = lifecycle(config)
-    stop = StopSignals()
     launcher.stop_with_launcher(stop)
     try:
         return train(config, life, stop)
     except InputError as error:
         life.refuse(error, stop)
         return EXIT_INPUT
-    except KeyboardInterrupt:  # before the first step
-        life.display.close()
-        return EXIT_STOPPED
+    except OSError as error:  # the cache or the run folder could not be made
+        text = why_not_written(MLRUNS, error) if disk_is_full(error) else f"{error.filename}: {error.strerror}"
+        life.refuse(InputError(text), stop)
+        return EXIT_FAILED
 
 
 def train(config: Config, life: "AnyLifecycle", stop: StopSignals) -> int:
@@ -64,7 +77,7 @@ def train(config: Config, life: "AnyLifecycle", stop: StopSignals) -> int:
 
     # From here on, torch, which takes seconds to load: unsound settings and folders end before.
     from trainer.data.dataset import open_dataset
-    from trainer.engine.assembly import prepare_model
+    from trainer.engine.assembly import prepare_model, require_values_to_normalise
     from trainer.engine.distributed import accelerator as hardware
     from trainer.engine.distributed.collectives import broadcast, require_same
 
@@ -78,6 +91,7 @@ def train(config: Config, life: "AnyLifecycle", stop: StopSignals) -> int:
 
     # ---------------------------------------------------------------- build
     config, segmenter, reasons = prepare_model(config, dataset)
+    require_values_to_normalise(config, accelerator, len(dataset.split.train))
     for reason in reasons:
         life.display.log(reason)
     facts, environment = hardware.hardware_facts(accelerator), hardware.numeric_environment(accelerator)
@@ -112,20 +126,23 @@ def run(
         life.describe(trainer, reasons)
         if start.checkpoint:
             trainer.restore(start.checkpoint)
+        else:
+            trainer.start_s = launcher.seconds_since_start()
         code = fit(trainer, life, dataset)
         accelerator.wait_for_everyone()  # a launcher ends the others when one leaves, and this one may still be saving
         if code == 0:
             life.register(trainer, dataset.validation, stop)
             code = life.end("finished", trainer, resume=None, best_miou=trainer.state.best_miou)
-    except KeyboardInterrupt:  # while registering
-        code = life.end("preempted", trainer, reason="stopped after the last step")
     except BaseException as error:
-        stop.defer()
-        cause = find_cause(accelerator, error)
-        details = {"reason": cause.reason, "process": cause.process, "exception": cause.traceback}
-        code = life.end("failed", trainer, **details)
-        if not cause.explained and not isinstance(error, OSError | SystemExit):
-            raise
+        if stop.interrupting():  # while registering
+            code = life.end("preempted", trainer, reason="stopped after the last step")
+        else:
+            stop.defer()
+            cause = find_cause(accelerator, error)
+            details = {"reason": cause.reason, "process": cause.process, "exception": cause.traceback}
+            code = life.end("failed", trainer, **details)
+            if not cause.explained and not isinstance(error, OSError | SystemExit):
+                raise
     finally:
         accelerator.end_training()
     return code
@@ -156,4 +173,4 @@ def fit(trainer: "Trainer", life: "AnyLifecycle", dataset: "Dataset") -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

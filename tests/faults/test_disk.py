@@ -16,7 +16,7 @@ from tests.support.program import Program, train_command
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     folder = tmp_path / "small"
     folder.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=6m", "none", folder], capture_output=True).returncode:
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=12m", "none", folder], capture_output=True).returncode:
         pytest.skip("needs the right to mount")
     yield folder
     subprocess.run(["umount", "-l", folder], check=True)
@@ -56,3 +56,69 @@ def test_a_full_disk(
             ballast.unlink()
             again.run(*words, code=0)
             assert runs.status(folder)["state"] == "finished"
+
+
+FILLED = """
+import errno, sys
+import trainer.train
+import {module} as module
+real = module.{name}
+def filled(self, *given, **named):
+    if {when}:
+        with open("mlruns/work/ballast", "wb", buffering=0) as file:
+            try:
+                while True:
+                    file.write(bytes(4096))
+            except OSError as error:
+                assert error.errno == errno.ENOSPC
+    return real(self, *given, **named)
+module.{name} = filled
+sys.exit(trainer.train.main(sys.argv[1:]))
+"""
+MOMENTS = {
+    "the numbers of the last evaluation": ("trainer.engine.reporter", "Reporter.on_evaluation", "given[0].step == 20"),
+    "the numbers of the last step": ("trainer.engine.reporter", "Reporter.on_step", "given[0] == 20"),
+    "the last checkpoint": ("trainer.engine.loop", "Trainer._save_last", "True"),
+    "the pictures of the best weights": ("trainer.engine.reporter", "Reporter.on_images", "self.writer.writing"),
+    "the model": ("trainer.model.model_folder", "save_segmenter", "True"),
+    "MLflow's form of the model": ("trainer.tracking.registry", "export", "True"),
+    "its registration": ("trainer.tracking.run", "Run.register", "True"),
+    "the end of the run": ("trainer.tracking.run", "Run.end", "True"),
+    "the last status": ("trainer.tracking.run", "Run.status", "given[0] == 'finished'"),
+}
+FAST = "the numbers of the last evaluation"
+
+
+@pytest.mark.parametrize(
+    "moment", [name if name == FAST else pytest.param(name, marks=pytest.mark.long) for name in MOMENTS]
+)
+def test_a_disk_that_is_full_at_the_end(
+    moment: str,
+    program: Program,
+    small_disk: Path,
+    settings: list[str],
+    golden: Callable[..., object],
+    fault_trial: Callable[[int, str], AbstractContextManager[None]],
+) -> None:
+    """The run never ends as finished without something: with room again, it goes on to what it would have been."""
+    (program.folder / "mlruns" / "work").symlink_to(small_disk)
+    module, name, when = MOMENTS[moment]
+    script = program.script(FILLED.format(module=module, name=name, when=when))
+    tracked = ["--tracking.enabled", "true"] if "MLflow" in moment or "registration" in moment else []
+    with fault_trial(41, "the disk is full at the end"):
+        ended = program.run(*train_command(1, *settings, *tracked, script=script), code=1)
+        said = ended.output.replace("\n", "")
+        assert "bytes are free" in said
+        assert "mlruns/work" in said or str(small_disk) in said
+        assert "Traceback" not in ended.output
+        (folder,) = (path for path in program.run_folders() if path.name != "ballast")
+        assert runs.status(folder)["state"] != "finished"
+        (small_disk / "ballast").unlink()
+        program.run(*train_command(1, *settings, *tracked, "--resume", str(folder)), code=0)
+        assert runs.states(folder)[-1] == "FINISHED"
+        assert runs.result(folder) == golden(1)
+        assert (folder / "model" / "weights.safetensors").is_file()
+        if tracked:
+            assert runs.store_states(program.database) == ["FINISHED"]
+            run = runs.store_run(program.database, folder)
+            assert runs.store_points(program.database, run) == runs.journal_points(folder)

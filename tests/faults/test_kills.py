@@ -17,7 +17,7 @@ Golden = Callable[..., Any]
 STEPS = 20
 
 
-@pytest.mark.parametrize("processes", [pytest.param(1, marks=pytest.mark.long), 2])
+@pytest.mark.parametrize("processes", [*(pytest.param(count, marks=pytest.mark.long) for count in (1, 2, 4)), 3])
 def test_a_killed_run_resumes_and_equals_golden(
     processes: int, program: Program, settings: list[str], golden: Golden, fault_trial: FaultTrial
 ) -> None:
@@ -70,38 +70,39 @@ sys.exit(main(sys.argv[1:]))
 
 
 @pytest.mark.long
+@pytest.mark.parametrize("processes", [2, 3])
 def test_a_restarted_run_resumes_by_itself(
-    program: Program, settings: list[str], golden: Golden, fault_trial: FaultTrial
+    processes: int, program: Program, settings: list[str], golden: Golden, fault_trial: FaultTrial
 ) -> None:
     script = program.script(RESTARTED)
-    words = train_command(2, *settings, script=script)
+    words = train_command(processes, *settings, script=script)
     words[words.index(script) : words.index(script)] = ["--max_restarts", "2"]
     with fault_trial(9, "process 1 is killed once, --max_restarts 2"):
         ended = program.run(*words, code=0)
         assert "goes on after step" in ended.output
         (folder,) = program.run_folders()
-        assert runs.result(folder) == golden(2)
+        assert runs.result(folder) == golden(processes)
         assert runs.states(folder) in (["FAILED", "RUNNING", "FINISHED"], ["RUNNING", "FINISHED"])
 
 
 @pytest.mark.long
-@pytest.mark.timeout(1800)
+@pytest.mark.timeout(2700)
 def test_twenty_kills(tmp_path: Path, settings: list[str], golden: Golden, fault_trial: FaultTrial) -> None:
     """Every value of processes, workers, accumulation and place in the epoch; some runs are killed twice."""
     draw = random.Random(7)
     cells = [
         (processes, workers, pieces, place)
-        for processes in (1, 2)
+        for processes in (1, 2, 3, 4)
         for workers in (0, 2)
         for pieces in (1, 3)
         for place in ("middle", "last", "first")
     ]
     draw.shuffle(cells)
     seen: list[set[Any]] = [set(values) for values in zip(*cells[:20], strict=True)]
-    assert [len(values) for values in seen] == [2, 2, 2, 3]
+    assert [len(values) for values in seen] == [4, 2, 2, 3]
     for number, (processes, workers, pieces, place) in enumerate(cells[:20]):
         step = {"first": 1, "middle": draw.choice([6, 7, 9, 10, 14, 15]), "last": STEPS}[place]
-        # A batch of 4 in one piece, or in three on one process and two on each of two.
+        # A batch of 4 in one piece, or in two on each process; of four processes each has one sample.
         size = ["--train.micro_batch_size", "auto" if pieces == 1 else "2" if processes == 1 else "1"]
         program = Program(tmp_path / f"{number}" / "program", variables=ONE_THREAD)
         words = train_command(processes, *settings, "--data.workers", str(workers), *size)

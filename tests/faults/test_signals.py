@@ -1,5 +1,7 @@
 """Signals: the run is saved at a step boundary and ends as KILLED, and its own resume command finishes it."""
 
+import shlex
+import shutil
 import signal
 import sys
 import time
@@ -16,7 +18,7 @@ from trainer.system.launcher import WATCH_SECONDS
 FaultTrial = Callable[[int, str], AbstractContextManager[None]]
 Golden = Callable[..., object]
 Send = Callable[[Command], object]
-NUMBERS = [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1]
+NUMBERS = [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGHUP]
 RARELY_SAVED = ["--train.checkpoint_minutes", "9"]
 
 
@@ -53,10 +55,71 @@ TARGETS: dict[str, Callable[[signal.Signals], Send]] = {
 
 
 @pytest.mark.long
-def test_one_process(program: Program, settings: list[str], golden: Golden, fault_trial: FaultTrial) -> None:
+@pytest.mark.parametrize(("row", "number"), [(6, signal.SIGUSR1), (47, signal.SIGHUP)])
+def test_one_process(
+    row: int,
+    number: signal.Signals,
+    program: Program,
+    settings: list[str],
+    golden: Golden,
+    fault_trial: FaultTrial,
+) -> None:
     words = train_command(1, *settings, *RARELY_SAVED)
-    with fault_trial(6, "SIGUSR1, one process"):
-        stop_and_resume(program, words, to_command(signal.SIGUSR1), 143, golden(1))
+    with fault_trial(row, f"{number.name}, one process"):
+        stop_and_resume(program, words, to_command(number), 143, golden(1))
+
+
+@pytest.mark.long
+def test_a_closed_terminal_changes_nothing_under_nohup(
+    program: Program, settings: list[str], golden: Golden, fault_trial: FaultTrial
+) -> None:
+    with fault_trial(47, "SIGHUP under nohup"):
+        with program.start("nohup", *train_command(1, *settings)) as training:
+            folder = training.wait_for(reached(program, 6), "step 6")
+            training.process.send_signal(signal.SIGHUP)
+            assert training.end().returncode == 0
+        assert runs.result(folder) == golden(1)
+
+
+@pytest.mark.long
+def test_a_training_outlives_the_reader_of_its_output(
+    program: Program, settings: list[str], golden: Golden, fault_trial: FaultTrial
+) -> None:
+    with fault_trial(47, "| head -1"):
+        line = f"{shlex.join(train_command(1, *settings))} | head -1; exit ${{PIPESTATUS[0]}}"
+        ended = program.run("bash", "-c", line, code=0)
+        assert ended.stderr == ""
+        assert len(ended.stdout.splitlines()) == 1
+        assert runs.result(program.run_folders()[0]) == golden(1)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("processes", [1, 2])
+def test_data_that_are_deleted_while_training(
+    processes: int, program: Program, settings: list[str], data: Path, golden: Golden, fault_trial: FaultTrial
+) -> None:
+    """Saved after the last step, and failed with the name of the file; with the data back, it goes on."""
+    copy = data.with_name(f"deleted-{processes}")
+    shutil.copytree(data, copy)
+    masks = copy / "SegmentationClassPNG"
+    words = [str(copy) if word == str(data) else word for word in train_command(processes, *settings, *RARELY_SAVED)]
+    with fault_trial(47, f"masks deleted, {processes} processes"):
+        with program.start(*words) as training:
+            folder = training.wait_for(reached(program, 6), "step 6")
+            training.pause()
+            masks.rename(copy / "gone")
+            training.resume()
+            ended = training.end()
+        status = runs.status(folder)
+        assert ended.returncode == 1, ended.output
+        assert (status["state"], status["exit_code"]) == ("failed", 1)
+        assert str(masks) in status["reason"]
+        assert processes > 1 or "Traceback" not in ended.output
+        assert runs.states(folder)[-1] == "FAILED"
+        assert runs.checkpoint_steps(folder)[-1] == status["step"] >= 6
+        (copy / "gone").rename(masks)
+        program.run(*words, "--resume", "latest", code=0)
+        assert runs.result(folder) == golden(processes)
 
 
 @pytest.mark.long

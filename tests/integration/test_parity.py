@@ -85,7 +85,13 @@ def worlds(tmp_path_factory: pytest.TempPathFactory) -> Worlds:
         "one pass": Case(pieces),
         "two passes": Case([*pieces, "--loss.reduction", "batch"]),
     }
-    cases = {1: alone, 2: sound | broken, 3: {name: sound[name] for name in ["batch norm", *THREE]}}
+    several = {
+        "resumed": Case([*WHOLE["batch norm"].arguments, "--train.epochs", "2"], resume_after=4),
+        "resumed, accumulated": Case([*pieces, "--train.ema", "0.9"], resume_after=1),
+    }
+    three = several | {name: sound[name] for name in ["batch norm", *THREE]}
+    three["resumed, unsorted"] = replace(several["resumed"], fault="buckets_as_they_come")
+    cases = {1: alone, 2: sound | broken | several, 3: three}
     with ThreadPoolExecutor() as pool:  # one process alone would leave cores idle
         started = {count: pool.submit(run_world, count, cases[count], data, folder / f"{count}") for count in cases}
         return {count: future.result() for count, future in started.items()}
@@ -187,6 +193,14 @@ def test_all_processes_stop_together_with_the_same_statistics(worlds: Worlds) ->
     assert [len(one.losses) for one in results] == [2, 2]
     assert len({tuple(one.content["buffers"]) for one in results}) == 1
     assert len({tuple(one.content["buffers"]) for one in worlds[2]["stopped, apart"]}) == 2
+
+
+@pytest.mark.parametrize("processes", [2, 3])
+def test_a_resumed_training_has_the_same_gradients(worlds: Worlds, processes: int) -> None:
+    """To the last bit, beginning with the first step after the checkpoint; three add up in the order of places."""
+    for name in ("resumed", "resumed, accumulated"):
+        assert [one.content["resumed_loses"] for one in worlds[processes][name]] == [0] * processes
+    assert worlds[3]["resumed, unsorted"][0].content["resumed_loses"] > 1000
 
 
 def test_statistics_left_apart_are_different(worlds: Worlds) -> None:

@@ -37,6 +37,9 @@ class Case:
     stop_after: int = 0
     """Step at which a stop is requested on process 1; 0 for none."""
 
+    resume_after: int = 0
+    """Step whose checkpoint another training resumes from; 0 for none."""
+
     validation_sizes: tuple[int, ...] = ()
     """Numbers of samples that the untrained network is also evaluated on."""
 

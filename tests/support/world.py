@@ -23,6 +23,7 @@ from trainer.data import loader, sampler
 from trainer.data.dataset import ValidationSet
 from trainer.engine import assembly, auto, evaluate, schedule, step
 from trainer.engine.callback import NullCallback
+from trainer.engine.checkpoint.format import Checkpoint
 from trainer.engine.distributed.accelerator import join_processes
 from trainer.engine.stopping import Interrupted
 from trainer.model import loss
@@ -38,11 +39,15 @@ class Recorder(NullCallback):
         self.gradients: list[np.ndarray] = []
         self.validation: list[dict[str, Any]] = []
         self.rows: list[list[int]] = []
+        self.checkpoint: Checkpoint | None = None
+        self.checkpoint_due_after, self.snapshot = 0, Checkpoint
 
     def on_step(self, step: int, values: dict[str, float]) -> None:
         self.steps.append(values)
         gradient = [weight.grad for weight in self.segmenter.network.parameters()]
         self.gradients.append(torch.cat([part.flatten() for part in gradient if part is not None]).float().numpy())
+        if step == self.checkpoint_due_after:
+            self.checkpoint = self.snapshot()
 
     def on_evaluation(self, state: Any, values: dict[str, float], evaluation: evaluate.Evaluation) -> None:
         self.validation.append(numbers(evaluation))
@@ -78,6 +83,7 @@ def run_case(prepared: Prepared, accelerator: Accelerator, out: Path, case: dict
     # Requested during the step, as by a signal.
     stop_after = case["stop_after"] * process
     trainer = prepared.trainer(accelerator, recorder, lambda: len(recorder.steps) + 1 == stop_after)
+    recorder.checkpoint_due_after, recorder.snapshot = case["resume_after"], trainer.snapshot
     real = trainer.loader.batches
     trainer.loader.batches = lambda *given: recorder.batches(real(*given))  # type: ignore[method-assign]
     began = time.perf_counter()
@@ -96,10 +102,23 @@ def run_case(prepared: Prepared, accelerator: Accelerator, out: Path, case: dict
         "first_mean": getattr(segmenter.network.first[1], "running_mean", torch.zeros(0)).tolist(),
         "best": sum(float(value.double().sum()) for value in trainer.best.values()),
         "seconds": time.perf_counter() - began,
+        "resumed_loses": lost_by_resuming(case, accelerator, out, recorder),
     }
     out.mkdir(parents=True, exist_ok=True)
     (out / f"{process}.json").write_text(json.dumps(content))
     np.save(out / f"{process}.npy", np.stack(recorder.gradients))
+
+
+def lost_by_resuming(case: dict[str, Any], accelerator: Accelerator, out: Path, recorder: Recorder) -> int | None:
+    """Number of gradients that are not bit for bit the same in a training resumed from the recorder's checkpoint."""
+    if recorder.checkpoint is None:
+        return None
+    prepared = prepare(case["words"], out.parent / "cache")
+    again = Recorder(prepared.segmenter)
+    trainer = prepared.trainer(accelerator, again)
+    trainer.restore(recorder.checkpoint)
+    trainer.fit()
+    return int(np.sum(np.stack(again.gradients) != np.stack(recorder.gradients[case["resume_after"] :])))
 
 
 # ---------------------------------------------------------------- faults: each must make the comparison fail
@@ -188,6 +207,10 @@ def processes_without_samples_skip_the_step() -> Any:
     return patch.object(loader.TrainLoader, "read", broken)
 
 
+def buckets_as_they_come() -> Any:
+    return patch.object(step.TrainStep, "_order_buckets", lambda _self: None)
+
+
 def statistics_are_not_averaged() -> Any:
     return patch.object(step, "average_buffers", lambda *_given: None)
 
@@ -220,6 +243,7 @@ FAULTS: dict[str, Callable[[], Any]] = {
         augmentation_by_place,
         all_validate_everything,
         statistics_are_not_averaged,
+        buckets_as_they_come,
         two_images_fit_on_the_last_process,
         everything_fits,
         processes_without_samples_skip_the_step,
@@ -235,7 +259,8 @@ def main() -> None:
     out = Path(order["out"])
     for name, case in order["cases"].items():
         with FAULTS[case["fault"]]() if case["fault"] else contextlib.nullcontext():
-            prepared = prepare(["--data.root", order["data"], *case["arguments"]], out / "cache")
+            case["words"] = ["--data.root", order["data"], *case["arguments"]]
+            prepared = prepare(case["words"], out / "cache")
             try:
                 run_case(prepared, accelerator, out / name, case)
             except AssertionError as error:  # the program's own, on all processes

@@ -30,7 +30,7 @@ from trainer.data.resize import shrink_image, shrink_mask
 from trainer.data.sample import Sample
 from trainer.data.sources import Sources, raise_all
 from trainer.data.value_map import ValueMap
-from trainer.system.atomic import atomic_folder, leftovers
+from trainer.system.atomic import atomic_folder, leftovers, why_not_written
 from trainer.system.parallel import Progress
 
 FORMAT = 4  # to be raised when the same files give other arrays
@@ -167,7 +167,7 @@ def _build(target: Path, sources: Sources, size: int, progress: Progress) -> Non
         with atomic_folder(target) as partial:
             _fill(partial, sources, size, progress)
     except OSError as error:
-        raise InputError(f"{target}: cannot be written ({error.strerror or error}); free some space") from error
+        raise InputError(why_not_written(target, error)) from error
 
 
 def _fill(folder: Path, sources: Sources, size: int, progress: Progress) -> None:

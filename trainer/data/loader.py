@@ -1,6 +1,6 @@
 """Loading of training batches: which samples each step reads, at which size, and what is pasted into them."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -97,8 +97,8 @@ class ImageSides:
     small: int
     full: int
 
-    def of_step(self, step: int, total_steps: int) -> int:
-        """Side for the step after `step` finished ones."""
+    def of_step(self, step: float, total_steps: int) -> int:
+        """Side for the step after `step` finished ones; or at a place in the course of a training."""
         return self.small if step < SMALL_SHARE * total_steps else self.full
 
     @property
@@ -156,11 +156,14 @@ class TrainLoader:
         """Optimizer steps of one epoch."""
         return self.sampler.steps_per_epoch
 
-    def batches(self, first: int, total_steps: int) -> Iterator[StepBatch]:
-        """Batches of the steps after `first` finished ones, to the last of `total_steps`, read ahead in threads."""
+    def batches(self, first: int, total_steps: int, side_of: Callable[[int], int] | None = None) -> Iterator[StepBatch]:
+        """Batches of the steps after `first` finished ones, to the last of `total_steps`, read ahead in threads.
+
+        `side_of` gives the side for the step after so many finished ones; by default that of `sides`.
+        """
 
         def read(step: int) -> StepBatch:
-            return self.read(step, self.sides.of_step(step, total_steps))
+            return self.read(step, side_of(step) if side_of else self.sides.of_step(step, total_steps))
 
         return read_ahead(iter(range(first, total_steps)), read, self.config.workers)
 

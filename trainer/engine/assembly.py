@@ -7,9 +7,11 @@ from collections.abc import Callable
 
 from accelerate import Accelerator
 
+from trainer import InputError
 from trainer.config import Config, flatten
 from trainer.data.dataset import Dataset
 from trainer.data.loader import Augmentation, ImageSides, TrainLoader, image_sides
+from trainer.data.sampler import Sampler, micro_batches, share
 from trainer.engine import auto
 from trainer.engine.callback import Callback, NullCallback
 from trainer.engine.checkpoint.format import Checkpoint
@@ -46,6 +48,28 @@ def prepare_model(config: Config, dataset: Dataset) -> tuple[Config, Segmenter, 
     )
     segmenter = make_segmenter(contract, dataset.shares(), config.train.seed, init, config.model.init)
     return config, segmenter, [*reasons, *filter(None, [name_reason])]
+
+
+def require_values_to_normalise(config: Config, accelerator: Accelerator, images: int) -> None:
+    """Raise InputError where batch norm would find one value for each channel in some step; `images` train.
+
+    That is one image alone, of one pixel at the network's bottom. Synchronised batch norm sees all processes' images.
+    """
+    multiple, train, processes = 2**config.model.depth, config.train, accelerator.num_processes
+    synchronised = accelerator.device.type == "cuda" and processes > 1
+    if config.model.norm != "batch" or config.data.image_size > multiple or synchronised:
+        return
+    sampler = Sampler(images, train.batch_size, train.seed, config.data.drop_last)
+    largest = train.batch_size if train.micro_batch_size == "auto" else int(train.micro_batch_size)
+    for batch in (sampler.batch(0, 0), sampler.batch(0, sampler.steps_per_epoch - 1)):
+        shares = (share(batch, process, processes) for process in range(processes))
+        pieces = (piece for own in shares for piece in micro_batches(own, len(batch), processes, largest))
+        if min(len(piece) for piece in pieces) <= 1:
+            raise InputError(
+                f"data.image_size {multiple} leaves one pixel at the bottom of a network of model.depth "
+                f"{config.model.depth}, and a process sends one picture alone through it: batch norm has nothing to "
+                f"compare there. Give --data.image_size {2 * multiple} or --model.norm group"
+            )
 
 
 def build_trainer(

@@ -210,9 +210,12 @@ def has_compiler() -> bool:
     return shutil.which(os.environ.get("CXX", "g++")) is not None
 
 
-def steps_that_fit(seconds: float, small_s: float, full_s: float, around_s: float) -> int:
+def steps_that_fit(
+    seconds: float, small_s: float, full_s: float, around_s: float, small_share: float = SMALL_SHARE
+) -> int:
     """Number of steps that take `seconds`, at least 1.
 
-    One of the first share takes `small_s`, one of the rest `full_s`; evaluations add `around_s` to each on average.
+    One of the first `small_share` takes `small_s`, one of the rest `full_s`; evaluations add `around_s` to each on
+    average.
     """
-    return max(1, int(seconds / (SMALL_SHARE * small_s + (1 - SMALL_SHARE) * full_s + around_s)))
+    return max(1, int(seconds / (small_share * small_s + (1 - small_share) * full_s + around_s)))

@@ -15,6 +15,10 @@ class Callback(Protocol):
         """Training starts, or resumes, at `state`; the number of steps is known."""
         ...
 
+    def on_plan(self, state: TrainState) -> None:
+        """Another number of steps is planned than before."""
+        ...
+
     def on_step(self, step: int, values: dict[str, float]) -> None:
         """Step `step`, the first is 1, gave these metrics."""
         ...
@@ -48,6 +52,9 @@ class NullCallback:
     """Callback of the processes that neither display, nor track, nor write."""
 
     def on_train_begin(self, state: TrainState) -> None:
+        """Do nothing."""
+
+    def on_plan(self, state: TrainState) -> None:
         """Do nothing."""
 
     def on_step(self, step: int, values: dict[str, float]) -> None:

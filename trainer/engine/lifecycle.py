@@ -9,12 +9,14 @@ import shlex
 import socket
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from trainer import InputError
 from trainer.config import MLRUNS, Config, flatten, to_yaml
 from trainer.engine.checkpoint.choice import WORDS
 from trainer.system import launcher
+from trainer.system.atomic import why_not_written
 from trainer.system.run_folder import describe_run, new_run_folder, run_folder_of
 from trainer.system.signals import EXIT_STOPPED, StopSignals
 from trainer.system.terminal import Display
@@ -81,6 +83,16 @@ class Lifecycle:
 
         `config` is resolved. Returns what the other processes must know; errors are in it, for all to raise.
         """
+        from trainer.engine.checkpoint.resume import Start
+
+        try:
+            return self._begin(config, dataset, hardware, environment)
+        except OSError as error:
+            return Start(error=InputError(why_not_written(MLRUNS / "work", error)))
+
+    def _begin(
+        self, config: Config, dataset: "Dataset", hardware: Mapping[str, str], environment: dict[str, str]
+    ) -> "Start":
         from trainer.engine.checkpoint.resume import Start, find_run, numeric_changes
 
         self.config = config
@@ -146,20 +158,23 @@ class Lifecycle:
     def describe(self, trainer: "Trainer", reasons: Sequence[str]) -> None:
         """Print how the network is trained on this machine, and log what it will see."""
         from trainer.engine.reporter import augmentation_sheet
+        from trainer.engine.stopping import writing
 
         for reason in reasons:
             self.display.log(reason)
         size, compiled = trainer.size.micro_batch_size, trainer.train_step.compiled
-        self.run.params({"hardware.micro_batch_size": size, "hardware.compiled": compiled})
-        if not self.run.has_image("augmented", 0):
-            sheet = augmentation_sheet(trainer.loader, trainer.train_step.augment)
-            self.run.image("augmented", sheet, 0)
+        sheet = augmentation_sheet(trainer.loader, trainer.train_step.augment)
+        with writing(self.run.folder.path):
+            self.run.params({"hardware.micro_batch_size": size, "hardware.compiled": compiled})
+            if not self.run.has_image("augmented", 0):
+                self.run.image("augmented", sheet, 0)
 
     def register(self, trainer: "Trainer", validation: "ValidationSet", stop: StopSignals) -> None:
         """Save the best weights as the run's model, register it, and decide about the champion.
 
         Raises KeyboardInterrupt where a signal arrives; nothing of the training is lost then.
         """
+        from trainer.engine.stopping import writing
         from trainer.model.model_folder import load_segmenter, save_segmenter
 
         stop.interrupt_again()
@@ -167,19 +182,26 @@ class Lifecycle:
         segmenter.load_state_dict(trainer.best)
         segmenter.to("cpu")
         trainer.callback.on_images(segmenter, state.best_step or 0)
+        not_drawn = trainer.callback.error()
+        if not_drawn:
+            raise not_drawn
         model = run.folder.model
-        save_segmenter(segmenter, model)
-        run.tags({"best.miou": state.best_miou, "best.step": state.best_step})
+        with writing(model):
+            save_segmenter(segmenter, model)
+        with writing(run.folder.journal):
+            run.tags({"best.miou": state.best_miou, "best.step": state.best_step})
         self.display.log(f"best: step {state.best_step}, val/miou {state.best_miou or 0:.4f}", "bold")
         name = self.config.registry.name
         if self.config.tracking.enabled:
             from trainer.tracking.registry import export
 
-            export(load_segmenter(model), model)
+            with writing(model):
+                export(load_segmenter(model), model)
             if name:
                 contract = segmenter.contract
                 tags = {"commit": contract.commit, "dataset_digest": contract.dataset_digest}
-                run.register(name, tags | {"val/miou": f"{state.best_miou}"})
+                with writing(run.folder.journal):
+                    run.register(name, tags | {"val/miou": f"{state.best_miou}"})
             sent = run.flush(FLUSH_SECONDS)
             if name:
                 self.unregistered = self._promote(validation) if sent else run.last_error or "no answer in time"
@@ -234,21 +256,41 @@ class Lifecycle:
         try:
             run.end(status)
             run.status(state, exit_code=code, **details)
-            sent = run.flush(FLUSH_SECONDS_STOPPED if code == EXIT_STOPPED else FLUSH_SECONDS)
-            run.status(state, exit_code=code, **details)  # again, for the number of records that are not sent
+        except OSError as error:
+            state, code, details = self._end_on_full_disk(state, code, details, error)
+        sent = run.flush(FLUSH_SECONDS_STOPPED if code == EXIT_STOPPED else FLUSH_SECONDS)
+        with suppress(OSError):  # all but the number of records that are not sent is written already
+            run.status(state, exit_code=code, **details)
+        with suppress(OSError):
             run.close()
             if state == "finished":  # the model is saved: nothing is left to resume
                 self._clear_checkpoints()
-        except OSError as error:  # a full disk; the reason below has more of it
-            log(f"{run.folder}: {error}", "red")
-            sent = False
         if state != "finished":
-            log(f"{state}: {details.get('reason', '')}", "red")
+            reason = details.get("reason", "")
+            log(f"failed: {reason}" if state == "failed" else reason, "red")
             log(f"go on with:  {run.status_fields['resume']}")
         log(f"run folder: {run.folder}")
         if run.tracked:
             self._show_run(sent)
         return code
+
+    def _end_on_full_disk(
+        self, state: str, code: int, details: dict[str, Any], error: OSError
+    ) -> tuple[str, int, dict[str, Any]]:
+        """State, exit code and details of a run whose end cannot be written: what is not on the disk is not finished.
+
+        Small files may find room where larger ones did not.
+        """
+        text = why_not_written(self.run.folder.path, error)
+        if state != "finished":
+            self.display.log(text, "red")
+        else:
+            state, code, details = "failed", STATES["failed"][1], details | {"reason": text}
+        with suppress(OSError):
+            self.run.status(state, exit_code=code, **details)
+        with suppress(OSError):
+            self.run.end(STATES[state][0])
+        return state, code, details
 
     def _clear_checkpoints(self) -> None:
         from trainer.engine.checkpoint.folder import CheckpointFolder

@@ -3,21 +3,22 @@
 import dataclasses
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager, suppress
 
 from torch import Tensor
 
 from trainer.data.loader import StepBatch, TrainLoader
-from trainer.engine.auto import steps_that_fit
+from trainer.engine.budget import START_SHARE, Budget
 from trainer.engine.callback import Callback
 from trainer.engine.checkpoint.format import Checkpoint, TrainState, copy_tensors
 from trainer.engine.distributed.collectives import all_reduce_min
 from trainer.engine.evaluate import Evaluation, EvaluationStopped
 from trainer.engine.memory import StepSize, explain_out_of_memory
-from trainer.engine.schedule import Schedule
+from trainer.engine.schedule import Plan, Schedule
 from trainer.engine.step import TrainStep
 from trainer.engine.step_stats import PendingStats, Requests
-from trainer.engine.stopping import Interrupted, NonFiniteLoss, TrainingStopped
+from trainer.engine.stopping import Interrupted, NonFiniteLoss, NotWritten, TrainingStopped
 from trainer.model.segmenter import Segmenter
 
 IMAGES_SECONDS = 60.0
@@ -46,7 +47,11 @@ class Trainer:
         self.saved: TrainState | None = None
         self.best: dict[str, Tensor] = {}
         self.requests = Requests()
-        self.images_due_s = self.evaluation_s = 0.0
+        self.images_due_s = 0.0
+        self.start_s = 0.0
+        """Seconds that the start of the program has taken, which count as part of train.minutes."""
+        self.budget = Budget(schedule.minutes, loader.sides, schedule.evaluation_interval)
+        self.batches: Iterator[StepBatch] = iter(())
         self.pending: deque[tuple[PendingStats, float]] = deque()
         """Statistics of the last steps that are not reported yet, and the seconds that each step took."""
         # A GPU works on while the numbers of a step travel; a CPU has nothing to overlap.
@@ -65,45 +70,78 @@ class Trainer:
 
         Raises TrainingStopped, on all processes after the same step, where training ends before.
         """
-        began_s = time.perf_counter()
+        minutes, sides = self.schedule.minutes, self.loader.sides
+        spent_s = self.state.spent_s or min(self.start_s, START_SHARE * 60 * minutes)
+        self.budget = Budget(minutes, sides, self.schedule.evaluation_interval, spent_s)
         try:
             self._at_boundary()
-            self._plan(began_s)
-            batches = self.loader.batches(self.state.step, self.state.total_steps)
+            self._plan()
+            self._read_ahead()
             while not self._finished():
-                self._step(batches)
+                self._step()
                 self._at_boundary()
-            self._save(wait=True)
+            self._save_last()
         finally:
             self.callback.wait()
         return self.state
 
-    def _plan(self, began_s: float) -> None:
-        """Decide the number of steps, once in a run."""
+    def _save_last(self) -> None:
+        """Save the last checkpoint; raises on all processes where it, or something before, could not be written."""
+        with suppress(NotWritten):  # it is the callback's error now
+            self._save(wait=True)
+        error = self.callback.error()
+        if not all_reduce_min(self.train_step.accelerator, int(error is None)):
+            raise error or TrainingStopped("the main process could not write to its disk")
+
+    def _plan(self) -> None:
+        """Decide the number of steps, where an earlier start of the run has not. A collective."""
         if not self.state.total_steps:
             planned = self.schedule.planned_steps
-            self.state.total_steps = min(planned, self._steps_in_time(began_s)) if self.schedule.minutes else planned
+            if self.schedule.minutes:
+                sides, measure = self.loader.sides, self.train_step.measure
+                self.budget.measured(*(measure(self.loader.read(0, side)) for side in (sides.small, sides.full)))
+                planned = min(planned, self._steps_left(Plan(planned, planned)))
+            self.state.plan = Plan(planned, planned)
         self.callback.on_train_begin(self.state)
 
-    def _steps_in_time(self, began_s: float) -> int:
-        """Steps that fit into the minutes left, by the time that a few take here. A collective."""
-        sides = self.loader.sides
-        small_s, full_s = (self.train_step.measure(self.loader.read(0, side)) for side in (sides.small, sides.full))
-        left_s = 60 * self.schedule.minutes - (time.perf_counter() - began_s) - self.evaluation_s
-        around_s = self.evaluation_s / self.schedule.evaluation_interval
-        return all_reduce_min(self.train_step.accelerator, steps_that_fit(left_s, small_s, full_s, around_s))
+    def _plan_again(self) -> None:
+        """Change the number of steps where others fit into train.minutes by now. A collective."""
+        before, left = self.state.plan, self._steps_left(self.state.plan)
+        if left:
+            self.state.plan = self.budget.plan_again(before, self.state.step, left, self.schedule.planned_steps)
+        if self.state.plan != before:
+            self._read_ahead()
+            self.callback.on_plan(self.state)
 
-    def _step(self, batches: Iterator[StepBatch]) -> None:
+    def _steps_left(self, plan: Plan) -> int:
+        """Steps that fit into what is left of train.minutes, the same on all processes; 0 where that is unknown."""
+        left = self.budget.steps_left(plan, self.state.step) or 0
+        return all_reduce_min(self.train_step.accelerator, left)
+
+    def _read_ahead(self) -> None:
+        """Read the images of the steps that are planned, in the background."""
+        plan, sides = self.state.plan, self.loader.sides
+        if isinstance(self.batches, Generator):
+            self.batches.close()
+        self.batches = self.loader.batches(
+            self.state.step, plan.total_steps, lambda step: sides.of_step(plan.place(step), plan.length)
+        )
+
+    def _step(self) -> None:
         state, began_s = self.state, time.perf_counter()
-        batch = next(batches)
+        with self._saved_on_failure():
+            batch = next(self.batches)
         state.waited_s += time.perf_counter() - began_s
-        rate = self.schedule.learning_rate(state.step, state.total_steps)
+        rate = self.schedule.learning_rate(state.step, state.plan)
         with explain_out_of_memory(self.size, f"in step {state.step + 1}"):
             stats = self.train_step(batch, state.step + 1, rate, self._own_requests())
         state.step += 1
         self._wait_for_earlier(stats)
         seconds = time.perf_counter() - began_s
         state.seconds += seconds
+        if self.schedule.minutes:
+            self.budget.count_step(batch.side, seconds)
+            state.spent_s = self.budget.spent_s()
         self.pending.append((stats, seconds))
         self._report_pending(self.lag)
 
@@ -111,14 +149,20 @@ class Trainer:
         """Evaluate, save, or stop between two steps, where it is time to. All processes agree on that."""
         if self._evaluation_due() and self.state.evaluated_step != self.state.step:
             self._report_pending()
-            self._evaluate()
+            with self._saved_on_failure():
+                self._evaluate()
+            self.requests = dataclasses.replace(self.requests, plan=True)
         if self.requests.abort:
             raise self.callback.error() or TrainingStopped("the main process could not write to its disk")
         if self.requests.stop:
             self._save(wait=True)
             raise Interrupted(f"stopped after step {self.state.step}")
+        if self.requests.plan and self.schedule.minutes and 0 < self.state.step < self.state.total_steps:
+            self._plan_again()
         if self.requests.checkpoint and not self._finished():
             self._save(wait=False)
+        # Done; on a GPU, the next step's requests arrive one step later.
+        self.requests = dataclasses.replace(self.requests, plan=False, checkpoint=False)
 
     def _finished(self) -> bool:
         return self._last_step() or self._early_stop()
@@ -135,7 +179,8 @@ class Trainer:
     # ---------------------------------------------------------------- statistics of the steps
 
     def _own_requests(self) -> Requests:
-        return Requests(self.stop_requested(), self.callback.checkpoint_due(), self.callback.error() is not None)
+        failed = self.callback.error() is not None
+        return Requests(self.stop_requested(), self.callback.checkpoint_due(), failed, self.budget.due())
 
     def _report(self, pending: PendingStats, seconds: float) -> None:
         """Report the numbers of a step, and note what is requested after it. Raises where they are not finite.
@@ -176,16 +221,19 @@ class Trainer:
         except EvaluationStopped:
             self.requests = dataclasses.replace(self.requests, stop=True)
             return
-        self.evaluation_s = time.perf_counter() - began_s
+        evaluation_s = time.perf_counter() - began_s
         self._compare_with_best(evaluation.scores.miou)
         values = {
             "val/loss": evaluation.loss,
-            "time/evaluation_s": self.evaluation_s,
+            "time/evaluation_s": evaluation_s,
             "time/training_s": self.state.seconds,
             "time/waiting_for_data_s": self.state.waited_s,
         }
         self.callback.on_evaluation(dataclasses.replace(self.state), values, evaluation)
         self._draw(last=self._finished())
+        if self.schedule.minutes:
+            self.budget.count_evaluation(time.perf_counter() - began_s)
+            self.state.spent_s = self.budget.spent_s()
 
     def _compare_with_best(self, miou: float | None) -> None:
         """Copy the weights where they are the best so far."""
@@ -209,6 +257,16 @@ class Trainer:
         if self.state != self.saved:
             self.callback.save(self.snapshot, wait)
             self.saved = dataclasses.replace(self.state)
+
+    @contextmanager
+    def _saved_on_failure(self) -> Iterator[None]:
+        """Save what the steps so far have reached where a block between two of them fails, such as for a lost file."""
+        try:
+            yield
+        except Exception:
+            with suppress(TrainingStopped):
+                self._save(wait=True)
+            raise
 
     def snapshot(self) -> Checkpoint:
         """Copy everything that the run resumes from."""

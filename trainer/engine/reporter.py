@@ -15,7 +15,7 @@ from trainer.engine.checkpoint.folder import CheckpointFolder
 from trainer.engine.checkpoint.format import Checkpoint, TrainState
 from trainer.engine.checkpoint.writer import CheckpointWriter
 from trainer.engine.evaluate import Evaluation
-from trainer.engine.stopping import NotWritten
+from trainer.engine.stopping import NotWritten, writing
 from trainer.model.segmenter import Segmenter
 from trainer.system.terminal import Display
 from trainer.tracking.names import image_key, metric_key
@@ -48,6 +48,7 @@ class Reporter:
         )
         self.writer = CheckpointWriter(self._write, checkpoint_minutes)
         self.disk_error: NotWritten | None = None
+        self.journal_error: NotWritten | None = None
         self.absent: list[str] = []
 
     def on_train_begin(self, state: TrainState) -> None:
@@ -55,14 +56,18 @@ class Reporter:
         if self.minutes:
             epochs = state.total_steps / self.steps_per_epoch
             self.display.log(f"{state.total_steps} steps, {epochs:.1f} epochs, fit into {self.minutes:g} minutes")
-        with self._disk_errors():
+        with self._journal_errors():
             self.run.params({"train.steps": state.total_steps})
         self.display.start_training(state.total_steps, state.step)
+
+    def on_plan(self, state: TrainState) -> None:
+        """Show another number of steps."""
+        self.display.plan(state.total_steps)
 
     def on_step(self, step: int, values: dict[str, float]) -> None:
         """Advance the progress bar, and record the metrics."""
         self.display.step(step, values, self.memory_gib)
-        with self._disk_errors():
+        with self._journal_errors():
             self.run.metrics(values, step)
 
     def on_evaluation(self, state: TrainState, values: dict[str, float], evaluation: Evaluation) -> None:
@@ -75,7 +80,7 @@ class Reporter:
             self.absent = scores.absent
             text = f"no pixel of {', '.join(scores.absent)} in the validation masks: not in the means"
             self.display.log(text, "yellow")
-        with self._disk_errors():
+        with self._journal_errors():
             self.run.metrics(values, state.step)
         epoch = state.step / self.steps_per_epoch
         # A model that finds nothing is no best one, though the first and its equals are kept for want of another.
@@ -95,8 +100,11 @@ class Reporter:
                 sample.read_image(levels=segmenter.contract.range_of_levels),
                 sample.read_mask(self.validation.values),
             )
-            with self._disk_errors():
-                self.run.image(key, panels, step)
+            try:
+                with writing(self.run.folder.images):
+                    self.run.image(key, panels, step)
+            except NotWritten as error:
+                self.disk_error = self.disk_error or error
 
     def checkpoint_due(self) -> bool:
         """Return whether it is time for a checkpoint."""
@@ -111,23 +119,26 @@ class Reporter:
         self.writer.wait()
 
     def error(self) -> Exception | None:
-        """Error of the disk, or of the last checkpoint."""
-        return self.disk_error or self.writer.error()
+        """Error of the disk, or of the last checkpoint; none where the journal has caught up since."""
+        lost = self.journal_error if self.run.journal.unwritten else None
+        return lost or self.disk_error or self.writer.error()
 
     def _write(self, checkpoint: Checkpoint) -> None:
         """Write a checkpoint, in the writer's thread, after the journal of the steps up to it."""
-        self.run.journal.fsync()
+        with writing(self.run.folder.journal):  # a checkpoint must not be ahead of it: nothing is recorded again
+            self.run.journal.fsync()
         self.checkpoints.save(checkpoint)
         step = checkpoint.state.step
         self.run.status("running", step=step, epoch=step / self.steps_per_epoch)
 
     @contextmanager
-    def _disk_errors(self) -> Iterator[None]:
+    def _journal_errors(self) -> Iterator[None]:
         """Note a full disk, which ends training at the next step, on all processes together."""
         try:
-            yield
-        except OSError as error:
-            self.disk_error = self.disk_error or NotWritten(self.run.folder.path, error)
+            with writing(self.run.folder.journal):
+                yield
+        except NotWritten as error:
+            self.journal_error = error
 
 
 def augmentation_sheet(loader: TrainLoader, augment: Augmentation) -> np.ndarray:

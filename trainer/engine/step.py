@@ -2,7 +2,8 @@
 
 import statistics
 import time
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from copy import deepcopy
 from typing import Any
 
@@ -62,6 +63,8 @@ class TrainStep:
         self.network, self.optimizer = accelerator.prepare(network, optimizer)
         # Only now: with several processes, preparing gives the weights other memory.
         self.averages, self.followed = _followed(self.ema or segmenter), _followed(segmenter)
+        if accelerator.num_processes > 1:
+            self._order_buckets()
 
     @property
     def result(self) -> Segmenter:
@@ -123,20 +126,17 @@ class TrainStep:
 
     def measure(self, batch: StepBatch, times: int = 3) -> float:
         """Seconds that a step takes here, the median of `times` after a first one that compiles. Changes nothing."""
-        buffers = [buffer.clone() for buffer in self.network.buffers()]
         scaler = self.accelerator.scaler
         scale = scaler.state_dict() if scaler else None
         seconds = []
-        for _ in range(times + 1):
-            began = time.perf_counter()
-            self.backward(batch)
-            norm = self.clip_gradient()
-            self.update(learning_rate=0.0)
-            float(norm)  # waits for the device
-            seconds.append(time.perf_counter() - began)
-        with torch.no_grad():
-            for buffer, before in zip(self.network.buffers(), buffers, strict=True):
-                buffer.copy_(before)
+        with _same_buffers(self.network):
+            for _ in range(times + 1):
+                began = time.perf_counter()
+                self.backward(batch)
+                norm = self.clip_gradient()
+                self.update(learning_rate=0.0)
+                float(norm)  # waits for the device
+                seconds.append(time.perf_counter() - began)
         self.optimizer.optimizer.state.clear()
         if scaler:
             scaler.load_state_dict(scale)
@@ -177,11 +177,34 @@ class TrainStep:
         """Dice sums of the whole batch, [3, F], by a pass without gradients; None where one pass is enough."""
         if len(batch.micro) == 1:  # and so on all processes
             return None
-        buffers = [buffer.clone() for buffer in self.network.buffers()]
-        sums = [batch_sums(*self._terms(batch, micro)) for micro in batch.micro]
-        for buffer, before in zip(self.network.buffers(), buffers, strict=True):
-            buffer.copy_(before)  # batch norm counts each image once
+        with _same_buffers(self.network):  # batch norm counts each image once
+            sums = [batch_sums(*self._terms(batch, micro)) for micro in batch.micro]
         return self._all_reduce(torch.stack(sums).sum(dim=0))
+
+    def _order_buckets(self) -> None:
+        """Have DDP sort its gradient buckets before the first step, by a backward pass that leaves no trace.
+
+        DDP sorts them anew after the first backward pass of each start, and more than two processes add up a bucket's
+        numbers in an order that depends on their places in it. So the first step after a resume would differ from the
+        same step of a training that was never interrupted.
+        """
+        contract = self.segmenter.contract
+        side = 2 * 2**contract.depth  # batch norm needs more than one pixel at the network's bottom
+        self.network.train()
+        with torch.compiler.set_stance("force_eager"), _same_buffers(self.network):  # no compiling for this size
+            images = torch.zeros(2, 3, side, side, device=self.accelerator.device)
+            self.accelerator.backward(0 * self.network(images).sum())
+        self.optimizer.zero_grad()
+
+
+@contextmanager
+def _same_buffers(network: nn.Module) -> Iterator[None]:
+    """Restore the statistics of batch norm after a block whose forward passes move them."""
+    buffers = [buffer.clone() for buffer in network.buffers()]
+    yield
+    with torch.no_grad():
+        for buffer, before in zip(network.buffers(), buffers, strict=True):
+            buffer.copy_(before)
 
 
 def _groups(segmenter: Segmenter, weight_decay: float) -> list[dict[str, Any]]:

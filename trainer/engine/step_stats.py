@@ -23,6 +23,9 @@ class Requests:
     abort: bool = False
     """End training as failed: something could not be written."""
 
+    plan: bool = False
+    """Plan again how many steps fit into train.minutes."""
+
 
 @dataclass(frozen=True)
 class StepStats:
@@ -63,12 +66,12 @@ class PendingStats:
         # One process's bad loss is in the gradient of all; only here is it still known whose samples they were.
         bad_losses = torch.zeros(processes, device=device)
         bad_losses[process] = ~finite
-        flags = [batch.own, requests.stop, requests.checkpoint, requests.abort]
+        flags = [batch.own, requests.stop, requests.checkpoint, requests.abort, requests.plan]
         own = torch.tensor(flags, dtype=torch.float32).to(device, non_blocking=True)
         total = torch.cat([own, torch.where(finite, loss, 0)[None], bad_gradient[None].float(), bad_losses])
         if processes > 1:
             total = accelerator.reduce(total, "sum")
-        self.not_finite = total[5:].sum() > 0
+        self.not_finite = total[len(flags) + 1 :].sum() > 0
         """Bool scalar on the device: whether this step must not move the weights."""
         values = torch.cat([total, gradient_norm.detach()[None].float()])
         self.arrived = None
@@ -88,8 +91,8 @@ class PendingStats:
     def stats(self) -> StepStats:
         """Numbers of the step; waits for them."""
         self.wait()
-        samples, stop, checkpoint, abort, loss, bad_gradient, *bad_losses, norm = self.values.tolist()
+        samples, stop, checkpoint, abort, plan, loss, bad_gradient, *bad_losses, norm = self.values.tolist()
         bad = [process for process, flag in enumerate(bad_losses) if flag]
         bad = bad or (list(range(len(bad_losses))) if bad_gradient else [])
         assert samples == self.samples, f"a step of {self.samples} images saw {samples:g}"
-        return StepStats(loss, norm, Requests(stop > 0, checkpoint > 0, abort > 0), bad)
+        return StepStats(loss, norm, Requests(stop > 0, checkpoint > 0, abort > 0, plan > 0), bad)

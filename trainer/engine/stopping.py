@@ -1,7 +1,12 @@
 """Reasons for which training ends early, after the same step on all processes."""
 
-import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+from safetensors import SafetensorError
+
+from trainer.system.atomic import disk_is_full, why_not_written
 
 
 class TrainingStopped(Exception):
@@ -9,11 +14,21 @@ class TrainingStopped(Exception):
 
 
 class NotWritten(TrainingStopped):
-    """A file that had to be saved could not be written; the text names it and the bytes that are free."""
+    """A file that had to be saved could not be written; the text names it, and the bytes free on a full disk."""
 
     def __init__(self, path: Path, error: Exception) -> None:
-        free = shutil.disk_usage(path if path.exists() else path.parent).free
-        super().__init__(f"{path}: could not be written ({error}); {free} bytes are free on its disk")
+        super().__init__(why_not_written(path, error))
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Raise NotWritten, which names `path`, where a block that writes below it fails because of the disk."""
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, OSError | SafetensorError) or disk_is_full(error):
+            raise NotWritten(path, error) from error
+        raise
 
 
 class Interrupted(TrainingStopped):

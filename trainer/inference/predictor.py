@@ -2,8 +2,9 @@
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -56,12 +57,17 @@ class ImageResult:
 
 
 def predict_files(
-    segmenter: Segmenter, images: list[InputImage], output: Path, batch_size: int
+    segmenter: Segmenter,
+    images: list[InputImage],
+    output: Path,
+    batch_size: int,
+    stop_requested: Callable[[], bool] = lambda: False,
 ) -> Iterator[dict[str, Any]]:
     """Write the masks and overlays of `images` below `output`; yield a row of the report for each, in order.
 
     Threads take a batch each from file to file, so that all cores have work whatever the network is; together they use
-    as many threads as torch was given. Each holds one batch of images in memory, however many there are.
+    as many threads as torch was given. Each holds one batch of images in memory, however many there are. No batch is
+    begun once `stop_requested` is true.
     """
     threads = torch.get_num_threads()
     on_cpu = segmenter.mean.device.type == "cpu"
@@ -69,6 +75,8 @@ def predict_files(
     workers = max(1, min(MAX_BATCHES, len(images), threads if on_cpu else MAX_BATCHES, most))
 
     def work(batch: list[InputImage]) -> list[dict[str, Any]]:
+        if stop_requested():
+            return []
         torch.set_num_threads(max(1, threads // workers))  # of this worker
         rows = []
         for group, pixels in group_by_pixels(batch, PIXELS.total // workers):
@@ -79,8 +87,9 @@ def predict_files(
         return rows
 
     size = max(1, min(batch_size, math.ceil(len(images) / workers), most // workers))
+    batches = (images[at : at + size] for at in range(0, len(images), size))
     try:
-        for rows in read_ahead((images[at : at + size] for at in range(0, len(images), size)), work, workers):
+        for rows in read_ahead(takewhile(lambda _: not stop_requested(), batches), work, workers):
             yield from rows
     finally:
         torch.set_num_threads(threads)

@@ -23,7 +23,7 @@ from trainer.data.sample import Sample
 from trainer.data.sources import raise_all
 from trainer.data.split import split_samples
 from trainer.data.value_map import BACKGROUND
-from trainer.system.atomic import new_folder
+from trainer.system.atomic import new_folder, why_not_written
 from trainer.system.parallel import Progress
 
 COPIED = {b"\xff\xd8\xff": ".jpg", b"\x89PNG\r\n\x1a\n": ".png"}
@@ -116,7 +116,7 @@ def _write_pairs(
         except InputError as error:
             problems += str(error).splitlines()
         except OSError as error:
-            problems.append(f"{file}: image and mask cannot be written ({error.strerror or error}); free some space")
+            problems.append(f"{file}: image and mask: {why_not_written(root, error)}")
         advance()
     raise_all(problems)
     return sources, masks_with

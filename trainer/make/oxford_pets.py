@@ -16,7 +16,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from trainer import InputError
-from trainer.system.atomic import new_folder
+from trainer.system.atomic import new_folder, why_not_written
 from trainer.system.parallel import Progress
 
 URL = "https://www.robots.ox.ac.uk/~vgg/data/pets/data"
@@ -62,7 +62,7 @@ def fetch_pets(out: Path, url: str, progress: Progress, sums: dict[str, str] = A
     except Timeout:
         raise InputError(f"{parts}: another program is downloading into it; wait for its end") from None
     except OSError as error:
-        raise InputError(f"{parts}: {error.strerror or error}; free some space or name another folder") from error
+        raise InputError(f"{why_not_written(parts, error)}; name another folder") from error
 
 
 @contextmanager

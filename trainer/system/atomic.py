@@ -20,6 +20,31 @@ MOST_SYNCED = 64
 """Number of files that are forced to the disk one by one; one `sync` of the system is faster for more."""
 
 
+FULL_TEXTS = (
+    *("No space left on device", "os error 28", "disk is full", "Disk quota exceeded", "os error 122"),
+    *("File too large", "os error 27", "PytorchStreamWriter failed writing"),
+)
+"""Parts of the messages with which Python, safetensors, sqlite and torch report a full disk or a file's limit."""
+
+
+def disk_is_full(error: BaseException) -> bool:
+    """Return whether an error, or one that led to it, means that the disk or a limit on files is reached."""
+    full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    if full or any(text in str(error) for text in FULL_TEXTS):
+        return True
+    before = error.__cause__ or error.__context__
+    return before is not None and disk_is_full(before)
+
+
+def why_not_written(path: Path, error: BaseException) -> str:
+    """Sentence about a file or folder that could not be written; with the free bytes where the disk is full."""
+    text = f"{path}: cannot be written ({error})"
+    if not disk_is_full(error):
+        return text
+    existing = next(parent for parent in (path.absolute(), *path.absolute().parents) if parent.exists())
+    return f"{text}; {shutil.disk_usage(existing).free} bytes are free on its disk"
+
+
 def fsync(path: Path) -> None:
     """Wait until the contents of a file, or the entries of a folder, are on the disk."""
     descriptor = os.open(path, os.O_RDONLY)
@@ -109,10 +134,8 @@ def new_folder(target: Path) -> Iterator[Path]:
     except OSError as error:
         if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
             raise InputError(f"{target.absolute()}: another program has just made it; give another folder") from error
-        reason = error.strerror or error
-        raise InputError(
-            f"{target.absolute()}: cannot be written ({reason}); free some space or name another folder"
-        ) from error
+        fix = "free some space, or name another folder" if disk_is_full(error) else "name another folder"
+        raise InputError(f"{why_not_written(target.absolute(), error)}; {fix}") from error
 
 
 def hidden_name(path: Path) -> Path:

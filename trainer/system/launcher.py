@@ -51,6 +51,12 @@ def identity() -> str:
     return f"{socket.gethostname()} {os.getppid()} {started}" if command() else ""
 
 
+def seconds_since_start() -> float:
+    """Seconds since the system started this process, or its launcher."""
+    first = psutil.Process(os.getppid()) if command() else psutil.Process()
+    return max(0.0, time.time() - float(first.create_time()))
+
+
 def is_main_process() -> bool:
     """Return whether this is the process that displays, tracks and writes."""
     return os.environ.get("RANK", "0") == "0"

@@ -1,16 +1,29 @@
 """Output to the terminal: lines, tables, progress bars and one row for each evaluation."""
 
 import shlex
+import time
 from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
 from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from trainer import redact
+from trainer.system.pace import Pace
 
 MOST_WARNINGS = 9
 """Warnings about the data that are shown."""
+
+
+_bars: list[Progress] = []
+"""Progress bars that were started in this process."""
+
+
+def close_bars() -> None:
+    """Remove all progress bars, and show the cursor again."""
+    while _bars:
+        _bars.pop().stop()
 
 
 class Display:
@@ -19,8 +32,8 @@ class Display:
     def __init__(self, quiet: bool = False) -> None:
         self.console = Console(quiet=quiet, stderr=False, highlight=False)
         self.progress: Progress | None = None
+        self.pace = Pace()
         self.header_shown = False
-        self.bars: list[Progress] = []
         self.loss_sum, self.loss_count = 0.0, 0  # since the last evaluation
 
     def log(self, text: str, style: str = "") -> None:
@@ -51,7 +64,7 @@ class Display:
         bar = Progress(*columns, console=self.console, transient=True, disable=not self.console.is_terminal)
         task = bar.add_task(description, total=total)
         bar.start()
-        self.bars.append(bar)
+        _bars.append(bar)
         done = 0
 
         def advance() -> None:
@@ -71,15 +84,16 @@ class Display:
             TextColumn("{task.completed:.0f}/{task.total:.0f} steps"),
             TextColumn("{task.fields[figures]}"),
             TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
+            TextColumn("{task.fields[left]}"),
             console=self.console,
             transient=True,
             disable=not self.console.is_terminal,
             refresh_per_second=2,  # rich's default of 10 takes CPU time from the steps
         )
-        self.task = self.progress.add_task("training", total=total_steps, completed=step, figures="")
+        self.task = self.progress.add_task("training", total=total_steps, completed=step, figures="", left="")
         self.progress.start()
+        _bars.append(self.progress)
+        self.total_steps, self.pace = total_steps, Pace()
         self.loss_sum, self.loss_count = 0.0, 0
 
     def step(self, step: int, values: Mapping[str, float], memory_gib: Callable[[], float]) -> None:
@@ -89,7 +103,16 @@ class Display:
         figures = (
             f"loss {values['train/loss']:.3f}  {values['train/images_per_second']:.1f} images/s  {memory_gib():.1f} GiB"
         )
-        self.progress.update(self.task, completed=step, figures=figures)
+        self.pace.step(time.monotonic())
+        seconds = self.pace.left_s(self.total_steps - step)
+        left = "" if seconds is None else f"{timedelta(seconds=round(seconds))} left"
+        self.progress.update(self.task, completed=step, figures=figures, left=left)
+
+    def plan(self, total_steps: int) -> None:
+        """Show another number of steps than before."""
+        assert self.progress is not None
+        self.total_steps = total_steps
+        self.progress.update(self.task, total=total_steps)
 
     def evaluation(
         self, step: int, epoch: float, values: Mapping[str, float], scores: Mapping[str, float], best: bool
@@ -107,11 +130,9 @@ class Display:
         row = "".join(cell.rjust(width) for cell, width in zip(cells, widths, strict=True))
         self.log(row + ("  best" if best else ""), "green" if best else "")
         self.loss_sum, self.loss_count = 0.0, 0
+        self.pace.evaluation()
 
     def close(self) -> None:
         """Remove the progress bars."""
-        for bar in self.bars:
-            bar.stop()
-        if self.progress is not None:
-            self.progress.stop()
-            self.progress = None
+        close_bars()
+        self.progress = None

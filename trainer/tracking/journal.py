@@ -9,6 +9,7 @@ import os
 import re
 import threading
 import time
+from collections import deque
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -29,7 +30,8 @@ class Journal:
     """Append-only file of records, with one writer and any number of readers (`read_records`).
 
     An appended record survives the end of the process at once, and a power cut after FSYNC_SECONDS: a thread of the
-    journal waits for the disk, so that training need not.
+    journal waits for the disk, so that training need not. A record that could not be written is kept, and written
+    before the next one, or by that thread.
     """
 
     def __init__(self, path: Path) -> None:
@@ -45,8 +47,12 @@ class Journal:
             self.known_params |= set(record.get("params", {}))
             self.artifacts |= {record["artifact"]} if "artifact" in record else set()
         # A process killed in the middle of a line leaves an incomplete one, which no reader has used.
-        self.file = path.open("ab")
+        self.file = path.open("ab", buffering=0)
         self.file.truncate(length)
+        self.length = length
+        """Bytes of whole records in the file."""
+        self.unwritten: deque[bytes] = deque()
+        """Records that are not in the file yet, since the disk was full."""
         self.write_lock, self.fsync_lock = threading.Lock(), threading.Lock()
         self.on_disk = False
         self.closing = threading.Event()
@@ -68,15 +74,36 @@ class Journal:
             self.append(params=new)
 
     def append(self, **record: Any) -> None:
-        """Append one record, with the present time in milliseconds. Any thread may call this."""
+        """Append one record, with the present time in milliseconds. Any thread may call this.
+
+        Raises OSError where it cannot be written; it is kept then, and tried again.
+        """
         line = json.dumps({"time": time.time_ns() // 1_000_000} | record) + "\n"
         with self.write_lock:
-            self.file.write(line.encode())
-            self.file.flush()
+            self.unwritten.append(line.encode())
+            self._write()
+
+    def _write(self) -> None:
+        """Write what is not in the file yet; a part of a record is cut off where the disk is full."""
+        while self.unwritten:
+            rest = self.unwritten[0]
+            try:
+                while rest:
+                    rest = rest[self.file.write(rest) :]
+            except OSError:
+                with suppress(OSError):
+                    self.file.truncate(self.length)
+                raise
+            self.length += len(self.unwritten.popleft())
             self.on_disk = False
 
     def fsync(self) -> None:
-        """Wait until all records appended so far are on the disk. Other threads may append meanwhile."""
+        """Wait until all records appended so far are on the disk. Other threads may append meanwhile.
+
+        Raises OSError where one of them cannot be written.
+        """
+        with self.write_lock:
+            self._write()
         with self.fsync_lock:
             if not self.on_disk:
                 self.on_disk = True

@@ -1,9 +1,11 @@
 """Registered models: create a version, name the champion, find and download a model by its address."""
 
+import io
 import shutil
 import tempfile
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -54,7 +56,7 @@ def export(segmenter: Segmenter, folder: Path) -> None:
         inputs=Schema([TensorSpec(np.dtype(np.uint8), (-1, -1, -1, 3))]),
         outputs=Schema([TensorSpec(np.dtype(np.float32), (-1, segmenter.contract.channels, -1, -1))]),
     )
-    with tempfile.TemporaryDirectory(dir=folder.parent) as scratch, warnings.catch_warnings():
+    with tempfile.TemporaryDirectory(dir=folder.parent) as scratch, _saved_from_memory(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # on type hints and integer columns, which a user cannot act on
         mlflow.pytorch.save_model(
             segmenter.eval(),
@@ -65,6 +67,28 @@ def export(segmenter: Segmenter, folder: Path) -> None:
             pip_requirements=[f"{name}=={_public_version(name)}" for name in ("mlflow", "torch", "numpy")],
         )
         shutil.copytree(Path(scratch) / "model", folder, dirs_exist_ok=True)
+
+
+@contextmanager
+def _saved_from_memory() -> Iterator[None]:
+    """Have torch write an exported program to memory, and from there to its file.
+
+    Where the disk is full, torch's own writer ends the process: its destructor raises in C++.
+    """
+    import torch.export
+
+    save = torch.export.save
+
+    def save_from_memory(program: torch.export.ExportedProgram, path: str | Path) -> None:
+        content = io.BytesIO()
+        save(program, content)
+        Path(path).write_bytes(content.getbuffer())
+
+    torch.export.save = save_from_memory  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        torch.export.save = save
 
 
 def _public_version(package: str) -> str:

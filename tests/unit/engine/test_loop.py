@@ -1,11 +1,16 @@
 """Training loop: what it evaluates, and how many steps it plans."""
 
 from collections.abc import Callable
+from itertools import pairwise
 
 import pytest
 
 from tests.support.training import Recorder, same_tensors
+from trainer.engine import budget, loop
+from trainer.engine.checkpoint.format import Checkpoint, TrainState
+from trainer.engine.evaluate import Evaluation
 from trainer.engine.loop import Trainer
+from trainer.model.segmenter import Segmenter
 
 Maker = Callable[..., Trainer]
 
@@ -20,21 +25,88 @@ def test_the_ema_is_evaluated_and_is_the_best(make_trainer: Maker) -> None:
     assert trainer.train_step.result is trainer.train_step.segmenter
 
 
-def test_a_budget_of_minutes_is_kept_and_planned_once(make_trainer: Maker, monkeypatch: pytest.MonkeyPatch) -> None:
+BUDGET = ["--train.minutes", "20", "--train.epochs", "500", "--train.progressive", "false", "--train.eval_every", "5"]
+
+
+def clock_of(trainer: Trainer, monkeypatch: pytest.MonkeyPatch, step_s: Callable[[int], float]) -> list[float]:
+    """Give the loop a clock that stands still, but for steps of `step_s` seconds and evaluations of 20."""
+    now = [0.0]
+    monkeypatch.setattr(loop.time, "perf_counter", lambda: now[0])
+    monkeypatch.setattr(budget.Budget.__init__, "__defaults__", (0.0, lambda: now[0]))
+    real_step, real_evaluate = trainer.train_step.__class__.__call__, trainer.evaluate
+
+    def step(self: object, batch: object, number: int, *others: object) -> object:
+        now[0] += step_s(number)
+        return real_step(self, batch, number, *others)  # type: ignore[arg-type]
+
+    def evaluate(segmenter: Segmenter) -> Evaluation:
+        now[0] += 20
+        return real_evaluate(segmenter)
+
+    monkeypatch.setattr(trainer.train_step.__class__, "__call__", step)
+    trainer.evaluate = evaluate
+    return now
+
+
+@pytest.mark.parametrize(
+    ("first_s", "then_s", "steps"),
+    [(20, 20, (47, 53)), (10, 40, (30, 42)), (40, 10, (52, 70))],
+    ids=["even", "slower", "faster"],
+)
+def test_a_budget_of_minutes_is_kept(
+    first_s: float, then_s: float, steps: tuple[int, int], make_trainer: Maker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Within 15 %, also where the machine is four times as slow or as fast after 12 steps, and the rate falls to 0."""
     recorder = Recorder()
-    budget = ["--train.minutes", "50", "--train.epochs", "200"]
-    trainer = make_trainer(*budget, "--train.eval_every", "20", callback=recorder)
-    monkeypatch.setattr(trainer.train_step, "measure", lambda _batch: 20.0)
+    trainer = make_trainer(*BUDGET, callback=recorder)
+    now = clock_of(trainer, monkeypatch, lambda step: first_s if step <= 12 else then_s)
+    monkeypatch.setattr(trainer.train_step, "measure", lambda _batch: first_s)
+    trainer.start_s = 40.0
     trainer.fit()
-    planned = recorder.planned
-    assert 140 <= planned <= 150  # of 3000 s, 20 s each, and what came before
-    assert max(recorder.steps) == max(recorder.scores) == planned  # evaluated at its end, wherever in an epoch
-    assert recorder.steps[planned]["train/lr"] < 1e-6
-    again = make_trainer(*budget, callback=recorder)
-    again.restore(trainer.snapshot())
-    monkeypatch.setattr(again.train_step, "measure", lambda _batch: 0.1)
+    assert 0.9 * 1200 <= now[0] + 40 <= 1.02 * 1200
+    last = max(recorder.steps)
+    assert steps[0] <= last <= steps[1]
+    assert last == max(recorder.scores) == trainer.state.total_steps  # evaluated at its end, wherever in an epoch
+    rates = [recorder.steps[step]["train/lr"] for step in sorted(recorder.steps)]
+    assert rates[-1] < 0.02 * max(rates)
+    top = rates.index(max(rates))
+    assert rates[top:] == sorted(rates[top:], reverse=True)
+    assert max(abs(one - other) for one, other in pairwise(rates[top:])) < 0.15 * max(rates)  # no jumps
+
+
+def test_a_planned_budget_is_resumed_exactly(make_trainer: Maker, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From a checkpoint after the plan has changed: the same rates, plans and weights, by the same clock."""
+    saved: dict[int, Checkpoint] = {}
+    trainer = make_trainer(*BUDGET)
+
+    class Saving(Recorder):
+        def on_step(self, step: int, values: dict[str, float]) -> None:
+            super().on_step(step, values)
+            saved[step] = trainer.snapshot()
+
+    recorder = Saving()
+    trainer.callback = recorder
+    now = clock_of(trainer, monkeypatch, lambda step: 10 if step <= 12 else 40)
+    monkeypatch.setattr(trainer.train_step, "measure", lambda _batch: 10.0)
+    trainer.fit()
+    total = trainer.state.total_steps
+    plans = {step: one.state.plan for step, one in saved.items()}
+    step = next(step for step in range(20, total) if plans[step] == plans[step + 1] and plans[step].changed_after)
+    again = make_trainer(*BUDGET, callback=(after := Recorder()))
+    monkeypatch.undo()
+    now[0] = 0.0
+    clock_of(again, monkeypatch, lambda _step: 40)
+    again.restore(saved[step])
     again.fit()
-    assert recorder.planned == planned
+    assert after.steps[step + 1]["train/lr"] == recorder.steps[step + 1]["train/lr"]
+    assert after.steps[step + 1]["train/loss"] == recorder.steps[step + 1]["train/loss"]
+    assert abs(again.state.total_steps - total) <= 3
+
+
+def test_an_older_checkpoint_has_a_plan() -> None:
+    state = TrainState(total_steps=40)  # as before plans could change
+    assert [state.plan.place(step) for step in (0, 1, 39)] == [0, 1, 39]
+    assert state.plan.length == 40
 
 
 def test_a_generous_budget_adds_nothing(make_trainer: Maker) -> None:

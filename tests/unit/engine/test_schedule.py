@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainer.engine.schedule import learning_rate
+from trainer.engine.schedule import Plan, Schedule, learning_rate
 
 TOTAL, WARMUP = st.integers(1, 500), st.floats(0, 1)
 
@@ -47,3 +47,28 @@ def test_rises_then_falls_and_every_step_moves(total: int, warmup: float) -> Non
 @given(total=TOTAL, warmup=WARMUP, step=st.integers(0, 499))
 def test_proportional_to_the_peak(total: int, warmup: float, step: int) -> None:
     assert learning_rate(step, total, 3.0, warmup) == pytest.approx(3 * learning_rate(step, total, 1.0, warmup))
+
+
+@given(total=TOTAL, warmup=WARMUP)
+def test_a_first_plan_is_the_course_itself(total: int, warmup: float) -> None:
+    plan = Plan(total, total)
+    assert [plan.place(step) for step in range(total + 1)] == list(range(total + 1))
+    schedule = Schedule(total, 0, 1, 0, 2.0, warmup)
+    assert all(schedule.learning_rate(step, plan) == learning_rate(step, total, 2.0, warmup) for step in range(total))
+
+
+@given(data=st.data(), total=st.integers(2, 300))
+def test_however_often_a_plan_changes_its_places_go_on_and_reach_the_end(data: st.DataObject, total: int) -> None:
+    plan, step, before = Plan(total, total), 0, -1.0
+    while step < plan.total_steps:
+        place = plan.place(step)
+        assert before < place < plan.length
+        before, step = place, step + 1
+        if step < plan.total_steps and data.draw(st.booleans()):
+            changed = plan.changed(step, data.draw(st.integers(step + 1, step + 50)))
+            assert changed.place(step) == plan.place(step)
+            plan = changed
+            if step > 400:
+                break
+    else:
+        assert plan.place(plan.total_steps) == pytest.approx(total)

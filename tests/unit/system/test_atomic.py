@@ -1,14 +1,18 @@
 """Atomic files and folders: complete, or absent."""
 
+import errno
 import json
 import os
+import shutil
+import sqlite3
 from pathlib import Path
 
 import pytest
+from safetensors import SafetensorError
 
 from trainer import InputError
 from trainer.system import atomic
-from trainer.system.atomic import atomic_file, atomic_folder, leftovers, new_folder, write_json
+from trainer.system.atomic import atomic_file, atomic_folder, leftovers, new_folder, why_not_written, write_json
 
 
 def test_write_json_replaces_the_whole_file(tmp_path: Path) -> None:
@@ -103,3 +107,29 @@ def test_new_folder_replaces_nothing(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="cannot be written"), new_folder(tmp_path / "d"):
         raise OSError(28, "No space left on device")
     assert sorted(os.listdir(tmp_path)) == ["a", "link"]
+
+
+@pytest.mark.parametrize(
+    ("error", "full"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), True),
+        (OSError(errno.EDQUOT, "Disk quota exceeded"), True),
+        (OSError(errno.ENAMETOOLONG, "File name too long"), False),
+        (PermissionError(errno.EACCES, "Permission denied"), False),
+        (OSError(errno.EROFS, "Read-only file system"), False),
+        (OSError(errno.EIO, "Input/output error"), False),
+        (shutil.Error([("a", "b", "[Errno 28] No space left on device: 'b'")]), True),
+        (SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)"), True),
+        (sqlite3.OperationalError("database or disk is full"), True),
+        (RuntimeError("[enforce fail] PytorchStreamWriter failed writing file data/0: file write failed"), True),
+        (RuntimeError("shapes differ"), False),
+    ],
+)
+def test_only_a_full_disk_is_told_as_one(error: Exception, full: bool, tmp_path: Path) -> None:
+    missing = tmp_path / "not" / "there"
+    wrapped = ValueError("something went wrong")
+    wrapped.__cause__ = error
+    for one in (error, wrapped):
+        text = why_not_written(missing, one)
+        assert text.startswith(f"{missing}: cannot be written ({one})")
+        assert ("bytes are free on its disk" in text) is full

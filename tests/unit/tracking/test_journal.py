@@ -5,6 +5,8 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -129,6 +131,8 @@ def test_first_value_of_a_param_stays(tmp_path: Path) -> None:
 
 APPEND_AND_WAIT = """
 import sys, time
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from trainer.tracking import journal
 journal.FSYNC_SECONDS = 0.5
@@ -159,6 +163,38 @@ def test_empty_journal_stays_empty(tmp_path: Path) -> None:
     Journal(path).close()
     assert records(path) == []
     assert path.read_bytes() == b""
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    folder = tmp_path / "small"
+    folder.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "none", folder], capture_output=True).returncode:
+        pytest.skip("needs the right to mount")
+    yield folder
+    subprocess.run(["umount", "-l", folder], check=True)
+
+
+def test_a_record_that_finds_no_room_is_kept_and_written_later(small_disk: Path) -> None:
+    """Whole, in order and once; readers never see a part of it, and `fsync` fails until it is there."""
+    path = small_disk / "journal.jsonl"
+    journal = Journal(path)
+    journal.metrics({"val/miou": 0.5}, 1)
+    ballast = small_disk / "ballast"
+    with ballast.open("wb", buffering=0) as file, suppress(OSError):
+        while True:
+            file.write(bytes(1024))
+    for step in (2, 3):
+        with pytest.raises(OSError, match="No space left"):
+            journal.append(metrics={"val/miou": 0.6}, step=step, filler="x" * 5000)
+        assert [record["step"] for record in records(path)] == [1]
+    with pytest.raises(OSError, match="No space left"):
+        journal.fsync()
+    ballast.unlink()
+    journal.metrics({"val/miou": 0.7}, 4)
+    journal.close()
+    assert [record["step"] for record in records(path)] == [1, 2, 3, 4]
+    assert path.read_bytes().endswith(b"\n")
 
 
 def test_a_flipped_byte_costs_the_records_it_touches(tmp_path: Path) -> None:

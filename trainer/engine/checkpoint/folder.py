@@ -5,10 +5,8 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from safetensors import SafetensorError
-
 from trainer.engine.checkpoint.format import MANIFEST, POSITION, Checkpoint, write_checkpoint
-from trainer.engine.stopping import NotWritten
+from trainer.engine.stopping import writing
 from trainer.system.atomic import atomic_folder, hidden_name, leftovers, write_json
 from trainer.system.run_folder import CHECKPOINT_PREFIX, read_object
 
@@ -33,12 +31,9 @@ class CheckpointFolder:
         """
         target = self.folder / f"{CHECKPOINT_PREFIX}{checkpoint.state.step}"
         self._remove_hidden()
-        try:
-            # An earlier start of the run may have reached the same step.
-            with atomic_folder(target, replace=True) as partial:
-                write_checkpoint(checkpoint, partial)
-        except (OSError, SafetensorError) as error:
-            raise NotWritten(target, error) from error
+        # An earlier start of the run may have reached the same step.
+        with writing(target), atomic_folder(target, replace=True) as partial:
+            write_checkpoint(checkpoint, partial)
         self._hide_older(checkpoint.state.step)
         self._remove_hidden()
         return target

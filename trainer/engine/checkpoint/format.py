@@ -11,6 +11,7 @@ from torch import Tensor
 
 from trainer import InputError
 from trainer.engine.checkpoint.check import check_position, expected_optimizer
+from trainer.engine.schedule import Plan
 from trainer.model.contract import MOST_WEIGHT_BYTES, Shapes, expected_tensors, read_contract
 from trainer.model.model_folder import CONTRACT_FILE, WEIGHTS_FILE, load_segmenter, sha256, write_model
 from trainer.model.segmenter import Contract
@@ -52,6 +53,25 @@ class TrainState:
 
     total_steps: int = 0
     """Steps of the whole run; 0 before they are known."""
+
+    plan_length: int = 0
+    """Places of the plan, as Plan has them; 0 in a checkpoint from before plans changed, where they are the steps."""
+
+    plan_changed_after: int = 0
+    plan_changed_at: float = 0.0
+    spent_s: float = 0.0
+    """Seconds spent of train.minutes, over all starts; 0 where there is no such limit."""
+
+    @property
+    def plan(self) -> Plan:
+        """Plan of the steps."""
+        length = self.plan_length or self.total_steps
+        return Plan(self.total_steps, length, self.plan_changed_after, self.plan_changed_at)
+
+    @plan.setter
+    def plan(self, plan: Plan) -> None:
+        self.total_steps, self.plan_length = plan.total_steps, plan.length
+        self.plan_changed_after, self.plan_changed_at = plan.changed_after, plan.changed_at
 
 
 @dataclass

@@ -12,7 +12,9 @@ import torch
 from accelerate import Accelerator
 from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
+from trainer import InputError
 from trainer.engine.memory import OutOfMemory
+from trainer.engine.stopping import TrainingStopped
 
 REPORT_SECONDS = 5.0
 """Longest wait of a process that lost another one for that one's report, in seconds."""
@@ -44,13 +46,14 @@ def find_cause(accelerator: Accelerator, error: BaseException) -> Failure:
     Each process writes its own failure into the store through which the processes were connected, which outlives them
     and can be reached from every machine. A process that only lost another one reads the cause there.
     """
+    mended_by_user = isinstance(error, InputError)
     own = Failure(
         process=accelerator.process_index,
         host=socket.gethostname(),
-        reason=f"{type(error).__name__}: {error}",
+        reason=f"{error}" if mended_by_user else f"{type(error).__name__}: {error}",
         traceback=traceback.format_exc(),
         lost=isinstance(error, KeyboardInterrupt) or _from_network(error),
-        explained=isinstance(error, OutOfMemory),
+        explained=mended_by_user or isinstance(error, OutOfMemory | TrainingStopped),
     )
     if accelerator.num_processes == 1:
         return own

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Generator, Sequence
@@ -102,6 +103,8 @@ def _run(job: Job, indices: range) -> Generator[object, None, None]:
     # the caller's main module again. One pipe for all of them: it ends when the last has ended, however it did.
     reading, writing = os.pipe()
     workers: list[subprocess.Popen[bytes]] = []
+    # Ctrl-C and the end of a terminal reach all its processes: this one ends the workers, which inherit the mask.
+    masked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGHUP})
     environment = os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     with open(reading, "rb", buffering=0) as signs:
         try:
@@ -111,11 +114,13 @@ def _run(job: Job, indices: range) -> Generator[object, None, None]:
                     text = json.dumps([*job, [share.start, share.stop, share.step]])
                     command = [sys.executable, "-m", "trainer.make.synthetic", text]
                     workers.append(subprocess.Popen(command, stdout=end, cwd=ROOT, env=environment))
+            signal.pthread_sigmask(signal.SIG_SETMASK, masked)
             yield from iter(lambda: signs.read(1), b"")
             failed = [worker.returncode for worker in workers if worker.wait() != 0]
             if failed:
                 raise RuntimeError(f"drawing scenes: a worker stopped with code {failed[0]}; its message is above")
         finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, masked)
             for worker in workers:
                 worker.kill()
                 worker.wait()
