@@ -16,6 +16,7 @@ from trainer.system.atomic import write_text
 from trainer.system.provenance import program_version
 
 if TYPE_CHECKING:
+    from trainer.data.account import Account
     from trainer.inference.inputs import InputImage
 
 EXIT_FAILED, EXIT_SOME_FAILED = 1, 3
@@ -31,9 +32,9 @@ def main(arguments: list[str] | None = None) -> int:
             raise InputError(f"--batch_size: {options.batch_size} is not possible; give 1 or more")
         from trainer.inference.inputs import find_images
 
-        images = find_images(options.input, options.output)
+        images, account = find_images(options.input, options.output)
         make_output(options.output)
-        return predict(options.model, images, options.output, options.batch_size)
+        return predict(options.model, images, account, options.output, options.batch_size)
     except InputError as error:
         print(f"predict.py: {error}", file=sys.stderr)
         return EXIT_INPUT
@@ -68,7 +69,7 @@ def make_output(output: Path) -> None:
         raise InputError(f"--output {output}: cannot be written ({error.strerror}); give another folder") from error
 
 
-def predict(uri: str, images: "list[InputImage]", output: Path, batch_size: int) -> int:
+def predict(uri: str, images: "list[InputImage]", account: "Account", output: Path, batch_size: int) -> int:
     """Load the model, predict every image, write masks, overlays and report; return the exit code."""
     import torch
 
@@ -93,7 +94,7 @@ def predict(uri: str, images: "list[InputImage]", output: Path, batch_size: int)
         "dataset_digest": contract.dataset_digest,
         "classes": list(contract.class_names),
     }
-    write_report(output, model.origin | facts, rows)
+    write_report(output, model.origin | facts, rows, account.content())
     failed = [row for row in rows if "error" in row]
     for row in failed[:MOST_ERRORS]:
         print(f"predict.py: {row['error']}", file=sys.stderr)
@@ -104,12 +105,17 @@ def predict(uri: str, images: "list[InputImage]", output: Path, batch_size: int)
         display.log(f"{clipped[0]}{others}: levels beyond the {low:g} to {high:g} that the model knows were clipped")
     done = len(rows) - len(failed)
     display.log(f"{done} pictures done, {len(failed)} failed; see {output / 'overlays'} and report.csv")
+    if account.count:
+        display.log(f"left out, {account.summary()}", "yellow" if account.warnings() else "")
     return EXIT_SOME_FAILED if failed else 0
 
 
-def write_report(output: Path, model: dict[str, Any], rows: list[dict[str, Any]]) -> None:
+def write_report(
+    output: Path, model: dict[str, Any], rows: list[dict[str, Any]], left_out: list[dict[str, Any]]
+) -> None:
     """Write report.json with everything, and report.csv with one line for each image."""
-    write_text(output / "report.json", json.dumps({"model": model, "files": rows}, indent=1, ensure_ascii=False))
+    content = {"model": model, "files": rows, "left_out": left_out}
+    write_text(output / "report.json", json.dumps(content, indent=1, ensure_ascii=False))
     names = model["classes"]
     file = io.StringIO(newline="")
     table = csv.writer(file)

@@ -1,6 +1,6 @@
 """Make a dataset folder, or check one.
 
-python trainer/prepare.py check DIR [DIR ...] [--json FILE]
+python trainer/prepare.py check DIR [DIR ...] [--json FILE] [--sheet FILE]
 python trainer/prepare.py labelme ANNOTATED OUT --labels labels.txt
 python trainer/prepare.py synthetic OUT --count 200
 python trainer/prepare.py pets OUT
@@ -10,11 +10,16 @@ import argparse
 import shlex
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from trainer import EXIT_INPUT, InputError
 from trainer.system.atomic import write_text
 from trainer.system.provenance import program_version
+
+if TYPE_CHECKING:
+    from trainer.config import DataConfig
+    from trainer.data.checks.report import Report
+    from trainer.system.terminal import Display
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -40,6 +45,9 @@ def _add_check(commands: Any) -> None:
     check = commands.add_parser("check", help="summarise a data folder and list its faults")
     check.add_argument("folders", nargs="+", metavar="DIR", help="folder with labelled pictures, as for data.root")
     check.add_argument("--json", metavar="FILE", help="write the report as JSON; - writes it to standard output alone")
+    check.add_argument(
+        "--sheet", type=Path, metavar="FILE", help="draw the pictures with their masks into one picture, such as x.png"
+    )
     for key, kind in (("val_fraction", float), ("fold", int), ("image_size", int), ("layout", str)):
         check.add_argument(f"--{key}", type=kind, help=f"as data.{key} in training")
     check.add_argument("--classes", nargs="+", help="as data.classes in training: the names, the one with id 1 first")
@@ -51,6 +59,7 @@ def check_data(options: argparse.Namespace) -> int:
     """Print or write the report on data folders; exit code 2 where it holds errors."""
     from trainer.config import data_config
     from trainer.data.checks.report import check_folders
+    from trainer.data.checks.sheet import check_sheet_file
     from trainer.data.checks.show import show_report
     from trainer.system.terminal import Display
 
@@ -58,6 +67,8 @@ def check_data(options: argparse.Namespace) -> int:
     given = {key: getattr(options, key) for key in keys if getattr(options, key) is not None}
     config = data_config(root=options.folders, **given)
     display = Display(quiet=options.json == "-")
+    if options.sheet:
+        check_sheet_file(options.sheet)
     report = check_folders(config, display.progress_bar)
     if options.json == "-":
         print(report.to_json())
@@ -65,7 +76,24 @@ def check_data(options: argparse.Namespace) -> int:
         show_report(report, display)
         if options.json:
             write_report(Path(options.json), report.to_json())
+    if options.sheet:
+        draw_sheet(config, report, options.sheet, display)
     return EXIT_INPUT if report.of("error") else 0
+
+
+def draw_sheet(config: "DataConfig", report: "Report", file: Path, display: "Display") -> None:
+    """Draw the contact sheet of the data that the report is about."""
+    from trainer.data.checks.sheet import write_sheet
+    from trainer.data.sources import find_sources
+
+    if not report.summary:
+        display.log(f"no picture can be read, so {file} is not drawn")
+        return
+    sources = find_sources(config)
+    names = sources.names or [row["name"] for row in report.summary.get("classes", ())]
+    count = write_sheet(sources.samples, sources.values, names, file, display.progress_bar)
+    of_all = f", evenly chosen of {len(sources.samples)}," if count < len(sources.samples) else ""
+    display.log(f"{count} pictures{of_all} with their masks are in {file}")
 
 
 def write_report(file: Path, text: str) -> None:
@@ -92,6 +120,7 @@ def _add_labelme(commands: Any) -> None:
 
 def convert(options: argparse.Namespace) -> int:
     """Convert a folder of Labelme files to a VOC folder, and print what it holds."""
+    from trainer.data.layouts.labelme import unlabelled_note
     from trainer.make.labelme_to_voc import convert_labelme
     from trainer.system.terminal import Display
 
@@ -102,7 +131,11 @@ def convert(options: argparse.Namespace) -> int:
     found = [f"{name} in {images}" for name, images in done.images_per_class.items() if images]
     display.log(f"{done.images} pictures with masks in {options.out}: {', '.join(found) or 'all background'}")
     if done.unlabelled:
-        display.log(f"{done.unlabelled} images have no JSON file yet; they were left out")
+        display.log(unlabelled_note(options.annotated, done.unlabelled))
+    if done.account.count:
+        display.log(f"left out, {done.account.summary()}")
+    for warning in done.account.warnings():
+        display.log(f"warning: {warning}", "yellow")
     if done.shared:
         several = f"more than one JSON file for {', '.join(done.shared)}"
         display.log(f"warning: {several}; the same picture may train and validate", "yellow")

@@ -16,7 +16,7 @@ from trainer import InputError
 from trainer.data.levels import DeepImage, Levels, decode_deep, has_unreadable_planes, is_deep
 from trainer.drawing.palette import palette
 
-FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP")
+FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP", "GIF", "AVIF", "PPM")
 """Formats that are decoded. Without a list Pillow tries some 40, Ghostscript among them, on files from strangers."""
 
 Image.MAX_IMAGE_PIXELS = None  # Pillow warns at 89 million pixels and raises at 179; MAX_PIXELS takes its place
@@ -150,6 +150,20 @@ def read_palette(path: Path, content: bytes) -> StoredPalette | None:
     except InputError:
         return None
     return GREYS if pil_image.mode in ("L", "LA") else _palette(pil_image)
+
+
+def read_stencil(path: Path, content: bytes) -> np.ndarray:
+    """Decode the pixels that a mask of one object covers, bool [H, W]: those that are opaque.
+
+    Without transparency, those that are not black. Raises InputError naming the file.
+    """
+    pil_image = _open(path, content)
+    try:
+        if pil_image.has_transparency_data:
+            return np.array(pil_image.convert("RGBA"))[..., 3] > 0
+        return np.array(pil_image.convert("L")) > 0
+    except Exception as error:  # Pillow raises errors of any type for a broken file
+        raise InputError(f"{path}: damaged mask ({error}); replace or remove it") from error
 
 
 @dataclass(frozen=True)

@@ -60,6 +60,9 @@ class Lifecycle:
         """Print the warnings about the data, and what trains."""
         from trainer.data.checks.report import check_command
 
+        account = dataset.sources.account
+        if account.count:
+            self.display.log(f"left out, {account.summary()}")
         warnings = [finding.text for finding in dataset.report.of("warning")]
         self.display.warnings(warnings, check_command(self.config.data))
         self.display.log(

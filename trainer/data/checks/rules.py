@@ -9,7 +9,7 @@ import numpy as np
 from trainer import IGNORE
 from trainer.data.checks.duplicates import cached_near_pairs, groups
 from trainer.data.checks.finding import MOST_FILES, WARNING, Finding
-from trainer.data.checks.scan import levels_of
+from trainer.data.checks.scan import ANIMATION, levels_of
 from trainer.data.sample import Sample
 
 MOST_ENLARGED = 4
@@ -138,13 +138,13 @@ def _mask_rules(scanned: ScannedSamples) -> Iterator[Finding]:
         text = "the mask is of one class all over, without background; if the picture shows more, label it again"
         yield from scanned.warn("whole", whole, text)
     if not scanned.mapped and classes.any() and not (ignored & (classes > 0)).any():
-        polygons = np.array([sample.mask_file.lower().endswith(".json") for sample in scanned.samples])
+        drawn = np.array([sample.drawn for sample in scanned.samples])
         text = (
             "the mask is of 0 and 255 only, while others hold class ids. 255 means ignore; if it is your class here, "
             "save the mask with its id"
         )
-        yield from scanned.warn("scaled", ignored & background & (classes == 0) & ~polygons, text)
-    if len(names) > 2 and not background.any() and not counts[:, len(names) - 1].any():
+        yield from scanned.warn("scaled", ignored & background & (classes == 0) & ~drawn, text)
+    if not scanned.mapped and len(names) > 2 and not background.any() and not counts[:, len(names) - 1].any():
         text = (
             f"no mask has a pixel of 0, the background, or of {len(names) - 1}, {names[-1]}: the ids seem to count "
             "from 1. If 1 is the background, say so with --data.value_map"
@@ -196,6 +196,9 @@ def _image_rules(scanned: ScannedSamples) -> Iterator[Finding]:
     small = sizes.max(axis=1) * MOST_ENLARGED < scanned.image_size
     yield from scanned.warn("small", small, text, of_image=True)
     flat = thumbnails.max(axis=(1, 2)) == thumbnails.min(axis=(1, 2))
+    animated = np.char.endswith(scanned.facts["kind"], ANIMATION.encode())
+    text = "a picture or mask of several frames; the first one is used, the others are left out"
+    yield from scanned.warn("frames", animated, text, of_image=True)
     text = "the picture is of one colour all over; replace it or take it out"
     yield from scanned.warn("blank", flat, text, of_image=True)
     yield from _level_rules(scanned)

@@ -10,11 +10,16 @@ from pathlib import Path
 from types import ModuleType
 
 from trainer import InputError
-from trainer.data.files import list_folders
+from trainer.data.files import is_hidden, list_folders
 from trainer.data.layouts.base import Found
 from trainer.data.layouts.cvat_labelmap import LABELMAP, read_labelmap
+from trainer.data.layouts.stacks import split_stacks
 
-LAYOUTS = ("pets", "coco", "nnunet", "folders", "voc", "labelme", "csv")
+LAYOUTS = (
+    *("pets", "coco", "nnunet", "drive", "label_studio", "class_masks", "folders", "voc", "labelme", "csv"),
+    *("roboflow_masks", "coco_file", "via", "yolo", "supervisely"),
+    *("cityscapes", "loveda", "isic", "carvana"),
+)
 """Layouts in the order in which they are tried; each is a module of this package and a value of data.layout."""
 
 
@@ -32,7 +37,9 @@ def find(root: Path, layout: str, classes: Sequence[str] | None) -> Found:
     labelmap = (root if root.is_dir() else root.parent) / LABELMAP
     if labelmap.is_file() and found.names is None and found.value_map is None:
         found.names, found.value_map, notes = read_labelmap(labelmap, classes)
+        found.records.append(labelmap)
         found.notes += notes
+    split_stacks(found)
     return found
 
 
@@ -47,7 +54,7 @@ def _module(layout: str) -> ModuleType:
 
 def _hint(root: Path) -> str:
     """Advice for a folder of no known layout: a subfolder that has one, or else the expected and actual contents."""
-    below = [path for path in list_folders(root) if path.name[0] != "."]
+    below = [path for path in list_folders(root) if not is_hidden(path.name)]
     usable = [folder for folder in below if detect_layout(folder)]
     if usable:
         several = f', or several as --data.root "[{",".join(map(str, usable[:2]))}]"' if len(usable) > 1 else ""
@@ -55,7 +62,8 @@ def _hint(root: Path) -> str:
     contents = [f"{folder.name}/ ({_count_files(folder)})" for folder in below[:6]]
     return (
         "Expected images/ and masks/, or JPEGImages/ and SegmentationClassPNG/, or Labelme's JSON files beside the "
-        "images, or COCO's annotations/instances_*.json, or one CSV list; "
+        "images, or COCO's annotations/instances_*.json, or a CSV list of image and mask, or a form of another tool "
+        "(all are in .github/USING.md); "
         + (f"it holds {', '.join([*contents, _count_files(root)])}" if root.is_dir() else "it is a file")
         + f". To see why none fits, name the one that you meant: --data.layout {' or '.join(LAYOUTS)}"
     )

@@ -4,8 +4,10 @@ Segmentations are checked before pycocotools sees them: its C code takes all mem
 uninitialised memory for run lengths that end too early.
 """
 
+import importlib.util
 import warnings
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +16,15 @@ from trainer import InputError
 
 Segmentation = list[list[float]] | dict[str, Any]
 """Polygons, each x, y, x, y, ...; or run lengths {"size": [H, W], "counts": text or numbers}."""
+
+
+def need_pycocotools(root: Path) -> None:
+    """Raise InputError with the command that installs pycocotools, unless it is there."""
+    if importlib.util.find_spec("pycocotools") is None:
+        raise InputError(
+            f"{root}: outlines as COCO and YOLO have them need pycocotools; install it with\n"
+            "  pip install -c launch/constraints.txt -e .[coco]"
+        )
 
 
 def check_segmentation(value: object, size: tuple[int, int], where: str) -> Segmentation | None:
@@ -25,6 +36,8 @@ def check_segmentation(value: object, size: tuple[int, int], where: str) -> Segm
         return _check_runs(value, size, where)
     if not isinstance(value, list) or not value:
         raise InputError(f"{where} has no segmentation, only a box perhaps; export the data with outlines")
+    if type(value[0]) in (int, float):
+        value = [value]  # VIA writes the numbers of its only polygon
     polygons = []
     for polygon in value:
         if not isinstance(polygon, list) or len(polygon) % 2 or not all(type(one) in (int, float) for one in polygon):
@@ -35,6 +48,11 @@ def check_segmentation(value: object, size: tuple[int, int], where: str) -> Segm
         if len(polygon) >= 6:
             polygons.append([float(one) for one in polygon])
     return polygons or None
+
+
+def covered_pixels(segmentation: Segmentation) -> int:
+    """Number of pixels of checked run lengths; 0 for polygons, which would have to be drawn first."""
+    return sum(segmentation["counts"][1::2]) if isinstance(segmentation, dict) else 0
 
 
 def draw_instances(instances: Sequence[tuple[int, Segmentation]], size: tuple[int, int]) -> np.ndarray:

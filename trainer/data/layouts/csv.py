@@ -2,18 +2,29 @@
 
 import csv
 import io
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePath
 
 from trainer import InputError
 from trainer.data.files import read_text
-from trainer.data.layouts.base import PARTS, Found
+from trainer.data.layouts.base import PARTS, UNPAIRED, Found, left_part
 from trainer.data.sample import Sample
 
 
 def fits(root: Path) -> bool:
-    """Return True for a CSV file, and for a folder with exactly one."""
-    return len(_csv_files(root)) == 1
+    """Return True for a CSV file, and for a folder with exactly one whose first line has `image` or `mask`."""
+    files = _csv_files(root)
+    return len(files) == 1 and (files[0] == root or _names_columns(files[0]))
+
+
+def _names_columns(file: Path) -> bool:
+    """Return True unless `file` is a list of another kind, as other tools put beside their images."""
+    if not file.is_file():
+        return False
+    with file.open("rb") as stream:
+        first = stream.readline(10_000).removeprefix(b"\xef\xbb\xbf").lower()
+    return bool({b"image", b"mask"} & set(re.split(rb"[,;\t\"\s]+", first)))
 
 
 def find(root: Path, classes: Sequence[str] | None) -> Found:
@@ -43,11 +54,14 @@ def find(root: Path, classes: Sequence[str] | None) -> Found:
         role = PARTS.get(split.lower(), "")
         if faults:
             found.problems += [f"{file}, line {line}: {fault}" for fault in faults]
+            found.leave_out(UNPAIRED, *(path for path in paths if path != file.parent))
         elif role is None:
+            found.leave_out(left_part(split), *paths)
             left_out += 1
         else:
             found.samples.append(Sample(name, str(paths[0]), str(paths[1])))
             found.parts |= {name: role} if role else {}
+    found.records.append(file)
     if left_out:
         found.notes.append(f"{file}: {left_out} pictures of split test neither train nor validate; left out")
     if len(set(found.parts.values())) < 2 and len(found.parts) == len(found.samples):

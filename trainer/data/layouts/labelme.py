@@ -1,35 +1,54 @@
 """Labelme: JSON files beside the images or with the images embedded, and optionally labels.txt with the classes."""
 
-from collections.abc import Sequence
+import math
+import shlex
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import yaml
 
 from trainer import IGNORE, InputError
 from trainer.data.class_names import IGNORED
-from trainer.data.files import list_images, read_lines
-from trainer.data.layouts.base import Found, by_stem
+from trainer.data.files import OTHER, Reason, list_images, read_lines
+from trainer.data.layouts.base import (
+    TWICE,
+    UNPAIRED,
+    Found,
+    by_stem,
+    leave_out_tests,
+    match_labels,
+    parts_of_folders,
+    stem_below,
+)
 from trainer.data.layouts.labelme_json import (
+    NotLabelme,
     draw_annotation,
     find_annotations,
     image_path,
     read_image_bytes,
     read_record,
 )
-from trainer.data.sample import Sample
+from trainer.data.layouts.labelme_shapes import OBJECT_NUMBER, known_label
+from trainer.data.sample import DrawnSample, Sample
 from trainer.data.value_map import BACKGROUND, BACKGROUNDS, UNMAPPED, ValueMap
 
 LABELS_FILE = "labels.txt"
-"""Label of shapes whose pixels are ignored."""
+"""File of a folder with its labels, one a line; their order gives the class ids."""
+
+MOST_NAMES = 5
+"""Images that a note names."""
+
+UNLABELLED = Reason("without a JSON file yet")
 
 TRIED = 10
 """Number of JSON files that are read to find out whether the folder is Labelme's."""
 
 
 @dataclass(frozen=True, slots=True)
-class LabelmeSample(Sample):
+class LabelmeSample(DrawnSample):
     """An image whose mask is drawn from shapes. `mask` is the JSON file; `image` too, where the image is embedded."""
 
     folder: Path
@@ -50,10 +69,6 @@ class LabelmeSample(Sample):
     def read_mask(self, values: ValueMap, content: bytes | None = None) -> np.ndarray:
         return draw_annotation(self.mask, self.folder, dict(self.ids))
 
-    @property
-    def lossy(self) -> bool:
-        return False
-
 
 def fits(root: Path) -> bool:
     """Return True if one of the first JSON files directly in `root` is Labelme's; others may be damaged."""
@@ -73,27 +88,55 @@ def _is_valid(file: Path, root: Path) -> bool:
 
 
 def find(root: Path, classes: Sequence[str] | None) -> Found:
-    """Make one sample of each JSON file. Without `classes` the labels come from labels.txt, or else from the files."""
-    files, problems = by_stem(find_annotations(root))
+    """Make one sample of each JSON file, in folders below too: `day 2/p6`.
+
+    Without `classes` the labels come from labels.txt, or else from the files.
+    """
+    annotations = find_annotations(root, deep=True)
+    files, problems = by_stem(annotations, folder=root)
     found = Found(problems=problems)
+    found.leave_out(TWICE, *(set(annotations) - set(files.values())))
     images: dict[str, Path] = {}
     labels: set[str] = set()
+    tested = leave_out_tests(found, root, files)
     for stem, file in files.items():
+        if stem in tested:
+            continue
         try:
             record = read_record(file, root)
             labels |= _labels(record)
             images[stem] = image_path(file, root, record) or file
+        except NotLabelme as error:
+            found.problems += [] if "/" in stem else [str(error)]
+            found.leave_out(OTHER, file)
         except InputError as error:
             found.problems += str(error).splitlines()
+            found.leave_out(UNPAIRED, file)
     ids = tuple(_class_ids(root, classes, labels, found).items())
     found.samples = [
         LabelmeSample(stem, str(image), str(files[stem]), root, ids) for stem, image in sorted(images.items())
     ]
-    used = set(images.values())  # resolved paths
-    unlabelled = [image for image in list_images(root) if image.stem not in files and image.resolve() not in used]
+    found.records += [root / LABELS_FILE]
+    found.parts = parts_of_folders(images)
+    unlabelled = find_unlabelled(root, files, images.values())
     if unlabelled:
-        found.notes.append(f"{root}: {len(unlabelled)} images have no JSON file yet; they are left out")
+        found.leave_out(UNLABELLED, *unlabelled)
+        found.notes.append(unlabelled_note(root, unlabelled))
     return found
+
+
+def find_unlabelled(root: Path, stems: Collection[str], used: Iterable[Path]) -> list[Path]:
+    """Images in `root` and below without a JSON file. `used`: resolved paths of those that have one."""
+    images, known = list_images(root, deep=True), set(used)
+    return [image for image in images if stem_below(image, root) not in stems and image.resolve() not in known]
+
+
+def unlabelled_note(root: Path, images: Sequence[Path]) -> str:
+    """Note about images without a JSON file, with the names of the first."""
+    names = ", ".join(str(image.relative_to(root)) for image in images[:MOST_NAMES])
+    more = f" and {len(images) - MOST_NAMES} more" if len(images) > MOST_NAMES else ""
+    subject = "1 image has" if len(images) == 1 else f"{len(images)} images have"
+    return f"{root}: {subject} no JSON file yet; left out: {names}{more}"
 
 
 def _labels(record: dict[str, Any]) -> set[str]:
@@ -106,9 +149,16 @@ def _class_ids(root: Path, classes: Sequence[str] | None, labels: set[str], foun
     """Label -> class id. Set the class names in `found`, unless `classes` are given."""
     reserved = {IGNORED: IGNORE, BACKGROUND: 0, "background": 0}
     if classes is not None:
-        return reserved | {name: class_id for class_id, name in enumerate(classes) if class_id}
+        ids = reserved | {name: class_id for class_id, name in enumerate(classes) if class_id}
+        found.notes += _join_objects(root, labels, ids)
+        rest = sorted(label for label in labels if known_label(label, ids) not in ids)
+        if rest and len(rest) == len(labels):
+            match_labels(rest, classes, root)  # raises an error that names what was meant
+        found.notes += [f"{root}: {', '.join(rest)} not among the classes; taken as background"] if rest else []
+        return ids | dict.fromkeys(rest, 0)
     if (root / LABELS_FILE).is_file():
         ids = read_labels(root / LABELS_FILE)
+        found.notes += _join_objects(root, labels, ids)
     else:
         names = sorted(labels)
         if not 0 < len(names) < UNMAPPED:
@@ -118,8 +168,30 @@ def _class_ids(root: Path, classes: Sequence[str] | None, labels: set[str], foun
             )
         ids = reserved | {name: class_id for class_id, name in enumerate(names, start=1)}
         found.notes.append(f"{root}: no {LABELS_FILE}; the classes are the labels found: {', '.join(names)}")
+        found.notes += _hint_at_objects(root, names)
     found.names = (BACKGROUND, *(name for name, class_id in ids.items() if 0 < class_id < IGNORE))
     return ids
+
+
+def _join_objects(root: Path, labels: Collection[str], ids: Collection[str]) -> list[str]:
+    """Note about labels that count as a class without their number, if there are any."""
+    numbered = sorted(label for label in labels if label not in ids and known_label(label, ids) in ids)
+    joined = ", ".join(sorted({known_label(label, ids) for label in numbered}))
+    return [f"{root}: {', '.join(numbered)} count as {joined}"] if numbered else []
+
+
+def _hint_at_objects(root: Path, labels: Sequence[str]) -> list[str]:
+    """Note with the option that joins labels which differ by a number, as those of the objects of one class do."""
+    bases = [OBJECT_NUMBER.sub("", label) for label in labels]
+    numbered = [label for label, base in zip(labels, bases, strict=True) if label != base and bases.count(base) > 1]
+    if not numbered:
+        return []
+    classes = [base if bases.count(base) > 1 else label for label, base in zip(labels, bases, strict=True)]
+    option = yaml.safe_dump(list(dict.fromkeys(classes)), default_flow_style=True, allow_unicode=True, width=math.inf)
+    return [
+        f"{root}: {', '.join(numbered)} look like single objects; to make each kind one class, add\n"
+        f"  --data.classes {shlex.quote(option.strip())}"
+    ]
 
 
 def read_labels(file: Path) -> dict[str, int]:

@@ -1,15 +1,17 @@
 """Training straight from a folder of Labelme files: the same as converting it first."""
 
 import json
+import shlex
 from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from PIL import Image
 
 from tests.support.images import smooth_image
 from tests.support.labelme import HEIGHT, WIDTH, LabelmeFolder, base64_text, png, record, shape
-from tests.support.layouts import find_in, open_data, plan_data, refusal, scenes, split_names, write_labelme
+from tests.support.layouts import find_in, open_data, plan_data, refusal, save_image, scenes, split_names, write_labelme
 from trainer.data.image_io import read_image, read_mask
 from trainer.data.sources import find_samples
 from trainer.data.value_map import ValueMap
@@ -64,12 +66,13 @@ def test_images_without_a_json_file_are_counted(labelled: LabelmeFolder) -> None
         return [note for note in find_in(labelled.folder).notes if "no JSON file yet" in note]
 
     (labelled.folder / "link.png").unlink()
+    (labelled.folder / "sub" / "deep.png").unlink()
     assert unlabelled() == []
     for name in ("new.png", "other.jpg"):
         Image.fromarray(smooth_image(8, 9)).save(labelled.folder / name)
-    assert unlabelled() == [f"{labelled.folder}: 2 images have no JSON file yet; they are left out"]
+    assert unlabelled() == [f"{labelled.folder}: 2 images have no JSON file yet; left out: new.png, other.jpg"]
     labelled.write("other", record(None, imageData=base64_text(png(smooth_image(HEIGHT, WIDTH)))))
-    assert "1 images" in unlabelled()[0]
+    assert "1 image has no JSON file yet; left out: new.png" in unlabelled()[0]
 
 
 def test_malformed_files_are_all_listed(labelled: LabelmeFolder, tmp_path: Path) -> None:
@@ -128,3 +131,88 @@ def test_generated_scenes_equal_their_masks(tmp_path: Path) -> None:
     for ours, theirs in zip(drawn, stored, strict=True):
         np.testing.assert_array_equal(ours.read_mask(SAME), read_mask(theirs.mask))
         np.testing.assert_array_equal(ours.read_image(), read_image(theirs.image))
+
+
+# ------------------------------------------------------------------------------------------------ labels and classes
+
+
+def objects(labelled: LabelmeFolder) -> Path:
+    """Write two objects of a cat, told apart by a number, and a dog."""
+    shapes = [
+        shape("rectangle", [2, 2], [9, 9], label="cat-1"),
+        shape("rectangle", [20, 2], [29, 9], label="cat-2"),
+        shape("rectangle", [20, 20], [29, 29], label="dog"),
+    ]
+    labelled.write("good", record("good.png", *shapes))
+    return labelled.folder
+
+
+def test_labels_that_differ_by_a_number(labelled: LabelmeFolder, tmp_path: Path) -> None:
+    """A hint has the option that makes them one class; with it they are."""
+    found = find_in(objects(labelled))
+    assert found.names == ("_background_", "cat-1", "cat-2", "dog")
+    (hint,) = (note for note in found.notes if "look like single objects" in note)
+    assert hint.startswith(f"{labelled.folder}: cat-1, cat-2 look")
+    command, option, value = shlex.split(hint.rpartition("add\n")[2] + " end")
+    assert (command, value) == ("--data.classes", "end")
+    classes = yaml.safe_load(option)
+    assert classes == ["cat", "dog"]
+    joined = find_in(labelled.folder, classes=("_background_", *classes))
+    assert any("cat-1, cat-2 count as cat" in note for note in joined.notes)
+    mask = joined.samples[0].read_mask(SAME)
+    assert np.bincount(mask.ravel()).tolist() == [HEIGHT * WIDTH - 244, 64 + 80, 100]
+
+
+def test_no_hint_for_other_numbers(labelled: LabelmeFolder) -> None:
+    labels = ["grade-1", "stage_2", "t1", "t2"]
+    labelled.write("good", record("good.png", *(shape("point", [9, 9], label=label) for label in labels)))
+    assert not any("single objects" in note for note in find_in(labelled.folder).notes)
+
+
+def test_some_classes_of_a_folder(labelled: LabelmeFolder, tmp_path: Path) -> None:
+    """Other labels are background, and a note says so; a class that nothing has is named with what was meant."""
+    found = find_in(objects(labelled), classes=("_background_", "cat-1"))
+    assert any("cat-2, dog not among the classes; taken as background" in note for note in found.notes)
+    expected = np.zeros((HEIGHT, WIDTH), np.uint8)
+    expected[2:10, 2:10] = 1
+    np.testing.assert_array_equal(found.samples[0].read_mask(SAME), expected)
+    with refusal("data.classes: dgo is no label", "did you mean dog"):
+        find_in(labelled.folder, classes=("_background_", "dgo"))
+    labelled.write("typo", record("good.png", shape("point", [9, 9], label="catt")))
+    (labelled.folder / "labels.txt").write_text("cat\ndog\n")  # a list of all labels: others are faults
+    with refusal("typo.json", "label 'catt' is not in the labels file; did you mean cat"):
+        open_data(labelled.folder, tmp_path)
+
+
+# ------------------------------------------------------------------------------------------------ folders below
+
+
+def test_folders_below_are_taken_along(tmp_path: Path) -> None:
+    """JSON files of other tools, and a test part, are left out there."""
+    drawn = scenes(6)
+    root = write_labelme(tmp_path / "cats", drawn[:3])
+    write_labelme(root / "day 2", drawn[2:4])
+    write_labelme(root / "test", drawn[4:5])
+    (root / "day 2" / "settings.json").write_text('{"theme": "dark"}')
+    save_image(root / "day 2" / "new.png", drawn[5].image)
+    sources = plan_data(root, tmp_path / "cache")
+    assert sources.problems == ()
+    names = ["day 2/scene_02", "day 2/scene_03", "scene_00", "scene_01", "scene_02"]
+    assert [sample.name for sample in sources.samples] == names
+    for sample in sources.samples:
+        np.testing.assert_array_equal(sample.read_mask(SAME), drawn[int(sample.name[-1])].mask)
+    assert any("test (1 pictures) neither trains nor validates" in note for note in sources.notes)
+    assert any("1 image has no JSON file yet; left out: day 2/new.png" in note for note in sources.notes)
+
+
+def test_parts_below_split(tmp_path: Path) -> None:
+    drawn = scenes(7)
+    root = write_labelme(tmp_path / "cats", drawn[:2])
+    write_labelme(root / "train", drawn[2:4])
+    write_labelme(root / "Val", drawn[4:])
+    parts = find_in(root).parts
+    assert parts == {
+        "train/scene_02": "train",
+        "train/scene_03": "train",
+        **{f"Val/scene_0{number}": "val" for number in (4, 5, 6)},
+    }
