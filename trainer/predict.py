@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from trainer.inference.inputs import InputImage
 
 EXIT_FAILED, EXIT_SOME_FAILED = 1, 3
+RESULTS = (("masks", ".png"), ("overlays", ".jpg"))
+"""Folders of the results, and the suffix of the files in each."""
+
 MOST_ERRORS = 20
 """Number of failed images that are printed; the report has all."""
 
@@ -95,6 +98,14 @@ def predict(uri: str, images: "list[InputImage]", account: "Account", output: Pa
         "classes": list(contract.class_names),
     }
     write_report(output, model.origin | facts, rows, account.content())
+    done_names = {image.name for image, row in zip(images, rows, strict=False) if "error" not in row}
+    if earlier := earlier_results(output, done_names):
+        display.log(
+            f"warning: {len(earlier)} files in {output} are of an earlier call, such as "
+            f"{earlier[0].relative_to(output)}: of other pictures, perhaps of another model; the reports tell of "
+            "this call alone",
+            "yellow",
+        )
     failed = [row for row in rows if "error" in row]
     for row in failed[:MOST_ERRORS]:
         print(f"predict.py: {row['error']}", file=sys.stderr)
@@ -108,6 +119,18 @@ def predict(uri: str, images: "list[InputImage]", account: "Account", output: Pa
     if account.count:
         display.log(f"left out, {account.summary()}", "yellow" if account.warnings() else "")
     return EXIT_SOME_FAILED if failed else 0
+
+
+def earlier_results(output: Path, done: set[Path]) -> list[Path]:
+    """Masks and overlays in `output` of other pictures than `done`, the names without suffix of this call's."""
+    found = [path for part, suffix in RESULTS for path in sorted((output / part).rglob(f"*{suffix}"))]
+    suffixes = dict(RESULTS)
+
+    def name(path: Path) -> Path:
+        part, *rest = path.relative_to(output).parts
+        return Path(*rest).with_name(path.name.removesuffix(suffixes[part]))
+
+    return [path for path in found if name(path) not in done]
 
 
 def write_report(

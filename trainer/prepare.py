@@ -4,6 +4,7 @@ python trainer/prepare.py check DIR [DIR ...] [--json FILE] [--sheet FILE]
 python trainer/prepare.py labelme ANNOTATED OUT --labels labels.txt
 python trainer/prepare.py synthetic OUT --count 200
 python trainer/prepare.py pets OUT
+python trainer/prepare.py clean [--yes]
 """
 
 import argparse
@@ -26,8 +27,8 @@ def main(arguments: list[str] | None = None) -> int:
     """Return the exit code: 0 done, 2 wrong usage or data."""
     parser = argparse.ArgumentParser(prog="prepare.py", description="Make a data folder, or check one.")
     parser.add_argument("--version", action="version", version=f"%(prog)s {program_version()}")
-    commands = parser.add_subparsers(required=True, metavar="check | labelme | pets | synthetic")
-    for add in (_add_check, _add_labelme, _add_synthetic, _add_pets):
+    commands = parser.add_subparsers(required=True, metavar="check | clean | labelme | pets | synthetic")
+    for add in (_add_check, _add_clean, _add_labelme, _add_synthetic, _add_pets):
         add(commands)
     options = parser.parse_args(arguments)
     try:
@@ -84,6 +85,7 @@ def check_data(options: argparse.Namespace) -> int:
 def draw_sheet(config: "DataConfig", report: "Report", file: Path, display: "Display") -> None:
     """Draw the contact sheet of the data that the report is about."""
     from trainer.data.checks.sheet import write_sheet
+    from trainer.data.levels import Levels
     from trainer.data.sources import find_sources
 
     if not report.summary:
@@ -91,7 +93,9 @@ def draw_sheet(config: "DataConfig", report: "Report", file: Path, display: "Dis
         return
     sources = find_sources(config)
     names = sources.names or [row["name"] for row in report.summary.get("classes", ())]
-    count = write_sheet(sources.samples, sources.values, names, file, display.progress_bar)
+    found = report.summary.get("levels")
+    levels = Levels(found["black"], found["white"]) if found else None
+    count = write_sheet(sources.samples, sources.values, names, file, display.progress_bar, levels)
     of_all = f", evenly chosen of {len(sources.samples)}," if count < len(sources.samples) else ""
     display.log(f"{count} pictures{of_all} with their masks are in {file}")
 
@@ -205,6 +209,44 @@ def fetch(options: argparse.Namespace) -> int:
     finally:
         display.close()
     display.log(f"the pets are in {options.out}; train with\n  {_train_command(options.out)}")
+    return 0
+
+
+# ---------------------------------------------------------------- clean
+
+
+def _add_clean(commands: Any) -> None:
+    clean = commands.add_parser("clean", help="remove what finished runs in mlruns/work/ need no more")
+    clean.add_argument("--yes", action="store_true", help="remove it without asking")
+    clean.set_defaults(command=clean_runs)
+
+
+def clean_runs(options: argparse.Namespace) -> int:
+    """Print what would be removed and its size; remove it with --yes, or after a yes on a terminal."""
+    from trainer.config import MLRUNS
+    from trainer.system.clean import find_remains, remove
+
+    work = MLRUNS / "work"
+    found = find_remains(work)
+    if not found:
+        print(f"{work}: nothing to remove; models, pictures, journals and what unfinished runs need stay")
+        return 0
+    for one in found:
+        print(f"{one.size / 1e6:10.1f} MB  {', '.join(str(path.relative_to(work)) for path in one.paths)}")
+    print(
+        f"{sum(one.size for one in found) / 1e6:10.1f} MB  in all: checkpoints of finished runs, and incomplete files"
+    )
+    asked = sys.stdin.isatty() and sys.stdout.isatty()
+    if not options.yes and not (asked and input("remove them? [y/N] ").strip().lower() in ("y", "yes")):
+        print("nothing is removed" + ("" if asked else "; --yes removes them"))
+        return 0
+    try:
+        used = [one for one in found if not remove(one)]
+    except OSError as error:
+        raise InputError(f"{error.filename}: cannot be removed ({error.strerror}); see to its permissions") from error
+    for one in used:
+        print(f"prepare.py: {one.folder}: a training is using it, so it stays", file=sys.stderr)
+    print("removed" if not used else "removed the others")
     return 0
 
 

@@ -15,7 +15,7 @@ MOST_FILES = 100
 MOST_PLACES = 5
 """Files, folders or suffixes that a sentence names."""
 
-UNUSED = Reason("that this layout does not use", by="folder")
+UNUSED = Reason("that this layout does not use", warn=True, by="folder")
 LINK = Reason("that are links to folders, which are not followed", warn=True)
 CLOSED = Reason("that are folders which cannot be opened", warn=True)
 
@@ -126,13 +126,14 @@ def take_stock(
             continue
         entered.add(real)
         try:
-            entries = sorted(scan_folder(folder), key=lambda entry: entry.name)
+            prefix = "" if folder == "." else f"{folder}/"
+            rest_here = [entry for entry in scan_folder(folder) if f"{prefix}{entry.name}" not in known.paths]
         except InputError:
             account.add(CLOSED, folder)
             continue
         below: list[_Folder] = []
-        for entry in entries:
-            path = entry.name if folder == "." else f"{folder}/{entry.name}"
+        for entry in sorted(rest_here, key=lambda entry: entry.name):
+            path = f"{prefix}{entry.name}"
             why = HIDDEN if is_hidden(entry.name) else reason
             if entry.is_dir(follow_symlinks=False):
                 below.append((path, f"{real}/{entry.name}", why))

@@ -81,7 +81,7 @@ def decode(source: InputImage, contract: Contract) -> ImageResult:
     began = time.perf_counter()
     try:
         content = page_content(source.path, source.page) if source.page else None
-        image, clipped = read_scaled(source.path, content, contract.range_of_levels)
+        image, clipped = read_scaled(source.path, content, levels=contract.range_of_levels)
     except (InputError, OSError) as error:
         return ImageResult(source, error=str(error))
     resized = shrink_image(image, contract.image_size)

@@ -81,9 +81,9 @@ def convert_labelme(folder: Path, out: Path, labels: Path, val_fraction: float |
             _write_lists(partial, val_fraction)
     uses = Counter(source.image_file for source in sources if source.image_file is not None)
     shared = tuple(sorted(file.name for file, count in uses.items() if count > 1))
-    unlabelled = [file for file in _find_unlabelled(folder, sources) if not file.is_relative_to(out)]
+    beside, unlabelled = _find_others(folder, sources, out)
     used = [str(path) for one in sources for path in (one.file, one.image_file) if path is not None]
-    account = take_stock([folder], [*used, str(labels), *map(str, unlabelled)], {str(out): CONVERTED})
+    account = take_stock([folder], [*used, str(labels), *map(str, beside + unlabelled)], {str(out): CONVERTED})
     images_per_class = {name: masks_with[ids[name]] for name in names}
     return Converted(len(sources), tuple(unlabelled), images_per_class, shared, account)
 
@@ -144,12 +144,14 @@ def _write_pair(root: Path, name: str, annotation: Annotation, mask: np.ndarray)
     write_mask(mask_file, mask)
 
 
-def _find_unlabelled(folder: Path, sources: Sequence[_Source]) -> list[Path]:
-    """Images in `folder` and below that no JSON file is about."""
+def _find_others(folder: Path, sources: Sequence[_Source], out: Path) -> tuple[list[Path], list[Path]]:
+    """Images in `folder` and below, but not in `out`: those that a JSON file holds too, those that none is about."""
     used = {source.image_file for source in sources if source.image_file is not None}
     embedded = {name for one in sources if one.image_file is None for name in (one.image_name, one.file.stem)}
-    images = list_images(folder, deep=True)
-    return [image for image in images if image.resolve() not in used and not {image.name, image.stem} & embedded]
+    images = [file for file in list_images(folder, deep=True) if file.resolve() not in used]
+    beside = [image for image in images if {image.name, image.stem} & embedded]
+    known = set(beside)
+    return beside, [image for image in images if image not in known and not image.is_relative_to(out)]
 
 
 def _write_lists(root: Path, val_fraction: float) -> None:

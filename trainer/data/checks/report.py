@@ -20,7 +20,7 @@ The report as JSON (`Report.to_json`; it counts the images that could be read):
 Kinds of errors: folder (missing pairs, clashing stems, broken annotations), unreadable, size (mask and image differ),
 turned (they differ by the image's EXIF), value (no class). Kinds of warnings: leak (one image trains and validates),
 near (so do two nearly equal ones), contradiction (one image, two masks), duplicate, ignored, whole, scaled, shifted,
-empty, absent, rare (masks and classes), small, blank, frames, dim, missing, turned (images), note.
+empty, absent, rare (masks and classes), small, blank, dim, missing, frames, turned (images), note.
 """
 
 import json

@@ -8,6 +8,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from trainer import IGNORE, InputError
+from trainer.data.levels import Levels
 from trainer.data.resize import nearest_pixels
 from trainer.data.sample import Sample
 from trainer.data.value_map import BACKGROUND, ValueMap
@@ -40,11 +41,17 @@ def check_sheet_file(file: Path) -> None:
 
 
 def write_sheet(
-    samples: Sequence[Sample], values: ValueMap, names: Sequence[str], file: Path, progress: Progress
+    samples: Sequence[Sample],
+    values: ValueMap,
+    names: Sequence[str],
+    file: Path,
+    progress: Progress,
+    levels: Levels | None = None,
 ) -> int:
     """Draw up to MOST_SAMPLES samples, evenly chosen, with their masks and names, and a legend; return their number.
 
-    `names`: K class names. What cannot be read is a grey square. Memory: the sheet, and one image for each core.
+    `names`: K class names. `levels`: those of the dataset, where it has images of more than 8 bits. What cannot be read
+    is a grey square. Memory: the sheet, and one image for each core.
     """
     rows = np.unique(np.linspace(0, len(samples) - 1, min(len(samples), MOST_SAMPLES)).round().astype(int)).tolist()
     columns = max(1, math.ceil(math.sqrt(len(rows) * (SIDE + CAPTION) / SIDE)))
@@ -57,7 +64,7 @@ def write_sheet(
     def draw(place: int) -> None:
         top = len(legend) + place // columns * (SIDE + CAPTION)
         left = place % columns * SIDE
-        sheet[top : top + SIDE + CAPTION, left : left + SIDE] = draw_tile(samples[rows[place]], values)
+        sheet[top : top + SIDE + CAPTION, left : left + SIDE] = draw_tile(samples[rows[place]], values, levels)
         advance()
 
     on_all_cores(draw, range(len(rows)))
@@ -69,7 +76,7 @@ def write_sheet(
     return len(rows)
 
 
-def draw_tile(sample: Sample, values: ValueMap) -> np.ndarray:
+def draw_tile(sample: Sample, values: ValueMap, levels: Levels | None = None) -> np.ndarray:
     """Draw a sample with its outlines, its name, and a square of each class that its mask has.
 
     The result is uint8 RGB [SIDE + CAPTION, SIDE, 3].
@@ -77,7 +84,7 @@ def draw_tile(sample: Sample, values: ValueMap) -> np.ndarray:
     tile = np.full((SIDE + CAPTION, SIDE, 3), PAPER, np.uint8)
     present: list[int] = []
     try:
-        image, mask = sample.read_image(), sample.read_mask(values)
+        image, mask = sample.read_image(levels=levels), sample.read_mask(values)
     except InputError:
         tile[1 : SIDE - 1, 1 : SIDE - 1] = FAINT
         text = "cannot be read"

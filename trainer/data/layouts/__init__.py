@@ -57,7 +57,7 @@ def _hint(root: Path) -> str:
     below = [path for path in list_folders(root) if not is_hidden(path.name)]
     usable = [folder for folder in below if detect_layout(folder)]
     if usable:
-        several = f', or several as --data.root "[{",".join(map(str, usable[:2]))}]"' if len(usable) > 1 else ""
+        several = f', or several as --data.root "[{",".join(map(str, usable))}]"' if len(usable) > 1 else ""
         return f"There is one within: give --data.root {usable[0]}{several}"
     contents = [f"{folder.name}/ ({_count_files(folder)})" for folder in below[:6]]
     return (

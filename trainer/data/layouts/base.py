@@ -2,6 +2,7 @@
 
 import glob
 import json
+import os
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -114,8 +115,11 @@ def by_stem(files: Sequence[Path], ending: str = "", folder: Path | None = None)
 
 def stem_below(path: Path, folder: Path, ending: str = "") -> str:
     """Stem of a file without `ending`; for one in a folder below `folder` with the path from there: `day 2/p6`."""
-    stem = path.stem.removesuffix(ending)
-    return stem if path.parent == folder else f"{path.parent.relative_to(folder).as_posix()}/{stem}"
+    stem, above, top = path.stem.removesuffix(ending), os.path.dirname(path), str(folder)
+    # Texts, because `Path.parent` and its comparison take several times as long.
+    if above == top or (top == "." and not above):
+        return stem
+    return f"{os.path.relpath(above, top)}/{stem}"
 
 
 def leave_out_tests(found: Found, folder: Path, *files: Mapping[str, Path]) -> set[str]:

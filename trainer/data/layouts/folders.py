@@ -54,7 +54,9 @@ def _find_folders(root: Path) -> dict[str, tuple[Path, Path | None]]:
     if parts:
         return parts
     masks_by_role = {PARTS[part]: folder for part, folder in _first_with_parts(root, MASKS).items()}
-    return {part: (folder, masks_by_role.get(PARTS[part])) for part, folder in _first_with_parts(root, IMAGES).items()}
+    parts = {part: (folder, masks_by_role.get(PARTS[part])) for part, folder in _first_with_parts(root, IMAGES).items()}
+    images, masks = first_filled(root, IMAGES, deep=True), first_filled(root, MASKS, deep=True)
+    return {"": (images, masks)} if images and masks and not parts else parts
 
 
 def _subfolders(folder: Path) -> dict[str, Path]:
@@ -66,10 +68,11 @@ def _part_folders(folder: Path) -> dict[str, Path]:
     return {name: path for name, path in _subfolders(folder).items() if name in PARTS}
 
 
-def first_filled(folder: Path, names: Sequence[str]) -> Path | None:
-    """First folder of these names that holds image files."""
+def first_filled(folder: Path, names: Sequence[str], deep: bool = False) -> Path | None:
+    """First folder of these names that holds image files; `deep`: itself or in folders below."""
     subfolders = _subfolders(folder)
-    return next((subfolders[name] for name in names if name in subfolders and holds_images(subfolders[name])), None)
+    folders = (subfolders[name] for name in names if name in subfolders)
+    return next((path for path in folders if holds_images(path) or (deep and list_images(path, deep=True))), None)
 
 
 def _first_with_parts(folder: Path, names: Sequence[str]) -> dict[str, Path]:

@@ -2,9 +2,9 @@
 
 import math
 import shlex
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from trainer.data.layouts.base import (
     Found,
     by_stem,
     leave_out_tests,
+    left_part,
     match_labels,
     parts_of_folders,
     stem_below,
@@ -42,6 +43,7 @@ MOST_NAMES = 5
 """Images that a note names."""
 
 UNLABELLED = Reason("without a JSON file yet")
+BESIDE = Reason("whose JSON file holds or names another picture")
 
 TRIED = 10
 """Number of JSON files that are read to find out whether the folder is Labelme's."""
@@ -106,6 +108,9 @@ def find(root: Path, classes: Sequence[str] | None) -> Found:
             record = read_record(file, root)
             labels |= _labels(record)
             images[stem] = image_path(file, root, record) or file
+            if images[stem] == file and isinstance(record.get("imagePath"), str):
+                # The same picture usually lies beside the JSON file that holds it.
+                found.records.append(file.parent / PureWindowsPath(record["imagePath"]).as_posix())
         except NotLabelme as error:
             found.problems += [] if "/" in stem else [str(error)]
             found.leave_out(OTHER, file)
@@ -118,17 +123,20 @@ def find(root: Path, classes: Sequence[str] | None) -> Found:
     ]
     found.records += [root / LABELS_FILE]
     found.parts = parts_of_folders(images)
-    unlabelled = find_unlabelled(root, files, images.values())
+    found.leave_out(left_part("test"), *{root / name.partition("/")[0] for name in tested})
+    beside, unlabelled = _find_others(root, files, {*images.values(), *found.records})
+    found.leave_out(BESIDE, *beside)
     if unlabelled:
         found.leave_out(UNLABELLED, *unlabelled)
         found.notes.append(unlabelled_note(root, unlabelled))
     return found
 
 
-def find_unlabelled(root: Path, stems: Collection[str], used: Iterable[Path]) -> list[Path]:
-    """Images in `root` and below without a JSON file. `used`: resolved paths of those that have one."""
-    images, known = list_images(root, deep=True), set(used)
-    return [image for image in images if stem_below(image, root) not in stems and image.resolve() not in known]
+def _find_others(root: Path, stems: Collection[str], used: Collection[Path]) -> tuple[list[Path], list[Path]]:
+    """Images in `root` and below that are not among `used`, resolved paths: with a JSON file of their stem, without."""
+    images = [file for file in list_images(root, deep=True) if file not in used and file.resolve() not in used]
+    beside = [image for image in images if stem_below(image, root) in stems]
+    return beside, [image for image in images if stem_below(image, root) not in stems]
 
 
 def unlabelled_note(root: Path, images: Sequence[Path]) -> str:

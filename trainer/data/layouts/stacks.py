@@ -13,7 +13,7 @@ def split_stacks(found: Found) -> None:
     samples: list[Sample] = []
     shortened: list[str] = []
     for sample in found.samples:
-        if not any(file.lower().endswith(SUFFIXES) for file in sample.files):
+        if not (sample.image_file.lower().endswith(SUFFIXES) or sample.mask_file.lower().endswith(SUFFIXES)):
             samples.append(sample)
             continue
         pages, others = zip(*map(count_pages, sample.files), strict=True)

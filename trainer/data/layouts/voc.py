@@ -4,7 +4,8 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from trainer import InputError
-from trainer.data.files import list_images, read_lines
+from trainer.data.account import take_stock
+from trainer.data.files import Reason, list_images, read_lines
 from trainer.data.layouts.base import Found, by_stem, full_names, left_part, pair, part_note
 
 IMAGES = "JPEGImages"
@@ -12,6 +13,7 @@ MASKS = "SegmentationClassPNG"
 """Folder of the masks, as this program writes it."""
 
 LISTS = "ImageSets/Segmentation"
+INSTANCES = Reason("of masks that tell things of one class apart", by="folder")
 
 MASK_FOLDERS = (MASKS, "SegmentationClass")
 
@@ -27,11 +29,13 @@ def find(root: Path, classes: Sequence[str] | None) -> Found:
         raise InputError(f"{root}: needs the folders {IMAGES}/ and {MASK_FOLDERS[0]}/ (or {MASK_FOLDERS[1]}/)")
     images, masks = list_images(root / IMAGES, deep=True), list_images(mask_folder, deep=True)
     if not images:
-        raise InputError(f"{root / IMAGES}: no images there")
-    found_in = [by_stem(*files)[0] for files in ((images, "", root / IMAGES), (masks, "", mask_folder))]
+        contents = take_stock([root / IMAGES], [], {}).summary()
+        raise InputError(f"{root / IMAGES}: no images there{'; it holds ' if contents else ''}{contents}")
+    found_in = _by_name((images, root / IMAGES), (masks, mask_folder)) if (root / LISTS).is_dir() else [{}, {}]
     lists = _read_lists(root / LISTS, found_in[0])
     parts = _assign_parts(lists, found_in)
     found = pair(images, masks, (root / IMAGES, mask_folder), wanted=parts)
+    found.leave_out(INSTANCES, root / "SegmentationObject", root / "SegmentationObjectPNG")
     found.records += [root / LISTS / f"{name}.txt" for name in lists]
     found.parts |= {name: part for name, part in parts.items() if part}
     tested = {name for name in lists.get("test", ()) if name not in parts}
@@ -39,6 +43,11 @@ def find(root: Path, classes: Sequence[str] | None) -> Found:
         found.leave_out(left_part("test"), *(files[name] for name in tested for files in found_in if name in files))
         found.notes.append(part_note(root, "test", len(tested & set(found_in[0]))))
     return found
+
+
+def _by_name(*listed: tuple[Sequence[Path], Path]) -> list[dict[str, Path]]:
+    """Name -> file, of the images and of the masks, each with their folder."""
+    return [by_stem(files, "", folder)[0] for files, folder in listed]
 
 
 def _read_lists(folder: Path, names: Collection[str]) -> dict[str, list[str]]:

@@ -205,6 +205,20 @@ def test_folders_below_are_taken_along(tmp_path: Path) -> None:
     assert any("1 image has no JSON file yet; left out: day 2/new.png" in note for note in sources.notes)
 
 
+def test_pictures_beside_the_json_files_that_hold_them_are_not_left_out(labelled: LabelmeFolder) -> None:
+    """Labelme's default: the image is embedded, and lies beside."""
+    for path in ("link.png", "sub/deep.png"):
+        (labelled.folder / path).unlink()
+    embedded = base64_text((labelled.folder / "good.png").read_bytes())
+    labelled.write("good", record("good.png", imageData=embedded))
+    labelled.write("again", record("good.png", imageData=embedded))
+    sources = plan_data(labelled.folder, labelled.folder)
+    assert [sample.name for sample in sources.samples] == ["again", "good"]
+    Image.fromarray(smooth_image(8, 9)).save(labelled.folder / "good.jpg")
+    account = plan_data(labelled.folder, labelled.folder).account
+    assert {Path(file).name for one in account.left.values() for file in one.files} == {"good.jpg", "linked"}
+
+
 def test_parts_below_split(tmp_path: Path) -> None:
     drawn = scenes(7)
     root = write_labelme(tmp_path / "cats", drawn[:2])
