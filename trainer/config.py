@@ -57,9 +57,13 @@ class DataConfig:
     """Names of the foreground classes, the one with id 1 first. Unset: class_names.txt in the data, or else the ids
     found in the masks."""
 
-    layout: Literal["auto", "pets", "coco", "nnunet", "folders", "voc", "labelme", "csv"] = "auto"
+    layout: Literal[
+        "auto", "pets", "coco", "nnunet", "drive", "class_masks", "folders", "voc", "labelme", "csv",
+        "roboflow_masks", "coco_file", "via", "label_studio", "yolo", "supervisely",
+        "cityscapes", "loveda", "isic", "carvana",
+    ] = "auto"  # fmt: skip
     """Layout of the folder; auto finds out. folders = images/ and masks/; csv = a list with columns image and
-    mask."""
+    mask; the others are forms of tools and datasets."""
 
     value_map: dict[int | str, str] | None = None
     """Meaning of the values in the mask files, where they are not class ids: "{0: background, 255: cat}". Ranges

@@ -171,6 +171,7 @@ WRITERS: dict[str, Callable[[Path, Sequence[Scene]], Path]] = {
     "labelme": write_labelme,
     "csv": write_csv,
 }
+"""Layout -> function that writes it; those of other tools are in `tests/support/tool_layouts.py`."""
 
 # ------------------------------------------------------------------------------------------------ reading a folder
 

@@ -159,6 +159,20 @@ def read_palette(path: Path, content: bytes) -> StoredPalette | None:
     return GREYS if pil_image.mode in ("L", "LA") else _palette(pil_image)
 
 
+def read_stencil(path: Path, content: bytes) -> np.ndarray:
+    """Decode the pixels that a mask of one object covers, bool [H, W]: those that are opaque.
+
+    Without transparency, those that are not black. Raises InputError naming the file.
+    """
+    pil_image = _open(path, content)
+    try:
+        if pil_image.has_transparency_data:
+            return np.array(pil_image.convert("RGBA"))[..., 3] > 0
+        return np.array(pil_image.convert("L")) > 0
+    except Exception as error:  # Pillow raises errors of any type for a broken file
+        raise InputError(f"{path}: damaged mask ({error}); replace or remove it") from error
+
+
 @dataclass(frozen=True)
 class Header:
     """Facts about an image file that are known without decoding its pixels."""

@@ -92,6 +92,27 @@ class Sample:
         """True if lossy compression has changed the mask's values."""
         return self.mask_file.lower().endswith(LOSSY)
 
+    @property
+    def drawn(self) -> bool:
+        """True if the mask is made of class ids, so that data.value_map has no stored values to map."""
+        return False
+
+
+@dataclass(frozen=True, slots=True)
+class DrawnSample(Sample):
+    """A sample whose mask is made from annotations, by the class ids that the layout knows."""
+
+    def read_palette(self, content: bytes) -> StoredPalette | None:
+        return None
+
+    @property
+    def lossy(self) -> bool:
+        return False
+
+    @property
+    def drawn(self) -> bool:
+        return True
+
 
 @dataclass(frozen=True, slots=True)
 class PageSample(Sample):

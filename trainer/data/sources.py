@@ -99,6 +99,7 @@ def find_sources(config: DataConfig, roots: Sequence[Path] | None = None) -> Sou
     found = find_samples(roots, config.layout, classes)
     found.records += [root / CLASS_NAMES_FILE for root in roots]
     account = take_stock(roots, used_files(found), found.left_out)
+    _refuse_value_map(config, found)
     values, names = value_map(config.value_map or found.value_map, classes or found.names)
     if not found.samples:
         left_out = f"; left out, {account.summary()}" if account.count else ""
@@ -111,6 +112,16 @@ def find_sources(config: DataConfig, roots: Sequence[Path] | None = None) -> Sou
     title = "+".join(root.resolve().name for root in roots)
     notes = (*found.notes, *account.warnings())
     return Sources(title, found.samples, split, names, values, notes, tuple(found.problems), account)
+
+
+def _refuse_value_map(config: DataConfig, found: Found) -> None:
+    """Raise InputError where data.value_map would be ignored, since masks are made of annotations."""
+    drawn = next((sample for sample in found.samples if sample.drawn), None)
+    if config.value_map and drawn is not None:
+        raise InputError(
+            f"data.value_map: the masks are made from {drawn.mask.name} and others like it, where classes have names, "
+            "so no stored values are to be mapped; leave it out, and choose the classes with data.classes"
+        )
 
 
 def used_files(found: Found) -> Iterator[str]:

@@ -5,8 +5,11 @@ import sys
 import tracemalloc
 from pathlib import Path
 
+import pytest
+
 from tests.support.data import VocMaker
-from tests.support.layouts import refusal
+from tests.support.layouts import WRITERS, plan_data, refusal, scenes
+from tests.support.tool_layouts import TOOL_WRITERS
 from trainer.config import DataConfig
 from trainer.data.sample import Sample
 from trainer.data.sources import find_samples, find_sources, raise_all
@@ -122,3 +125,11 @@ def test_memory_of_a_sample(tmp_path: Path) -> None:
         tracemalloc.stop()
     texts = sum(sys.getsizeof(text) for sample in sources.samples for text in (sample.name, *sample.files))
     assert used_bytes < texts + 200 * count
+
+
+@pytest.mark.parametrize("layout", ["coco", "labelme", "class_masks"])
+def test_a_value_map_for_drawn_masks_is_refused(layout: str, tmp_path: Path) -> None:
+    """There are no stored values in outlines, so it would change nothing."""
+    root = (WRITERS | TOOL_WRITERS)[layout](tmp_path / "data", scenes(4))
+    with refusal("data.value_map: the masks are made from", "leave it out"):
+        plan_data(root, tmp_path, value_map={1: "cat", 2: "dog"})

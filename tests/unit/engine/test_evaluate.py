@@ -58,7 +58,7 @@ def test_a_model_of_another_size_is_scored_as_predict_shows_it_the_images(
 ) -> None:
     """The same number from a set that is cached at any size: that of the mask files which predict writes."""
     root, numbers = make_voc(*"abcde"), {}
-    inputs = find_images([root / "JPEGImages"], tmp_path / "out")
+    inputs, _ = find_images([root / "JPEGImages"], tmp_path / "out")
     for size in (16, 32, 64):
         segmenter = make_segmenter(image_size=size, threshold=0.45, mean=(90.0, 100.0, 110.0))
         assert len(list(predict_files(segmenter, inputs, tmp_path / f"{size}", 8))) == 5

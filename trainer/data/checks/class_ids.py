@@ -28,6 +28,9 @@ def check_values(
         option = _or_add("; or, if this is what the values mean, add", suggest_values(total, names, noisy=True))
         text = f"JPEG and WebP change the values of a mask. Save masks as PNG{option}"
         raise _value_error(samples, counts, range(256), text, facts["lossy"])
+    if samples and samples[0].drawn and found in ([], [0]):  # there are no stored values that could mean something else
+        ignored = f"; {total[IGNORE]:,} pixels are marked to be ignored" if total[IGNORE] else ""
+        raise InputError(f"data: no mask has a pixel of a class{ignored}. Label something in the pictures")
     if names is not None:
         return names, _check_named(samples, counts, total, found, names, values)
     return _make_names(samples, counts, total, found)

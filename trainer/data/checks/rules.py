@@ -138,13 +138,13 @@ def _mask_rules(scanned: ScannedSamples) -> Iterator[Finding]:
         text = "the mask is of one class all over, without background; if the picture shows more, label it again"
         yield from scanned.warn("whole", whole, text)
     if not scanned.mapped and classes.any() and not (ignored & (classes > 0)).any():
-        polygons = np.array([sample.mask_file.lower().endswith(".json") for sample in scanned.samples])
+        drawn = np.array([sample.drawn for sample in scanned.samples])
         text = (
             "the mask is of 0 and 255 only, while others hold class ids. 255 means ignore; if it is your class here, "
             "save the mask with its id"
         )
-        yield from scanned.warn("scaled", ignored & background & (classes == 0) & ~polygons, text)
-    if len(names) > 2 and not background.any() and not counts[:, len(names) - 1].any():
+        yield from scanned.warn("scaled", ignored & background & (classes == 0) & ~drawn, text)
+    if not scanned.mapped and len(names) > 2 and not background.any() and not counts[:, len(names) - 1].any():
         text = (
             f"no mask has a pixel of 0, the background, or of {len(names) - 1}, {names[-1]}: the ids seem to count "
             "from 1. If 1 is the background, say so with --data.value_map"

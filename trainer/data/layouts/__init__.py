@@ -15,7 +15,11 @@ from trainer.data.layouts.base import Found
 from trainer.data.layouts.cvat_labelmap import LABELMAP, read_labelmap
 from trainer.data.layouts.stacks import split_stacks
 
-LAYOUTS = ("pets", "coco", "nnunet", "folders", "voc", "labelme", "csv")
+LAYOUTS = (
+    *("pets", "coco", "nnunet", "drive", "label_studio", "class_masks", "folders", "voc", "labelme", "csv"),
+    *("roboflow_masks", "coco_file", "via", "yolo", "supervisely"),
+    *("cityscapes", "loveda", "isic", "carvana"),
+)
 """Layouts in the order in which they are tried; each is a module of this package and a value of data.layout."""
 
 
@@ -58,7 +62,8 @@ def _hint(root: Path) -> str:
     contents = [f"{folder.name}/ ({_count_files(folder)})" for folder in below[:6]]
     return (
         "Expected images/ and masks/, or JPEGImages/ and SegmentationClassPNG/, or Labelme's JSON files beside the "
-        "images, or COCO's annotations/instances_*.json, or one CSV list; "
+        "images, or COCO's annotations/instances_*.json, or a CSV list of image and mask, or a form of another tool "
+        "(all are in .github/USING.md); "
         + (f"it holds {', '.join([*contents, _count_files(root)])}" if root.is_dir() else "it is a file")
         + f". To see why none fits, name the one that you meant: --data.layout {' or '.join(LAYOUTS)}"
     )

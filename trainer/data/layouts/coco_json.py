@@ -1,6 +1,7 @@
 """COCO's JSON file: read and check its categories, image entries and annotations."""
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PureWindowsPath
@@ -9,7 +10,8 @@ from typing import Any
 from trainer import IGNORE, InputError
 from trainer.data.image_io import MAX_PIXELS
 from trainer.data.layouts.base import read_json
-from trainer.data.layouts.coco_masks import check_segmentation
+from trainer.data.layouts.coco_masks import Segmentation, check_segmentation, covered_pixels
+from trainer.data.layouts.image_names import ImageNames
 from trainer.data.value_map import BACKGROUNDS, UNMAPPED
 
 Entry = dict[str, Any]
@@ -52,6 +54,15 @@ class Instances:
     empty: int = 0
     """Number of annotations that cover nothing."""
 
+    crowds: int = 0
+    """Number of annotations of wanted categories that are crowds, and so ignored."""
+
+    crowd_pixels: int = 0
+    """Pixels of the crowds that are run lengths."""
+
+    marked: int = 0
+    """Number of annotations that are marked as crowds, but count as their class; see `are_objects`."""
+
     problems: list[str] = field(default_factory=list)
 
 
@@ -91,8 +102,11 @@ def _foreground(annotations: Sequence[Entry], categories: Sequence[Entry], names
     return [name for key, name in names.items() if name not in BACKGROUNDS and key not in headings]
 
 
-def read_images(record: Record, folder: Path) -> tuple[list[ImageEntry], list[str]]:
-    """Check the image entries of a record: those whose files lie in `folder`, and a problem for each other one."""
+def read_images(record: Record, folder: Path, names: ImageNames) -> tuple[list[ImageEntry], list[str]]:
+    """Check the image entries of a record: those whose files are there, and a problem for each other one.
+
+    A file name leads to a file in `folder`, or else to the only file of `names` that has the last part of it as name.
+    """
     top = folder.resolve()
     images: dict[int | str, ImageEntry] = {}
     paths: dict[str, Path] = {}
@@ -100,27 +114,39 @@ def read_images(record: Record, folder: Path) -> tuple[list[ImageEntry], list[st
     for number, entry in enumerate(record.images, start=1):
         where = f"{record.file}: image {number}"
         try:
-            image = _image_entry(entry, folder, top, where)
+            image = _image_entry(entry, folder, top, names, where)
             if image.image_id in images:
                 raise InputError(f"{where}: id {image.image_id!r} is another image's; each needs its own")
             if image.name in paths:
-                other = paths[image.name].name
-                raise InputError(f"{where}: {other} has the same stem as {image.path.name}; rename one")
+                other = paths[image.name]
+                fault = f"{image.path.name} is another entry's image; keep one"
+                if other != image.path:
+                    fault = f"{other.name} has the same stem as {image.path.name}; rename one"
+                raise InputError(f"{where}: {fault}")
             images[image.image_id], paths[image.name] = image, image.path
         except InputError as error:
             problems.append(str(error))
     return list(images.values()), problems
 
 
-def _image_entry(entry: Entry, folder: Path, top: Path, where: str) -> ImageEntry:
+def _image_entry(entry: Entry, folder: Path, top: Path, names: ImageNames, where: str) -> ImageEntry:
     image_id: Any = entry.get("id")
     size: tuple[Any, Any] = entry.get("height"), entry.get("width")
     if not isinstance(image_id, int | str):
         raise InputError(f"{where}: id {image_id!r}; each image needs its own")
     if not all(type(side) is int and side > 0 for side in size) or size[0] * size[1] > MAX_PIXELS:
         raise InputError(f"{where}: height and width are {size}; write the image's")
-    path = _image_path(folder, top, entry.get("file_name"), where)
-    return ImageEntry(image_id, path.relative_to(folder).with_suffix("").as_posix(), path, size)
+    file_name = entry.get("file_name")
+    try:
+        path = _image_path(folder, top, file_name, where)
+    except InputError:
+        # Labelling tools write paths of their own server.
+        elsewhere = names.find(file_name)
+        if elsewhere is None:
+            raise
+        path = elsewhere
+    start = folder if path.is_relative_to(folder) else names.root
+    return ImageEntry(image_id, path.relative_to(start).with_suffix("").as_posix(), path, size)
 
 
 def _image_path(folder: Path, top: Path, name: object, where: str) -> Path:
@@ -154,27 +180,78 @@ def read_instances(record: Record, images: Sequence[ImageEntry], class_ids: Mapp
     """
     sizes = {image.image_id: image.size for image in images}
     complete = len(sizes) == len(record.images)
+    objects = are_objects(record.annotations)
     found = Instances()
     for number, annotation in enumerate(record.annotations, start=1):
         where = f"{record.file}: annotation {annotation.get('id', f'number {number}')!r}"
-        image_id, category_id, crowd = (annotation.get(key) for key in ("image_id", "category_id", "iscrowd"))
+        category_id, image_id = annotation.get("category_id"), _known_id(annotation.get("image_id"), sizes)
         try:
             if type(category_id) is not int or category_id not in class_ids:
                 raise InputError(f"{where}: category_id {category_id!r} is no category; fix it")
-            if not isinstance(image_id, int | str) or image_id not in sizes:
+            if image_id is None:
                 if complete:
-                    raise InputError(f"{where}: image_id {image_id!r} is no image; fix it or take the annotation out")
+                    wrong = annotation.get("image_id")
+                    raise InputError(f"{where}: image_id {wrong!r} is no image; fix it or take the annotation out")
                 continue
             segmentation = check_segmentation(annotation.get("segmentation"), sizes[image_id], where)
         except InputError as error:
             found.problems.append(str(error))
             continue
-        class_id = class_ids[category_id]
         if segmentation is None:
             found.empty += 1
-        elif not crowd or class_id is not None:
-            instance = [IGNORE if crowd else class_id or 0, segmentation]
-            found.texts.setdefault(image_id, []).append(json.dumps(instance, separators=(",", ":"), sort_keys=True))
+        else:
+            _add(found, image_id, class_ids[category_id], segmentation, _mark(annotation), objects)
     for texts in found.texts.values():
         texts.sort()
     return found
+
+
+def _known_id(image_id: object, sizes: Mapping[int | str, object]) -> int | str | None:
+    """Id as the list of images has it; VIA writes numbers there and texts in the annotations. None if unknown."""
+    if not isinstance(image_id, int | str):
+        return None
+    forms = (image_id, str(image_id), int(image_id) if str(image_id).isdecimal() else image_id)
+    return next((form for form in forms if form in sizes), None)
+
+
+def _add(
+    found: Instances, image_id: int | str, class_id: int | None, segmentation: Segmentation, mark: str, objects: bool
+) -> None:
+    """Add one annotation; `mark` as of `_mark`. Crowds of categories that are not wanted are left out."""
+    crowd = mark == "polygons" or (mark == "runs" and not objects)
+    if crowd and class_id is None:
+        return
+    found.marked += mark == "runs" and objects
+    if crowd:
+        found.crowds += 1
+        found.crowd_pixels += covered_pixels(segmentation)
+    instance = [IGNORE if crowd else class_id or 0, segmentation]
+    found.texts.setdefault(image_id, []).append(json.dumps(instance, separators=(",", ":"), sort_keys=True))
+
+
+def _mark(annotation: Entry) -> str:
+    """How an annotation is marked as a crowd: "" for not at all, else its form, "runs" or "polygons"."""
+    if not annotation.get("iscrowd"):
+        return ""
+    return "runs" if isinstance(annotation.get("segmentation"), dict) else "polygons"
+
+
+def are_objects(annotations: Sequence[Entry]) -> bool:
+    """Return True if the run lengths that are marked as crowds are masks of single objects.
+
+    COCO makes one crowd, at most, of what is left of a category in an image in which the first ten or so objects have
+    outlines of their own. Its tools write run lengths for crowds alone, so CVAT and others mark every mask of a brush
+    as one. These have CVAT's attributes, or most are in images without such outlines, or beside others of their kind.
+    """
+    marked = [annotation for annotation in annotations if _mark(annotation) == "runs"]
+    if any(isinstance(one.get("attributes"), dict) and "occluded" in one["attributes"] for one in marked):
+        return True
+    outlined = {_place(annotation) for annotation in annotations if not annotation.get("iscrowd")}
+    crowds = Counter(_place(annotation) for annotation in marked)
+    unlike = sum(count for place, count in crowds.items() if count > 1 or place not in outlined)
+    return 2 * unlike > len(marked)
+
+
+def _place(annotation: Entry) -> tuple[str, str]:
+    """Image and category of an annotation; as text, since a damaged file may hold anything there."""
+    return str(annotation.get("image_id")), str(annotation.get("category_id"))

@@ -4,8 +4,10 @@ Segmentations are checked before pycocotools sees them: its C code takes all mem
 uninitialised memory for run lengths that end too early.
 """
 
+import importlib.util
 import warnings
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,6 +24,15 @@ Segmentation = list[list[float]] | dict[str, Any]
 """Polygons, each x, y, x, y, ...; or run lengths {"size": [H, W], "counts": text or numbers}."""
 
 
+def need_pycocotools(root: Path) -> None:
+    """Raise InputError with the command that installs pycocotools, unless it is there."""
+    if importlib.util.find_spec("pycocotools") is None:
+        raise InputError(
+            f"{root}: outlines as COCO and YOLO have them need pycocotools; install it with\n"
+            "  pip install -c launch/constraints.txt -e .[coco]"
+        )
+
+
 def check_segmentation(value: object, size: tuple[int, int], where: str) -> Segmentation | None:
     """Return the segmentation in `value`; None where it covers nothing, as polygons of fewer than three points do.
 
@@ -31,6 +42,8 @@ def check_segmentation(value: object, size: tuple[int, int], where: str) -> Segm
         return _check_runs(value, size, where)
     if not isinstance(value, list) or not value:
         raise InputError(f"{where} has no segmentation, only a box perhaps; export the data with outlines")
+    if type(value[0]) in (int, float):
+        value = [value]  # VIA writes the numbers of its only polygon
     polygons = []
     for polygon in value:
         if not isinstance(polygon, list) or len(polygon) % 2 or not all(type(one) in (int, float) for one in polygon):
@@ -55,6 +68,11 @@ def outline_length(segmentation: Segmentation) -> int:
         points = np.asarray(polygon, np.float64).reshape(-1, 2)
         total += float(np.abs(points - np.roll(points, 1, axis=0)).max(axis=1).sum()) + len(points)
     return int(total)
+
+
+def covered_pixels(segmentation: Segmentation) -> int:
+    """Number of pixels of checked run lengths; 0 for polygons, which would have to be drawn first."""
+    return sum(segmentation["counts"][1::2]) if isinstance(segmentation, dict) else 0
 
 
 def draw_instances(instances: Sequence[tuple[int, Segmentation]], size: tuple[int, int]) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePath
 
@@ -12,8 +13,18 @@ from trainer.data.sample import Sample
 
 
 def fits(root: Path) -> bool:
-    """Return True for a CSV file, and for a folder with exactly one."""
-    return len(_csv_files(root)) == 1
+    """Return True for a CSV file, and for a folder with exactly one whose first line has `image` or `mask`."""
+    files = _csv_files(root)
+    return len(files) == 1 and (files[0] == root or _names_columns(files[0]))
+
+
+def _names_columns(file: Path) -> bool:
+    """Return True unless `file` is a list of another kind, as other tools put beside their images."""
+    if not file.is_file():
+        return False
+    with file.open("rb") as stream:
+        first = stream.readline(10_000).removeprefix(b"\xef\xbb\xbf").lower()
+    return bool({b"image", b"mask"} & set(re.split(rb"[,;\t\"\s]+", first)))
 
 
 def find(root: Path, classes: Sequence[str] | None) -> Found:

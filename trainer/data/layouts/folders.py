@@ -37,25 +37,25 @@ def find(root: Path, classes: Sequence[str] | None) -> Found:
     folders = _find_folders(root)
     if not folders:
         raise InputError(f"{root}: needs the folders images/ and masks/, or train/ and val/, with pictures in them")
-    found = {part: _pair_folders(*pair_of_folders) for part, pair_of_folders in folders.items()}
+    found = {part: pair_folders(*pair_of_folders) for part, pair_of_folders in folders.items()}
     return found[""] if "" in found else merge_parts(found, root)
 
 
 def _find_folders(root: Path) -> dict[str, tuple[Path, Path | None]]:
     """Part -> its image folder and its mask folder; the only part is "" where the folder has no parts."""
-    images, masks = _first_filled(root, IMAGES), _first_filled(root, MASKS)
+    images, masks = first_filled(root, IMAGES), first_filled(root, MASKS)
     if images and masks:
         return {"": (images, masks)}
     parts: dict[str, tuple[Path, Path | None]] = {}
     for part, folder in _part_folders(root).items():
-        inside = _first_filled(folder, IMAGES)
+        inside = first_filled(folder, IMAGES)
         if inside:
-            parts[part] = inside, _first_filled(folder, MASKS)
+            parts[part] = inside, first_filled(folder, MASKS)
     if parts:
         return parts
     masks_by_role = {PARTS[part]: folder for part, folder in _first_with_parts(root, MASKS).items()}
     parts = {part: (folder, masks_by_role.get(PARTS[part])) for part, folder in _first_with_parts(root, IMAGES).items()}
-    images, masks = _first_filled(root, IMAGES, deep=True), _first_filled(root, MASKS, deep=True)
+    images, masks = first_filled(root, IMAGES, deep=True), first_filled(root, MASKS, deep=True)
     return {"": (images, masks)} if images and masks and not parts else parts
 
 
@@ -68,11 +68,11 @@ def _part_folders(folder: Path) -> dict[str, Path]:
     return {name: path for name, path in _subfolders(folder).items() if name in PARTS}
 
 
-def _first_filled(folder: Path, names: Sequence[str], deep: bool = False) -> Path | None:
+def first_filled(folder: Path, names: Sequence[str], deep: bool = False) -> Path | None:
     """First folder of these names that holds image files; `deep`: itself or in folders below."""
     subfolders = _subfolders(folder)
     folders = (subfolders[name] for name in names if name in subfolders)
-    return next((path for path in folders if _holds_images(path) or (deep and list_images(path, deep=True))), None)
+    return next((path for path in folders if holds_images(path) or (deep and list_images(path, deep=True))), None)
 
 
 def _first_with_parts(folder: Path, names: Sequence[str]) -> dict[str, Path]:
@@ -80,17 +80,19 @@ def _first_with_parts(folder: Path, names: Sequence[str]) -> dict[str, Path]:
     subfolders = _subfolders(folder)
     for name in names:
         inside = _part_folders(subfolders[name]) if name in subfolders else {}
-        parts = {part: path for part, path in inside.items() if _holds_images(path)}
+        parts = {part: path for part, path in inside.items() if holds_images(path)}
         if parts:
             return parts
     return {}
 
 
-def _holds_images(folder: Path) -> bool:
+def holds_images(folder: Path) -> bool:
+    """Return True if image files lie directly in `folder`."""
     return any(why_no_image(entry) is None for entry in scan_folder(folder))
 
 
-def _pair_folders(image_folder: Path, mask_folder: Path | None) -> Found:
+def pair_folders(image_folder: Path, mask_folder: Path | None) -> Found:
+    """Pair the images and masks of two folders by stem, without the endings that most of their names share."""
     if mask_folder is None:
         return Found(problems=[f"{image_folder}: there is no folder of masks for it; add one or move the images out"])
     images, masks = list_images(image_folder, deep=True), list_images(mask_folder, deep=True)

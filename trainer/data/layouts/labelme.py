@@ -1,12 +1,15 @@
 """Labelme: JSON files beside the images or with the images embedded, and optionally labels.txt with the classes."""
 
+import math
 import os
+import shlex
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
 from typing import Any
 
 import numpy as np
+import yaml
 
 from trainer import IGNORE, InputError
 from trainer.data.class_names import IGNORED
@@ -19,6 +22,7 @@ from trainer.data.layouts.base import (
     by_stem,
     leave_out_tests,
     left_part,
+    match_labels,
     parts_of_folders,
     stem_below,
 )
@@ -30,7 +34,8 @@ from trainer.data.layouts.labelme_json import (
     read_image_bytes,
     read_record,
 )
-from trainer.data.sample import Sample
+from trainer.data.layouts.labelme_shapes import OBJECT_NUMBER, known_label
+from trainer.data.sample import DrawnSample, Sample
 from trainer.data.value_map import BACKGROUND, BACKGROUNDS, UNMAPPED, ValueMap
 
 LABELS_FILE = "labels.txt"
@@ -47,7 +52,7 @@ TRIED = 10
 
 
 @dataclass(frozen=True, slots=True)
-class LabelmeSample(Sample):
+class LabelmeSample(DrawnSample):
     """An image whose mask is drawn from shapes. `mask` is the JSON file; `image` too, where the image is embedded."""
 
     folder: Path
@@ -76,10 +81,6 @@ class LabelmeSample(Sample):
 
     def read_mask(self, values: ValueMap, content: bytes | None = None) -> np.ndarray:
         return draw_annotation(self.mask, self.folder, dict(self.ids))
-
-    @property
-    def lossy(self) -> bool:
-        return False
 
 
 def fits(root: Path) -> bool:
@@ -169,9 +170,16 @@ def _class_ids(root: Path, classes: Sequence[str] | None, labels: set[str], foun
     """Label -> class id. Set the class names in `found`, unless `classes` are given."""
     reserved = {IGNORED: IGNORE, BACKGROUND: 0, "background": 0}
     if classes is not None:
-        return reserved | {name: class_id for class_id, name in enumerate(classes) if class_id}
+        ids = reserved | {name: class_id for class_id, name in enumerate(classes) if class_id}
+        found.notes += _join_objects(root, labels, ids)
+        rest = sorted(label for label in labels if known_label(label, ids) not in ids)
+        if rest and len(rest) == len(labels):
+            match_labels(rest, classes, root)  # raises an error that names what was meant
+        found.notes += [f"{root}: {', '.join(rest)} not among the classes; taken as background"] if rest else []
+        return ids | dict.fromkeys(rest, 0)
     if os.path.lexists(root / LABELS_FILE):
         ids = read_labels(root / LABELS_FILE)
+        found.notes += _join_objects(root, labels, ids)
     else:
         names = sorted(labels)
         if not 0 < len(names) < UNMAPPED:
@@ -181,8 +189,30 @@ def _class_ids(root: Path, classes: Sequence[str] | None, labels: set[str], foun
             )
         ids = reserved | {name: class_id for class_id, name in enumerate(names, start=1)}
         found.notes.append(f"{root}: no {LABELS_FILE}; the classes are the labels found: {', '.join(names)}")
+        found.notes += _hint_at_objects(root, names)
     found.names = (BACKGROUND, *(name for name, class_id in ids.items() if 0 < class_id < IGNORE))
     return ids
+
+
+def _join_objects(root: Path, labels: Collection[str], ids: Collection[str]) -> list[str]:
+    """Note about labels that count as a class without their number, if there are any."""
+    numbered = sorted(label for label in labels if label not in ids and known_label(label, ids) in ids)
+    joined = ", ".join(sorted({known_label(label, ids) for label in numbered}))
+    return [f"{root}: {', '.join(numbered)} count as {joined}"] if numbered else []
+
+
+def _hint_at_objects(root: Path, labels: Sequence[str]) -> list[str]:
+    """Note with the option that joins labels which differ by a number, as those of the objects of one class do."""
+    bases = [OBJECT_NUMBER.sub("", label) for label in labels]
+    numbered = [label for label, base in zip(labels, bases, strict=True) if label != base and bases.count(base) > 1]
+    if not numbered:
+        return []
+    classes = [base if bases.count(base) > 1 else label for label, base in zip(labels, bases, strict=True)]
+    option = yaml.safe_dump(list(dict.fromkeys(classes)), default_flow_style=True, allow_unicode=True, width=math.inf)
+    return [
+        f"{root}: {', '.join(numbered)} look like single objects; to make each kind one class, add\n"
+        f"  --data.classes {shlex.quote(option.strip())}"
+    ]
 
 
 def read_labels(file: Path) -> dict[str, int]:

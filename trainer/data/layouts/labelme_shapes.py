@@ -2,7 +2,8 @@
 
 import base64
 import math
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -24,6 +25,8 @@ POINTS: dict[str, tuple[int, float]] = {
     "polygon": (2, math.inf),  # two points occur in real files; Pillow draws a line
     "rectangle": (2, 2),
     "oriented_rectangle": (4, 4),
+    "rotation": (4, 4),  # this and the next one are of X-AnyLabeling
+    "quadrilateral": (4, 4),
     "circle": (2, 2),
     "line": (2, 2),
     "linestrip": (2, math.inf),
@@ -31,6 +34,9 @@ POINTS: dict[str, tuple[int, float]] = {
     "mask": (2, 2),
 }
 """Least and greatest number of points of each shape type."""
+
+OBJECT_NUMBER = re.compile(r"(?<=.)[-_ ]\d+$")
+"""End of a label that tells the objects of a class apart, as Labelme's examples have it."""
 
 SHORT = Repr()
 SHORT.maxstring = SHORT.maxother = 120
@@ -67,6 +73,11 @@ class Crop:
         """bool [h, w]."""
         height, width = self.size
         return np.unpackbits(self.bits, count=height * width).reshape(height, width).astype(bool)
+
+
+def pack_crop(pixels: np.ndarray) -> Crop:
+    """Crop of the pixels that are true in `pixels`, bool [h, w]."""
+    return Crop(np.packbits(pixels), (pixels.shape[0], pixels.shape[1]))
 
 
 @dataclass(frozen=True)
@@ -140,6 +151,12 @@ def _work(shape: Shape, size: tuple[int, int]) -> int:
     return int((most - least).prod() + ROW_WORK * crossed)
 
 
+def known_label(label: str, ids: Collection[str]) -> str:
+    """Label among `ids` that is meant: `label` itself, or without the number of an object, as in `cat-1` for `cat`."""
+    without = OBJECT_NUMBER.sub("", label)
+    return without if label not in ids and without in ids else label
+
+
 def check_shapes(
     entries: Sequence[object], ids: Mapping[str, int], file: Path, size: tuple[int, int] | None
 ) -> tuple[list[Shape], list[str]]:
@@ -176,6 +193,7 @@ def _check_shape(entry: object, ids: Mapping[str, int], where: str, size: tuple[
     label, kind = entry.get("label"), entry.get("shape_type")
     if not isinstance(label, str):
         raise InputError(f"{where}: label is {abbreviate(label)}; give it a name with Labelme")
+    label = known_label(label, ids)
     if label not in ids:
         near = get_close_matches(label[:100], ids, 1)
         advice = f"did you mean {near[0]}? Fix it" if near else "fix it"
@@ -185,6 +203,8 @@ def _check_shape(entry: object, ids: Mapping[str, int], where: str, size: tuple[
     if not isinstance(kind, str) or kind not in POINTS:
         raise InputError(f"{where}: shape_type {abbreviate(kind)} is unknown; there are {', '.join(POINTS)}")
     points = _check_points(entry.get("points"), where)
+    if kind == "rectangle" and len(points) == 4:  # X-AnyLabeling stores all corners
+        kind = "polygon"
     least, most = POINTS[kind]
     if not least <= len(points) <= most:
         wanted = f"{least}" if least == most else f"{least} or more"
@@ -216,7 +236,7 @@ def _read_crop(text: object, where: str, size: tuple[int, int]) -> Crop:
     crop = read_mask(Path(where), content)
     if crop.ndim != 2:
         raise InputError(f"{where} is a colour picture; draw it again or delete it")
-    return Crop(np.packbits(crop > 0), (crop.shape[0], crop.shape[1]))
+    return pack_crop(crop > 0)
 
 
 def decode_base64(text: object, where: str) -> bytes:

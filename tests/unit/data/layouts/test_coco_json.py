@@ -6,8 +6,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.support.coco import HEIGHT, WIDTH, annotate, annotation, box
-from tests.support.layouts import find_in, refusal, save_image
+from tests.support.coco import HEIGHT, WIDTH, annotate, annotation, box, plain_runs
+from tests.support.layouts import find_in, open_data, refusal, save_image
+from trainer.data.layouts.coco_json import are_objects
+from trainer.data.value_map import ValueMap
 
 HEADINGS: dict[str, tuple[list[tuple[str, str | None]], list[int], list[str]]] = {
     "unused heading": ([("pets", "none"), ("cat", "pets"), ("dog", "pets")], [1], ["cat", "dog"]),
@@ -75,10 +77,13 @@ def test_file_names_that_lead_out_or_nowhere(name: object, tmp_path: Path) -> No
 
 
 def test_absolute_file_name_within_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Refused all the same: an absolute path is valid on one machine only."""
+    """Valid on one machine only, so it is its last part that counts; where two files have it, it is refused."""
     entry = {"id": 1, "file_name": str(tmp_path / "data" / "a.png"), "height": HEIGHT, "width": WIDTH}
     annotate(tmp_path / "data", images=[entry])
     monkeypatch.chdir(tmp_path)
+    for root in (tmp_path / "data", Path("data")):
+        assert [sample.image for sample in find_in(root).samples] == [root / "a.png"]
+    save_image(tmp_path / "data" / "sub" / "a.png", np.zeros((HEIGHT, WIDTH, 3), np.uint8))
     for root in (tmp_path / "data", Path("data")):
         assert "no plain path" in find_in(root).problems[0]
 
@@ -129,3 +134,65 @@ def test_malformed_files(text: bytes, tmp_path: Path) -> None:
     (root / "_annotations.coco.json").write_bytes(text)
     with refusal("_annotations.coco.json"):
         find_in(root)
+
+
+# ------------------------------------------------------------------------------------------------ crowds
+
+
+def runs(iscrowd: int = 1, **more: Any) -> dict[str, Any]:
+    """A mask of a brush, 4 by 6 pixels at the left edge."""
+    pixels = np.zeros((HEIGHT, WIDTH), bool)
+    pixels[2:6, :6] = True
+    return annotation(plain_runs(pixels), iscrowd=iscrowd, **more)
+
+
+def outline(**more: Any) -> dict[str, Any]:
+    return annotation(box(10, 10, 15, 15), **more)
+
+
+OBJECTS: dict[str, tuple[list[dict[str, Any]], bool]] = {
+    "masks alone": ([runs()], True),
+    "half of the images": ([runs(image_id=1), outline(image_id=2), outline(image_id=3)], True),
+    "two of one kind": ([runs(), runs(), outline()], True),
+    "two kinds": ([runs(), runs(category_id=2), outline(), outline(category_id=2)], False),
+    "CVAT's attributes": ([runs(attributes={"occluded": False}), outline()], True),
+    "what is left of a group": ([runs(), *[outline()] * 10], False),
+    "most beside outlines": (
+        [runs(image_id=key) for key in (1, 2, 3)] + [outline(image_id=key) for key in (1, 2)],
+        False,
+    ),
+    "no crowd": ([runs(0)], False),
+    "polygons": ([outline(iscrowd=1)], False),
+}
+
+
+@pytest.mark.parametrize(("annotations", "objects"), OBJECTS.values(), ids=OBJECTS)
+def test_masks_that_are_marked_as_crowds(annotations: list[dict[str, Any]], objects: bool) -> None:
+    assert are_objects(annotations) == objects
+
+
+def test_masks_of_a_brush_count_as_their_class(tmp_path: Path) -> None:
+    found = find_in(annotate(tmp_path, runs(), outline(category_id=2)))
+    mask = found.samples[0].read_mask(ValueMap())
+    assert [int((mask == value).sum()) for value in (1, 2, 255)] == [24, 25, 0]
+    assert any("1 masks are marked iscrowd, as CVAT" in note for note in found.notes)
+
+
+def test_masks_that_are_all_ignored(tmp_path: Path) -> None:
+    """No option is offered that cannot help, and the pixels are counted."""
+    root = annotate(tmp_path / "data", outline(iscrowd=1))
+    (root / "b.png").write_bytes((root / "a.png").read_bytes())
+    images = [{"id": key, "file_name": f"{key}.png", "height": HEIGHT, "width": WIDTH} for key in "ab"]
+    annotate(root, outline(iscrowd=1, image_id="a"), images=images)
+    with refusal("no mask has a pixel of a class; 25 pixels are marked to be ignored") as error:
+        open_data(root, tmp_path)
+    assert "value_map" not in str(error.value)
+
+
+# ------------------------------------------------------------------------------------------------ VIA
+
+
+def test_flat_lists_and_ids_as_text(tmp_path: Path) -> None:
+    flat = annotation(box(3, 2, 9, 8)[0], image_id="1")
+    mask = find_in(annotate(tmp_path, flat)).samples[0].read_mask(ValueMap())
+    assert mask.sum() == mask[2:8, 3:9].sum() == 36

@@ -128,7 +128,7 @@ def test_a_part_without_masks_is_a_problem_except_for_test(tmp_path: Path) -> No
 
 
 def test_similar_folders_of_other_layouts(tmp_path: Path) -> None:
-    """A VOC folder with boxes in Annotations/, and a YOLO folder with text files in labels/."""
+    """A VOC folder with boxes in Annotations/, and a YOLO folder with text files in labels/, but without names."""
     root = write_voc(tmp_path / "voc", scenes(3))
     (root / "Annotations").mkdir()
     (root / "Annotations" / "scene_00.xml").touch()
@@ -136,7 +136,7 @@ def test_similar_folders_of_other_layouts(tmp_path: Path) -> None:
     save_image(tmp_path / "yolo" / "images" / "train" / "a.png", np.zeros((8, 9, 3), np.uint8))
     (tmp_path / "yolo" / "labels" / "train").mkdir(parents=True)
     (tmp_path / "yolo" / "labels" / "train" / "a.txt").touch()
-    with refusal("yolo", "no layout"):
+    with refusal("yolo", "no names of the classes"):
         find_in(tmp_path / "yolo")
 
 

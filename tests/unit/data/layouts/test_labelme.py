@@ -1,10 +1,12 @@
 """Training straight from a folder of Labelme files: the same as converting it first."""
 
 import json
+import shlex
 from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from PIL import Image
 
 from tests.support.images import smooth_image
@@ -129,6 +131,57 @@ def test_generated_scenes_equal_their_masks(tmp_path: Path) -> None:
     for ours, theirs in zip(drawn, stored, strict=True):
         np.testing.assert_array_equal(ours.read_mask(SAME), read_mask(theirs.mask))
         np.testing.assert_array_equal(ours.read_image(), read_image(theirs.image))
+
+
+# ------------------------------------------------------------------------------------------------ labels and classes
+
+
+def objects(labelled: LabelmeFolder) -> Path:
+    """Write two objects of a cat, told apart by a number, and a dog."""
+    shapes = [
+        shape("rectangle", [2, 2], [9, 9], label="cat-1"),
+        shape("rectangle", [20, 2], [29, 9], label="cat-2"),
+        shape("rectangle", [20, 20], [29, 29], label="dog"),
+    ]
+    labelled.write("good", record("good.png", *shapes))
+    return labelled.folder
+
+
+def test_labels_that_differ_by_a_number(labelled: LabelmeFolder, tmp_path: Path) -> None:
+    """A hint has the option that makes them one class; with it they are."""
+    found = find_in(objects(labelled))
+    assert found.names == ("_background_", "cat-1", "cat-2", "dog")
+    (hint,) = (note for note in found.notes if "look like single objects" in note)
+    assert hint.startswith(f"{labelled.folder}: cat-1, cat-2 look")
+    command, option, value = shlex.split(hint.rpartition("add\n")[2] + " end")
+    assert (command, value) == ("--data.classes", "end")
+    classes = yaml.safe_load(option)
+    assert classes == ["cat", "dog"]
+    joined = find_in(labelled.folder, classes=("_background_", *classes))
+    assert any("cat-1, cat-2 count as cat" in note for note in joined.notes)
+    mask = joined.samples[0].read_mask(SAME)
+    assert np.bincount(mask.ravel()).tolist() == [HEIGHT * WIDTH - 244, 64 + 80, 100]
+
+
+def test_no_hint_for_other_numbers(labelled: LabelmeFolder) -> None:
+    labels = ["grade-1", "stage_2", "t1", "t2"]
+    labelled.write("good", record("good.png", *(shape("point", [9, 9], label=label) for label in labels)))
+    assert not any("single objects" in note for note in find_in(labelled.folder).notes)
+
+
+def test_some_classes_of_a_folder(labelled: LabelmeFolder, tmp_path: Path) -> None:
+    """Other labels are background, and a note says so; a class that nothing has is named with what was meant."""
+    found = find_in(objects(labelled), classes=("_background_", "cat-1"))
+    assert any("cat-2, dog not among the classes; taken as background" in note for note in found.notes)
+    expected = np.zeros((HEIGHT, WIDTH), np.uint8)
+    expected[2:10, 2:10] = 1
+    np.testing.assert_array_equal(found.samples[0].read_mask(SAME), expected)
+    with refusal("data.classes: dgo is no label", "did you mean dog"):
+        find_in(labelled.folder, classes=("_background_", "dgo"))
+    labelled.write("typo", record("good.png", shape("point", [9, 9], label="catt")))
+    (labelled.folder / "labels.txt").write_text("cat\ndog\n")  # a list of all labels: others are faults
+    with refusal("typo.json", "label 'catt' is not in the labels file; did you mean cat"):
+        open_data(labelled.folder, tmp_path)
 
 
 # ------------------------------------------------------------------------------------------------ folders below

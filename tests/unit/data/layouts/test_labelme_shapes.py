@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tests.support.labelme import CROP, HEIGHT, IDS, WIDTH, LabelmeFolder, base64_text, png, record, shape
-from trainer.data.layouts.labelme_shapes import FARTHEST, Shape, draw_shapes
+from trainer.data.layouts.labelme_shapes import FARTHEST, Shape, check_shapes, draw_shapes, known_label
 
 
 @pytest.fixture
@@ -121,3 +121,32 @@ def test_largest_circle_is_drawn_fast() -> None:
     """Pillow takes minutes for larger ellipses than FARTHEST allows, and overflows."""
     far = float(FARTHEST)
     assert draw_shapes([Shape("cat", "circle", ((-far, -far), (far, far)))], IDS, (8, 8)).all()
+
+
+# ------------------------------------------------------------------------------------------------ X-AnyLabeling
+
+
+def test_shapes_of_x_anylabeling() -> None:
+    """Rectangles with all four corners, rotated boxes, and keys that Labelme does not write."""
+    more = {"score": 0.9, "difficult": False, "attributes": {}, "kie_linking": [], "description": None}
+    entries = [
+        shape("rectangle", [3.0, 2.0], [12.0, 2.0], [12.0, 8.0], [3.0, 8.0], **more),
+        shape("rotation", [20, 10], [30, 10], [30, 14], [20, 14], direction=0.0, **more),
+        shape("quadrilateral", [20, 20], [30, 20], [30, 24], [20, 24], label="dog", **more),
+    ]
+    ids = {"cat": 1, "dog": 2}
+    shapes, problems = check_shapes(entries, ids, Path("a.json"), None)
+    assert problems == []
+    expected = np.zeros((30, 40), np.uint8)
+    expected[2:9, 3:13] = expected[10:15, 20:31] = 1
+    expected[20:25, 20:31] = 2
+    np.testing.assert_array_equal(draw_shapes(shapes, ids, (30, 40)), expected)
+
+
+@pytest.mark.parametrize(
+    ("label", "meant"),
+    [("cat", "cat"), ("cat-1", "cat"), ("cat_12", "cat"), ("cat 3", "cat"), ("cat1", "cat1"), ("dog-1", "dog-1")],
+)
+def test_number_of_an_object_is_no_part_of_its_class(label: str, meant: str) -> None:
+    assert known_label(label, {"cat": 1}) == meant
+    assert known_label(label, {"cat": 1, label: 2}) == label

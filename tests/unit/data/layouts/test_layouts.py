@@ -1,5 +1,6 @@
 """Every layout, detected or named: the same images and masks, and a digest of the contents alone."""
 
+import importlib
 import shutil
 import typing
 from pathlib import Path
@@ -20,26 +21,63 @@ from tests.support.layouts import (
     split_names,
     write_folders,
 )
+from tests.support.tool_layouts import EXPRESSED, TOOL_WRITERS
 from trainer.config import DataConfig
 from trainer.data.dataset import open_dataset
 from trainer.data.layouts import LAYOUTS, detect_layout, find
 
+EVERY = WRITERS | TOOL_WRITERS
+GENERAL = "folders"
+"""Layout of no tool, which fits some folders of tools too, and is tried after them."""
+
 
 def expected_contents(layout: str, drawn: list[Scene]) -> tuple[tuple[str, ...], list[np.ndarray]]:
     """Class names and masks that a layout can express: trimaps have one class, pets."""
-    if layout == "pets":
-        return ("_background_", "pet"), [np.where(scene.mask == 2, 0, scene.mask) for scene in drawn]
-    return NAMES, [scene.mask for scene in drawn]
+    names, changed = EXPRESSED.get(layout, (NAMES, {}))
+    table = np.arange(256, dtype=np.uint8)
+    table[list(changed)] = list(changed.values())
+    return names, [table[scene.mask] for scene in drawn]
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_exactly_one_layout_fits(layout: str, tmp_path: Path) -> None:
+    root = EVERY[layout](tmp_path / "data", scenes(4))
+    fitting = [name for name in LAYOUTS if importlib.import_module(f"trainer.data.layouts.{name}").fits(root)]
+    assert fitting in ([layout], [layout, GENERAL])
+
+
+FOUND_HERE = Path(__file__).parents[5] / "shared" / "data" / "found"
+FOUND = {
+    "F01/C1a_crowd_mixed": "coco",
+    "F07/*voc*": "voc",
+    "F19/*": "labelme",
+    "F24/*": "labelme",
+    "F25/*": "roboflow_masks",
+    "F31/*": "folders",
+    "F32/*": "coco_file",
+    "F33/*": "coco_file",
+    "F36/*": "drive",
+}
+
+
+@pytest.mark.skipif(not FOUND_HERE.is_dir(), reason="the reported inputs are not here")
+@pytest.mark.parametrize("pattern", FOUND)
+def test_layout_of_reported_inputs(pattern: str) -> None:
+    for root in FOUND_HERE.glob(pattern):
+        fitting = [name for name in LAYOUTS if importlib.import_module(f"trainer.data.layouts.{name}").fits(root)]
+        assert fitting in ([FOUND[pattern]], [FOUND[pattern], GENERAL]), root
 
 
 @pytest.mark.parametrize("named", [False, True], ids=["auto", "named"])
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_every_layout_gives_the_same_images_and_masks(layout: str, named: bool, tmp_path: Path) -> None:
     drawn = scenes()
-    root = WRITERS[layout](tmp_path / "data", drawn)
+    root = EVERY[layout](tmp_path / "data", drawn)
     assert detect_layout(root) == layout
     sources = plan_data(root, tmp_path / "cache", layout=layout if named else "auto")
     assert not sources.problems
+    odd = {"pets": 2}.get(layout, 0)
+    assert sources.account.count == odd
     names, masks = expected_contents(layout, drawn)
     assert sources.names == names
     assert [sample.name.split("/")[-1] for sample in sources.samples] == [scene.stem for scene in drawn]
@@ -58,7 +96,7 @@ def test_every_layout_gives_the_same_images_and_masks(layout: str, named: bool, 
 def test_digest_depends_on_the_contents_alone(layout: str, tmp_path: Path) -> None:
     """Renaming the folder does not change the digest, another mask does."""
     drawn = scenes()
-    root = WRITERS[layout](tmp_path / "data", drawn)
+    root = EVERY[layout](tmp_path / "data", drawn)
     first = open_data(root, tmp_path / "cache").digest
     root = root.rename(tmp_path / "elsewhere")
     assert open_data(root, tmp_path / "cache").digest == first
@@ -66,13 +104,13 @@ def test_digest_depends_on_the_contents_alone(layout: str, tmp_path: Path) -> No
     drawn[3].mask[2:14, 6] = 0
     drawn[3].mask[2:14, 4:7] = 0
     shutil.rmtree(root)
-    WRITERS[layout](root, drawn)
+    EVERY[layout](root, drawn)
     assert open_data(root, tmp_path / "cache").digest != first
 
 
 def test_layouts_are_the_values_of_the_key() -> None:
     values = typing.get_args(typing.get_type_hints(DataConfig)["layout"])
-    assert sorted(values) == sorted(["auto", *LAYOUTS]) == sorted(["auto", *WRITERS])
+    assert sorted(values) == sorted(["auto", *LAYOUTS]) == sorted(["auto", *EVERY])
 
 
 # ------------------------------------------------------------------------------------------------ folders of no layout
