@@ -4,6 +4,8 @@ import os
 from pathlib import Path
 
 from trainer import InputError
+from trainer.data.encoding import Witness, decode, no_witness
+from trainer.system.text import label
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp")
 """Suffixes of image and mask files, in lower case."""
@@ -36,14 +38,16 @@ def read_bytes(path: Path) -> bytes:
         raise InputError(f"{path}: cannot be read ({error.strerror or error}); fix or remove it") from error
 
 
-def read_text(file: Path) -> str:
-    """Read a UTF-8 text file, without a byte order mark. Raises InputError naming the file."""
-    try:
-        return file.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{file}: cannot be read as UTF-8 text ({error}); save it as such") from error
+def read_text(file: Path, witness: Witness = no_witness) -> str:
+    """Read a text file as UTF-8, or as `decode` recognises it. Raises InputError naming the file."""
+    return decode(read_bytes(file), file, witness)
 
 
-def read_lines(file: Path) -> list[str]:
-    """Read the lines of a UTF-8 text file, stripped, without empty ones. Raises InputError naming the file."""
-    return [line.strip() for line in read_text(file).splitlines() if line.strip()]
+def read_lines(file: Path, witness: Witness = no_witness) -> list[str]:
+    """Read the lines of a text file, stripped, without empty ones. Raises InputError naming the file."""
+    return [line.strip() for line in read_text(file, witness).splitlines() if line.strip()]
+
+
+def read_names(file: Path, witness: Witness = no_witness) -> list[str]:
+    """Read the names of classes, one a line. Raises InputError naming the file."""
+    return [label(line) for line in read_lines(file, witness)]

@@ -8,6 +8,7 @@ import numpy as np
 
 from trainer import IGNORE, InputError
 from trainer.config import NEAREST, OTHER, parse_key
+from trainer.system.text import label
 
 BACKGROUND = "_background_"
 """Name of class 0."""
@@ -98,6 +99,7 @@ def value_map(
     """
     if not entries:
         return ValueMap(), names
+    entries = {key: label(name) for key, name in entries.items()}
     rest = next((name for key, name in entries.items() if key == OTHER), None)
     class_names = [name for key, name in entries.items() if (key, name) != (OTHER, NEAREST)]
     foreground = [name for name in class_names if name not in (*BACKGROUNDS, "ignore")]

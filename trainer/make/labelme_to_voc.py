@@ -23,6 +23,7 @@ from trainer.data.split import split_samples
 from trainer.data.value_map import BACKGROUND
 from trainer.system.atomic import new_folder
 from trainer.system.parallel import Progress
+from trainer.system.text import messages
 
 COPIED = {b"\xff\xd8\xff": ".jpg", b"\x89PNG\r\n\x1a\n": ".png"}
 """First bytes -> suffix of the image files that every viewer shows; they are copied unchanged."""
@@ -100,7 +101,7 @@ def _write_pairs(
                 sources.append(_Source(annotation.image_file, annotation.image_name, file.stem))
                 masks_with.update(np.unique(mask).tolist())
         except InputError as error:
-            problems += str(error).splitlines()
+            problems += messages(str(error))
         except OSError as error:
             problems.append(f"{file}: image and mask cannot be written ({error.strerror or error}); free some space")
         advance()

@@ -4,13 +4,14 @@ A name may hold anything: bytes that are no UTF-8, control characters, accents i
 `trainer.printable` makes a whole message fit to be shown, which every InputError and every line of the terminal passes.
 """
 
+import functools
 import hashlib
 import json
 import os
 import re
 import shlex
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from trainer import printable
@@ -37,29 +38,66 @@ def show(name: object) -> str:
     return text if len(text) <= LONGEST_SHOWN else f"{text[:half]}…{text[-half:]}"
 
 
+def messages(text: str) -> list[str]:
+    """Messages in a text, one a line; an indented line, such as an option to paste, belongs to the one before."""
+    return re.split(r"\n(?! )", text)
+
+
 def same_form(name: str) -> str:
     """The form in which names are compared (NFC): macOS stores `é` as two characters, others as one."""
     return name if name.isascii() else unicodedata.normalize("NFC", name)
 
 
-def find_alike(names: Iterable[str], wanted: str) -> str | None:
-    """The one of `names` that is `wanted`, or else the only one that differs by its form or its case; None without."""
-    names = list(names)
-    if wanted in names:
-        return wanted
-    for form in (same_form, lambda name: same_form(name).casefold()):
-        alike = [name for name in names if form(name) == form(wanted)]
-        if len(alike) == 1:
-            return alike[0]
-    return None
+def label(name: str) -> str:
+    """The name of a class in the form in which it is kept and compared: NFC, without blanks around it or doubled."""
+    return same_form(" ".join(name.split()))
 
 
-def existing_file(path: Path) -> Path:
-    """`path`, or where there is no such file the one beside it whose name differs by its form or its case alone."""
-    if os.path.exists(path) or not os.path.isdir(path.parent):
+def without_case(name: str) -> str:
+    """The form in which names are compared that may differ by their case, too."""
+    return same_form(name).casefold()
+
+
+def match_names(names: Iterable[str], known: Iterable[str]) -> dict[str, str]:
+    """Which of `known` each of `names` means: the same, or the only one left that differs by its form or its case."""
+    rest, known = set(names), set(known)
+    meant = {name: name for name in rest & known}
+    for form in (same_form, without_case):
+        left = [_by_form(form, names) for names in (rest - set(meant), known - set(meant.values()))]
+        meant |= {
+            own[0]: left[1][key][0] for key, own in left[0].items() if len(own) == 1 and len(left[1].get(key, ())) == 1
+        }
+    return meant
+
+
+def _by_form(form: Callable[[str], str], names: Iterable[str]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for name in names:
+        found.setdefault(form(name), []).append(name)
+    return found
+
+
+def existing_path(path: Path) -> Path:
+    """`path`, or where there is none, the only one whose names differ from its by their form or their case alone."""
+    try:
+        if os.path.lexists(path) or path.parent == path:
+            return path
+        folder = existing_path(path.parent)
+        names = _names_by_form(str(folder), os.stat(folder).st_mtime_ns)
+    except (OSError, ValueError):  # no such folder, or a name that no file can have
         return path
-    name = find_alike(os.listdir(path.parent), path.name)
-    return path.with_name(name) if name else path
+    for form in (same_form, without_case):
+        alike = names.get(form(path.name), [])
+        if len(alike) == 1:
+            return folder / alike[0]
+    return folder / path.name
+
+
+@functools.lru_cache(maxsize=16)
+def _names_by_form(folder: str, _mtime_ns: int) -> dict[str, list[str]]:
+    """Names in a folder by the forms in which they are compared."""
+    names = os.listdir(folder)
+    return _by_form(without_case, names) | _by_form(same_form, names)
 
 
 def shorten(name: str, most: int) -> str:

@@ -37,6 +37,7 @@ from trainer.data.checks.scan import FACTS, scan
 from trainer.data.sources import Sources, find_sources
 from trainer.data.value_map import BACKGROUND
 from trainer.system.parallel import Progress
+from trainer.system.text import messages
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ def check_folders(config: DataConfig, progress: Progress) -> Report:
     try:
         sources = find_sources(config)
     except InputError as error:
-        return Report(findings=[folder_error(line) for line in str(error).splitlines()])
+        return Report(findings=[folder_error(line) for line in messages(str(error))])
     facts = np.zeros(len(sources.samples), dtype=FACTS)
     faults = scan(sources.samples, sources.values, facts, progress)
     return make_report(sources, facts, inspect(sources, facts, faults), config.image_size)

@@ -6,6 +6,7 @@ from pathlib import Path
 from trainer import InputError
 from trainer.data.files import list_images, read_lines
 from trainer.data.layouts.base import Found, pair
+from trainer.system.text import match_names
 
 IMAGES = "JPEGImages"
 MASKS = "SegmentationClassPNG"
@@ -27,6 +28,8 @@ def find(root: Path, classes: Sequence[str] | None) -> Found:
     if not images:
         raise InputError(f"{root / IMAGES}: no images there")
     parts = _read_lists(root / "ImageSets" / "Segmentation")
+    meant = match_names(parts, {file.stem for file in images})
+    parts = {meant.get(stem, stem): part for stem, part in parts.items()}
     if len(set(parts.values())) == 1:  # with one list alone, all other samples belong to the other part
         other = "val" if "train" in parts.values() else "train"
         parts = dict.fromkeys(sorted({file.stem for file in images + masks}), other) | parts
