@@ -86,11 +86,11 @@ _REPLACEMENTS = [
     for pattern, replacement in (
         # A password with a slash, a blank or a quote. What follows host:5000 is none.
         (
-            r"\b(?!models:|runs:)([a-z][\w+.-]*:/{1,3})[^\s:/@'\"]*:(?!\d{1,5}(?!\w))[^\n@]*@(?:[^\s@'\"]*@)*",
+            r"\b(?!models:|runs:)([a-z][\w+.-]+:/{1,3})[^\s:/@'\"]*:(?!\d{1,5}(?!\w))[^\n@]*@(?:[^\s@'\"]*@)*",
             r"\1",
         ),
         # One slash too: an address passed through Path has lost the other. models:/name@alias is no address of a host.
-        (r"\b(?!models:|runs:)([a-z][\w+.-]*:/{1,3})[^/\s'\"]*@", r"\1"),
+        (r"\b(?!models:|runs:)([a-z][\w+.-]+:/{1,3})[^/\s'\"]*@", r"\1"),
         (_NAMED + r"\w*[\"']?\s*=\s*(?:\"[^\"\n]*\"|'[^'\n]*'|[^&\s'\"]+)", ""),
         (r"\b(?:passw(?:or)?d|api[_-]?key|secret[_-]?key)[\"']?:\s*(?:\"[^\"\n]*\"|'[^'\n]*'|[^&\s'\",}]+)", ""),
         (r"\b(sig|signature)=[^&\s'\"]+", r"\1=***"),
@@ -120,11 +120,11 @@ def _keep_name(match: re.Match[str]) -> str:
 
 
 def redact_all(value: Any) -> Any:
-    """`redact` every text in lists and tables, keys as well."""
+    """`redact` every text in lists and tables; keys stay."""
     if isinstance(value, str):
         return redact(value)
     if isinstance(value, Mapping):
-        return {redact_all(key): redact_all(one) for key, one in value.items()}
+        return {key: redact_all(one) for key, one in value.items()}
     return [redact_all(one) for one in value] if isinstance(value, list | tuple) else value
 
 
@@ -150,7 +150,7 @@ def _environment_secrets() -> set[str]:
 def _secrets_in(value: str) -> frozenset[str]:
     """Secrets in one setting or variable: all before the last @ of an address, all after `password=` and the like."""
     found = {match[1] for match in re.finditer(_NAMED + r"\w*=([^&\n]+)", value, re.IGNORECASE)}
-    address = re.search(r"(?!models:|runs:)\b[a-zA-Z][\w+.-]*:/{1,3}(?!models:|runs:)(.*)@", value)
+    address = re.search(r"\b(?!models:|runs:)[a-zA-Z][\w+.-]+:/{1,2}(?!/)(.*)@", value)
     if address and not re.search(r"^[^:/@]*:\d{1,5}(?!\w)[^@]*\s", address[1]):
         login, password = address[1], address[1].partition(":")[2]
         # A library that takes a slash for the end of the host names what precedes it.

@@ -7,12 +7,15 @@ import dataclasses
 import difflib
 import re
 import sys
+from collections.abc import Iterable
+from contextlib import suppress
 from itertools import pairwise
+from pathlib import Path
 from typing import Any, NoReturn
 
 from jsonargparse import ArgumentError, ArgumentParser, Namespace, set_parsing_settings
 
-from trainer import EXIT_INPUT, InputError
+from trainer import EXIT_INPUT, InputError, learn_secrets
 from trainer.config import Config, flatten
 from trainer.system.launcher import is_main_process
 from trainer.system.run_folder import run_folder_of
@@ -27,6 +30,7 @@ def parse(arguments: list[str] | None = None) -> Config:
     parser.add_argument("--config", action="config", help="YAML file with any of the keys below; may be repeated.")
     parser.add_class_arguments(Config, as_group=True)
     given = sys.argv[1:] if arguments is None else arguments
+    _learn_secrets(value for option, value in pairwise(given) if option == "--config")
     try:
         config = _frozen(parser, parser.parse_args(_with_own_config(given)))
         if config.resume not in ("never", "latest"):
@@ -48,6 +52,14 @@ def _with_own_config(given: list[str]) -> list[str]:
     if resume in ("never", "latest") or any(word.partition("=")[0] == "--config" for word in given):
         return given
     return ["--config", str(run_folder_of(resume).config), *given]
+
+
+def _learn_secrets(files: Iterable[str]) -> None:
+    """Learn the secrets in configuration files, which errors repeat."""
+    for file in files:
+        with suppress(OSError, ValueError):
+            for line in Path(file).read_text(encoding="utf-8").splitlines():
+                learn_secrets(line)
 
 
 def _frozen(parser: ArgumentParser, namespace: Any) -> Config:

@@ -13,10 +13,18 @@ from typing import Any, Literal, get_args, get_type_hints
 
 import yaml
 
-from trainer import IGNORE, InputError
+from trainer import IGNORE, InputError, printable, redact_all
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 MLRUNS = REPOSITORY / "mlruns"
+
+LONGEST_NAME = 250
+"""Characters of the name of a run, an experiment or a model that MLflow's databases take."""
+
+NAME_RULE = f"in one line of at most {LONGEST_NAME} characters"
+
+REFUSED_IN_MODEL_NAMES = "/:%\"'#?&\\"
+"""Characters that the address of a model, MLflow's filters or its pages take for something else."""
 
 OTHER, NEAREST = "other", "nearest"
 """Key of data.value_map for all values and colours not named, and the name that maps these to the nearest one."""
@@ -25,6 +33,11 @@ OTHER, NEAREST = "other", "nearest"
 def _require(holds: bool, key: str, value: object, wanted: str) -> None:
     if not holds:
         raise InputError(f"{key}: {value!r} is not possible; give {wanted}")
+
+
+def _is_name(name: str) -> bool:
+    """Whether MLflow takes the name, and a terminal can show it as it is."""
+    return name.strip() != "" and printable(name) == name and "\n" not in name and len(name) <= LONGEST_NAME
 
 
 def parse_key(key: int | str) -> range | int | None:
@@ -272,7 +285,8 @@ class TrackingConfig:
     """Number of validation pictures that are drawn as training goes on."""
 
     def __post_init__(self) -> None:
-        _require(self.experiment.strip() != "", "tracking.experiment", self.experiment, "a name")
+        for key, name in (("experiment", self.experiment), ("run_name", self.run_name)):
+            _require(name is None or _is_name(name), f"tracking.{key}", name, f"a name, {NAME_RULE}")
         _require(self.watch >= 0, "tracking.watch", self.watch, "0 or more")
 
 
@@ -286,8 +300,10 @@ class RegistryConfig:
     validation pictures."""
 
     def __post_init__(self) -> None:
-        usable = self.name is None or re.fullmatch(r"[^/:]+", self.name) is not None
-        _require(usable, "registry.name", self.name, "a name without / or :")
+        name = "model" if self.name is None else self.name
+        usable = _is_name(name) and not set(name) & set(REFUSED_IN_MODEL_NAMES) and name == name.strip(". ")
+        wanted = f"a name without / or : or one of {REFUSED_IN_MODEL_NAMES[2:]}, {NAME_RULE}"
+        _require(usable, "registry.name", self.name, wanted)
 
 
 @dataclass(frozen=True)
@@ -362,5 +378,6 @@ def dotted(sections: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def to_yaml(config: Config) -> str:
-    """All settings as YAML, for a new run: `--config` reads the same settings from it."""
-    return yaml.safe_dump(dataclasses.asdict(dataclasses.replace(config, resume="never")), sort_keys=False)
+    """All settings as YAML without secrets, for a new run: `--config` reads the same settings from it."""
+    settings = dataclasses.asdict(dataclasses.replace(config, resume="never"))
+    return yaml.safe_dump(redact_all(settings), sort_keys=False)

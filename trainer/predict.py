@@ -3,7 +3,6 @@
 python trainer/predict.py --model models:/cat-unet@champion --input PATH [PATH ...] --output DIR
 """
 
-import argparse
 import csv
 import io
 import json
@@ -11,8 +10,10 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trainer import EXIT_INPUT, InputError
+from trainer import EXIT_INPUT, InputError, redact_all
 from trainer.system.atomic import write_text
+from trainer.system.output import Parser, prepare_output
+from trainer.system.text import cell, one_line, show
 
 if TYPE_CHECKING:
     from trainer.inference.inputs import InputImage
@@ -24,6 +25,7 @@ MOST_ERRORS = 20
 
 def main(arguments: list[str] | None = None) -> int:
     """Return the exit code: 0 done, 1 no report, 2 wrong usage or model, 3 some images failed and the rest are done."""
+    prepare_output(arguments)
     options = _parser().parse_args(arguments)
     try:
         if options.batch_size < 1:
@@ -37,12 +39,12 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"predict.py: {error}", file=sys.stderr)
         return EXIT_INPUT
     except OSError as error:  # a full disk, after the images: theirs are reported one by one
-        print(f"predict.py: {options.output}: the report cannot be written ({error})", file=sys.stderr)
+        print(f"predict.py: {show(options.output)}: the report cannot be written ({error})", file=sys.stderr)
         return EXIT_FAILED
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="predict.py", description="Outline the known classes in pictures.")
+def _parser() -> Parser:
+    parser = Parser(prog="predict.py", description="Outline the known classes in pictures.")
     parser.add_argument(
         "--model", required=True, help="models:/name@alias, models:/name/3, runs:/..., or a model folder"
     )
@@ -94,7 +96,7 @@ def predict(uri: str, images: "list[InputImage]", output: Path, batch_size: int)
     write_report(output, model.origin | facts, rows)
     failed = [row for row in rows if "error" in row]
     for row in failed[:MOST_ERRORS]:
-        print(f"predict.py: {row['error']}", file=sys.stderr)
+        print(f"predict.py: {one_line(row['error'])}", file=sys.stderr)
     done = len(rows) - len(failed)
     display.log(f"{done} pictures done, {len(failed)} failed; see {output / 'overlays'} and report.csv")
     return EXIT_SOME_FAILED if failed else 0
@@ -102,15 +104,17 @@ def predict(uri: str, images: "list[InputImage]", output: Path, batch_size: int)
 
 def write_report(output: Path, model: dict[str, Any], rows: list[dict[str, Any]]) -> None:
     """Write report.json with everything, and report.csv with one line for each image."""
-    write_text(output / "report.json", json.dumps({"model": model, "files": rows}, indent=1, ensure_ascii=False))
+    content = redact_all({"model": model, "files": rows})
+    write_text(output / "report.json", json.dumps(content, indent=1, ensure_ascii=False))
     names = model["classes"]
     file = io.StringIO(newline="")
     table = csv.writer(file)
-    table.writerow(["file", "width", "height", *(f"share {name}" for name in names), "confidence", "seconds", "error"])
+    shares = [one_line(f"share {name}") for name in names]
+    table.writerow(["file", "width", "height", *shares, "confidence", "seconds", "error"])
     for row in rows:
-        shares = [row.get("share", {}).get(name, "") for name in names]
+        parts = [row.get("share", {}).get(name, "") for name in names]
         size, rest = (row.get("width"), row.get("height")), (row.get("confidence"), row.get("seconds"))
-        table.writerow([row["file"], *size, *shares, *rest, row.get("error")])
+        table.writerow([cell(row["file"]), *size, *parts, *rest, cell(row.get("error"))])
     write_text(output / "report.csv", file.getvalue())
 
 

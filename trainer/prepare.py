@@ -14,11 +14,13 @@ from typing import Any
 
 from trainer import EXIT_INPUT, InputError
 from trainer.system.atomic import write_text
+from trainer.system.output import Parser, prepare_output
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Return the exit code: 0 done, 2 wrong usage or data."""
-    parser = argparse.ArgumentParser(prog="prepare.py", description="Make a data folder, or check one.")
+    prepare_output(arguments)
+    parser = Parser(prog="prepare.py", description="Make a data folder, or check one.")
     commands = parser.add_subparsers(required=True, metavar="check | labelme | pets | synthetic")
     for add in (_add_check, _add_labelme, _add_synthetic, _add_pets):
         add(commands)
@@ -58,7 +60,7 @@ def check_data(options: argparse.Namespace) -> int:
     display = Display(quiet=options.json == "-")
     report = check_folders(config, display.progress_bar)
     if options.json == "-":
-        print(report.to_json())
+        print(report.to_json(ascii_only=True))
     else:
         show_report(report, display)
         if options.json:

@@ -3,16 +3,17 @@
 python trainer/sync.py [RUN_FOLDER ...]
 """
 
-import argparse
 import sys
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from trainer import EXIT_INPUT, InputError, redact
+from trainer import EXIT_INPUT, InputError, printable, redact
 from trainer.config import MLRUNS
+from trainer.system.output import Parser, prepare_output
 from trainer.system.run_folder import RunFolder, run_folders
+from trainer.system.text import show
 
 HELP = """Run folders, anywhere. A store that does not know a run gets all of it. Default: those in mlruns/work/ with
 unsent records."""
@@ -20,7 +21,8 @@ unsent records."""
 
 def main(arguments: list[str] | None = None) -> int:
     """Return the exit code: 0 everything is sent, 1 a folder could not be sent whole, 2 wrong usage or no server."""
-    parser = argparse.ArgumentParser(prog="sync.py", description="Send recorded runs to MLflow. Safe to repeat.")
+    prepare_output(arguments)
+    parser = Parser(prog="sync.py", description="Send recorded runs to MLflow. Safe to repeat.")
     parser.add_argument("folder", nargs="*", type=Path, help=HELP)
     options = parser.parse_args(arguments)
     try:
@@ -51,7 +53,8 @@ def sync_all(folders: list[RunFolder]) -> int:
         except Exception as error:  # the next folder may still be sent
             failed += 1
             left = folder.unsent_records()
-            print(f"sync.py: {folder}: {left} records still unsent ({redact(f'{error}')})", file=sys.stderr)
+            text = printable(redact(f"{folder}: {left} records still unsent ({error})"))
+            print(f"sync.py: {text}", file=sys.stderr)
     print(f"look at the runs:  {ui_command()}")
     return 1 if failed else 0
 
@@ -65,7 +68,7 @@ def send(folder: RunFolder) -> None:
     if not unsent:
         return
     send_records(client, folder)
-    print(f"{folder}: {unsent} records sent")
+    print(f"{show(folder)}: {unsent} records sent")
     made = folder.read_version()
     if made:
         print(f"  its model is models:/{made['name']}/{made['version']}; {_first_champion(client, folder, made)}")

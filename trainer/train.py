@@ -12,6 +12,7 @@ from trainer import EXIT_INPUT, InputError
 from trainer.cli import parse
 from trainer.config import MLRUNS, Config, flatten
 from trainer.system import launcher
+from trainer.system.output import prepare_output
 from trainer.system.signals import EXIT_STOPPED, StopSignals
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ CACHE = MLRUNS / "cache"
 
 def main(arguments: list[str] | None = None) -> int:
     """Return the exit code: 0 done, 1 failed while working, 2 wrong usage, config or data, 143 stopped by a signal."""
+    prepare_output(arguments)
     config = parse(arguments)
     from trainer.engine.lifecycle import lifecycle  # from here on, numpy: `--help` and mistyped keys end before
 

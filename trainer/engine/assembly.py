@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from accelerate import Accelerator
 
+from trainer import redact_all
 from trainer.config import Config, flatten
 from trainer.data.dataset import Dataset
 from trainer.data.loader import Augmentation, ImageSides, TrainLoader, image_sides
@@ -77,7 +78,7 @@ def build_trainer(
             Checkpoint,
             contract=segmenter.contract,
             environment=numeric_environment(accelerator),
-            config=flatten(config),
+            config=redact_all(flatten(config)),
         ),
         stop_requested,
     )

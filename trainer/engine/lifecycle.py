@@ -11,13 +11,14 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from trainer import InputError
+from trainer import InputError, redact
 from trainer.config import MLRUNS, Config, flatten, to_yaml
 from trainer.system import launcher
 from trainer.system.run_folder import describe_run, new_run_folder
 from trainer.system.signals import EXIT_STOPPED, StopSignals
 from trainer.system.terminal import Display
 from trainer.tracking import store
+from trainer.tracking.names import run_name
 from trainer.tracking.run import Run, log_settings, open_run
 
 if TYPE_CHECKING:  # these load torch, which a mistyped setting must not wait for
@@ -104,7 +105,8 @@ class Lifecycle:
         if folder is None:
             name = config.tracking.run_name
             name = name or f"{dataset.title}-{config.data.image_size}px-{time.strftime('%m%d-%H%M')}"
-            folder = new_run_folder(MLRUNS / "work", config.tracking.experiment, name, config.tracking.enabled)
+            name, experiment = run_name(name), redact(config.tracking.experiment)
+            folder = new_run_folder(MLRUNS / "work", experiment, name, config.tracking.enabled)
             describe_run(folder, to_yaml(config), dataset.content(), dataset.report.to_json())
         folder.lock()
         owner = {"pid": os.getpid(), "host": socket.gethostname(), "launcher": launcher.identity()}

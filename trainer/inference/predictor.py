@@ -17,6 +17,7 @@ from trainer.drawing.overlay import draw_overlay
 from trainer.inference.inputs import InputImage
 from trainer.model.segmenter import Segmenter
 from trainer.system.parallel import read_ahead
+from trainer.system.text import valid
 
 MAX_BATCHES = 4
 """Most batches under way at the same time; each holds its images in memory."""
@@ -99,7 +100,7 @@ def predict_batch(segmenter: Segmenter, batch: list[ImageResult]) -> None:
 
 def write(result: ImageResult, segmenter: Segmenter, output: Path) -> dict[str, Any]:
     """Write mask and overlay of one image; return its row of the report."""
-    row: dict[str, Any] = {"file": str(result.source.path)}
+    row: dict[str, Any] = {"file": valid(f"{result.source.path}")}
     if result.image is None or result.mask is None:
         return row | {"error": result.error}
     began = time.perf_counter()
@@ -112,7 +113,7 @@ def write(result: ImageResult, segmenter: Segmenter, output: Path) -> dict[str, 
         write_mask(mask_file, result.mask)
         write_jpeg(overlay_file, draw_overlay(result.image, result.mask, colours))
     except OSError as error:
-        return row | {"error": f"{result.source.path}: result cannot be written ({error})"}
+        return row | {"error": valid(f"{result.source.path}: result cannot be written ({error})")}
     height, width = result.mask.shape
     counts = [np.count_nonzero(result.mask == index) for index in range(len(names))]  # far faster than bincount
     return row | {

@@ -1,14 +1,15 @@
 """Output to the terminal: lines, tables, progress bars and one row for each evaluation."""
 
-import shlex
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
-from trainer import redact
+from trainer import printable, redact
+from trainer.system.text import join, one_line, show
 
 MOST_WARNINGS = 9
 """Warnings about the data that are shown."""
@@ -26,7 +27,7 @@ class Display:
 
     def log(self, text: str, style: str = "") -> None:
         """Print text literally, without wrapping, so that no path is broken in two."""
-        self.console.print(redact(text), style=style, markup=False, soft_wrap=True)
+        self.console.print(printable(redact(text)), style=style, markup=False, soft_wrap=True)
 
     def warnings(self, texts: Sequence[str], command: Sequence[str]) -> None:
         """Print the first warnings about the data, and `command`, which shows all of them."""
@@ -34,7 +35,7 @@ class Display:
             self.log(f"warning: {text}", "yellow")
         if len(texts) > MOST_WARNINGS:
             more = f"... and {len(texts) - MOST_WARNINGS} more warnings; check.json in the run folder has them all"
-            self.log(f"{more}, and\n  {shlex.join(command)}", "yellow")
+            self.log(f"{more}, and\n  {join(command)}", "yellow")
 
     def settings(self, values: Mapping[str, Any], defaults: Mapping[str, Any]) -> None:
         """Print the resolved configuration as a table; values that differ from the defaults are marked."""
@@ -43,7 +44,8 @@ class Display:
         table.add_column("value", overflow="fold")
         for key, value in values.items():
             changed = value != defaults[key]
-            table.add_row(key, redact(f"{value}") + ("  *" if changed else ""), style="bold" if changed else "dim")
+            text = one_line(redact(f"{value}")) + ("  *" if changed else "")
+            table.add_row(key, Text(text), style="bold" if changed else "dim")
         self.console.print(table)
         self.log("* differs from the default", "dim")
 
@@ -98,7 +100,7 @@ class Display:
         self, step: int, epoch: float, values: Mapping[str, float], scores: Mapping[str, float], best: bool
     ) -> None:
         """Print one row of the table of evaluations; the first row comes with the header."""
-        shown = dict(list(scores.items())[:6]) if len(scores) > 1 else {}
+        shown = {show(name, 24): score for name, score in list(scores.items())[:6]} if len(scores) > 1 else {}
         names = ["step", "epoch", "train loss", "val loss", "val mIoU", "val Dice", *shown]
         mean = self.loss_sum / self.loss_count if self.progress and self.loss_count else None
         numbers = [mean, values.get("val/loss"), values.get("val/miou"), values.get("val/dice"), *shown.values()]

@@ -31,11 +31,11 @@ def one_line(name: object) -> str:
     return printable(f"{name}").replace("\n", "\\n").replace("\t", "\\t")
 
 
-def show(name: object) -> str:
-    """`one_line`, without its middle where it is longer than LONGEST_SHOWN."""
+def show(name: object, most: int = LONGEST_SHOWN) -> str:
+    """`one_line`, without its middle where it has more than `most` characters."""
     text = one_line(name)
-    half = LONGEST_SHOWN // 2
-    return text if len(text) <= LONGEST_SHOWN else f"{text[:half]}…{text[-half:]}"
+    half = most // 2
+    return text if len(text) <= most else f"{text[:half]}…{text[-half:]}"
 
 
 def messages(text: str) -> list[str]:

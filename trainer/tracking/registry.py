@@ -18,6 +18,7 @@ from trainer.model.model_folder import CONTRACT_FILE, WEIGHTS_FILE
 from trainer.model.segmenter import Segmenter
 from trainer.system.atomic import write_json
 from trainer.system.run_folder import RunFolder
+from trainer.tracking.names import model_name
 
 CHAMPION = "champion"
 """Alias of the version that predict.py uses by default."""
@@ -82,7 +83,7 @@ def register(client: MlflowClient, folder: RunFolder, run_id: str, name: str, ta
 def _find_or_create_model(client: MlflowClient, experiment_id: str, run_id: str, name: str) -> str:
     """Id of the run's model in MLflow. An earlier request, whose answer was lost, may have created it."""
     found = client.search_logged_models([experiment_id], f"source_run_id = '{run_id}'", max_results=1)
-    model = found[0] if found else client.create_logged_model(experiment_id, name, source_run_id=run_id)
+    model = found[0] if found else client.create_logged_model(experiment_id, model_name(name), source_run_id=run_id)
     return str(model.model_id)
 
 

@@ -15,7 +15,7 @@ from trainer.config import data_config
 from trainer.data.encoding import UnknownEncoding, decode, disguised, iconv_all
 from trainer.data.sources import find_sources
 
-SQUARE = [2, 2], [20, 2], [20, 20]
+SQUARE: list[list[float]] = [[2, 2], [20, 2], [20, 20]]
 MakeLabelme = Callable[..., Path]
 
 

@@ -9,6 +9,7 @@ from trainer.data.checks.finding import WrongFiles
 from trainer.data.checks.suggest import EXACT, suggest_values
 from trainer.data.sample import Sample
 from trainer.data.value_map import BACKGROUND, UNMAPPED, ValueMap
+from trainer.system.text import one_line
 
 
 def check_values(
@@ -103,7 +104,7 @@ def _value_error(
     """
     pixels = counts[:, list(values)].sum(axis=1, dtype=np.int64)
     rows = np.flatnonzero(pixels if among is None else pixels * among).tolist()
-    first = f"{samples[rows[0]].mask} ({pixels[rows[0]]} pixels)"
+    first = f"{one_line(samples[rows[0]].mask)} ({pixels[rows[0]]} pixels)"
     others = f" and {len(rows) - 1} more" if len(rows) > 1 else ""
     return WrongFiles(f"{first}{others}: {text}", "value", [samples[row].mask for row in rows])
 

@@ -28,7 +28,7 @@ from typing import Any
 
 import numpy as np
 
-from trainer import IGNORE, InputError
+from trainer import IGNORE, InputError, printable, redact_all
 from trainer.config import DataConfig
 from trainer.data.checks.finding import ERROR, WARNING, Finding, folder_error
 from trainer.data.checks.inspect import Inspection, inspect, sound_rows
@@ -37,7 +37,7 @@ from trainer.data.checks.scan import FACTS, scan
 from trainer.data.sources import Sources, find_sources
 from trainer.data.value_map import BACKGROUND
 from trainer.system.parallel import Progress
-from trainer.system.text import messages
+from trainer.system.text import messages, valid
 
 
 @dataclass(frozen=True)
@@ -51,11 +51,20 @@ class Report:
         """Findings of one level, error or warning."""
         return [finding for finding in self.findings if finding.level == level]
 
-    def to_json(self) -> str:
-        """Return the report as JSON with the keys above; without the summary's where no image was found."""
+    def to_json(self, ascii_only: bool = False) -> str:
+        """Return the report as JSON with the keys above; without the summary's where no image was found.
+
+        `ascii_only`: escape all other characters, which a terminal may not be able to encode.
+        """
         counted = {"errors": len(self.of(ERROR)), "warnings": len(self.of(WARNING))}
-        found = {"findings": [asdict(finding) for finding in (*self.of(ERROR), *self.of(WARNING))]}
-        return json.dumps(self.summary | counted | found, indent=1, ensure_ascii=False)
+        findings = (*self.of(ERROR), *self.of(WARNING))
+        shown = {"findings": [{key: _fit_to_show(one) for key, one in asdict(each).items()} for each in findings]}
+        return json.dumps(redact_all(self.summary | counted | shown), indent=1, ensure_ascii=ascii_only)
+
+
+def _fit_to_show(value: Any) -> Any:
+    """Texts without what a terminal would obey, or UTF-8 cannot hold."""
+    return printable(value) if isinstance(value, str) else [valid(file) for file in value]
 
 
 def check_folders(config: DataConfig, progress: Progress) -> Report:

@@ -10,6 +10,7 @@ from trainer import IGNORE
 from trainer.data.checks.duplicates import cached_near_pairs, groups
 from trainer.data.checks.finding import MOST_FILES, WARNING, Finding
 from trainer.data.sample import Sample
+from trainer.system.text import one_line
 
 MOST_ENLARGED = 4
 """Factor by which an image may be enlarged without a warning."""
@@ -66,7 +67,7 @@ class ScannedSamples:
         samples = [self.samples[row] for row in rows[:MOST_FILES].tolist()]
         files = [sample.image_file if of_image else sample.mask_file for sample in samples]
         others = f" and {len(rows) - 1} more" if len(rows) > 1 else ""
-        return [Finding(WARNING, kind, f"{files[0]}{others}: {text}", tuple(files))]
+        return [Finding(WARNING, kind, f"{one_line(files[0])}{others}: {text}", tuple(files))]
 
 
 def run_rules(scanned: ScannedSamples) -> list[Finding]:
@@ -114,7 +115,7 @@ def _each(scanned: ScannedSamples, kind: str, same: Sequence[np.ndarray], text: 
         others = f" and {len(rows) - 2} more" if len(rows) > 2 else ""
         unlisted = len(same) - MOST_GROUPS if number == MOST_GROUPS else 0
         rest = f" (and so with {unlisted} other groups of pictures)" if unlisted else ""
-        yield Finding(WARNING, kind, f"{files[0]}, {files[1]}{others}: {text}{rest}", tuple(files))
+        yield Finding(WARNING, kind, f"{one_line(files[0])}, {one_line(files[1])}{others}: {text}{rest}", tuple(files))
 
 
 # ------------------------------------------------------------------------------------------------ masks

@@ -6,7 +6,7 @@ from typing import Any
 
 import yaml
 
-from trainer import InputError
+from trainer import InputError, redact_all
 from trainer.config import Config, dotted, flatten
 from trainer.engine.checkpoint.folder import CheckpointFolder
 from trainer.engine.checkpoint.format import Checkpoint, load_checkpoint
@@ -120,7 +120,7 @@ def _differences(config: Config, folder: RunFolder, data: dict[str, Any]) -> lis
         their_data = folder.read_split()
     except (OSError, ValueError, yaml.YAMLError, AttributeError) as error:  # a start was killed while writing them
         return [f"its files cannot be read ({error})"]
-    ours = flatten(config)
+    ours = redact_all(flatten(config))  # as the stored ones are
     keys = [key for key in ours if key not in CHANGEABLE and not key.startswith(("tracking.", "registry."))]
     found = [f"{key}: {theirs.get(key)} then, {ours[key]} now" for key in keys if theirs.get(key) != ours[key]]
     if their_data != data:
