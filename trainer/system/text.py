@@ -10,6 +10,7 @@ import json
 import os
 import re
 import shlex
+import sys
 import unicodedata
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -121,12 +122,20 @@ def valid(text: str) -> str:
 def quote(word: object) -> str:
     """A word for a shell to be pasted: it arrives as it is, line breaks and bytes that are no UTF-8 included."""
     text = f"{word}"
-    if one_line(text) == text:
+    if one_line(text) == text and _can_be_printed(text):
         return shlex.quote(text)
     content = text.encode(errors="surrogateescape")
     plain = (chr(byte) if 32 <= byte < 127 and chr(byte) not in "\\'" else f"\\x{byte:02x}" for byte in content)
     # Bash and zsh read a hexadecimal escape of two digits at most, so that what follows is never taken for a digit.
     return f"$'{''.join(plain)}'"
+
+
+def _can_be_printed(text: str) -> bool:
+    try:
+        text.encode(getattr(sys.stdout, "encoding", None) or "utf-8")
+        return True
+    except UnicodeEncodeError:
+        return False
 
 
 def join(words: Iterable[object]) -> str:
