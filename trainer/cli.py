@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 
 from jsonargparse import ArgumentError, ArgumentParser, Namespace, set_parsing_settings
 
-from trainer import EXIT_INPUT, InputError, learn_secrets
+from trainer import EXIT_INPUT, InputError, learn_secrets, redact_all
 from trainer.config import Config, flatten
 from trainer.system.launcher import is_main_process
 from trainer.system.run_folder import run_folder_of
@@ -33,6 +33,10 @@ def parse(arguments: list[str] | None = None) -> Config:
     _learn_secrets(value for option, value in pairwise(given) if option == "--config")
     try:
         config = _frozen(parser, parser.parse_args(_with_own_config(given)))
+        if config.registry.name != redact_all(
+            config.registry.name
+        ):  # it is the model's address, so it cannot be changed
+            raise InputError("registry.name: a password is in it; give another name")
         if config.resume not in ("never", "latest"):
             run_folder_of(config.resume)
         return config

@@ -5,8 +5,10 @@ Precedence: these defaults, then each `--config FILE` in turn, then `--section.k
 """
 
 import dataclasses
+import os
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args, get_type_hints
@@ -38,6 +40,14 @@ def _require(holds: bool, key: str, value: object, wanted: str) -> None:
 def _is_name(name: str) -> bool:
     """Whether MLflow takes the name, and a terminal can show it as it is."""
     return name.strip() != "" and printable(name) == name and "\n" not in name and len(name) <= LONGEST_NAME
+
+
+def _existing(folder: str) -> Path:
+    """Path of a folder; bytes that are no UTF-8 may be written as \\xNN, as messages and `to_yaml` have them."""
+    if os.path.exists(folder):
+        return Path(folder)
+    as_bytes = re.sub(r"\\x([89a-fA-F][0-9a-fA-F])", lambda match: chr(0xDC00 + int(match[1], 16)), folder)
+    return Path(as_bytes if os.path.exists(as_bytes) else folder)
 
 
 def parse_key(key: int | str) -> range | int | None:
@@ -131,7 +141,7 @@ class DataConfig:
         """Data folders; empty where cats are generated."""
         if self.root is None:
             return []
-        return [Path(root) for root in ([self.root] if isinstance(self.root, str) else self.root)]
+        return [_existing(root) for root in ([self.root] if isinstance(self.root, str) else self.root)]
 
 
 @dataclass(frozen=True)
@@ -359,6 +369,10 @@ def data_config(**keys: Any) -> DataConfig:
         entries = keys["value_map"]
         named = isinstance(entries, dict) and all(isinstance(name, str) for name in entries.values())
         _require(named, "data.value_map", value_map, "values and names, such as {0: background, 255: cat}")
+    classes = keys.get("classes")
+    if classes and len(classes) == 1 and classes[0].startswith("["):  # written as in training
+        with suppress(yaml.YAMLError):
+            keys["classes"] = [f"{name}" for name in yaml.safe_load(classes[0])]
     layouts = get_args(get_type_hints(DataConfig)["layout"])
     _require(keys.get("layout", "auto") in layouts, "data.layout", keys.get("layout"), f"one of {', '.join(layouts)}")
     return DataConfig(**keys)
@@ -380,4 +394,7 @@ def dotted(sections: Mapping[str, Any]) -> dict[str, Any]:
 def to_yaml(config: Config) -> str:
     """All settings as YAML without secrets, for a new run: `--config` reads the same settings from it."""
     settings = dataclasses.asdict(dataclasses.replace(config, resume="never"))
-    return yaml.safe_dump(redact_all(settings), sort_keys=False)
+    text = yaml.safe_dump(redact_all(settings), sort_keys=False)
+    return re.sub(
+        r"(?<!\\)\\uDC([89A-F][0-9A-F])", r"\\\\x\1", text
+    )  # a byte that is no UTF-8, nor YAML; see _existing

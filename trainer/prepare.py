@@ -7,7 +7,6 @@ python trainer/prepare.py pets OUT
 """
 
 import argparse
-import shlex
 import sys
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from typing import Any
 from trainer import EXIT_INPUT, InputError
 from trainer.system.atomic import write_text
 from trainer.system.output import Parser, prepare_output
+from trainer.system.text import quote
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -41,9 +41,13 @@ def _add_check(commands: Any) -> None:
     check.add_argument("folders", nargs="+", metavar="DIR", help="folder with labelled pictures, as for data.root")
     check.add_argument("--json", metavar="FILE", help="write the report as JSON; - writes it to standard output alone")
     for key, kind in (("val_fraction", float), ("fold", int), ("image_size", int), ("layout", str)):
-        check.add_argument(f"--{key}", type=kind, help=f"as data.{key} in training")
-    check.add_argument("--classes", nargs="+", help="as data.classes in training: the names, the one with id 1 first")
-    check.add_argument("--value_map", help="as data.value_map in training, such as '{0: background, 255: cat}'")
+        check.add_argument(f"--{key}", f"--data.{key}", type=kind, help=f"as data.{key} in training")
+    check.add_argument(
+        "--classes", "--data.classes", nargs="+", help="as data.classes in training: the names, the one with id 1 first"
+    )
+    check.add_argument(
+        "--value_map", "--data.value_map", help="as data.value_map in training, such as '{0: background, 255: cat}'"
+    )
     check.set_defaults(command=check_data)
 
 
@@ -55,7 +59,8 @@ def check_data(options: argparse.Namespace) -> int:
     from trainer.system.terminal import Display
 
     keys = ("val_fraction", "fold", "image_size", "layout", "classes", "value_map")
-    given = {key: getattr(options, key) for key in keys if getattr(options, key) is not None}
+    # Both spellings, with data. and without, so that an option which this command prints works here, too.
+    given = {key: value for key in keys if (value := getattr(options, key)) is not None}
     config = data_config(root=options.folders, **given)
     display = Display(quiet=options.json == "-")
     report = check_folders(config, display.progress_bar)
@@ -176,7 +181,7 @@ def fetch(options: argparse.Namespace) -> int:
 
 
 def _train_command(folder: Path) -> str:
-    return f"accelerate launch trainer/train.py --data.root {shlex.quote(str(folder))}"
+    return f"accelerate launch trainer/train.py --data.root {quote(folder)}"
 
 
 if __name__ == "__main__":

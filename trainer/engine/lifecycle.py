@@ -4,7 +4,6 @@ Nothing else in the program asks which process is the main one.
 """
 
 import os
-import shlex
 import socket
 import sys
 import time
@@ -17,6 +16,7 @@ from trainer.system import launcher
 from trainer.system.run_folder import describe_run, new_run_folder
 from trainer.system.signals import EXIT_STOPPED, StopSignals
 from trainer.system.terminal import Display
+from trainer.system.text import quote
 from trainer.tracking import store
 from trainer.tracking.names import run_name
 from trainer.tracking.run import Run, log_settings, open_run
@@ -190,7 +190,7 @@ class Lifecycle:
         log(f"registered models:/{name}/{decision.version}: {decision.reason}")
         model = f"models:/{name}@champion" if decision.promoted else f"models:/{name}/{decision.version}"
         log("now the champion; use it with" if decision.promoted else "not promoted; use it with")
-        log(f"  python trainer/predict.py --model {shlex.quote(model)} --input PICTURES --output OUT")
+        log(f"  python trainer/predict.py --model {quote(model)} --input PICTURES --output OUT")
 
     def end(self, state: str, trainer: "Trainer | None", **details: Any) -> int:
         """Close the run truthfully, within a bounded time, and print where to look. Returns the exit code."""
@@ -224,7 +224,7 @@ class Lifecycle:
             reason = run.last_error or "no answer in time"
             unsent = run.folder.unsent_records()
             log(f"{unsent} records are not sent yet ({reason}). Send them later with", "yellow")
-            log(f"  python trainer/sync.py {run.folder}", "yellow")
+            log(f"  python trainer/sync.py {quote(run.folder)}", "yellow")
         info = run.folder.read_run()
         log(f"look at run {info['run_name']} in experiment {info['experiment']}:  {store.ui_command()}", "bold")
 

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from trainer import InputError, redact
 from trainer.config import MLRUNS, TrackingConfig
+from trainer.system.text import quote
 
 PROBE_SECONDS = 5.0
 """Longest wait for the answer of a tracking server before a run, in seconds."""
@@ -99,7 +100,7 @@ def _explain_unsupported(uri: str) -> str:
         return (
             f"MLFLOW_TRACKING_URI: {uri!r} is a file store of an older MLflow, which this one does not write to. Unset "
             "it for the default store, or take the old runs along: "
-            f"mlflow migrate-filestore --source {folder} --target sqlite:///mlflow.db and "
+            f"mlflow migrate-filestore --source {quote(folder)} --target sqlite:///mlflow.db and "
             "MLFLOW_TRACKING_URI=sqlite:///mlflow.db"
         )
     return (

@@ -13,6 +13,7 @@ from trainer import InputError
 from trainer.data.files import list_folders
 from trainer.data.layouts.base import Found
 from trainer.data.layouts.cvat_labelmap import LABELMAP, read_labelmap
+from trainer.system.text import option, quote
 
 LAYOUTS = ("pets", "coco", "nnunet", "folders", "voc", "labelme", "csv")
 """Layouts in the order in which they are tried; each is a module of this package and a value of data.layout."""
@@ -50,8 +51,8 @@ def _hint(root: Path) -> str:
     below = [path for path in list_folders(root) if path.name[0] != "."]
     usable = [folder for folder in below if detect_layout(folder)]
     if usable:
-        several = f', or several as --data.root "[{",".join(map(str, usable[:2]))}]"' if len(usable) > 1 else ""
-        return f"There is one within: give --data.root {usable[0]}{several}"
+        several = f", or several as {option('data.root', usable[:2])}" if len(usable) > 1 else ""
+        return f"There is one within: give --data.root {quote(usable[0])}{several}"
     contents = [f"{folder.name}/ ({_count_files(folder)})" for folder in below[:6]]
     return (
         "Expected images/ and masks/, or JPEGImages/ and SegmentationClassPNG/, or Labelme's JSON files beside the "

@@ -80,7 +80,7 @@ def find(root: Path, classes: Sequence[str] | None) -> Found:
     if importlib.util.find_spec("pycocotools") is None:
         raise InputError(
             f"{root}: COCO's outlines need pycocotools; install it with\n"
-            "  pip install -c launch/constraints.txt -e .[coco]"
+            "  pip install -c launch/constraints.txt -e '.[coco]'"
         )
     files = _part_files(root) or {"": _only_file(root)}
     parts: dict[str, Found] = {}
