@@ -20,17 +20,22 @@ from trainer.system.text import quote
 def main(arguments: list[str] | None = None) -> int:
     """Return the exit code: 0 done, 2 wrong usage or data."""
     prepare_output(arguments)
-    parser = Parser(prog="prepare.py", description="Make a data folder, or check one.")
-    commands = parser.add_subparsers(required=True, metavar="check | labelme | pets | synthetic")
-    for add in (_add_check, _add_labelme, _add_synthetic, _add_pets):
-        add(commands)
-    options = parser.parse_args(arguments)
+    options = read_command(arguments)
     try:
         code: int = options.command(options)
         return code
     except InputError as error:
         print(f"prepare.py: {error}", file=sys.stderr)
         return EXIT_INPUT
+
+
+def read_command(arguments: list[str] | None) -> argparse.Namespace:
+    """Options of a command line, and under `command` the function that it calls. Exits with 2 where it is wrong."""
+    parser = Parser(prog="prepare.py", description="Make a data folder, or check one.")
+    commands = parser.add_subparsers(required=True, metavar="check | labelme | pets | synthetic")
+    for add in (_add_check, _add_labelme, _add_synthetic, _add_pets):
+        add(commands)
+    return parser.parse_args(arguments)
 
 
 # ---------------------------------------------------------------- check

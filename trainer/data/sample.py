@@ -72,6 +72,11 @@ class Sample:
         return values.ids(read_mask(self.mask, content), self.lossy)
 
     @property
+    def drawn(self) -> bool:
+        """True if the mask is drawn from outlines in a JSON file, whose labels are its classes."""
+        return self.mask_file.lower().endswith(".json")
+
+    @property
     def lossy(self) -> bool:
         """True if lossy compression has changed the mask's values."""
         return self.mask_file.lower().endswith(LOSSY)

@@ -156,7 +156,9 @@ def option(key: str, value: Mapping[object, object] | Iterable[object]) -> str:
 def yaml_word(value: object) -> str:
     """A value within a list or table of YAML that is read back as it is: `no`, `007` or `a: b` are texts in quotes."""
     text = f"{value}"
-    if isinstance(value, int) or re.fullmatch(r"(?!(?i:null|true|false|yes|no|on|off|y|n)$)[^\W\d_][\w-]*", text):
+    if isinstance(value, int) or re.fullmatch(
+        r"(?!(?i:null|true|false|yes|no|on|off|y|n)$)[^\W\d_][\w-]*|/[\w/.-]*", text
+    ):
         return text
     return "'" + text.replace("'", "''") + "'" if one_line(text) == text else json.dumps(text)
 

@@ -44,7 +44,8 @@ def _check_named(
 ) -> list[str]:
     """Check that the values are ids of the named classes; return warnings about classes without pixels."""
     invalid = [value for value in found if value >= len(names)]
-    if invalid or (_looks_scaled(total) and not values.given):
+    drawn = all(sample.drawn for sample in samples)  # no option gives the values in them another meaning
+    if invalid or (_looks_scaled(total) and not values.given and not drawn):
         invalid = invalid or [IGNORE]
         classes = ", ".join(f"{class_id} {name}" for class_id, name in enumerate(names))
         option = _or_add(", or add", suggest_values(total, names, _scattered(found)))
@@ -61,11 +62,12 @@ def _make_names(
 ) -> tuple[tuple[str, ...], list[str]]:
     """Make up names for class ids without any; return them and a warning."""
     if found == [0] or not found:
-        if _looks_scaled(total):
+        if _looks_scaled(total) and not all(sample.drawn for sample in samples):
             option = _or_add(", add", suggest_values(total, None, noisy=False))
             text = f"masks of 0 and 255 only. 255 means ignore here; if it is your class{option}"
             raise _value_error(samples, counts, [IGNORE], text)
-        raise InputError("data: no mask has a labelled pixel; label something in the pictures")
+        ignored = "; all that is marked is ignored, as crowds and __ignore__ are" if total[IGNORE] else ""
+        raise InputError(f"data: no mask has a labelled pixel{ignored}; label something in the pictures")
     if found != list(range(len(found))):
         beyond_gap = [value for value in found if value >= len(found)]
         option = _or_add(", or add", suggest_values(total, None, _scattered(found)))

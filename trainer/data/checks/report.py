@@ -95,10 +95,11 @@ def make_report(
     if not len(samples):
         return Report({"pictures": len(sources.samples), "unreadable": len(sources.samples)}, judged)
     names = inspection.names or (BACKGROUND,)
+    values_known = all(error.kind != "value" for error in inspection.errors)
     scanned = ScannedSamples(samples, facts, trains, names, sources.values.given, image_size, folder)
     summary = {"pictures": len(sources.samples), "train": len(sources.split.train), "val": len(sources.split.val)}
     summary |= {"unreadable": len(sources.samples) - len(samples)}
-    return Report(summary | _summary(scanned), [*judged, *run_rules(scanned)])
+    return Report(summary | _summary(scanned), [*judged, *run_rules(scanned, values_known)])
 
 
 def check_command(config: DataConfig) -> list[str]:

@@ -70,9 +70,14 @@ class ScannedSamples:
         return [Finding(WARNING, kind, f"{one_line(files[0])}{others}: {text}", tuple(files))]
 
 
-def run_rules(scanned: ScannedSamples) -> list[Finding]:
-    """Apply all rules; return their warnings, the gravest first."""
-    return [*_duplicate_rules(scanned), *_mask_rules(scanned), *_class_rules(scanned), *_image_rules(scanned)]
+def run_rules(scanned: ScannedSamples, values_known: bool = True) -> list[Finding]:
+    """Apply all rules; return their warnings, the gravest first.
+
+    `values_known`: False where an error says that the masks' values are no classes, so that nothing else can be said
+    of them.
+    """
+    of_masks = [*_mask_rules(scanned), *_class_rules(scanned)] if values_known else []
+    return [*_duplicate_rules(scanned), *of_masks, *_image_rules(scanned)]
 
 
 # ------------------------------------------------------------------------------------------------ duplicates
@@ -135,7 +140,7 @@ def _mask_rules(scanned: ScannedSamples) -> Iterator[Finding]:
         text = "the mask is of one class all over, without background; if the picture shows more, label it again"
         yield from scanned.warn("whole", whole, text)
     if not scanned.mapped and classes.any() and not (ignored & (classes > 0)).any():
-        polygons = np.array([sample.mask_file.lower().endswith(".json") for sample in scanned.samples])
+        polygons = np.array([sample.drawn for sample in scanned.samples])
         text = (
             "the mask is of 0 and 255 only, while others hold class ids. 255 means ignore; if it is your class here, "
             "save the mask with its id"
