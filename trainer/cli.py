@@ -7,17 +7,19 @@ import dataclasses
 import difflib
 import re
 import sys
+from argparse import Action
 from collections.abc import Iterable
 from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NoReturn
 
-from jsonargparse import ArgumentError, ArgumentParser, Namespace, set_parsing_settings
+from jsonargparse import ArgumentError, ArgumentParser, DefaultHelpFormatter, Namespace, set_parsing_settings
 
 from trainer import EXIT_INPUT, InputError, learn_secrets, redact_all
 from trainer.config import Config, flatten
 from trainer.system.launcher import is_main_process
+from trainer.system.provenance import program_version
 from trainer.system.run_folder import run_folder_of
 
 
@@ -25,7 +27,12 @@ def parse(arguments: list[str] | None = None) -> Config:
     """Read the command line of train.py. Exits with code 2, the key and the fix where something is wrong."""
     set_parsing_settings(docstring_parse_attribute_docstrings=True)
     parser = _Parser(
-        prog="train.py", description="Train a UNet on labelled pictures.", exit_on_error=False, allow_abbrev=False
+        prog="train.py",
+        description="Train a UNet on labelled pictures.",
+        formatter_class=_HelpFormatter,
+        version=program_version(),
+        exit_on_error=False,
+        allow_abbrev=False,
     )
     parser.add_argument("--config", action="config", help="YAML file with any of the keys below; may be repeated.")
     parser.add_class_arguments(Config, as_group=True)
@@ -72,6 +79,14 @@ def _frozen(parser: ArgumentParser, namespace: Any) -> Config:
             raise InputError(f"{part.name}: {namespace.get(part.name)!r} is not possible; give keys with values")
     parts = parser.instantiate(namespace)
     return Config(**{part.name: parts[part.name] for part in dataclasses.fields(Config)})
+
+
+class _HelpFormatter(DefaultHelpFormatter):
+    """Formatter that leaves Python's types out of the help: the texts say what may be given."""
+
+    def _get_help_string(self, action: Action) -> str:
+        text: str = super()._get_help_string(action)
+        return text.replace("type: %(type)s, ", "")
 
 
 class _Parser(ArgumentParser):

@@ -31,6 +31,9 @@ REFUSED_IN_MODEL_NAMES = "/:%\"'#?&\\"
 OTHER, NEAREST = "other", "nearest"
 """Key of data.value_map for all values and colours not named, and the name that maps these to the nearest one."""
 
+NAN = "nan"
+"""Key of data.value_map for values that are not finite."""
+
 
 def _require(holds: bool, key: str, value: object, wanted: str) -> None:
     if not holds:
@@ -51,20 +54,20 @@ def _existing(folder: str) -> Path:
 
 
 def parse_key(key: int | str) -> range | int | None:
-    """Values that a key of data.value_map stands for, as a range, or its colour as 0xRRGGBB; None for `other`."""
+    """Values that a key of data.value_map stands for, as a range, or its colour as 0xRRGGBB; None for OTHER and NAN."""
     text = str(key).strip()
-    if text == OTHER:
+    if text in (OTHER, NAN):
         return None
     if re.fullmatch(r"#[0-9a-fA-F]{6}", text):
         return int(text[1:], 16)
-    numbers = re.fullmatch(r"(\d{1,3})(?:\s*-\s*(\d{1,3}))?", text)
+    numbers = re.fullmatch(r"(-?\d{1,10})(?:\s*-\s*(-?\d{1,10}))?", text)
     if numbers:
         first, last = int(numbers[1]), int(numbers[2] or numbers[1])
-        if first <= last <= 255:
+        if first <= last:
             return range(first, last + 1)
     raise InputError(
-        f"data.value_map: {key!r} is no mask value; give 0 to 255, a range such as 128-255, a colour such as "
-        "'#ff0000', or `other`"
+        f"data.value_map: {key!r} is no mask value; give 0 to 255 (or 65535, -9999, in masks of more bits), a range "
+        "such as 128-255, a colour such as '#ff0000', `nan`, or `other`"
     )
 
 
@@ -83,8 +86,8 @@ class DataConfig:
 
     value_map: dict[int | str, str] | None = None
     """Meaning of the values in the mask files, where they are not class ids: "{0: background, 255: cat}". Ranges
-    ('128-255') and colours ('#ff0000') are values too, and `other` is all that is not named. The name `ignore` leaves
-    pixels out; "other: nearest" takes the nearest value that is named."""
+    ('128-255') and colours ('#ff0000', of palettes too) are values too, `nan` is what is not finite, and `other` is all
+    that is not named. The name `ignore` leaves pixels out; "other: nearest" takes the nearest value that is named."""
 
     val_fraction: float = 0.2
     """Share of the samples, 0 to 0.5, that validates and never trains. Folders that have
@@ -282,11 +285,11 @@ class TrackingConfig:
     enabled: bool = True
     """Record the run in MLflow. False never loads MLflow; the model is left in the run folder only."""
 
-    experiment: str = "cats"
-    """MLflow experiment; runs in one experiment are compared with each other."""
+    experiment: str = "auto"
+    """MLflow experiment; runs in one experiment are compared with each other. auto: the name of the data folder."""
 
     run_name: str | None = None
-    """Name of the run in the MLflow UI. Unset: made from the data, the size and the time."""
+    """Name of the run in the MLflow UI. Unset: made from the data, the size and the time, different for each run."""
 
     required: bool = True
     """Refuse to start while the tracking server cannot be reached."""
@@ -302,8 +305,9 @@ class TrackingConfig:
 
 @dataclass(frozen=True)
 class RegistryConfig:
-    name: str | None = "cat-unet"
-    """Registered model that the result becomes a version of; null registers nothing."""
+    name: str | None = "auto"
+    """Registered model that the result becomes a version of; null registers nothing. auto: the name of the data
+    folder."""
 
     promote: Literal["auto", "never", "force"] = "auto"
     """Promotion of the new version to `champion`: auto, if it scores better than the present one on this run's
@@ -318,6 +322,8 @@ class RegistryConfig:
 
 @dataclass(frozen=True)
 class Config:
+    """Start of a run."""
+
     data: DataConfig = field(default_factory=DataConfig)
     """Images and masks."""
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from trainer import EXIT_INPUT, InputError, redact_all
 from trainer.system.atomic import write_text
 from trainer.system.output import Parser, prepare_output
+from trainer.system.provenance import program_version
 from trainer.system.text import cell, one_line, show
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _parser() -> Parser:
     parser = Parser(prog="predict.py", description="Outline the known classes in pictures.")
+    parser.add_argument("--version", action="version", version=f"%(prog)s {program_version()}")
     parser.add_argument(
         "--model", required=True, help="models:/name@alias, models:/name/3, runs:/..., or a model folder"
     )
@@ -97,6 +99,13 @@ def predict(uri: str, images: "list[InputImage]", output: Path, batch_size: int)
     failed = [row for row in rows if "error" in row]
     for row in failed[:MOST_ERRORS]:
         print(f"predict.py: {one_line(row['error'])}", file=sys.stderr)
+    clipped = [row["file"] for row in rows if "clipped" in row]
+    if clipped and contract.levels is not None:
+        others = f" and {len(clipped) - 1} more" if len(clipped) > 1 else ""
+        low, high = contract.levels
+        display.log(
+            f"{one_line(clipped[0])}{others}: levels beyond the {low:g} to {high:g} that the model knows were clipped"
+        )
     done = len(rows) - len(failed)
     display.log(f"{done} pictures done, {len(failed)} failed; see {output / 'overlays'} and report.csv")
     return EXIT_SOME_FAILED if failed else 0

@@ -14,6 +14,7 @@ from typing import Any
 from trainer import EXIT_INPUT, InputError
 from trainer.system.atomic import write_text
 from trainer.system.output import Parser, prepare_output
+from trainer.system.provenance import program_version
 from trainer.system.text import quote
 
 
@@ -32,6 +33,7 @@ def main(arguments: list[str] | None = None) -> int:
 def read_command(arguments: list[str] | None) -> argparse.Namespace:
     """Options of a command line, and under `command` the function that it calls. Exits with 2 where it is wrong."""
     parser = Parser(prog="prepare.py", description="Make a data folder, or check one.")
+    parser.add_argument("--version", action="version", version=f"%(prog)s {program_version()}")
     commands = parser.add_subparsers(required=True, metavar="check | labelme | pets | synthetic")
     for add in (_add_check, _add_labelme, _add_synthetic, _add_pets):
         add(commands)

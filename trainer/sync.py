@@ -9,20 +9,22 @@ from typing import Any
 
 import yaml
 
-from trainer import EXIT_INPUT, InputError, printable, redact
+from trainer import EXIT_INPUT, InputError, redact
 from trainer.config import MLRUNS
 from trainer.system.output import Parser, prepare_output
+from trainer.system.provenance import program_version
 from trainer.system.run_folder import RunFolder, run_folders
 from trainer.system.text import show
 
 HELP = """Run folders, anywhere. A store that does not know a run gets all of it. Default: those in mlruns/work/ with
-unsent records."""
+unsent records, or with a model that was not compared with the champion."""
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Return the exit code: 0 everything is sent, 1 a folder could not be sent whole, 2 wrong usage or no server."""
     prepare_output(arguments)
     parser = Parser(prog="sync.py", description="Send recorded runs to MLflow. Safe to repeat.")
+    parser.add_argument("--version", action="version", version=f"%(prog)s {program_version()}")
     parser.add_argument("folder", nargs="*", type=Path, help=HELP)
     options = parser.parse_args(arguments)
     try:
@@ -45,18 +47,33 @@ def sync_all(folders: list[RunFolder]) -> int:
         tracked = [folder for folder in run_folders(MLRUNS / "work") if folder.read_run()["tracked"]]
         if not tracked:
             raise InputError(f"{MLRUNS / 'work'}: no tracked runs there")
-        folders = [folder for folder in tracked if folder.unsent_records()]
-    failed = 0
-    for folder in folders:
-        try:
-            send(folder)
-        except Exception as error:  # the next folder may still be sent
-            failed += 1
-            left = folder.unsent_records()
-            text = printable(redact(f"{folder}: {left} records still unsent ({error})"))
-            print(f"sync.py: {text}", file=sys.stderr)
+        folders = [folder for folder in tracked if folder.unsent_records() or _undecided(folder)]
+    if folders:
+        from trainer.tracking.server import connect
+
+        connect()  # a store that refuses is the same for all
+    failed = sum(not _sent(folder) for folder in folders)
     print(f"look at the runs:  {ui_command()}")
     return 1 if failed else 0
+
+
+def _undecided(folder: RunFolder) -> bool:
+    """Return whether the run's model is registered, and the decision about the champion was cut off."""
+    return folder.read_version().get("promoted", "unknown") is None
+
+
+def _sent(folder: RunFolder) -> bool:
+    """Send one run folder; return whether the store has all of it. An error is printed: the next may still be sent."""
+    from trainer.tracking.errors import in_words
+
+    try:
+        send(folder)
+    except Exception as error:  # of MLflow, the database driver or the network
+        left = folder.unsent_records()
+        state = f"{left} records still unsent" if left else "the champion is still undecided"
+        print(f"sync.py: {folder}: {state} ({redact(in_words(error))})", file=sys.stderr)
+        return False
+    return True
 
 
 def send(folder: RunFolder) -> None:
@@ -65,26 +82,26 @@ def send(folder: RunFolder) -> None:
 
     client = connect_run(folder)
     unsent = folder.unsent_records()
-    if not unsent:
-        return
-    send_records(client, folder)
-    print(f"{show(folder)}: {unsent} records sent")
+    if unsent:
+        send_records(client, folder)
+        print(f"{show(folder)}: {unsent} records sent")
     made = folder.read_version()
-    if made:
-        print(f"  its model is models:/{made['name']}/{made['version']}; {_first_champion(client, folder, made)}")
+    if "version" in made and made.get("promoted") is None:
+        print(f"  its model is {_decide(client, folder)}")
 
 
-def _first_champion(client: Any, folder: RunFolder, made: dict[str, str]) -> str:
-    """Make a version the champion where there is none. Comparing two takes the images, so it is left to training."""
-    from trainer.tracking import registry
+def _decide(client: Any, folder: RunFolder) -> str:
+    """Complete the decision about the champion; return the version's address and the outcome."""
+    from trainer.tracking.promotion import decide
+    from trainer.tracking.registry import register_again
 
-    promote = yaml.safe_load(folder.config.read_text())["registry"]["promote"]
-    if registry.champion(client, made["name"]) is not None:
-        return "it was not compared with the champion"
-    if promote == "never":
-        return "registry.promote is never, so there is no champion"
-    registry.set_champion(client, made["name"], made["version"])
-    return f"it is the first, so models:/{made['name']}@champion"
+    folder.lock()  # a training that is ending decides by itself, and by its images
+    register_again(client, folder)
+    promote = yaml.safe_load(folder.config.read_text(encoding="utf-8"))["registry"]["promote"]
+    decision = decide(client, folder, promote)
+    name = folder.read_version()["name"]
+    outcome = f"models:/{name}@champion" if decision.promoted else "not the champion"
+    return f"models:/{name}/{decision.version}, {outcome}: {decision.reason}"
 
 
 if __name__ == "__main__":

@@ -113,7 +113,7 @@ def run(
         accelerator.wait_for_everyone()  # a launcher ends the others when one leaves, and this one may still be saving
         if code == 0:
             life.register(trainer, dataset.validation, stop)
-            life.end("finished", trainer, resume=None, best_miou=trainer.state.best_miou)
+            code = life.end("finished", trainer, resume=None, best_miou=trainer.state.best_miou)
     except KeyboardInterrupt:  # while registering
         code = life.end("preempted", trainer, reason="stopped after the last step")
     except BaseException as error:

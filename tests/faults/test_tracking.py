@@ -83,7 +83,7 @@ def send_from_elsewhere(program: Program, folder: Path, server: Server, tmp_path
     elsewhere = Program(tmp_path / "elsewhere")
     shutil.rmtree(elsewhere.folder / "mlruns")
     ended = elsewhere.python("sync", str(moved), MLFLOW_TRACKING_URI=server.uri, code=0)
-    assert "its model is models:/cat-unet/" in ended.stdout
+    assert "its model is models:/discs/" in ended.stdout
     return moved
 
 

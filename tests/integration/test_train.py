@@ -87,7 +87,7 @@ def test_watched_images_have_a_step_and_a_thumbnail(program: Program, first_run:
 
 
 def test_the_version_names_its_run_and_data(program: Program, first_run: Any) -> None:
-    version = client(program).get_model_version_by_alias("cat-unet", "champion")
+    version = client(program).get_model_version_by_alias("discs", "champion")
     assert version.version in (1, "1")
     assert version.run_id == first_run.info.run_id == version.tags["run_id"]
     assert version.tags["dataset_digest"] == first_run.data.params["data.digest"]
@@ -122,14 +122,14 @@ def predicted(
     for number, image in enumerate(odd_images):
         Image.fromarray(image).save(top / f"{number}.png")
     inputs = [str(data / "JPEGImages"), *(str(top / f"{number}.png") for number in range(len(odd_images)))]
-    arguments = ["--model", "models:/cat-unet@champion", "--input", *inputs, "--output", str(top / "out")]
+    arguments = ["--model", "models:/discs@champion", "--input", *inputs, "--output", str(top / "out")]
     program.python("predict", *arguments, code=0)
     return top / "out" / "masks"
 
 
 def test_predictions_score_what_training_logged(program: Program, first_run: Any, predicted: Path, data: Path) -> None:
     """The score in the registry is that of the mask files that predict.py writes, counted in numpy."""
-    version = client(program).get_model_version_by_alias("cat-unet", "champion")
+    version = client(program).get_model_version_by_alias("discs", "champion")
     held_out = json.loads((program.run_folders()[0] / "split.json").read_text())["val"]
     masks = [np.array(Image.open(data / "SegmentationClassPNG" / f"{name}.png")) for name in held_out]
     found = [np.array(Image.open(predicted / f"{name}.png")) for name in held_out]
@@ -145,7 +145,7 @@ class Blocked:
 sys.meta_path.insert(0, Blocked())
 import mlflow, numpy
 images = numpy.load(sys.argv[1])
-numpy.save(sys.argv[2], mlflow.pyfunc.load_model("models:/cat-unet@champion").predict(images))
+numpy.save(sys.argv[2], mlflow.pyfunc.load_model("models:/discs@champion").predict(images))
 """
 
 
@@ -170,7 +170,7 @@ def test_two_processes_make_one_run_and_the_same_numbers(data: Path, tmp_path: P
     both.run(*train_command(2, *arguments), code=0)
     assert only_run(both).info.status == "FINISHED"
     assert only_run(both).data.params["hardware.processes"] == "2"
-    assert len(client(both).search_model_versions("name = 'cat-unet'")) == 1
+    assert len(client(both).search_model_versions("name = 'discs'")) == 1
     alone = Program(tmp_path / "alone")
     alone.run(*train_command(1, *arguments), code=0)
     tolerances = {"train/loss": 1e-5, "train/grad_norm": 1e-4, "train/lr": 0, "val/loss": 1e-3}  # val: of the EMA
@@ -184,11 +184,11 @@ def test_two_processes_make_one_run_and_the_same_numbers(data: Path, tmp_path: P
 def test_a_worse_model_is_registered_but_not_promoted(program: Program, first_run: Any, data: Path) -> None:
     worse = ["--train.epochs", "1", "--optim.lr", "1e-7", "--tracking.run_name", "worse"]
     ended = program.train("--data.root", str(data), *worse, *FLOAT32, code=0)
-    assert str(client(program).get_model_version_by_alias("cat-unet", "champion").version) == "1"
-    newest = client(program).get_model_version("cat-unet", "2")
+    assert str(client(program).get_model_version_by_alias("discs", "champion").version) == "1"
+    newest = client(program).get_model_version("discs", "2")
     assert newest.tags["promotion.promoted"] == "False"
     assert float(newest.tags["promotion.candidate_miou"]) <= float(newest.tags["promotion.champion_miou"])
-    assert "models:/cat-unet/2" in ended.stdout
+    assert "models:/discs/2" in ended.stdout
 
 
 def test_sigterm_stops_at_a_step_boundary(program: Program, first_run: Any, data: Path) -> None:
@@ -208,8 +208,8 @@ def test_sigterm_stops_at_a_step_boundary(program: Program, first_run: Any, data
 @pytest.mark.long
 def test_starting_from_a_registered_model_and_stopping_early(program: Program, first_run: Any, data: Path) -> None:
     """The first evaluation is the other model's last; a learning rate that changes nothing never gets better."""
-    version = client(program).get_model_version_by_alias("cat-unet", "champion")
-    start = ["--data.root", str(data), "--model.init", "models:/cat-unet@champion", "--tracking.enabled", "false"]
+    version = client(program).get_model_version_by_alias("discs", "champion")
+    start = ["--data.root", str(data), "--model.init", "models:/discs@champion", "--tracking.enabled", "false"]
     stop = ["--optim.lr", "1e-9", "--train.patience", "2", "--model.norm", "batch"]
     ended = program.train(*start, *stop, *FLOAT32, code=0)
     table = ended.stdout[ended.stdout.index("val mIoU") :].splitlines()[1:]

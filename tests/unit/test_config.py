@@ -240,6 +240,7 @@ def test_help_names_every_key_and_loads_nothing_heavy() -> None:
     for key in flatten(Config()):
         assert re.search(rf"--{re.escape(key)}\b", done.stdout), key
     assert "Side in pixels of the square" in done.stdout  # the fields' docstrings
+    assert not re.search(r"trainer\.config|Union\[|Optional\[|Literal\[|type:", done.stdout), "Python's types"
     loaded = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines() if line.startswith("import time:")}
     assert "jsonargparse" in loaded  # the list is one
     assert not loaded & {"torch", "mlflow", "numpy", "accelerate", "kornia", "PIL"}

@@ -22,8 +22,9 @@ from filelock import FileLock
 
 from trainer import InputError
 from trainer.data.checks.inspect import inspect
-from trainer.data.checks.scan import FACTS, scan
+from trainer.data.checks.scan import FACTS, levels_of, scan
 from trainer.data.file_index import digests_of
+from trainer.data.levels import Levels
 from trainer.data.resize import shrink_image, shrink_mask
 from trainer.data.sample import Sample
 from trainer.data.sources import Sources, raise_all
@@ -31,7 +32,7 @@ from trainer.data.value_map import ValueMap
 from trainer.system.atomic import atomic_folder, leftovers
 from trainer.system.parallel import Progress
 
-FORMAT = 3  # to be raised when the same files give other arrays
+FORMAT = 4  # to be raised when the same files give other arrays
 RESERVE_BYTES = 1_000_000_000
 """Bytes that a cache must leave free on its disk: checkpoints go there too."""
 
@@ -82,6 +83,11 @@ class ResizedSamples(Protocol):
         """FACTS [N]."""
         ...
 
+    @property
+    def size(self) -> int:
+        """Side S in pixels."""
+        ...
+
     def read(self, indices: Sequence[int] | np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
         """Images uint8 [B, 3, S, S] (channels last in memory) and masks uint8 [B, S, S]."""
         ...
@@ -99,6 +105,10 @@ class CachedSamples:
 
     facts: np.ndarray
 
+    @property
+    def size(self) -> int:
+        return self.images.shape[1]
+
     def read(self, indices: Sequence[int] | np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
         rows = [int(index) for index in indices]
         images, masks = self.images.take(rows), self.masks.take(rows)
@@ -113,13 +123,14 @@ class UncachedSamples:
     size: int
     values: ValueMap
     facts: np.ndarray
+    levels: Levels | None
 
     def read(self, indices: Sequence[int] | np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
         chosen = [self.samples[int(index)] for index in indices]
         images = np.empty((len(chosen), self.size, self.size, 3), np.uint8)
         masks = np.empty((len(chosen), self.size, self.size), np.uint8)
         for place, sample in enumerate(chosen):
-            images[place] = shrink_image(sample.read_image(), self.size)
+            images[place] = shrink_image(sample.read_image(levels=self.levels), self.size)
             masks[place] = shrink_mask(sample.read_mask(self.values), self.size)
         return torch.from_numpy(images).permute(0, 3, 1, 2), torch.from_numpy(masks)
 
@@ -140,7 +151,7 @@ def open_resized(sources: Sources, size: int, folder: Path, progress: Progress) 
     facts = np.load(folder / key / "facts.npy", mmap_mode="r")
     if not (folder / key / "images.npy").is_file():
         advice = "Pictures are decoded at every step instead, which is slower"
-        return UncachedSamples(samples, size, values, facts), [
+        return UncachedSamples(samples, size, values, facts, levels_of(facts)), [
             f"{folder}: too little free space for the cache. {advice}"
         ]
     return CachedSamples(Rows(folder / key / "images.npy"), Rows(folder / key / "masks.npy"), facts), []
@@ -171,6 +182,6 @@ def _fill(folder: Path, sources: Sources, size: int, progress: Progress) -> None
             images[index], masks[index] = shrink_image(image, size), shrink_mask(mask, size)
 
         faults = scan(sources.samples, sources.values, facts, progress, store)
-    if sources.problems or faults.problems or faults.coloured:
+    if sources.problems or faults:
         raise_all([error.text for error in inspect(sources, facts, faults).errors])
     facts.flush()

@@ -10,10 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from trainer.data.cache import ResizedSamples, open_resized
+from trainer.data.cache import ResizedSamples, UncachedSamples, open_resized
 from trainer.data.checks.finding import WARNING, Finding
 from trainer.data.checks.inspect import Inspection, inspect
 from trainer.data.checks.report import Report, make_report
+from trainer.data.checks.scan import levels_of
+from trainer.data.levels import Levels
 from trainer.data.sample import Sample
 from trainer.data.sources import Sources, raise_all
 from trainer.data.split import Split, dataset_digest
@@ -31,6 +33,15 @@ class ValidationSet:
 
     resized: ResizedSamples
     values: ValueMap
+    levels: Levels | None = None
+    """Range of the levels with which images of more than 8 bits were resized."""
+
+    def at(self, size: int, levels: Levels | None) -> "ValidationSet":
+        """These samples as another model is shown them: from the cache where it wants the same, or decoded anew."""
+        if (size, levels) == (self.resized.size, self.levels):
+            return self
+        anew = UncachedSamples(self.samples, size, self.values, self.resized.facts, levels)
+        return ValidationSet(self.samples, range(len(self.samples)), anew, self.values, levels)
 
 
 @dataclass(frozen=True)
@@ -47,6 +58,9 @@ class Dataset:
 
     digest: str
     inspection: Inspection
+    levels: Levels | None
+    """Range of the images of more than 8 bits; None without any."""
+
     cache: Path
     """Folder where near-duplicates that were found are stored for the next start."""
 
@@ -68,7 +82,7 @@ class Dataset:
     def validation(self) -> ValidationSet:
         """Samples that validate, with their pixels."""
         rows = self.split.val
-        return ValidationSet(self.samples(rows), rows, self.resized, self.sources.values)
+        return ValidationSet(self.samples(rows), rows, self.resized, self.sources.values, self.levels)
 
     @cached_property
     def pixels(self) -> np.ndarray:
@@ -105,11 +119,12 @@ def open_dataset(sources: Sources, size: int, cache: Path, progress: Progress) -
     raise_all([error.text for error in inspection.errors])
     assert inspection.names is not None
     digests = [digest.decode() for digest in resized.facts["digest"]]
-    digest = dataset_digest(digests, sources.split, inspection.names, sources.values)
+    levels = levels_of(resized.facts)
+    digest = dataset_digest(digests, sources.split, inspection.names, sources.values, levels)
     release_pages(resized.facts)
     notes = [*inspection.notes, *(Finding(WARNING, "note", text) for text in warnings)]
     names, inspection = inspection.names, dataclasses.replace(inspection, notes=notes)
-    return Dataset(sources, resized, size, names, digest, inspection, cache)
+    return Dataset(sources, resized, size, names, digest, inspection, levels, cache)
 
 
 def release_pages(facts: np.ndarray) -> None:

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from trainer.data.files import read_bytes
-from trainer.data.image_io import read_image, read_mask
+from trainer.data.image_io import StoredPalette, read_deep, read_image, read_palette, read_stored
+from trainer.data.levels import DeepImage, Levels
 from trainer.data.value_map import ValueMap
 
 LOSSY = (".jpg", ".jpeg", ".webp")
@@ -57,19 +58,28 @@ class Sample:
         """Bytes that change whenever the mask does. Raises InputError naming the file."""
         return read_bytes(self.mask)
 
-    def read_image(self, content: bytes | None = None) -> np.ndarray:
-        """Decode the image, uint8 RGB [H, W, 3]. Raises InputError naming the file.
+    def read_image(self, content: bytes | None = None, levels: Levels | None = None) -> np.ndarray:
+        """Decode the image, uint8 RGB [H, W, 3], where it has more than 8 bits by the `levels` of the dataset.
 
-        `content`: the result of `image_content`, if that was called already.
+        `content`: the result of `image_content`, if that was called already. Raises InputError naming the file.
         """
-        return read_image(self.image, self.image_content() if content is None else content)
+        return read_image(self.image, self.image_content() if content is None else content, levels)
+
+    def read_deep(self, content: bytes) -> DeepImage:
+        """Decode an image of more than 8 bits as it is stored. Raises InputError naming the file."""
+        return read_deep(self.image, content)
 
     def read_mask(self, values: ValueMap, content: bytes | None = None) -> np.ndarray:
         """Decode the mask to class ids, uint8 [H, W], at its own size; 254 for values without a meaning.
 
         `content`: the result of `mask_content`, if that was called already. Raises InputError naming the file.
         """
-        return values.ids(read_mask(self.mask, content), self.lossy)
+        stored = read_stored(self.mask, content)
+        return values.ids(stored.values, self.lossy, None if stored.palette is None else stored.palette.colours)
+
+    def read_palette(self, content: bytes) -> StoredPalette | None:
+        """Colours that the mask file gives to its values; None where a value v is the grey (v, v, v), or drawn."""
+        return read_palette(self.mask, content)
 
     @property
     def drawn(self) -> bool:

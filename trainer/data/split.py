@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from trainer import InputError
+from trainer.data.levels import Levels
 from trainer.data.sample import Sample
 from trainer.data.value_map import ValueMap
 
@@ -52,7 +53,10 @@ def _bytes(name: str) -> bytes:
     return name.encode(errors="surrogateescape")  # a file's name may be no UTF-8
 
 
-def dataset_digest(digests: Sequence[str], split: Split, names: Sequence[str], values: ValueMap) -> str:
-    """Digest of the contents, 32 hexadecimal digits: samples, classes, value map and split, but not file names."""
+def dataset_digest(
+    digests: Sequence[str], split: Split, names: Sequence[str], values: ValueMap, levels: Levels | None = None
+) -> str:
+    """Digest of the contents, 32 hexadecimal digits: samples, classes, maps and split, but not file names."""
     parts = [sorted(digests[index] for index in indices) for indices in (split.train, split.val)]
-    return hashlib.sha256(repr((parts, list(names), values.key)).encode()).hexdigest()[:32]
+    scaled = [] if levels is None else [levels.low, levels.high]
+    return hashlib.sha256(repr((parts, list(names), values.key, *scaled)).encode()).hexdigest()[:32]

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from trainer import IGNORE, InputError
-from trainer.config import NEAREST, OTHER, parse_key
+from trainer.config import NAN, NEAREST, OTHER, parse_key
+from trainer.drawing.palette import palette as own_palette
 from trainer.system.text import label
 
 BACKGROUND = "_background_"
@@ -32,6 +33,15 @@ class UnknownColours(InputError):
         """Pixels of each colour, 0xRRGGBB."""
 
 
+class UnknownValues(InputError):
+    """A mask with values that are not whole or not from 0 to 255, without a map from them to classes."""
+
+    def __init__(self, values: Counter[float | None]) -> None:
+        super().__init__("mask values that are no class ids; class ids are whole, 0 to 255")
+        self.values = values
+        """Pixels of each value; None for those that are not finite."""
+
+
 @dataclass(frozen=True)
 class ValueMap:
     """Map from the values or colours stored in a mask file to class ids."""
@@ -43,10 +53,19 @@ class ValueMap:
     """Pairs of (0xRRGGBB, class id), ascending."""
 
     other: int | None = UNMAPPED
-    """Class id of colours that are not named; None for that of the nearest named colour."""
+    """Class id of values and colours that are not named; None for that of the nearest named one."""
 
     given: bool = False
     """True if a map was configured; False if stored values are class ids already."""
+
+    numbers: np.ndarray = field(default_factory=lambda: np.ones(256, dtype=bool))
+    """True for values of the table that were named as numbers, bool [256], not as the grey of a colour."""
+
+    wide: tuple[tuple[int, int, int], ...] = ()
+    """Triples of (first value, last value, class id), for ranges that are not within 0..255."""
+
+    nan: int | None = None
+    """Class id of values that are not finite; None for `other`."""
 
     @property
     def key(self) -> str:
@@ -54,17 +73,25 @@ class ValueMap:
         parts = [self.table.tobytes().hex()]
         parts += [f"{self.colours}"] if self.colours else []
         parts += [f"{self.other}"] if self.other != UNMAPPED else []
+        parts += [f"{self.wide} {self.nan}"] if self.wide or self.nan is not None else []
         return " ".join(parts)
 
-    def ids(self, stored: np.ndarray, lossy: bool = False) -> np.ndarray:
-        """Map `stored`, uint8 values [H, W] or RGB [H, W, 3], to class ids, uint8 [H, W].
+    def ids(self, stored: np.ndarray, lossy: bool = False, palette: np.ndarray | None = None) -> np.ndarray:
+        """Map `stored`, values [H, W] or uint8 RGB [H, W, 3], to class ids, uint8 [H, W].
 
         A colour gets the class of exactly that colour, or of the nearest named one if compression has changed the
-        colours (`lossy`) or `other` is None. Raises UnknownColours if no colours are named.
+        colours (`lossy`) or `other` is None. With a `palette`, uint8 RGB [n, 3], named colours count as those of RGB
+        do. Raises UnknownColours if no colours are named, and UnknownValues if there is no map.
         """
-        if stored.ndim == 2:
-            return self.table[stored]
-        packed = (stored.astype(np.int32) << np.array([16, 8, 0])).sum(axis=2, dtype=np.int32)
+        if stored.ndim == 3:
+            return self._ids_of_colours(stored, lossy)
+        if stored.dtype != np.uint8:
+            return self._ids_of_wide(stored)
+        table = self.table if palette is None or not self.colours else self._palette_table(stored, palette, lossy)
+        return table[stored]
+
+    def _ids_of_colours(self, stored: np.ndarray, lossy: bool) -> np.ndarray:
+        packed = pack(stored)
         if not self.colours:
             raise UnknownColours(_count_colours(packed))
         colours = np.array([colour for colour, _ in self.colours], dtype=np.int32)
@@ -73,6 +100,51 @@ class ValueMap:
             return ids[_nearest(stored, colours)]
         index = np.minimum(np.searchsorted(colours, packed), len(colours) - 1)
         return np.where(colours[index] == packed, ids[index], np.uint8(self.other))
+
+    def _palette_table(self, stored: np.ndarray, palette: np.ndarray, lossy: bool) -> np.ndarray:
+        """Class id of each index, uint8 [256].
+
+        An index that is named as a number has its class if its colour is not named, and no colour contradicts the
+        numbers, which happens where a program has sorted the palette anew. In this program's own masks numbers come
+        first.
+        """
+        count, own = len(palette), np.array_equal(palette, own_palette())
+        of_colours, exact = self._ids_of_colours(palette[None], lossy)[0], np.isin(pack(palette), [*dict(self.colours)])
+        contradictions = np.flatnonzero(exact & self.numbers[:count] & (of_colours != self.table[:count]))
+        sorted_anew = not own and any((stored == index).any() for index in contradictions.tolist())
+        by_number = self.numbers & (not sorted_anew)
+        table = np.where(by_number, self.table, self._rest)
+        by_colour = ~by_number[:count] if own else exact | ~by_number[:count]
+        table[:count][by_colour] = of_colours[by_colour]
+        return table
+
+    @property
+    def _rest(self) -> np.uint8:
+        """Class id of what is neither named nor near to anything named."""
+        return np.uint8(UNMAPPED if self.other is None else self.other)
+
+    def _ids_of_wide(self, stored: np.ndarray) -> np.ndarray:
+        """Map values that do not all fit into uint8."""
+        values, places = np.unique(stored, return_inverse=True, equal_nan=True)
+        if not self.given:
+            raise UnknownValues(_count_values(values, np.bincount(places.ravel())))
+        spans = [(value, value, int(self.table[value])) for value in np.flatnonzero(self.numbers).tolist()]
+        spans += self.wide
+        finite = np.isfinite(values)
+        ids = np.full(len(values), self._rest)
+        if self.other is None and spans:
+            numbers = np.where(finite, values, 0).astype(np.float64)
+            distances = [np.maximum(np.maximum(first - numbers, numbers - last), 0) for first, last, _ in spans]
+            ids = np.array([class_id for *_, class_id in spans], np.uint8)[np.argmin(distances, axis=0)]
+        for first, last, class_id in spans:
+            ids[finite & (values >= first) & (values <= last)] = class_id
+        ids[~finite] = self._rest if self.nan is None else self.nan
+        return ids[places].reshape(stored.shape)
+
+
+def pack(rgb: np.ndarray) -> np.ndarray:
+    """Colours, uint8 RGB [..., 3], as int32 [...] of 0xRRGGBB."""
+    return (rgb.astype(np.int32) << np.array([16, 8, 0])).sum(axis=-1, dtype=np.int32)
 
 
 def _nearest(stored: np.ndarray, colours: np.ndarray) -> np.ndarray:
@@ -87,6 +159,14 @@ def _count_colours(packed: np.ndarray) -> Counter[int]:
     colours, pixels = np.unique(packed, return_counts=True)
     most_frequent = np.argsort(pixels, kind="stable")[::-1][:MOST_COLOURS]
     return Counter({int(colours[index]): int(pixels[index]) for index in most_frequent})
+
+
+def _count_values(values: np.ndarray, pixels: np.ndarray) -> Counter[float | None]:
+    """Counter of the most frequent `values`; those that are not finite are counted as None."""
+    counted: Counter[float | None] = Counter()
+    for index in np.argsort(pixels, kind="stable")[::-1][:MOST_COLOURS].tolist():
+        counted[values[index].item() if np.isfinite(values[index]) else None] += int(pixels[index])
+    return counted
 
 
 def value_map(
@@ -110,32 +190,40 @@ def value_map(
     if unknown:
         raise InputError(f"data.value_map: {', '.join(unknown)} is no class; the classes are {', '.join(known[1:])}")
     ids = {name: class_id for class_id, name in enumerate(known)} | {"background": 0, "ignore": IGNORE}
-    table, named, colours = _read_entries(entries, ids)
     other = None if rest == NEAREST else UNMAPPED if rest is None else ids[rest]
-    _fill(table, named, other)
-    return ValueMap(table, tuple(sorted(colours.items())), other, given=True), known
+    return _make_map(entries, ids, other), known
 
 
-def _read_entries(
-    entries: Mapping[int, str] | Mapping[int | str, str], ids: Mapping[str, int]
-) -> tuple[np.ndarray, np.ndarray, dict[int, int]]:
-    """Table of class ids, uint8 [256]; values that the entries name, bool [256]; class id of each named colour."""
+def _make_map(
+    entries: Mapping[int, str] | Mapping[int | str, str], ids: Mapping[str, int], other: int | None
+) -> ValueMap:
+    """Map of `entries`; `ids`: class id of each name in them, `other`: that of the rest."""
     table = np.full(256, UNMAPPED, dtype=np.uint8)
-    named = np.zeros(256, dtype=bool)
+    numbers = np.zeros(256, dtype=bool)
     colours: dict[int, int] = {}
+    ranges: list[tuple[range, int]] = []
+    nan = None
     for key, name in entries.items():
         stored = parse_key(key)
         if isinstance(stored, int):
             colours[stored] = ids[name]
-        elif stored is not None and named[stored].any():
-            raise InputError(f"data.value_map: {key} is named twice; name each value once")
         elif stored is not None:
-            table[stored], named[stored] = ids[name], True
+            if any(stored.start < one.stop and one.start < stored.stop for one, _ in ranges):
+                raise InputError(f"data.value_map: {key} is named twice; name each value once")
+            ranges.append((stored, ids[name]))
+        elif str(key).strip() == NAN:
+            nan = ids[name]
+    for stored, class_id in ranges:
+        within = slice(max(0, stored.start), max(0, min(256, stored.stop)))
+        table[within], numbers[within] = class_id, True
+    named = numbers.copy()
     for colour, class_id in colours.items():  # a colour mask without colour is decoded as grey values
         grey = colour & 255
         if colour == grey * 0x010101 and not named[grey]:
             table[grey], named[grey] = class_id, True
-    return table, named, colours
+    _fill(table, named, other)
+    wide = tuple((one.start, one.stop - 1, class_id) for one, class_id in ranges if one.start < 0 or one.stop > 256)
+    return ValueMap(table, tuple(sorted(colours.items())), other, True, numbers, wide, nan)
 
 
 def _fill(table: np.ndarray, named: np.ndarray, other: int | None) -> None:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import math
 from collections.abc import Callable
 
 from accelerate import Accelerator
@@ -35,11 +36,17 @@ def prepare_model(config: Config, dataset: Dataset) -> tuple[Config, Segmenter, 
     init = load_model(config.model.init).segmenter if config.model.init is not None else None
     pixels = dataset.pixels.tolist()
     config, reasons = auto.resolve(config, len(dataset.split.train), pixels, init.contract.width if init else None)
+    config, name_reason = auto.resolve_names(config, dataset.title)
     contract = make_contract(
-        config.model, config.data.image_size, dataset.names, dataset.digest, commit=git("rev-parse", "HEAD")
+        config.model,
+        config.data.image_size,
+        dataset.names,
+        dataset.digest,
+        commit=git("rev-parse", "HEAD"),
+        levels=dataset.levels,
     )
     segmenter = make_segmenter(contract, dataset.shares(), config.train.seed, init, config.model.init)
-    return config, segmenter, reasons
+    return config, segmenter, [*reasons, *filter(None, [name_reason])]
 
 
 def build_trainer(
@@ -82,8 +89,10 @@ def build_trainer(
         ),
         stop_requested,
     )
-    at_once = f"{size.micro_batch_size} pictures at once on each process, {train.batch_size} in a step"
-    return trainer, [at_once, *filter(None, [size_reason, compile_reason, interval_reason])]
+    in_step = min(train.batch_size, len(dataset.split.train))
+    at_once = min(size.micro_batch_size, math.ceil(in_step / accelerator.num_processes))
+    sizes = f"{at_once} pictures at once on each process, {in_step} in a step"
+    return trainer, [sizes, *filter(None, [size_reason, compile_reason, interval_reason])]
 
 
 def _step_size(

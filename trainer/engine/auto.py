@@ -7,6 +7,7 @@ registry.promote auto in `trainer.tracking.promotion`, where the evidence is.
 import functools
 import math
 import os
+import re
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -27,6 +28,9 @@ STEPS, FEWEST_EPOCHS = 3000, 30
 
 NARROW, WIDE, FEW_IMAGES = 16, 32, 200
 """Width of the network below FEW_IMAGES training images, and from there on."""
+
+NAME_LENGTH = 100
+"""Most characters of a name made from the data folder's."""
 
 STEPS_BETWEEN_EVALUATIONS = 50
 """Fewest steps between two evaluations, where epochs are shorter than that."""
@@ -49,6 +53,21 @@ def resolve(config: Config, images: int, pixels: Sequence[int], init_width: int 
         train=replace(train, epochs=count),
     )
     return config, [reason for reason in (weights_reason, width_reason, epochs_reason) if reason]
+
+
+def resolve_names(config: Config, title: str) -> tuple[Config, str]:
+    """Name experiment and registered model after the data, of which `title` is the folder's name."""
+    # Of characters that no registry refuses, since a refusal would come after the training.
+    name = re.sub(r"[^\w-]+", "-", title)[:NAME_LENGTH].strip("-") or "data"
+    tracking, registry = config.tracking, config.registry
+    given = {"tracking.experiment": tracking.experiment, "registry.name": registry.name}
+    named = [key for key, value in given.items() if value == "auto"]
+    config = replace(
+        config,
+        tracking=replace(tracking, experiment=name) if tracking.experiment == "auto" else tracking,
+        registry=replace(registry, name=name) if registry.name == "auto" else registry,
+    )
+    return config, f"{' and '.join(named)} {name}, after the data folder" if named else ""
 
 
 def model_width(setting: int | str, images: int, init_width: int | None) -> tuple[int, str]:
@@ -114,10 +133,10 @@ def mixed_precision(setting: str, accelerated: bool) -> tuple[str, str]:
     if accelerated:
         bf16 = torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False)
     else:
-        found = torch.cpu.get_capabilities()
-        bf16 = bool(found.get("amx_bf16") or found.get("avx512_bf16"))
+        # Measured: 2 to 3 times as fast with AMX, 1.4 times as slow with avx512_bf16 alone (UNet-16, 128 pixels).
+        bf16 = bool(torch.cpu.get_capabilities().get("amx_bf16"))
     chosen = "bf16" if bf16 else "no"
-    return chosen, f"train.mixed_precision {chosen}: the hardware {'computes' if bf16 else 'does not compute'} in bf16"
+    return chosen, f"train.mixed_precision {chosen}: the hardware {'is' if bf16 else 'is not'} fast in bf16"
 
 
 def micro_batch_size(

@@ -44,10 +44,13 @@ def evaluate(
 ) -> Evaluation:
     """Score `segmenter` on its current device, in float32. All `processes` must call this; all get the same result.
 
+    The model sees images as its own contract says, whatever size `data` is cached at: as in prediction.
+
     Each process takes every n-th chunk of samples; `all_reduce` sums a tensor over them, once for each total.
     Raises EvaluationStopped, on all of them, where `stop_requested` turns true on one before it is done.
     """
     segmenter.eval()
+    data = data.at(segmenter.contract.image_size, segmenter.contract.range_of_levels)
     device = next(segmenter.parameters()).device
     classes = len(segmenter.contract.class_names)
     confusion = torch.zeros(classes, classes, dtype=torch.int64, device=device)

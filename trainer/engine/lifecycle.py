@@ -6,7 +6,6 @@ Nothing else in the program asks which process is the main one.
 import os
 import socket
 import sys
-import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -37,7 +36,10 @@ FLUSH_SECONDS_STOPPED = 10.0
 SILENT_SECONDS = 10.0
 """Time that a process waits for the main one to report the same error, in seconds."""
 
-STATES = {"finished": ("FINISHED", 0), "preempted": ("KILLED", EXIT_STOPPED), "failed": ("FAILED", 1)}
+EXIT_FAILED = 1
+"""Exit code of a run that failed while working, or whose model could not be registered."""
+
+STATES = {"finished": ("FINISHED", 0), "preempted": ("KILLED", EXIT_STOPPED), "failed": ("FAILED", EXIT_FAILED)}
 """State in status.json -> status in MLflow, and exit code."""
 
 
@@ -48,6 +50,8 @@ class Lifecycle:
         self.config, self.display = config, Display()
         self.display.settings(flatten(config), flatten(Config()))
         self.reachable = False
+        self.unregistered = ""
+        """Why the model is not registered, or not compared with the champion; empty where it is, or was not to be."""
 
     def check_store(self) -> None:
         """Find out whether the tracking store answers. Raises InputError where it does not and has to."""
@@ -103,10 +107,9 @@ class Lifecycle:
     def _open(self, start: "Start", dataset: "Dataset") -> Run:
         config, folder = self.config, start.folder
         if folder is None:
-            name = config.tracking.run_name
-            name = name or f"{dataset.title}-{config.data.image_size}px-{time.strftime('%m%d-%H%M')}"
-            name, experiment = run_name(name), redact(config.tracking.experiment)
-            folder = new_run_folder(MLRUNS / "work", experiment, name, config.tracking.enabled)
+            tracking, title = config.tracking, run_name(f"{dataset.title}-{config.data.image_size}px")
+            name = tracking.run_name and run_name(tracking.run_name)
+            folder = new_run_folder(MLRUNS / "work", redact(tracking.experiment), name, tracking.enabled, title)
             describe_run(folder, to_yaml(config), dataset.content(), dataset.report.to_json())
         folder.lock()
         owner = {"pid": os.getpid(), "host": socket.gethostname(), "launcher": launcher.identity()}
@@ -169,33 +172,48 @@ class Lifecycle:
                 contract = segmenter.contract
                 tags = {"commit": contract.commit, "dataset_digest": contract.dataset_digest}
                 run.register(name, tags | {"val/miou": f"{state.best_miou}"})
-            if run.flush(FLUSH_SECONDS) and name:
-                try:
-                    self._promote(name, validation)
-                except Exception as error:  # a registry that fails now takes nothing from a finished training
-                    self.display.log(f"the new version of {name} was not compared: {error}", "yellow")
+            sent = run.flush(FLUSH_SECONDS)
+            if name:
+                self.unregistered = self._promote(validation) if sent else self._not_registered(name, run.last_error)
         stop.defer()
 
-    def _promote(self, name: str, validation: "ValidationSet") -> None:
-        """Compare the new version with the champion, and print the outcome."""
+    def _promote(self, validation: "ValidationSet") -> str:
+        """Compare the new version with the champion, and print the outcome. Returns what failed; empty if nothing."""
         from trainer.engine.evaluate import evaluate
+        from trainer.tracking.errors import in_words
         from trainer.tracking.promotion import decide
         from trainer.tracking.server import connect
 
         def score(segmenter: "Segmenter") -> float | None:
             return evaluate(segmenter, validation, self.config.loss).scores.miou
 
-        client, log = self.run.client or connect(), self.display.log
-        decision = decide(client, self.run.folder, name, self.config.registry.promote, score)
-        log(f"registered models:/{name}/{decision.version}: {decision.reason}")
-        model = f"models:/{name}@champion" if decision.promoted else f"models:/{name}/{decision.version}"
-        log("now the champion; use it with" if decision.promoted else "not promoted; use it with")
-        log(f"  python trainer/predict.py --model {quote(model)} --input PICTURES --output OUT")
+        made, log = self.run.folder.read_version(), self.display.log
+        model, champion = f"models:/{made['name']}/{made['version']}", f"models:/{made['name']}@champion"
+        failed, promoted = "", False
+        try:
+            decision = decide(self.run.client or connect(), self.run.folder, self.config.registry.promote, score)
+            promoted = decision.promoted
+            log(f"registered {model}: {decision.reason}")
+            log("now the champion; use it with" if promoted else "not promoted; use it with")
+        except Exception as error:  # a registry that fails now takes nothing from a finished training
+            failed = f"registered {model}, but whether it is the new champion is not decided: {in_words(error)}"
+            log("registered; use it with")
+        address = quote(champion if promoted else model)
+        log(f"  python trainer/predict.py --model {address} --input PICTURES --output OUT")
+        return failed
+
+    @staticmethod
+    def _not_registered(name: str, error: str) -> str:
+        return f"the training is finished, but its model is not registered as {name}: {error or 'no answer in time'}"
 
     def end(self, state: str, trainer: "Trainer | None", **details: Any) -> int:
         """Close the run truthfully, within a bounded time, and print where to look. Returns the exit code."""
         self.display.close()
         status, code = STATES[state]
+        if state == "finished" and self.unregistered:
+            # Training is complete; what was asked for is not, unless the settings say that it may come later.
+            code = EXIT_FAILED if self.config.tracking.required else 0
+            details = {"reason": self.unregistered} | details
         if trainer is not None:
             step = trainer.state.step
             details = {"step": step, "epoch": step / trainer.loader.steps_per_epoch} | details
@@ -204,12 +222,15 @@ class Lifecycle:
             run.end(status)
             run.status(state, exit_code=code, **details)
             sent = run.flush(FLUSH_SECONDS_STOPPED if code == EXIT_STOPPED else FLUSH_SECONDS)
+            if self.unregistered and sent and "version" in (made := run.folder.read_version()):
+                model = f"models:/{made['name']}/{made['version']}"  # the store has answered in the end
+                self.unregistered = details["reason"] = f"registered {model}, but it was not compared in time"
             run.status(state, exit_code=code, **details)  # again, for the number of records that are not sent
             run.close()
         except OSError as error:  # a full disk; the reason below has more of it
             log(f"{run.folder}: {error}", "red")
             sent = False
-        if code:
+        if state != "finished":
             log(f"{state}: {details.get('reason', '')}", "red")
             log(f"go on with:  {run.status_fields['resume']}")
         log(f"run folder: {run.folder}")
@@ -220,10 +241,13 @@ class Lifecycle:
     def _show_run(self, sent: bool) -> None:
         """Print where to look at the run; and where not all is `sent`, what sends the rest."""
         run, log = self.run, self.display.log
+        unsent = run.folder.unsent_records()
+        if self.unregistered:
+            log(self.unregistered, "red")
         if not sent:
-            reason = run.last_error or "no answer in time"
-            unsent = run.folder.unsent_records()
-            log(f"{unsent} records are not sent yet ({reason}). Send them later with", "yellow")
+            log(f"{unsent} records are not sent yet ({run.last_error or 'no answer in time'})", "yellow")
+        if self.unregistered or not sent:
+            log("Complete this, when the store can be written to, with", "yellow")
             log(f"  python trainer/sync.py {quote(run.folder)}", "yellow")
         info = run.folder.read_run()
         log(f"look at run {info['run_name']} in experiment {info['experiment']}:  {store.ui_command()}", "bold")

@@ -78,7 +78,8 @@ class Reporter:
         with self._disk_errors():
             self.run.metrics(values, state.step)
         epoch = state.step / self.steps_per_epoch
-        best = state.best_step == state.step and state.evaluations_without_better == 0
+        # A model that finds nothing is no best one, though the first and its equals are kept for want of another.
+        best = state.best_step == state.step and state.evaluations_without_better == 0 and state.best_miou != 0
         self.display.evaluation(state.step, epoch, values, scores.iou, best)
 
     def on_images(self, segmenter: Segmenter, step: int) -> None:
@@ -89,7 +90,11 @@ class Reporter:
             key = f"watch/{image_key(sample.name)}"
             if self.run.has_image(key, step):
                 continue
-            panels = watch_image(segmenter, sample.read_image(), sample.read_mask(self.validation.values))
+            panels = watch_image(
+                segmenter,
+                sample.read_image(levels=segmenter.contract.range_of_levels),
+                sample.read_mask(self.validation.values),
+            )
             with self._disk_errors():
                 self.run.image(key, panels, step)
 

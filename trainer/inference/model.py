@@ -49,7 +49,7 @@ class Model:
         Raises InputError where the file cannot be read, or the array is of another kind.
         """
         if not isinstance(image, np.ndarray):
-            image = read_image(Path(image))
+            image = read_image(Path(image), levels=self.segmenter.contract.range_of_levels)
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
             raise InputError(f"image: {image.dtype} {list(image.shape)}; give uint8 RGB [H, W, 3], or a file's path")
         mask, confidence = self.segmenter.predict(image)

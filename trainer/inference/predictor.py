@@ -11,13 +11,16 @@ import numpy as np
 import torch
 
 from trainer import InputError
-from trainer.data.image_io import read_image, write_jpeg, write_mask
+from trainer.data.image_io import read_scaled, write_jpeg, write_mask
 from trainer.data.resize import shrink_image
 from trainer.drawing.overlay import draw_overlay
 from trainer.inference.inputs import InputImage
-from trainer.model.segmenter import Segmenter
+from trainer.model.segmenter import Contract, Segmenter
 from trainer.system.parallel import read_ahead
 from trainer.system.text import valid
+
+MOST_CLIPPED = 0.01
+"""Share of an image's levels outside of the range that the model knows, above which it is said."""
 
 MAX_BATCHES = 4
 """Most batches under way at the same time; each holds its images in memory."""
@@ -36,6 +39,9 @@ class ImageResult:
 
     mask: np.ndarray | None = None
     """Class ids, uint8 [H, W]."""
+
+    clipped: float = 0.0
+    """Share of the levels, 0 to 1, outside of the range that the model knows; 0 in images of 8 bits."""
 
     confidence: float = 0.0
     """Mean probability of the predicted classes, 0 to 1."""
@@ -58,7 +64,7 @@ def predict_files(
 
     def work(batch: list[InputImage]) -> list[dict[str, Any]]:
         torch.set_num_threads(max(1, threads // workers))  # of this worker
-        results = [decode(source, segmenter.contract.image_size) for source in batch]
+        results = [decode(source, segmenter.contract) for source in batch]
         predict_batch(segmenter, results)
         return [write(result, segmenter, output) for result in results]
 
@@ -70,14 +76,15 @@ def predict_files(
         torch.set_num_threads(threads)
 
 
-def decode(source: InputImage, size: int) -> ImageResult:
-    """Read an image and resize it to `size` x `size` pixels, or note what is wrong with the file."""
+def decode(source: InputImage, contract: Contract) -> ImageResult:
+    """Read an image and resize it to the network's input, or note what is wrong with the file."""
     began = time.perf_counter()
     try:
-        image = read_image(source.path)
+        image, clipped = read_scaled(source.path, levels=contract.range_of_levels)
     except (InputError, OSError) as error:
         return ImageResult(source, error=str(error))
-    return ImageResult(source, image, shrink_image(image, size), seconds=time.perf_counter() - began)
+    resized = shrink_image(image, contract.image_size)
+    return ImageResult(source, image, resized, clipped=clipped, seconds=time.perf_counter() - began)
 
 
 @torch.inference_mode()
@@ -122,4 +129,5 @@ def write(result: ImageResult, segmenter: Segmenter, output: Path) -> dict[str, 
         "share": {name: round(count / result.mask.size, 6) for name, count in zip(names, counts, strict=True)},
         "confidence": round(result.confidence, 4),
         "seconds": round(result.seconds + time.perf_counter() - began, 4),
+        **({"clipped": round(result.clipped, 4)} if result.clipped > MOST_CLIPPED else {}),
     }

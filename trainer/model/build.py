@@ -4,13 +4,24 @@ import torch
 
 from trainer import InputError
 from trainer.config import ModelConfig
+from trainer.data.levels import Levels
 from trainer.drawing.palette import palette
 from trainer.model.segmenter import Contract, Segmenter
 from trainer.model.unet import set_class_prior
 
 
-def make_contract(model: ModelConfig, image_size: int, names: tuple[str, ...], digest: str, commit: str) -> Contract:
-    """Contract of a new model for K class `names`; `digest` of the dataset and `commit` of the program go into it."""
+def make_contract(
+    model: ModelConfig,
+    image_size: int,
+    names: tuple[str, ...],
+    digest: str,
+    commit: str,
+    levels: Levels | None = None,
+) -> Contract:
+    """Contract of a new model for K class `names`.
+
+    `digest` and `levels` of the dataset and `commit` of the program go into it.
+    """
     assert model.width != "auto"  # resolved once the data are known
     return Contract(
         class_names=names,
@@ -19,6 +30,7 @@ def make_contract(model: ModelConfig, image_size: int, names: tuple[str, ...], d
         width=model.width,
         depth=model.depth,
         norm=model.norm,
+        levels=None if levels is None else (levels.low, levels.high),
         dataset_digest=digest,
         commit=commit,
     )

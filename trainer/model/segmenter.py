@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from trainer.data.levels import Levels
 from trainer.data.resize import resize_images, shrink_image
 from trainer.model.unet import UNet
 
@@ -39,8 +40,17 @@ class Contract:
     threshold: float = 0.5
     """Foreground probability above which a pixel is foreground, for one foreground class."""
 
+    levels: tuple[float, float] | None = None
+    """Stored levels, lowest and highest, that become 0..255 in images of more than 8 bits; None: each image by itself,
+    as in models that were trained on 8 bits."""
+
     dataset_digest: str = ""
     commit: str = ""
+
+    @property
+    def range_of_levels(self) -> Levels | None:
+        """Scaling of images of more than 8 bits, for `read_image`."""
+        return None if self.levels is None else Levels(*self.levels)
 
     @property
     def channels(self) -> int:

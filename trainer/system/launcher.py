@@ -19,6 +19,9 @@ from trainer.system.text import join, quote
 WATCH_SECONDS = 1.0
 """Interval between two checks that the launcher is alive, in seconds."""
 
+LAUNCHERS = ("accelerate", "accelerate.commands.launch", "torchrun", "torch.distributed.run")
+"""Programs and modules that start processes; others that may be before the script, such as `timeout`, are none."""
+
 ORPHAN_SECONDS = 25.0
 """Time that a process may take to save and end after the death of its launcher, in seconds."""
 
@@ -30,7 +33,9 @@ def command() -> list[str]:
         words = psutil.Process(os.getppid()).cmdline()
     except psutil.Error:
         return []
-    return words[: words.index(sys.argv[0]) + 1] if sys.argv[0] in words else []
+    if sys.argv[0] not in words or not any(Path(word).name in LAUNCHERS for word in words):
+        return []
+    return words[: words.index(sys.argv[0]) + 1]
 
 
 @cache

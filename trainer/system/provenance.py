@@ -1,6 +1,8 @@
 """Provenance of a run: commit, user and package versions."""
 
+import getpass
 import os
+import socket
 import subprocess
 import sys
 from importlib import metadata
@@ -16,12 +18,29 @@ def source_tags() -> dict[str, str]:
     tags = {
         "mlflow.source.name": "trainer/train.py",
         "mlflow.source.type": "LOCAL",
-        "mlflow.user": os.environ.get("USER") or os.environ.get("LOGNAME") or "unknown",
+        "mlflow.user": user(),
+        "host": socket.gethostname(),
     }
     commit = git("rev-parse", "HEAD")
     if commit:
         tags |= {"mlflow.source.git.commit": commit, "git.dirty": str(bool(git("status", "--porcelain"))).lower()}
     return tags
+
+
+def user() -> str:
+    """Name of the user: of the environment, or else of the system; the number of a user without a name."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # KeyError before Python 3.13: a container that runs under a number of its own
+        return f"{os.getuid()}"
+
+
+def program_version() -> str:
+    """Version of this program; "unknown" where it runs without being installed."""
+    try:
+        return metadata.version("segtrainer")
+    except metadata.PackageNotFoundError:
+        return "unknown"
 
 
 def git(*arguments: str) -> str:

@@ -184,12 +184,15 @@ def run_folder_of(resume: str) -> RunFolder:
     return folder
 
 
-def new_run_folder(work: Path, experiment: str, run_name: str, tracked: bool) -> RunFolder:
-    """Make a run folder in `work`. The uid is made here, so that a run has an identity without a server."""
+def new_run_folder(work: Path, experiment: str, run_name: str | None, tracked: bool, title: str = "run") -> RunFolder:
+    """Make a run folder in `work`. The uid is made here, so that a run has an identity without a server.
+
+    A run without `run_name` is named by `title` and its uid, as no other run is.
+    """
     uid = f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}"
     folder = RunFolder(work / uid)
     folder.checkpoints.mkdir(parents=True)
-    names = {"uid": uid, "experiment": experiment, "run_name": run_name}
+    names = {"uid": uid, "experiment": experiment, "run_name": run_name or f"{title}-{uid[4:]}"}
     facts = {"time": time.time_ns() // 1_000_000, "tracked": tracked, "tags": source_tags()}
     folder.journal.touch()
     write_json(folder.run, names | facts)  # the last one: a folder without it is not listed as a run

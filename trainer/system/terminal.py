@@ -5,8 +5,6 @@ from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from rich.table import Table
-from rich.text import Text
 
 from trainer import printable, redact
 from trainer.system.text import join, one_line, show
@@ -38,16 +36,13 @@ class Display:
             self.log(f"{more}, and\n  {join(command)}", "yellow")
 
     def settings(self, values: Mapping[str, Any], defaults: Mapping[str, Any]) -> None:
-        """Print the resolved configuration as a table; values that differ from the defaults are marked."""
-        table = Table(title="Settings", title_justify="left", box=None, pad_edge=False)
-        table.add_column("key")
-        table.add_column("value", overflow="fold")
-        for key, value in values.items():
-            changed = value != defaults[key]
-            text = one_line(redact(f"{value}")) + ("  *" if changed else "")
-            table.add_row(key, Text(text), style="bold" if changed else "dim")
-        self.console.print(table)
-        self.log("* differs from the default", "dim")
+        """Print the settings that differ from their defaults."""
+        changed = {key: value for key, value in values.items() if value != defaults[key]}
+        width = max(map(len, changed), default=0)
+        self.log(f"settings that differ from the defaults{':' if changed else ': none'}", "bold")
+        for key, value in changed.items():
+            self.log(f"  {key:{width}}  {one_line(redact(str(value)))}")
+        self.log("config.yaml in the run folder has all of them", "dim")
 
     def progress_bar(self, description: str, total: int) -> Callable[[], None]:
         """Start a progress bar of `total` units; return a function that advances it by one."""

@@ -15,7 +15,7 @@ LONGEST_KEY = 200
 LONGEST_IMAGE = 120
 """Characters of a sample's name in an image key: the names of its files, at most 255 bytes, hold more than that."""
 
-LONGEST_NAME = 240
+LONGEST_NAME = 200
 """Bytes of the name of a run or a dataset; MLflow's databases take 250 characters."""
 
 

@@ -18,10 +18,19 @@ from trainer.model.model_folder import CONTRACT_FILE, WEIGHTS_FILE
 from trainer.model.segmenter import Segmenter
 from trainer.system.atomic import write_json
 from trainer.system.run_folder import RunFolder
+from trainer.tracking.address import LARGEST_VERSION, Address
+from trainer.tracking.errors import one_line, refusal, status_of
+from trainer.tracking.journal import read_records
 from trainer.tracking.names import model_name
 
-CHAMPION = "champion"
-"""Alias of the version that predict.py uses by default."""
+CHAMPION, PREVIOUS = "champion", "previous"
+"""Aliases of the version that predict.py uses by default, and of the one before it."""
+
+DEFAULT_PATH = "model"
+"""Path in runs:/RUN_ID/model that stands for the run's model, whatever it was logged under."""
+
+NOT_THERE = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
+"""MLflow's error codes where there is no such model, version, alias or run."""
 
 
 def export(segmenter: Segmenter, folder: Path) -> None:
@@ -61,7 +70,8 @@ def _public_version(package: str) -> str:
 def register(client: MlflowClient, folder: RunFolder, run_id: str, name: str, tags: Mapping[str, str]) -> None:
     """Upload the model of a run folder and make it a version of the registered model `name`.
 
-    version.json records each finished part, so that a repeated call continues after it and registers nothing twice.
+    version.json records each finished part, so that a repeated call continues after it and registers nothing twice;
+    `promoted` in it is None until it is decided about the champion.
     Raises InputError where the folder holds no model.
     """
     done = folder.read_version()
@@ -77,7 +87,18 @@ def register(client: MlflowClient, folder: RunFolder, run_id: str, name: str, ta
         client.finalize_logged_model(done["model_id"], "READY")
         write_json(folder.version, done := done | {"uploaded": True})
     version = _find_or_create_version(client, done["model_id"], run_id, name, tags)
-    write_json(folder.version, done | {"name": name, "version": version})
+    write_json(folder.version, done | {"name": name, "version": version, "promoted": None})
+
+
+def register_again(client: MlflowClient, folder: RunFolder) -> None:
+    """Make the run's model a version again where that was deleted in MLflow, before it was decided about."""
+    made = folder.read_version()
+    if made["version"] not in versions(client, made["name"]):
+        tags: dict[str, str] = next(
+            (one["model_tags"] for _, one in read_records(folder.journal, 0) if "model" in one), {}
+        )
+        write_json(folder.version, {"model_id": made["model_id"], "uploaded": True})
+        register(client, folder, folder.read_run()["run_id"], made["name"], tags)
 
 
 def _find_or_create_model(client: MlflowClient, experiment_id: str, run_id: str, name: str) -> str:
@@ -103,18 +124,33 @@ def _find_or_create_version(
     return str(client.create_model_version(name, f"models:/{model_id}", run_id, all_tags, model_id=model_id).version)
 
 
-def champion(client: MlflowClient, name: str) -> ModelVersion | None:
-    """Return the version with the alias CHAMPION; None where the model or the alias does not exist."""
+def versions(client: MlflowClient, name: str) -> dict[str, ModelVersion]:
+    """All versions of the registered model `name` with their tags, by number, the oldest first."""
+    # MLflow's filter cannot quote both kinds of quotes.
+    where = f"name = '{name}'" if "'" not in name else f'name = "{name}"' if '"' not in name else None
+    found = [one for one in client.search_model_versions(where) if one.name == name]
+    return {str(one.version): one for one in sorted(found, key=lambda one: int(one.version))}
+
+
+def with_alias(client: MlflowClient, name: str, alias: str) -> ModelVersion | None:
+    """Return the version with an alias; None where the model or the alias does not exist."""
     try:
-        return client.get_model_version_by_alias(name, CHAMPION)
+        return client.get_model_version_by_alias(name, alias)
     except MlflowException as error:
-        if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+        if error.error_code in NOT_THERE:
             return None
         raise
 
 
-def set_champion(client: MlflowClient, name: str, version: str) -> None:
-    """Move the alias CHAMPION to a version."""
+def champion(client: MlflowClient, name: str) -> ModelVersion | None:
+    """Return the version with the alias CHAMPION; None where the model or the alias does not exist."""
+    return with_alias(client, name, CHAMPION)
+
+
+def set_champion(client: MlflowClient, name: str, version: str, previous: str | None) -> None:
+    """Move the alias CHAMPION to a version, and PREVIOUS to the one that has been it, where there is one."""
+    if previous is not None and previous != version:
+        client.set_registered_model_alias(name, PREVIOUS, previous)
     client.set_registered_model_alias(name, CHAMPION, version)
 
 
@@ -124,25 +160,55 @@ def set_version_tags(client: MlflowClient, name: str, version: str, tags: Mappin
         client.set_model_version_tag(name, version, key, str(value))
 
 
-def resolve(client: MlflowClient, uri: str) -> ModelVersion:
-    """Find the version that models:/name@alias or models:/name/3 stands for now.
+def resolve(client: MlflowClient, address: Address) -> tuple[str, dict[str, str]]:
+    """Find what an address stands for now: the URI to fetch, and the model's name, version, alias and run id.
 
-    Raises InputError, with a list of the registered models, where there is no such version.
+    Raises InputError, with a list of the registered models, where there is no such model.
     """
-    address = uri.removeprefix("models:/")
+    if address.run_id:
+        return _resolve_run(client, address)
     try:
-        if "@" in address:
-            name, _, alias = address.rpartition("@")
-            return client.get_model_version_by_alias(name, alias)
-        name, _, number = address.rpartition("/")
-        if not name:
-            name, number = address, ""
-        if number.isdecimal():
-            return client.get_model_version(name, number)
+        if address.model_id:
+            model = client.get_logged_model(address.model_id)
+            return f"models:/{model.model_id}", {"run_id": model.source_run_id or ""}
+        if version := _find_version(client, address):
+            origin = {"name": version.name, "version": str(version.version), "run_id": version.run_id or ""}
+            alias = {"alias": address.alias} if address.alias else {}
+            return f"models:/{version.name}/{version.version}", origin | alias
     except MlflowException as error:
-        if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+        if error.error_code not in NOT_THERE:
             raise
-    raise InputError(f"{uri}: no such model. There are:\n{_catalogue(client)}")
+    raise InputError(f"{address.text}: no such model. There are:\n{_catalogue(client)}")
+
+
+def _find_version(client: MlflowClient, address: Address) -> ModelVersion | None:
+    if address.alias:
+        return client.get_model_version_by_alias(address.name, address.alias)
+    if address.version == "latest":
+        return next(reversed(versions(client, address.name).values()), None)
+    if address.version and int(address.version) <= LARGEST_VERSION:
+        return client.get_model_version(address.name, str(int(address.version)))
+    return None
+
+
+def _resolve_run(client: MlflowClient, address: Address) -> tuple[str, dict[str, str]]:
+    """Find the model of a run, whatever it was logged under: MLflow's pages name it in several ways."""
+    try:
+        run = client.get_run(address.run_id)
+    except MlflowException as error:
+        if error.error_code not in NOT_THERE:
+            raise
+        raise InputError(f"{address.text}: no such run; give runs:/RUN_ID/model") from error
+    where = f"source_run_id = '{address.run_id}'"
+    models = list(client.search_logged_models([run.info.experiment_id], where))
+    name = address.path.partition("/")[0]
+    model = next((one for one in models if one.name == name), None)
+    if model is None and name in ("", DEFAULT_PATH):
+        model = next(iter(models), None)
+    origin = {"run_id": address.run_id}
+    if model is not None:
+        return f"models:/{model.model_id}", origin
+    return f"runs:/{address.run_id}/{address.path or DEFAULT_PATH}", origin
 
 
 def _catalogue(client: MlflowClient) -> str:
@@ -150,8 +216,7 @@ def _catalogue(client: MlflowClient) -> str:
     lines = []
     for model in client.search_registered_models():
         aliases = [f"models:/{model.name}@{alias}" for alias in client.get_registered_model(model.name).aliases]
-        versions = sorted(int(one.version) for one in client.search_model_versions(f"name = '{model.name}'"))
-        shown = [f"models:/{model.name}/{version}" for version in versions[-5:]]
+        shown = [f"models:/{model.name}/{version}" for version in list(versions(client, model.name))[-5:]]
         lines.append("  " + "  ".join(aliases + shown))
     return "\n".join(lines) or "  none yet; training registers one"
 
@@ -167,6 +232,9 @@ def fetch(uri: str, target: Path) -> Path:
     for name in (CONTRACT_FILE, WEIGHTS_FILE):
         try:
             download_artifacts(f"{uri}/{name}", dst_path=str(target))
-        except (MlflowException, OSError) as error:
-            raise InputError(f"{uri}: holds no model of this program ({name}: {error})") from error
+        except Exception as error:  # of MLflow, the network, or the store that keeps the files
+            status = status_of(error)
+            if status in (401, 403):
+                raise InputError(refusal(status)) from error
+            raise InputError(f"{uri}: holds no model of this program ({name}: {one_line(f'{error}')})") from error
     return target

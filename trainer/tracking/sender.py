@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from trainer import redact
 from trainer.system.run_folder import RunFolder
+from trainer.tracking.errors import in_words
 from trainer.tracking.journal import Journal
 from trainer.tracking.store import is_alive
 
@@ -97,4 +98,4 @@ class Sender:
             self.error = ""
         except Exception as error:  # MLflow and the network raise many kinds; the journal has the records
             self.client = None
-            self.error = redact(f"{type(error).__name__}: {error}")
+            self.error = redact(in_words(error))

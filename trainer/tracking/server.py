@@ -3,6 +3,7 @@
 import logging
 import os
 from collections.abc import Mapping
+from contextlib import nullcontext
 from itertools import islice
 from typing import Any
 
@@ -11,11 +12,14 @@ from mlflow import MlflowClient
 from mlflow.entities import Dataset as DatasetEntity
 from mlflow.entities import DatasetInput, InputTag, Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
+from mlflow.utils.credentials import get_default_host_creds
+from mlflow.utils.rest_utils import http_request
 
 from trainer import InputError
 from trainer.config import MLRUNS
 from trainer.system.atomic import write_json
 from trainer.system.run_folder import RunFolder
+from trainer.tracking.errors import one_line, refusal, store_errors, store_name
 from trainer.tracking.journal import read_records
 from trainer.tracking.store import probe, sqlite_file, tracking_uri
 
@@ -39,28 +43,49 @@ for _name in ("alembic", "mlflow", "sqlalchemy"):
 def connect() -> MlflowClient:
     """Connect to the store in use; a lock lets one process at a time create a new database.
 
-    Raises InputError where the store does not answer.
+    Raises InputError where the store does not answer, refuses, or is none.
     """
     probe()
     uri = tracking_uri()
     os.environ["MLFLOW_TRACKING_URI"] = uri  # MLflow resolves models:/ addresses with it
     file = sqlite_file()
-    if file is None:
-        return MlflowClient(uri)
-    with FileLock(f"{file}.lock"):
+    with store_errors(), FileLock(f"{file}.lock") if file else nullcontext():
         client = MlflowClient(uri)
-        client.search_experiments(max_results=1)
+        if uri.startswith(("http://", "https://")):
+            _require_mlflow(uri)
+        else:
+            client.search_experiments(max_results=1)
     return client
+
+
+def _require_mlflow(uri: str) -> None:
+    """Raise InputError where the server refuses this user, or is another one than MLflow's.
+
+    Looks at the answer itself: MLflow's client loses the status of a refusal in JSON, and takes any JSON for an answer.
+    """
+    search = "/api/2.0/mlflow/experiments/search"
+    answer = http_request(get_default_host_creds(uri), search, "POST", json={"max_results": 1}, raise_on_status=False)
+    if answer.status_code in (401, 403):
+        raise InputError(refusal(answer.status_code))
+    try:
+        content = answer.json()
+    except ValueError:
+        content = None
+    if answer.status_code == 200 and isinstance(content, dict) and set(content) <= {"experiments", "next_page_token"}:
+        return
+    shown = f"status {answer.status_code}: {one_line(answer.text)[:100]!r}"
+    if answer.status_code == 429 or answer.status_code >= 500:
+        raise InputError(f"{store_name()}: cannot answer now ({shown}); look at its log, or try again later")
+    raise InputError(
+        f"{store_name()}: what answers there is no MLflow server ({shown}); set MLFLOW_TRACKING_URI to the address "
+        "that shows MLflow's pages"
+    )
 
 
 def require_run(folder: RunFolder) -> MlflowClient:
     """Do as `connect_run`, and raise InputError whatever fails."""
-    try:
+    with store_errors():
         return connect_run(folder)
-    except InputError:
-        raise
-    except Exception as error:  # from MLflow, the database driver or the network
-        raise InputError(f"tracking store {tracking_uri()}: {error}") from error
 
 
 def connect_run(folder: RunFolder) -> MlflowClient:

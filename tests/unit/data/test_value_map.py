@@ -35,6 +35,11 @@ KEYS = {
     "#FF8000": 0xFF8000,
     "#000000": 0,
     "other": None,
+    65535: range(65535, 65536),
+    -9999: range(-9999, -9998),
+    "-5--1": range(-5, 0),
+    "256-65535": range(256, 65536),
+    "nan": None,
 }
 
 
@@ -43,7 +48,7 @@ def test_keys(key: int | str, expected: object) -> None:
     assert parse_key(key) == expected
 
 
-WRONG = [256, -1, 300, "abc", "", "5-3", "1-", "-", "1-300", "#ff", "ff0000", "#gg0000", "#ff00000", "1.5", "others"]
+WRONG = ["abc", "", "5-3", "1-", "-", "--1", "-1--5", "#ff", "ff0000", "#gg0000", "#ff00000", "1.5", "others"]
 
 
 @pytest.mark.parametrize("key", WRONG)

@@ -21,6 +21,7 @@ from trainer.engine.auto import (
     epochs,
     evaluation_interval,
     resolve,
+    resolve_names,
     steps_that_fit,
 )
 
@@ -97,6 +98,31 @@ def test_given_values_stay_and_decided_ones_have_a_reason(
         resolved("--loss.class_weights", "[1, 1, 1]")
 
 
+@pytest.mark.parametrize(
+    ("title", "name"),
+    [
+        ("cats", "cats"),
+        ("cats+dogs", "cats-dogs"),
+        ("50 % off: 'a/b' (v1.2)", "50-off-a-b-v1-2"),
+        ("裂缝", "裂缝"),
+        ("...", "data"),
+        ("x" * 300, "x" * 100),
+    ],
+)
+def test_names_follow_the_data_folder(title: str, name: str) -> None:
+    config, reason = resolve_names(parse([]), title)
+    assert (config.tracking.experiment, config.registry.name) == (name, name)
+    assert reason == f"tracking.experiment and registry.name {name}, after the data folder"
+
+
+def test_given_names_stay() -> None:
+    config, reason = resolve_names(parse(["--registry.name", "mine"]), "cats")
+    assert (config.tracking.experiment, config.registry.name) == ("cats", "mine")
+    assert reason == "tracking.experiment cats, after the data folder"
+    config, reason = resolve_names(parse(["--registry.name", "null", "--tracking.experiment", "trials"]), "cats")
+    assert (config.tracking.experiment, config.registry.name, reason) == ("trials", None, "")
+
+
 def test_evaluations_are_some_50_steps_apart() -> None:
     assert evaluation_interval(3, 7) == (21, "")
     steps = [evaluation_interval("auto", epoch)[0] for epoch in (1, 7, 49, 50, 51, 1000)]
@@ -110,6 +136,18 @@ def test_balancing_weights() -> None:
     assert sum(weight * count for weight, count in zip(weights, pixels, strict=True)) == pytest.approx(10000, rel=1e-3)
     assert balancing_weights([50, 50]) == [1.0, 1.0]
     assert balancing_weights([50, 0, 50])[1] == 0.0
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "expected"),
+    [({"amx_bf16": True, "avx512_bf16": True}, "bf16"), ({"avx512_bf16": True}, "no"), ({}, "no")],
+)
+def test_a_cpu_computes_in_bf16_only_with_amx(
+    capabilities: dict[str, bool], expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(auto.torch.cpu, "get_capabilities", lambda: capabilities)
+    assert auto.mixed_precision("auto", accelerated=False)[0] == expected
+    assert auto.mixed_precision("bf16", accelerated=False)[0] == "bf16"
 
 
 def test_class_weights() -> None:

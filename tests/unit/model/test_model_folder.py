@@ -50,6 +50,7 @@ def test_contract_is_read_as_it_was_written(tmp_path: Path) -> None:
         mean=(1.5, 0.1, 1 / 3),
         std=(2.0, 3.0, 4.0),
         threshold=0.7,
+        levels=(-12.5, 4095.0),
         dataset_digest="0123",
         commit="4567",
     )

@@ -1,5 +1,6 @@
 """Run folders: number of unsent records, paths after --resume, and whether a run is finished."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -46,6 +47,14 @@ def test_run_folder_of_a_path(tmp_path: Path) -> None:
     assert run_folder_of(str(folder.checkpoints / "step-3")) == folder
     assert run_folders(tmp_path) == [folder]
     assert folder.read_run()["uid"] == folder.path.name
+
+
+def test_no_two_runs_have_one_name(tmp_path: Path) -> None:
+    folders = [new_run_folder(tmp_path, "cats", None, False, "cats-256px") for _ in range(5)]
+    names = {folder.read_run()["run_name"] for folder in folders}
+    assert len(names) == 5
+    assert all(re.fullmatch(r"cats-256px-\d{4}-\d{6}-[0-9a-f]{6}", name) for name in names)
+    assert new_run_folder(tmp_path, "cats", "mine", False).read_run()["run_name"] == "mine"
 
 
 @pytest.mark.parametrize(("content", "finished"), [(None, False), ("{", False), ('{"state": "finished"}', True)])

@@ -6,6 +6,8 @@ The report as JSON (`Report.to_json`; it counts the images that could be read):
     unreadable             number of images that an error keeps out
     sizes                  {smallest, largest, most_common}, each {height, width, pictures}; by pixels, upright
     kinds                  format and mode -> number of images, such as {"JPEG RGB": 40}
+    levels                 with images of more than 8 bits: {pictures, lowest, highest, black, white}; the levels found
+                           in them, and those that become 0 and 255
     rotated                number of images that their EXIF turns or mirrors
     empty                  number of images without a pixel of any class
     values                 class id -> pixels, 255 (ignore) too
@@ -17,7 +19,7 @@ The report as JSON (`Report.to_json`; it counts the images that could be read):
 Kinds of errors: folder (missing pairs, clashing stems, broken annotations), unreadable, size (mask and image differ),
 turned (they differ by the image's EXIF), value (no class). Kinds of warnings: leak (one image trains and validates),
 near (so do two nearly equal ones), contradiction (one image, two masks), duplicate, ignored, whole, scaled, shifted,
-empty, absent, rare (masks and classes), small, blank, turned (images), note.
+empty, absent, rare (masks and classes), small, blank, dim, missing, turned (images), note.
 """
 
 import json
@@ -33,7 +35,7 @@ from trainer.config import DataConfig
 from trainer.data.checks.finding import ERROR, WARNING, Finding, folder_error
 from trainer.data.checks.inspect import Inspection, inspect, sound_rows
 from trainer.data.checks.rules import ScannedSamples, run_rules
-from trainer.data.checks.scan import FACTS, scan
+from trainer.data.checks.scan import FACTS, levels_of, scan
 from trainer.data.sources import Sources, find_sources
 from trainer.data.value_map import BACKGROUND
 from trainer.system.parallel import Progress
@@ -118,11 +120,21 @@ def _summary(scanned: ScannedSamples) -> dict[str, Any]:
     return {
         "sizes": _sizes(facts["size"]),
         "kinds": {kind.decode(): number for kind, number in Counter(facts["kind"].tolist()).most_common()},
+        **_levels(facts),
         "rotated": int((facts["orientation"] > 1).sum()),
         "empty": int((~counts[:, 1:IGNORE].any(axis=1)).sum()),
         "values": {str(value): int(total[value]) for value in np.flatnonzero(total)},
         "classes": _class_rows(scanned, total),
     }
+
+
+def _levels(facts: np.ndarray) -> dict[str, Any]:
+    """Levels of the images of more than 8 bits; empty without any."""
+    levels, deep = levels_of(facts), facts["deep"]
+    if levels is None:
+        return {}
+    found = {"lowest": float(facts["range"][deep, 0].min()), "highest": float(facts["range"][deep, 3].max())}
+    return {"levels": {"pictures": int(deep.sum()), **found, "black": levels.low, "white": levels.high}}
 
 
 def _sizes(sizes: np.ndarray) -> dict[str, dict[str, int]]:

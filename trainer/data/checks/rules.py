@@ -9,6 +9,7 @@ import numpy as np
 from trainer import IGNORE
 from trainer.data.checks.duplicates import cached_near_pairs, groups
 from trainer.data.checks.finding import MOST_FILES, WARNING, Finding
+from trainer.data.checks.scan import levels_of
 from trainer.data.sample import Sample
 from trainer.system.text import one_line
 
@@ -23,6 +24,9 @@ RARE_PIXELS = 0.0005
 
 RARE_IMAGES = 0.01
 """Share of the images below which a class is rare."""
+
+LEAST_USE = 0.05
+"""Share of the range of levels below which an image is nearly of one brightness."""
 
 MOST_GROUPS = 100
 """Groups of duplicates that are listed one by one, of each kind."""
@@ -200,3 +204,24 @@ def _image_rules(scanned: ScannedSamples) -> Iterator[Finding]:
     flat = thumbnails.max(axis=(1, 2)) == thumbnails.min(axis=(1, 2))
     text = "the picture is of one colour all over; replace it or take it out"
     yield from scanned.warn("blank", flat, text, of_image=True)
+    yield from _level_rules(scanned)
+
+
+def _level_rules(scanned: ScannedSamples) -> Iterator[Finding]:
+    """Images that use little of the range of their levels, and pixels without data."""
+    facts = scanned.facts
+    deep, lowest, highest = facts["deep"], facts["range"][:, 1], facts["range"][:, 2]
+    levels = levels_of(facts)
+    top = np.where(deep, 0 if levels is None else levels.high - levels.low, 255)
+    dim = (highest > lowest) & (highest - lowest < LEAST_USE * top)
+    text = (
+        f"all levels of the picture are within {LEAST_USE:.0%} of the range, so it is nearly of one brightness; if it "
+        "is darker than the others, export it again with their exposure and number of bits"
+    )
+    yield from scanned.warn("dim", dim, text, of_image=True)
+    missing = facts["missing"] > 0
+    text = (
+        f"{int(facts['missing'].sum())} pixels without data (NaN, infinite, or the number for it) are taken as black; "
+        "let the masks have 255, ignore, there"
+    )
+    yield from scanned.warn("missing", missing, text, of_image=True)

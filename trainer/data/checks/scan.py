@@ -13,9 +13,11 @@ from PIL import Image
 
 from trainer import InputError
 from trainer.data.checks.finding import Finding, WrongFiles, error_of
+from trainer.data.checks.palettes import Palettes
 from trainer.data.image_io import read_header
+from trainer.data.levels import DeepImage, Levels, fit_levels
 from trainer.data.sample import Sample, digest
-from trainer.data.value_map import UnknownColours, ValueMap
+from trainer.data.value_map import UnknownColours, UnknownValues, ValueMap
 from trainer.system.parallel import Progress, on_all_cores
 
 THUMBNAIL = 16
@@ -32,6 +34,9 @@ FACTS = np.dtype(
         ("lossy", "?"),  # True if compression has changed the mask's values
         ("counts", "<u4", 256),  # pixels of each class id at the mask's own size
         ("thumbnail", "u1", (THUMBNAIL, THUMBNAIL)),  # grey levels, averaged by area
+        ("deep", "?"),  # True if the image has more than 8 bits
+        ("range", "<f8", 4),  # its stored levels, as `DeepImage.range` has them; of 8 bits only the extremes, twice
+        ("missing", "<u8"),  # pixels without data in a deep image
     ]
 )
 """Record of one sample; all zeros if it could not be read."""
@@ -50,23 +55,62 @@ class Faults:
     coloured: list[str] = field(default_factory=list)
     """Paths of these masks, sorted."""
 
+    values: Counter[float | None] = field(default_factory=Counter)
+    """Pixels of each value in masks with values that are no class ids, without a value map; None: not finite."""
 
-def scan_sample(sample: Sample, values: ValueMap) -> tuple[np.ndarray, np.ndarray, np.void]:
-    """Read one sample: image uint8 [H, W, 3], mask uint8 [H, W] and record. Raises InputError naming the file."""
+    valued: list[str] = field(default_factory=list)
+    """Paths of these masks, sorted."""
+
+    palettes: Palettes = field(default_factory=Palettes)
+    """Palettes of the masks that could be read, without a value map."""
+
+    def __bool__(self) -> bool:
+        """Return True if a sample could not be read, or the masks do not fit together."""
+        return bool(self.problems or self.coloured or self.valued or self.palettes.disagreement())
+
+
+def levels_of(facts: np.ndarray) -> Levels | None:
+    """Range of the levels of a dataset's images of more than 8 bits, from their records; None without any."""
+    deep = facts["deep"]
+    return fit_levels(facts["range"][deep]) if deep.any() else None
+
+
+def scan_sample(
+    sample: Sample, values: ValueMap, levels: Levels | None = None, palettes: Palettes | None = None
+) -> tuple[np.ndarray | None, np.ndarray, np.void]:
+    """Read one sample: image uint8 [H, W, 3], mask uint8 [H, W] and record. Raises InputError naming the file.
+
+    `levels`: those of the dataset. Without them an image of more than 8 bits is measured, and None instead of an image.
+    The mask's palette is added to `palettes`.
+    """
     image_content, mask_content = sample.image_content(), sample.mask_content()
-    image, mask = sample.read_image(image_content), sample.read_mask(values, mask_content)
     header = read_header(sample.image, image_content)
+    facts = np.zeros(1, dtype=FACTS)[0]
+    if header.deep and levels is None:
+        _measure(sample.read_deep(image_content), facts)
+        return None, np.zeros((0, 0), np.uint8), facts
+    image, mask = sample.read_image(image_content, levels), sample.read_mask(values, mask_content)
     if image.shape[:2] != mask.shape:
         raise _size_error(sample, image, mask, header.orientation)
-    facts = np.zeros(1, dtype=FACTS)[0]
     facts["digest"] = digest(image_content, mask_content).encode()
     facts["image"], facts["mask"] = _hash(image), _hash(mask)
     facts["size"], facts["orientation"], facts["lossy"] = image.shape[:2], header.orientation, sample.lossy
     facts["kind"] = f"{header.format} {header.mode}".encode()
     facts["counts"] = Image.fromarray(mask).histogram()  # np.bincount makes int64 of every pixel first
+    facts["range"] = np.repeat([image.min(), image.max()], 2)
+    palette = None if palettes is None else sample.read_palette(mask_content)
+    if palettes is not None and palette is not None:
+        palettes.add(sample.mask_file, palette, facts["counts"])
     grey = Image.fromarray(image).convert("L")
     facts["thumbnail"] = np.array(grey.resize((THUMBNAIL, THUMBNAIL), Image.Resampling.BOX))
     return image, mask, facts
+
+
+def _measure(deep: DeepImage, record: np.void) -> None:
+    """Write the levels of an image of more than 8 bits into its record."""
+    record["deep"], record["range"] = True, deep.range()
+    missing = deep.missing()
+    record["missing"] = np.count_nonzero(missing.any(axis=2) if missing.ndim == 3 else missing)
 
 
 def _size_error(sample: Sample, image: np.ndarray, mask: np.ndarray, orientation: int) -> WrongFiles:
@@ -102,25 +146,43 @@ def scan(
     advance = progress("reading pictures", len(samples))
     faults = Faults()
     errors: dict[int, list[Finding]] = {}
+    deep: list[int] = []
+    levels: Levels | None = None
     lock = threading.Lock()
 
     def scan_one(index: int) -> None:
         sample = samples[index]
         try:
-            image, mask, facts[index] = scan_sample(sample, values)
+            image, mask, record = scan_sample(sample, values, levels, None if values.given else faults.palettes)
+            if image is None:
+                facts[index] = record
+                deep.append(index)
+                return
+            if facts[index]["deep"]:
+                for name in ("deep", "range", "missing"):
+                    record[name] = facts[index][name]
+            facts[index] = record
             take(index, image, mask)
         except UnknownColours as error:
             with lock:
                 faults.colours.update(error.colours)
                 faults.coloured.append(sample.mask_file)
+        except UnknownValues as error:
+            with lock:
+                faults.values.update(error.values)
+                faults.valued.append(sample.mask_file)
         except InputError as error:
             errors[index] = _all_errors(sample, values) or error_of(error)
-        finally:
-            advance()
+            facts[index] = np.zeros((), FACTS)
+        advance()
 
     on_all_cores(scan_one, range(len(samples)))
+    if deep:  # their common range is known only now
+        levels = levels_of(facts)
+        on_all_cores(scan_one, sorted(deep))
     faults.problems = list(itertools.chain(*(errors[index] for index in sorted(errors))))
     faults.coloured.sort()
+    faults.valued.sort()
     return faults
 
 
@@ -134,7 +196,7 @@ def _all_errors(sample: Sample, values: ValueMap) -> list[Finding]:
     for file, read in readers:
         try:
             read()
-        except UnknownColours:
+        except (UnknownColours, UnknownValues):
             continue
         except InputError as error:
             findings |= dict.fromkeys(error_of(error, file=file))

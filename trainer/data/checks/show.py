@@ -49,6 +49,10 @@ def _show_summary(summary: dict[str, Any], display: Display) -> None:
         "without a class": f"{summary['empty']}",
         "mask values": ", ".join(f"{value} ({pixels:,} pixels)" for value, pixels in summary["values"].items()),
     }
+    if "levels" in summary:
+        levels = {name: value if name == "pictures" else f"{value:g}" for name, value in summary["levels"].items()}
+        text = "{lowest} to {highest} in {pictures} pictures of more than 8 bits; {black} is black, {white} is white"
+        rows["levels"] = text.format(**levels)
     for name, text in rows.items():
         display.log(f"{name:17}{text}")
 

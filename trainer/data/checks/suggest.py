@@ -7,7 +7,7 @@ from itertools import pairwise
 import numpy as np
 
 from trainer import IGNORE
-from trainer.config import NEAREST, OTHER
+from trainer.config import NAN, NEAREST, OTHER
 from trainer.system.text import option
 
 SCATTER = 24
@@ -44,6 +44,22 @@ def suggest_values(total: np.ndarray, names: tuple[str, ...] | None, noisy: bool
     has_ignore = not noisy and bool(total[1:IGNORE].any())  # with 0 and 255 alone, 255 is a class
     meant = zip(ranges, _assign_names(found, background, names, has_ignore), strict=True)
     return option("data.value_map", {low if low == high else f"{low}-{high}": name for (low, high), name in meant})
+
+
+def suggest_wide(values: Counter[float | None], names: tuple[str, ...] | None) -> str | None:
+    """Suggest the option to paste for masks with values that are not whole, negative or above 255; None for scatter.
+
+    `values`: pixels of each value over all masks; None: not finite. `names`: the K class names if they are known.
+    """
+    found = sorted(int(value) for value in values if value is not None and value == int(value))
+    finite = sum(value is not None for value in values)
+    if len(found) < finite or not 0 < len(found) <= EXACT or finite + (None in values) < 2:
+        return None
+    positive = [value for value in found if value >= 0]
+    background = 0 if 0 in found else max(positive or found, key=lambda value: values[value])
+    has_ignore = any(0 < value < IGNORE for value in found)
+    entries: dict[int | str, str] = dict(zip(found, _assign_names(found, background, names, has_ignore), strict=True))
+    return option("data.value_map", entries | ({NAN: "ignore"} if None in values else {}))
 
 
 def suggest_colours(colours: Counter[int], names: tuple[str, ...] | None, lossy: bool = False) -> str | None:
@@ -110,7 +126,7 @@ def _assign_names(found: list[int], background: int, names: tuple[str, ...] | No
     for value in found:
         if value == background:
             yield "background"
-        elif value == IGNORE and has_ignore:
+        elif (value < 0 <= background) or (value == IGNORE and has_ignore):
             yield "ignore"
         elif names and value < len(names) and not from_one:
             yield names[value]

@@ -23,8 +23,9 @@ def read_labelmap(
 ) -> tuple[tuple[str, ...] | None, dict[int | str, str], list[str]]:
     """Read the K class names (None where `classes` is given), the entries for data.value_map, and notes.
 
-    Colours stand for the classes; so do line numbers from 0, which are the indices in palette masks. `classes`: the K
-    wanted names, where known; other labels become background. Raises InputError naming the file and the line.
+    Colours stand for the classes, those of palettes too; so do line numbers from 0, which are the indices in palette
+    masks of other colours. `classes`: the K wanted names, where known; other labels become background. Raises
+    InputError naming the file and the line.
     """
     colours = _read_colours(file)
     foreground = [name for name in colours if name not in (*BACKGROUNDS, *IGNORED)]
@@ -38,9 +39,10 @@ def read_labelmap(
         colours = {"background": 0, **colours}
     entries: dict[int | str, str] = {f"#{colour:06x}": class_of[name] for name, colour in colours.items()}
     # A grey colour is stored as its grey value, which then cannot be the index of another line.
-    greys = {colour & 255 for colour in colours.values() if colour == (colour & 255) * 0x010101}
-    entries |= {index: class_of[name] for index, name in enumerate(colours) if index not in greys}
-    entries |= {} if 255 in greys else {255: "ignore"}
+    entries |= {index: class_of[name] for index, name in enumerate(colours)}
+    greys = {name: colour & 255 for name, colour in colours.items() if colour == (colour & 255) * 0x010101}
+    entries |= {grey: class_of[name] for name, grey in greys.items()}
+    entries |= {} if 255 in greys.values() else {255: "ignore"}
     return (None if classes is not None else (BACKGROUND, *foreground)), entries, notes
 
 

@@ -1,0 +1,89 @@
+"""Errors of the tracking store in one line that names the store and the fix. Without mlflow."""
+
+import os
+import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager
+from urllib.parse import urlsplit
+
+from trainer import InputError, redact
+from trainer.tracking.store import sqlite_file, tracking_uri
+
+LONGEST = 300
+"""Most characters that are shown of a text which is not ours."""
+
+REFUSALS = {"UNAUTHENTICATED": 401, "CUSTOMER_UNAUTHORIZED": 401, "PERMISSION_DENIED": 403}
+"""MLflow's error code -> status of the server's answer."""
+
+
+@contextmanager
+def store_errors() -> Iterator[None]:
+    """Turn whatever MLflow, the database driver or the network raise into an InputError of one line."""
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:
+        raise InputError(in_words(error)) from error
+
+
+def in_words(error: Exception) -> str:
+    """Sentence about an error of the store: which store, what is wrong, and the fix where it is known."""
+    if isinstance(error, InputError) or (isinstance(error, OSError) and error.filename):  # ours, or a local file's
+        return str(error)
+    status, text = status_of(error), one_line(f"{error}") or type(error).__name__
+    if status in (401, 403):
+        return refusal(status)
+    if "out-of-date database schema" in text:
+        upgrade = f"mlflow db upgrade {shlex.quote(redact(tracking_uri()))}"
+        return f"{store_name()}: made by an older MLflow; make a copy of it, and then run: {upgrade}"
+    if "Can't locate revision" in text:
+        return f"{store_name()}: made by a newer MLflow than the one installed; install that, or use another store"
+    return f"{store_name()}: {text}"
+
+
+def status_of(error: BaseException) -> int | None:
+    """Status of the server's answer that caused an error; None where there was none, or it is not known."""
+    chain: BaseException | None = error
+    while chain is not None:
+        status = getattr(getattr(chain, "response", None), "status_code", None)
+        status = status or REFUSALS.get(str(getattr(chain, "error_code", "")))
+        if status:
+            return int(status)
+        chain = chain.__cause__ or chain.__context__
+    return None
+
+
+def refusal(status: int) -> str:
+    """Sentence about an answer 401 or 403: who was refused, and where that name and its password come from."""
+    who, fix = _login()
+    if status == 401:
+        return f"{store_name()}: does not know {who} (401); {fix}"
+    return f"{store_name()}: {who} may not do this there (403); ask for the right, or {fix}"
+
+
+def _login() -> tuple[str, str]:
+    """Who asks, and what to change to ask as somebody else. Never a password."""
+    variables = "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
+    if user := urlsplit(tracking_uri()).username:  # has priority over all others
+        return f"the user {user!r} of MLFLOW_TRACKING_URI", "set another name and password there"
+    if user := os.environ.get("MLFLOW_TRACKING_USERNAME"):
+        return f"the user {user!r} with this password", f"set {variables}"
+    if os.environ.get("MLFLOW_TRACKING_TOKEN"):
+        return "the token of MLFLOW_TRACKING_TOKEN", "set another one"
+    return "a user without name and password", f"set {variables}, or MLFLOW_TRACKING_TOKEN"
+
+
+def store_name() -> str:
+    """Name of the store in use, for people: its address without a password, or its file."""
+    uri = tracking_uri()
+    if uri.startswith(("http://", "https://")):
+        return f"tracking server {redact(uri)}"
+    file = sqlite_file()
+    return f"tracking database {file}" if file else f"tracking store {redact(uri)}"
+
+
+def one_line(text: str) -> str:
+    """Text of another program without line breaks, not longer than LONGEST characters."""
+    text = " ".join(text.split())
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
