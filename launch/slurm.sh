@@ -17,7 +17,7 @@ source .venv/bin/activate
 MASTER_ADDR=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
 export MASTER_ADDR MASTER_PORT=$((20000 + SLURM_JOB_ID % 10000)) WORLD_SIZE=$SLURM_NTASKS
 again=()
-[ "${SLURM_RESTART_COUNT:-0}" = 0 ] || again=(--resume latest)
+[ "${SLURM_RESTART_COUNT:-0}" = 0 ] || again=(--resume latest-or-new)
 
 code=0
 srun --mpi=none --kill-on-bad-exit=1 bash -c '

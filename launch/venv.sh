@@ -3,7 +3,12 @@
 
 PYTHON=${PYTHON:-python3}
 "$PYTHON" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "needs Python 3.11 or newer; set PYTHON" >&2; exit 2; }
-[ -x .venv/bin/python ] || "$PYTHON" -m venv .venv
+# The programs in a .venv name the place where it was made; without this, a copy would run the original's.
+if [ -e .venv/place ] && [ "$(cat .venv/place)" != "$PWD" ]; then
+    echo "the repository was moved: .venv is made anew"
+    rm -rf .venv
+fi
+[ -x .venv/bin/python ] || { "$PYTHON" -m venv .venv && echo "$PWD" > .venv/place; }
 # Installed anew only when what is to be installed has changed.
 wanted=$(cat pyproject.toml launch/constraints.txt <(echo "${EXTRAS:-}") | sha256sum | cut -d' ' -f1)
 stamp=.venv/installed${EXTRAS:-}

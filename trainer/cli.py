@@ -14,12 +14,15 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, NoReturn
 
+import yaml
 from jsonargparse import ArgumentError, ArgumentParser, DefaultHelpFormatter, Namespace, set_parsing_settings
 
 from trainer import EXIT_INPUT, InputError, learn_secrets, redact_all
-from trainer.config import Config, flatten
+from trainer.config import MLRUNS, Config, flatten, nested
+from trainer.engine.checkpoint import choice
 from trainer.system.launcher import is_main_process
 from trainer.system.provenance import program_version
+from trainer.system.repair import known_settings
 from trainer.system.run_folder import run_folder_of
 
 
@@ -40,11 +43,9 @@ def parse(arguments: list[str] | None = None) -> Config:
     _learn_secrets(value for option, value in pairwise(given) if option == "--config")
     try:
         config = _frozen(parser, parser.parse_args(_with_own_config(given)))
-        if config.registry.name != redact_all(
-            config.registry.name
-        ):  # it is the model's address, so it cannot be changed
+        if redact_all(config.registry.name) != config.registry.name:  # the model's address cannot be changed
             raise InputError("registry.name: a password is in it; give another name")
-        if config.resume not in ("never", "latest"):
+        if config.resume not in choice.WORDS:
             run_folder_of(config.resume)
         return config
     except (InputError, ArgumentError) as error:
@@ -55,14 +56,31 @@ def parse(arguments: list[str] | None = None) -> Config:
 
 
 def _with_own_config(given: list[str]) -> list[str]:
-    """Add the settings of the run that is resumed, where no others are given."""
+    """Add the settings of the run that is resumed, where the command line leaves open which training is meant."""
     options = dict(word.split("=", 1) for word in given if word.startswith("--") and "=" in word) | dict(
         pairwise(given)
     )
     resume = options.get("--resume", "never")
-    if resume in ("never", "latest") or any(word.partition("=")[0] == "--config" for word in given):
+    keys = [word[2:].partition("=")[0] for word in given if word.startswith("--")]
+    if resume == "never" or "config" in keys or "-h" in given:
         return given
-    return ["--config", str(run_folder_of(resume).config), *given]
+    if resume in choice.WORDS:
+        if not choice.says_nothing_of_the_training(keys):
+            return given
+        folder, unreadable = choice.newest_unfinished(MLRUNS / "work")
+        if unreadable and is_main_process():
+            names = ", ".join(str(one) for one in unreadable)
+            print(f"train.py: warning: left out, since no settings can be read there: {names}", file=sys.stderr)
+        if folder is None and resume == choice.LATEST_OR_NEW:
+            return given
+        if folder is None:
+            raise choice.nothing_unfinished(MLRUNS / "work")
+    else:
+        folder = run_folder_of(resume)
+    settings = known_settings(folder)
+    if not settings:
+        raise InputError(f"{folder.config}: damaged, and no checkpoint has its settings; give them with --config")
+    return ["--config", yaml.safe_dump(nested(settings), sort_keys=False), *given]
 
 
 def _learn_secrets(files: Iterable[str]) -> None:

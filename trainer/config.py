@@ -347,10 +347,12 @@ class Config:
 
     resume: str = "never"
     """Resume a run that was stopped, was killed or failed. never: start a new one. latest: the newest unfinished
-    run with the same settings and data; none such: a new run; a finished one: nothing is left to do. PATH: a run
-    folder, or a checkpoint folder step-N in it, which brings its own settings where there is no --config. What must
-    be the same: the contents of the data and all settings, but for data.workers, train.threads,
-    train.micro_batch_size, train.compile, train.checkpoint_minutes, tracking.* and registry.*."""
+    run, with its own settings; where settings are given, the newest unfinished one of these settings and this data.
+    Where there is none, nothing starts. latest-or-new: the same, but then a new run starts, for job scripts that are
+    started again. PATH: a run folder, or a checkpoint folder step-N in it, which brings its own settings where there
+    is no --config. Of a finished run nothing is left to do. What must be the same: the contents of the data and all
+    settings, but for data.workers, train.threads, train.micro_batch_size, train.compile, train.checkpoint_minutes,
+    tracking.* and registry.*."""
 
     def __post_init__(self) -> None:
         multiple = 2**self.model.depth
@@ -395,6 +397,18 @@ def dotted(sections: Mapping[str, Any]) -> dict[str, Any]:
     for name, part in sections.items():
         flat |= {f"{name}.{key}": value for key, value in part.items()} if isinstance(part, Mapping) else {name: part}
     return flat
+
+
+def nested(flat: Mapping[str, Any]) -> dict[str, Any]:
+    """Sections of a YAML file, from values by dotted keys: the reverse of `dotted`."""
+    sections: dict[str, Any] = {}
+    for name, value in flat.items():
+        section, separator, key = name.partition(".")
+        if separator:
+            sections.setdefault(section, {})[key] = value
+        else:
+            sections[name] = value
+    return sections
 
 
 def to_yaml(config: Config) -> str:

@@ -17,9 +17,13 @@ from trainer.system.provenance import program_version
 from trainer.system.text import cell, one_line, show
 
 if TYPE_CHECKING:
+    from trainer.data.account import Account
     from trainer.inference.inputs import InputImage
 
 EXIT_FAILED, EXIT_SOME_FAILED = 1, 3
+RESULTS = (("masks", ".png"), ("overlays", ".jpg"))
+"""Folders of the results, and the suffix of the files in each."""
+
 MOST_ERRORS = 20
 """Number of failed images that are printed; the report has all."""
 
@@ -33,9 +37,9 @@ def main(arguments: list[str] | None = None) -> int:
             raise InputError(f"--batch_size: {options.batch_size} is not possible; give 1 or more")
         from trainer.inference.inputs import find_images
 
-        images = find_images(options.input, options.output)
+        images, account = find_images(options.input, options.output)
         make_output(options.output)
-        return predict(options.model, images, options.output, options.batch_size)
+        return predict(options.model, images, account, options.output, options.batch_size)
     except InputError as error:
         print(f"predict.py: {error}", file=sys.stderr)
         return EXIT_INPUT
@@ -70,7 +74,7 @@ def make_output(output: Path) -> None:
         raise InputError(f"--output {output}: cannot be written ({error.strerror}); give another folder") from error
 
 
-def predict(uri: str, images: "list[InputImage]", output: Path, batch_size: int) -> int:
+def predict(uri: str, images: "list[InputImage]", account: "Account", output: Path, batch_size: int) -> int:
     """Load the model, predict every image, write masks, overlays and report; return the exit code."""
     import torch
 
@@ -95,7 +99,15 @@ def predict(uri: str, images: "list[InputImage]", output: Path, batch_size: int)
         "dataset_digest": contract.dataset_digest,
         "classes": list(contract.class_names),
     }
-    write_report(output, model.origin | facts, rows)
+    write_report(output, model.origin | facts, rows, account.content())
+    done_names = {image.name for image, row in zip(images, rows, strict=False) if "error" not in row}
+    if earlier := earlier_results(output, done_names):
+        display.log(
+            f"warning: {len(earlier)} files in {output} are of an earlier call, such as "
+            f"{earlier[0].relative_to(output)}: of other pictures, perhaps of another model; the reports tell of "
+            "this call alone",
+            "yellow",
+        )
     failed = [row for row in rows if "error" in row]
     for row in failed[:MOST_ERRORS]:
         print(f"predict.py: {one_line(row['error'])}", file=sys.stderr)
@@ -108,12 +120,28 @@ def predict(uri: str, images: "list[InputImage]", output: Path, batch_size: int)
         )
     done = len(rows) - len(failed)
     display.log(f"{done} pictures done, {len(failed)} failed; see {output / 'overlays'} and report.csv")
+    if account.count:
+        display.log(f"left out, {account.summary()}", "yellow" if account.warnings() else "")
     return EXIT_SOME_FAILED if failed else 0
 
 
-def write_report(output: Path, model: dict[str, Any], rows: list[dict[str, Any]]) -> None:
+def earlier_results(output: Path, done: set[Path]) -> list[Path]:
+    """Masks and overlays in `output` of other pictures than `done`, the names without suffix of this call's."""
+    found = [path for part, suffix in RESULTS for path in sorted((output / part).rglob(f"*{suffix}"))]
+    suffixes = dict(RESULTS)
+
+    def name(path: Path) -> Path:
+        part, *rest = path.relative_to(output).parts
+        return Path(*rest).with_name(path.name.removesuffix(suffixes[part]))
+
+    return [path for path in found if name(path) not in done]
+
+
+def write_report(
+    output: Path, model: dict[str, Any], rows: list[dict[str, Any]], left_out: list[dict[str, Any]]
+) -> None:
     """Write report.json with everything, and report.csv with one line for each image."""
-    content = redact_all({"model": model, "files": rows})
+    content = redact_all({"model": model, "files": rows, "left_out": left_out})
     write_text(output / "report.json", json.dumps(content, indent=1, ensure_ascii=False))
     names = model["classes"]
     file = io.StringIO(newline="")

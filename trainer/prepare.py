@@ -1,21 +1,27 @@
 """Make a dataset folder, or check one.
 
-python trainer/prepare.py check DIR [DIR ...] [--json FILE]
+python trainer/prepare.py check DIR [DIR ...] [--json FILE] [--sheet FILE]
 python trainer/prepare.py labelme ANNOTATED OUT --labels labels.txt
 python trainer/prepare.py synthetic OUT --count 200
 python trainer/prepare.py pets OUT
+python trainer/prepare.py clean [--yes]
 """
 
 import argparse
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from trainer import EXIT_INPUT, InputError
 from trainer.system.atomic import write_text
 from trainer.system.output import Parser, prepare_output
 from trainer.system.provenance import program_version
 from trainer.system.text import quote
+
+if TYPE_CHECKING:
+    from trainer.config import DataConfig
+    from trainer.data.checks.report import Report
+    from trainer.system.terminal import Display
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -34,8 +40,8 @@ def read_command(arguments: list[str] | None) -> argparse.Namespace:
     """Options of a command line, and under `command` the function that it calls. Exits with 2 where it is wrong."""
     parser = Parser(prog="prepare.py", description="Make a data folder, or check one.")
     parser.add_argument("--version", action="version", version=f"%(prog)s {program_version()}")
-    commands = parser.add_subparsers(required=True, metavar="check | labelme | pets | synthetic")
-    for add in (_add_check, _add_labelme, _add_synthetic, _add_pets):
+    commands = parser.add_subparsers(required=True, metavar="check | clean | labelme | pets | synthetic")
+    for add in (_add_check, _add_clean, _add_labelme, _add_synthetic, _add_pets):
         add(commands)
     return parser.parse_args(arguments)
 
@@ -47,6 +53,9 @@ def _add_check(commands: Any) -> None:
     check = commands.add_parser("check", help="summarise a data folder and list its faults")
     check.add_argument("folders", nargs="+", metavar="DIR", help="folder with labelled pictures, as for data.root")
     check.add_argument("--json", metavar="FILE", help="write the report as JSON; - writes it to standard output alone")
+    check.add_argument(
+        "--sheet", type=Path, metavar="FILE", help="draw the pictures with their masks into one picture, such as x.png"
+    )
     for key, kind in (("val_fraction", float), ("fold", int), ("image_size", int), ("layout", str)):
         check.add_argument(f"--{key}", f"--data.{key}", type=kind, help=f"as data.{key} in training")
     check.add_argument(
@@ -62,6 +71,7 @@ def check_data(options: argparse.Namespace) -> int:
     """Print or write the report on data folders; exit code 2 where it holds errors."""
     from trainer.config import data_config
     from trainer.data.checks.report import check_folders
+    from trainer.data.checks.sheet import check_sheet_file
     from trainer.data.checks.show import show_report
     from trainer.system.terminal import Display
 
@@ -70,6 +80,8 @@ def check_data(options: argparse.Namespace) -> int:
     given = {key: value for key in keys if (value := getattr(options, key)) is not None}
     config = data_config(root=options.folders, **given)
     display = Display(quiet=options.json == "-")
+    if options.sheet:
+        check_sheet_file(options.sheet)
     report = check_folders(config, display.progress_bar)
     if options.json == "-":
         print(report.to_json(ascii_only=True))
@@ -77,7 +89,27 @@ def check_data(options: argparse.Namespace) -> int:
         show_report(report, display)
         if options.json:
             write_report(Path(options.json), report.to_json())
+    if options.sheet:
+        draw_sheet(config, report, options.sheet, display)
     return EXIT_INPUT if report.of("error") else 0
+
+
+def draw_sheet(config: "DataConfig", report: "Report", file: Path, display: "Display") -> None:
+    """Draw the contact sheet of the data that the report is about."""
+    from trainer.data.checks.sheet import write_sheet
+    from trainer.data.levels import Levels
+    from trainer.data.sources import find_sources
+
+    if not report.summary:
+        display.log(f"no picture can be read, so {file} is not drawn")
+        return
+    sources = find_sources(config)
+    names = sources.names or [row["name"] for row in report.summary.get("classes", ())]
+    found = report.summary.get("levels")
+    levels = Levels(found["black"], found["white"]) if found else None
+    count = write_sheet(sources.samples, sources.values, names, file, display.progress_bar, levels)
+    of_all = f", evenly chosen of {len(sources.samples)}," if count < len(sources.samples) else ""
+    display.log(f"{count} pictures{of_all} with their masks are in {file}")
 
 
 def write_report(file: Path, text: str) -> None:
@@ -104,6 +136,7 @@ def _add_labelme(commands: Any) -> None:
 
 def convert(options: argparse.Namespace) -> int:
     """Convert a folder of Labelme files to a VOC folder, and print what it holds."""
+    from trainer.data.layouts.labelme import unlabelled_note
     from trainer.make.labelme_to_voc import convert_labelme
     from trainer.system.terminal import Display
 
@@ -114,7 +147,11 @@ def convert(options: argparse.Namespace) -> int:
     found = [f"{name} in {images}" for name, images in done.images_per_class.items() if images]
     display.log(f"{done.images} pictures with masks in {options.out}: {', '.join(found) or 'all background'}")
     if done.unlabelled:
-        display.log(f"{done.unlabelled} images have no JSON file yet; they were left out")
+        display.log(unlabelled_note(options.annotated, done.unlabelled))
+    if done.account.count:
+        display.log(f"left out, {done.account.summary()}")
+    for warning in done.account.warnings():
+        display.log(f"warning: {warning}", "yellow")
     if done.shared:
         several = f"more than one JSON file for {', '.join(done.shared)}"
         display.log(f"warning: {several}; the same picture may train and validate", "yellow")
@@ -184,6 +221,44 @@ def fetch(options: argparse.Namespace) -> int:
     finally:
         display.close()
     display.log(f"the pets are in {options.out}; train with\n  {_train_command(options.out)}")
+    return 0
+
+
+# ---------------------------------------------------------------- clean
+
+
+def _add_clean(commands: Any) -> None:
+    clean = commands.add_parser("clean", help="remove what finished runs in mlruns/work/ need no more")
+    clean.add_argument("--yes", action="store_true", help="remove it without asking")
+    clean.set_defaults(command=clean_runs)
+
+
+def clean_runs(options: argparse.Namespace) -> int:
+    """Print what would be removed and its size; remove it with --yes, or after a yes on a terminal."""
+    from trainer.config import MLRUNS
+    from trainer.system.clean import find_remains, remove
+
+    work = MLRUNS / "work"
+    found = find_remains(work)
+    if not found:
+        print(f"{work}: nothing to remove; models, pictures, journals and what unfinished runs need stay")
+        return 0
+    for one in found:
+        print(f"{one.size / 1e6:10.1f} MB  {', '.join(str(path.relative_to(work)) for path in one.paths)}")
+    print(
+        f"{sum(one.size for one in found) / 1e6:10.1f} MB  in all: checkpoints of finished runs, and incomplete files"
+    )
+    asked = sys.stdin.isatty() and sys.stdout.isatty()
+    if not options.yes and not (asked and input("remove them? [y/N] ").strip().lower() in ("y", "yes")):
+        print("nothing is removed" + ("" if asked else "; --yes removes them"))
+        return 0
+    try:
+        used = [one for one in found if not remove(one)]
+    except OSError as error:
+        raise InputError(f"{error.filename}: cannot be removed ({error.strerror}); see to its permissions") from error
+    for one in used:
+        print(f"prepare.py: {one.folder}: a training is using it, so it stays", file=sys.stderr)
+    print("removed" if not used else "removed the others")
     return 0
 
 

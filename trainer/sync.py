@@ -3,6 +3,7 @@
 python trainer/sync.py [RUN_FOLDER ...]
 """
 
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from trainer import EXIT_INPUT, InputError, redact
 from trainer.config import MLRUNS
 from trainer.system.output import Parser, prepare_output
 from trainer.system.provenance import program_version
+from trainer.system.repair import repair
 from trainer.system.run_folder import RunFolder, run_folders
 from trainer.system.text import show
 
@@ -41,18 +43,31 @@ def sync_all(folders: list[RunFolder]) -> int:
     for folder in folders:
         if not folder.journal.is_file():
             raise InputError(f"{folder}: no run folder (journal.jsonl is missing)")
+    # A store that is named with the folder is meant, whichever the run began in. (MLflow's own address is set below.)
+    anywhere = bool(folders) and "MLFLOW_TRACKING_URI" in os.environ
     probe()
-    if not folders:
-        # A run with tracking off is sent only when a person names it.
-        tracked = [folder for folder in run_folders(MLRUNS / "work") if folder.read_run()["tracked"]]
-        if not tracked:
-            raise InputError(f"{MLRUNS / 'work'}: no tracked runs there")
-        folders = [folder for folder in tracked if folder.unsent_records() or _undecided(folder)]
-    if folders:
+    tracked = failed = 0
+    left: list[RunFolder] = []
+    for folder in folders or run_folders(MLRUNS / "work"):
+        try:
+            for sentence in repair(folder):
+                print(f"sync.py: {sentence}", file=sys.stderr)
+            if not folders and not folder.read_run()["tracked"]:  # sent only when a person names it
+                continue
+        except (InputError, OSError) as error:  # the next folder may still be sent
+            print(f"sync.py: {folder}: {error}", file=sys.stderr)
+            failed += 1
+            continue
+        tracked += 1
+        if folders or folder.unsent_records() or _undecided(folder):
+            left.append(folder)
+    if not tracked and not failed:
+        raise InputError(f"{MLRUNS / 'work'}: no tracked runs there")
+    if any(anywhere or not _begun_elsewhere(folder) for folder in left):
         from trainer.tracking.server import connect
 
         connect()  # a store that refuses is the same for all
-    failed = sum(not _sent(folder) for folder in folders)
+    failed += sum(not _sent(folder, anywhere) for folder in left)
     print(f"look at the runs:  {ui_command()}")
     return 1 if failed else 0
 
@@ -62,32 +77,54 @@ def _undecided(folder: RunFolder) -> bool:
     return folder.read_version().get("promoted", "unknown") is None
 
 
-def _sent(folder: RunFolder) -> bool:
+def _begun_elsewhere(folder: RunFolder) -> bool:
+    from trainer.tracking.store import OtherStoreError, require_begun_here
+
+    try:
+        require_begun_here(folder)
+    except OtherStoreError:
+        return True
+    return False
+
+
+def _sent(folder: RunFolder, anywhere: bool) -> bool:
     """Send one run folder; return whether the store has all of it. An error is printed: the next may still be sent."""
     from trainer.tracking.errors import in_words
 
     try:
-        send(folder)
+        return send(folder, anywhere)
     except Exception as error:  # of MLflow, the database driver or the network
         left = folder.unsent_records()
         state = f"{left} records still unsent" if left else "the champion is still undecided"
         print(f"sync.py: {folder}: {state} ({redact(in_words(error))})", file=sys.stderr)
         return False
-    return True
 
 
-def send(folder: RunFolder) -> None:
-    """Send what the store does not have of one run folder, and print what was sent."""
+def send(folder: RunFolder, anywhere: bool = False) -> bool:
+    """Send what the store does not have of one run folder, and print what was sent. Returns whether it took all.
+
+    `anywhere`: to the store in use, if the run began in another one.
+    """
+    from trainer.tracking.journal import damaged_records
     from trainer.tracking.server import connect_run, send_records
+    from trainer.tracking.store import require_begun_here
 
-    client = connect_run(folder)
+    if not anywhere:
+        require_begun_here(folder)
+    client = connect_run(folder, anywhere)
     unsent = folder.unsent_records()
+    refused = ""
     if unsent:
+        if damaged := damaged_records(folder.journal):
+            print(f"sync.py: {folder.journal}: {damaged} records are damaged, and left out", file=sys.stderr)
         send_records(client, folder)
         print(f"{show(folder)}: {unsent} records sent")
+        if refused := folder.describe_refused():
+            print(f"sync.py: {folder}: {refused}", file=sys.stderr)
     made = folder.read_version()
     if "version" in made and made.get("promoted") is None:
         print(f"  its model is {_decide(client, folder)}")
+    return not refused
 
 
 def _decide(client: Any, folder: RunFolder) -> str:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from trainer import EXIT_INPUT, InputError
 from trainer.cli import parse
 from trainer.config import MLRUNS, Config, flatten
+from trainer.engine.checkpoint.choice import finished_run
 from trainer.system import launcher
 from trainer.system.output import prepare_output
 from trainer.system.signals import EXIT_STOPPED, StopSignals
@@ -32,6 +33,10 @@ def main(arguments: list[str] | None = None) -> int:
     config = parse(arguments)
     from trainer.engine.lifecycle import lifecycle  # from here on, numpy: `--help` and mistyped keys end before
 
+    if done := finished_run(config):
+        if launcher.is_main_process():
+            print(f"{done} is finished; nothing is left to do")
+        return 0
     life = lifecycle(config)
     stop = StopSignals()
     launcher.stop_with_launcher(stop)

@@ -85,7 +85,12 @@ def find_start(settings: list[str]) -> Callable[..., resume.Start]:
         try:
             return resume.find_run(config, program.folder / "mlruns" / "work", data, "")
         finally:
-            while run_folder._locks:
-                run_folder._locks.popitem()[1].release()
+            release_locks()
 
     return find
+
+
+def release_locks() -> None:
+    """Release the locks on run folders that this process holds."""
+    while run_folder._locks:
+        run_folder._locks.popitem()[1].release()

@@ -144,8 +144,9 @@ def test_killed_while_saving(
         with fault_trial(2, f"kill -9 at a {call}"):
             inside += any(folder.glob("checkpoints/.step-*"))
             runs.check_checkpoints(folder)
-            assert len(runs.checkpoints(folder)) >= 1, ended.output
             start = find_start(program, "latest")
             assert start.warnings == []
-            assert start.checkpoint is not None
+            # A finished run removes them; its model was saved before.
+            assert start.finished or start.checkpoint is not None, ended.output
+            assert not start.finished or (folder / "model" / "weights.safetensors").exists()
     assert inside >= 2, "no trial hit a checkpoint that was being written"

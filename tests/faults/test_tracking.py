@@ -3,6 +3,7 @@
 Real servers and real trainings; faults are signals and locks from outside. Each `fault_trial` names the promise.
 """
 
+import json
 import shutil
 import sqlite3
 import subprocess
@@ -63,10 +64,10 @@ def start(program: Program, few_images: Path) -> Callable[..., Command]:
     return start
 
 
-def printed_by(training: Command) -> str:
-    """Wait for the end of a training that must succeed, without an error message; return what it printed."""
+def printed_by(training: Command, code: int = 0) -> str:
+    """Wait for the end of a training that must end with `code`, without a traceback; return what it printed."""
     ended = training.end()
-    assert ended.returncode == 0, ended.output
+    assert ended.returncode == code, ended.output
     assert "Traceback" not in ended.output
     return ended.output
 
@@ -164,8 +165,9 @@ def test_a_server_frozen_to_the_end(
         folder = training.wait_for(first_batch_sent(program), "the first batch")
         server.freeze()
         assert runs.last_step(folder) < STEPS, "the training was over before the fault"
-        printed = printed_by(training)
+        printed = printed_by(training, code=1)
         assert runs.curves(folder) == golden
+        assert "the training is finished, but its model is not registered as cat-unet" in " ".join(printed.split())
         assert "records are not sent yet" in printed
         assert f"python trainer/sync.py {folder}" in printed
         assert runs.status(folder)["state"] == "finished"
@@ -259,7 +261,7 @@ def test_a_server_killed_for_good(
         ):
             folder = training.wait_for(first_batch_sent(program), "the first batch")
             server.kill()
-            assert f"python trainer/sync.py {folder}" in printed_by(training)
+            assert f"python trainer/sync.py {folder}" in printed_by(training, code=1)
             assert runs.curves(folder) == golden
         with fault_trial(13, "server never back: all is sent to a new one, from elsewhere"):
             shutil.rmtree(server.folder)  # with everything that it had received
@@ -398,3 +400,42 @@ def test_one_run_in_mlflow_over_three_starts(program: Program, settings: list[st
             assert [step for step, _ in stored[key]] == list(expected)
         images = [path.name.split("+timestamp")[0] for path in (folder / "pictures").glob("*.png")]
         assert len(set(images)) == len(images)
+
+
+@pytest.mark.long
+def test_resumed_without_the_address_of_its_server(
+    server: Server, start: Callable[..., Command], program: Program, fault_trial: Any
+) -> None:
+    """Refused with the address, and nothing is recorded elsewhere; with it, the same run goes on."""
+    address = {"MLFLOW_TRACKING_URI": server.uri.replace("://", f"://{USER}:{PASSWORD}@")}
+    with start("--train.checkpoint_minutes", "0", **address) as training:
+        folder = training.wait_for(saved(program, 10), "a checkpoint")
+        training.kill()
+    with fault_trial(33, "resumed without its server's address"):
+        for resume in ("latest", str(folder)):
+            refused = program.python("train", "--resume", resume, code=2)
+            assert f"set MLFLOW_TRACKING_URI={server.uri} " in refused.stderr
+            assert PASSWORD not in refused.output
+        unsent = program.python("sync", str(folder), code=1)
+        assert f"set MLFLOW_TRACKING_URI={server.uri} " in unsent.stderr
+        assert not program.database.exists() or runs.no_tables(program.database)
+        assert program.run_folders() == [folder]
+        program.python("train", "--resume", "latest", **address, code=0)
+        assert program.run_folders() == [folder]
+        runs.check_complete(server.database, folder, STEPS)
+    with fault_trial(46, "a server that refuses a metric, a param and a tag"):
+        bad = [{"metrics": {"a[b]": 1.0, "fine": 2.0}, "step": 3}, {"params": {"p[q]": "1"}}, {"tags": {"t//u": "1"}}]
+        with (folder / "journal.jsonl").open("a") as journal:
+            journal.writelines(json.dumps({"time": 1} | record) + "\n" for record in bad)
+        partly = program.python("sync", str(folder), **address, code=1)
+        assert "refused by the tracking server" in partly.stderr
+        assert (("fine", 2.0)) in [
+            (key, points[0][2]) for (_, key), points in runs.histories(server.database).items() if len(points) == 1
+        ]
+        refused_names = json.loads((folder / "refused.json").read_text())
+        assert {kind: list(names) for kind, names in refused_names.items()} == {
+            "metrics": ["a[b]"],
+            "params": ["p[q]"],
+            "tags": ["t//u"],
+        }
+        program.python("sync", str(folder), **address, code=0)

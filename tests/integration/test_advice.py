@@ -14,7 +14,7 @@ from tests.support.labelme import png, record, shape
 from tests.support.layouts import save_image, save_mask
 from tests.support.program import Program
 from trainer.cli import parse
-from trainer.config import data_config
+from trainer.config import Config, data_config, to_yaml
 from trainer.data.checks.report import check_command
 from trainer.prepare import main, read_command
 from trainer.system import launcher
@@ -132,7 +132,7 @@ def test_the_command_to_train(folder: str, tmp_path: Path, capsys: pytest.Captur
 def test_the_command_to_resume(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / "mlruns of it's [one]" / "run"
     folder.mkdir(parents=True)
-    (folder / "config.yaml").write_text("train: {epochs: 1}\n")
+    (folder / "config.yaml").write_text(to_yaml(Config()))
     monkeypatch.chdir(tmp_path)
     into, line = launcher.resume_command(folder).split(" && ")
     assert words(into) == ["cd", str(tmp_path)]

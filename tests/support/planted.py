@@ -263,6 +263,13 @@ def blank(folder: Folder) -> Path:
     return folder.replace_image("p03", Image.new("RGB", (WIDTH, HEIGHT), (90, 90, 90)))
 
 
+def several_frames(folder: Folder, suffix: str) -> Path:
+    """An animation whose first frame is the image."""
+    pil_image = Image.fromarray(folder.pixels("p03"))
+    more = [pil_image.transpose(Image.Transpose.FLIP_LEFT_RIGHT), pil_image.transpose(Image.Transpose.ROTATE_180)]
+    return folder.replace_image("p03", pil_image, suffix, save_all=True, append_images=more)
+
+
 WARNINGS: dict[str, tuple[str, Plant]] = {
     "leak": ("leak", leak),
     "leak in another format": ("leak", leak_in_other_format),
@@ -283,6 +290,9 @@ WARNINGS: dict[str, tuple[str, Plant]] = {
     "shifted": ("shifted", shifted),
     "tiny": ("small", tiny),
     "blank": ("blank", blank),
+    "animated GIF": ("frames", lambda f: several_frames(f, ".gif")),
+    "animated PNG": ("frames", lambda f: several_frames(f, ".png")),
+    "animated WebP": ("frames", lambda f: several_frames(f, ".webp")),
 }
 """Fault -> kind of the warning, and the function that plants it."""
 
@@ -324,9 +334,12 @@ FINE: dict[str, tuple[str, Plant]] = {
     "palette PNG": ("PNG P", kind_of_image("P", ".png")),
     "RGBA PNG": ("PNG RGBA", kind_of_image("RGBA", ".png")),
     "1-bit PNG": ("PNG 1", kind_of_image("1", ".png")),
-    "TIFF of two frames": ("TIFF RGB", kind_of_image("RGB", ".tif", save_all=True)),
     "WebP": ("WEBP RGB", kind_of_image("RGB", ".webp", lossless=True)),
     "BMP": ("BMP RGB", kind_of_image("RGB", ".bmp")),
+    "GIF": ("GIF P", kind_of_image("P", ".gif")),
+    "AVIF": ("AVIF RGB", kind_of_image("RGB", ".avif", quality=95)),
+    "PPM": ("PPM RGB", kind_of_image("RGB", ".ppm")),
+    "JFIF": ("JPEG RGB", kind_of_image("RGB", ".jfif", format="JPEG", quality=95)),
 }
 """Harmless variation -> kind of image file in the report, and the function that makes it."""
 

@@ -99,11 +99,14 @@ def check_checkpoints(folder: Path) -> None:
 def result(folder: Path) -> tuple[dict[str, str], Curves]:
     """Digests of the last checkpoint of a finished run, and its curves: equal where two trainings were the same."""
     assert status(folder)["state"] == "finished"
-    last = checkpoints(folder)[-1]
+    if kept := checkpoints(folder):  # by an earlier version; this one keeps the digests alone
+        files = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in kept[-1].iterdir()}
+        last = {"sha256": files} | json.loads((kept[-1] / "position.json").read_text())
+    else:
+        last = json.loads((folder / "last_checkpoint.json").read_text())
     names = ("weights", "unaveraged", "best", "optimizer")
-    digests = {name: hashlib.sha256((last / f"{name}.safetensors").read_bytes()).hexdigest() for name in names}
-    position = json.loads((last / "position.json").read_text())["position"]
-    timeless = {key: value for key, value in position.items() if key not in ("seconds", "waited_s")}
+    digests = {name: last["sha256"][f"{name}.safetensors"] for name in names}
+    timeless = {key: value for key, value in last["position"].items() if key not in ("seconds", "waited_s")}
     return digests | {"position": json.dumps(timeless)}, curves(folder)
 
 
@@ -122,6 +125,12 @@ def histories(database: Path) -> dict[tuple[str, str], list[tuple[int, int, floa
 def store_points(database: Path, run: Any) -> Points:
     """Every metric of one run in a store."""
     return {key: points for (owner, key), points in histories(database).items() if owner == run.info.run_id}
+
+
+def no_tables(database: Path) -> bool:
+    """Whether a store was opened at most, and nothing was made in it."""
+    with closing(sqlite3.connect(database)) as store:
+        return list(store.execute("select name from sqlite_master")) == []
 
 
 def store_states(database: Path) -> list[str]:

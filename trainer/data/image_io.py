@@ -16,7 +16,7 @@ from trainer import InputError
 from trainer.data.levels import DeepImage, Levels, decode_deep, has_unreadable_planes, is_deep
 from trainer.drawing.palette import palette
 
-FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP")
+FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP", "GIF", "AVIF", "PPM")
 """Formats that are decoded. Without a list Pillow tries some 40, Ghostscript among them, on files from strangers."""
 
 Image.MAX_IMAGE_PIXELS = None  # Pillow warns at 89 million pixels and raises at 179; MAX_PIXELS takes its place

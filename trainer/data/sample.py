@@ -6,12 +6,14 @@ from pathlib import Path
 
 import numpy as np
 
+from trainer import InputError
 from trainer.data.files import read_bytes
 from trainer.data.image_io import StoredPalette, read_deep, read_image, read_palette, read_stored
 from trainer.data.levels import DeepImage, Levels
+from trainer.data.stack import page_content
 from trainer.data.value_map import ValueMap
 
-LOSSY = (".jpg", ".jpeg", ".webp")
+LOSSY = (".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".avif")
 """Suffixes of mask files whose values are changed by compression, in lower case."""
 
 
@@ -90,6 +92,55 @@ class Sample:
     def lossy(self) -> bool:
         """True if lossy compression has changed the mask's values."""
         return self.mask_file.lower().endswith(LOSSY)
+
+
+@dataclass(frozen=True, slots=True)
+class PageSample(Sample):
+    """One page of two TIFF stacks."""
+
+    page: int
+    """Number of the page, from 1."""
+
+    def own_content(self) -> bytes:
+        return f"#{self.page}".encode()
+
+    def image_content(self) -> bytes:
+        return page_content(self.image, self.page)
+
+    def mask_content(self) -> bytes:
+        return page_content(self.mask, self.page)
+
+    def read_mask(self, values: ValueMap, content: bytes | None = None) -> np.ndarray:
+        return Sample.read_mask(self, values, self.mask_content() if content is None else content)
+
+
+@dataclass(frozen=True, slots=True)
+class JoinedSample(Sample):
+    """An image with several mask files, which are laid over each other."""
+
+    more: tuple[str, ...]
+    """Paths of the masks after the first."""
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        return self.image_file, self.mask_file, *self.more
+
+    def mask_content(self) -> bytes:
+        return b"".join(read_bytes(Path(file)) for file in (self.mask_file, *self.more))
+
+    def read_mask(self, values: ValueMap, content: bytes | None = None) -> np.ndarray:
+        """Decode the masks and join them. Raises InputError where two classes, or two sizes, meet."""
+        joined = Sample.read_mask(self, values, read_bytes(self.mask))
+        for file in self.more:
+            ids = Sample(self.name, self.image_file, file).read_mask(values)
+            if ids.shape != joined.shape:
+                raise InputError(f"{file}: another size than {self.mask_file}; make both the size of the image")
+            clash = (ids != 0) & (joined != 0) & (ids != joined)
+            if clash.any():
+                text = f"{int(clash.sum())} pixels are of another class in {self.mask_file}"
+                raise InputError(f"{file}: {text}; join the masks of this image into one file")
+            joined = np.maximum(joined, ids)
+        return joined
 
 
 def digest(image: bytes, mask: bytes) -> str:

@@ -1,12 +1,13 @@
 """Samples, classes and split of the data folders, found without decoding an image."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from trainer import InputError
 from trainer.config import DataConfig
-from trainer.data.class_names import read_class_names
+from trainer.data.account import Account, take_stock
+from trainer.data.class_names import CLASS_NAMES_FILE, read_class_names
 from trainer.data.layouts import find
 from trainer.data.layouts.base import Found
 from trainer.data.sample import Sample
@@ -30,8 +31,7 @@ def find_samples(roots: Sequence[Path], layout: str = "auto", classes: Sequence[
         prefix = f"{name}/" if len(roots) > 1 else ""
         whole.samples += [replace(sample, name=prefix + sample.name) if prefix else sample for sample in found.samples]
         whole.parts |= {prefix + stem: part for stem, part in found.parts.items()}
-        whole.problems += found.problems
-        whole.notes += found.notes
+        whole.add(found)
         maps.append(found.value_map)
         if found.names is not None:
             named[found.names] = root
@@ -85,6 +85,9 @@ class Sources:
     problems: tuple[str, ...] = ()
     """Errors of the folders; raised together with those of the files."""
 
+    account: Account = field(default_factory=Account)
+    """Files of the folders that no sample uses, and why."""
+
 
 def find_sources(config: DataConfig, roots: Sequence[Path] | None = None) -> Sources:
     """Find samples, classes and split in `roots`, by default those of data.root, without decoding an image.
@@ -94,13 +97,25 @@ def find_sources(config: DataConfig, roots: Sequence[Path] | None = None) -> Sou
     roots = roots or config.roots
     classes = read_class_names(roots, config.classes)
     found = find_samples(roots, config.layout, classes)
+    found.records += [root / CLASS_NAMES_FILE for root in roots]
+    account = take_stock(roots, used_files(found), found.left_out)
     values, names = value_map(config.value_map or found.value_map, classes or found.names)
     if not found.samples:
-        raise_all([*found.problems, f"{', '.join(map(str, roots))}: no labelled picture is left"])
+        left_out = f"; left out, {account.summary()}" if account.count else ""
+        raise_all([*found.problems, f"{', '.join(map(str, roots))}: no labelled picture is left{left_out}"])
     try:
         split = split_samples(found.samples, found.parts, config.val_fraction, config.fold)
     except InputError as error:
         raise_all([*found.problems, str(error)])
         raise
     title = "+".join(root.resolve().name for root in roots)
-    return Sources(title, found.samples, split, names, values, tuple(found.notes), tuple(found.problems))
+    notes = (*found.notes, *account.warnings())
+    return Sources(title, found.samples, split, names, values, notes, tuple(found.problems), account)
+
+
+def used_files(found: Found) -> Iterator[str]:
+    """Paths of all files that samples are made from, and of those that say how."""
+    for sample in found.samples:
+        yield from sample.files
+        yield sample.mask_file
+    yield from map(str, found.records)

@@ -7,6 +7,7 @@ from PIL import Image, ImageOps
 
 from trainer import IGNORE
 from trainer.drawing.overlay import draw_overlay
+from trainer.drawing.palette import palette
 
 PANEL = 320
 """Side of one panel, in pixels."""
@@ -54,12 +55,24 @@ def contact_sheet(columns: Sequence[Sequence[tuple[np.ndarray, np.ndarray]]]) ->
     return np.concatenate(drawn, axis=1)
 
 
-def _hatched_overlay(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
+def _hatched_overlay(image: np.ndarray, mask: np.ndarray, alpha: float = 0.45) -> np.ndarray:
     """Overlay, uint8 [H, W, 3], with ignored pixels hatched."""
     rows, columns = np.indices(mask.shape)
     hatched = (mask == IGNORE) & ((rows + columns) % 8 < 2)
-    overlay = draw_overlay(image, np.where(mask == IGNORE, 0, mask), alpha=0.45)
+    overlay = draw_overlay(image, np.where(mask == IGNORE, 0, mask), alpha=alpha)
     return np.where(hatched[..., None], np.uint8(200), overlay)
+
+
+def draw_outlined(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """Overlay, uint8 [H, W, 3], with each class in its colour: its border whole, its area lightly; 255 is hatched.
+
+    `image` uint8 [H, W, 3]; `mask` class ids uint8 [H, W].
+    """
+    padded = np.pad(mask, 1, mode="edge")
+    neighbours = padded[:-2, 1:-1], padded[2:, 1:-1], padded[1:-1, :-2], padded[1:-1, 2:]
+    border = np.logical_or.reduce([other != mask for other in neighbours]) & (mask != 0) & (mask != IGNORE)
+    drawn = _hatched_overlay(image, mask, alpha=0.25)
+    return np.where(border[..., None], palette()[mask], drawn)
 
 
 def error_map(mask: np.ndarray, predicted: np.ndarray) -> np.ndarray:

@@ -3,6 +3,7 @@
 Nothing else in the program asks which process is the main one.
 """
 
+import functools
 import os
 import socket
 import sys
@@ -11,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from trainer import InputError, redact
 from trainer.config import MLRUNS, Config, flatten, to_yaml
+from trainer.engine.checkpoint.choice import WORDS
 from trainer.system import launcher
-from trainer.system.run_folder import describe_run, new_run_folder
+from trainer.system.run_folder import describe_run, new_run_folder, run_folder_of
 from trainer.system.signals import EXIT_STOPPED, StopSignals
 from trainer.system.terminal import Display
 from trainer.system.text import quote
@@ -55,12 +57,17 @@ class Lifecycle:
 
     def check_store(self) -> None:
         """Find out whether the tracking store answers. Raises InputError where it does not and has to."""
+        if self.config.tracking.enabled and self.config.resume not in WORDS:
+            store.require_begun_here(run_folder_of(self.config.resume))
         self.reachable = store.reachable(self.config.tracking, self.display.log)
 
     def show_data(self, dataset: "Dataset") -> None:
         """Print the warnings about the data, and what trains."""
         from trainer.data.checks.report import check_command
 
+        account = dataset.sources.account
+        if account.count:
+            self.display.log(f"left out, {account.summary()}")
         warnings = [finding.text for finding in dataset.report.of("warning")]
         self.display.warnings(warnings, check_command(self.config.data))
         self.display.log(
@@ -108,8 +115,9 @@ class Lifecycle:
         config, folder = self.config, start.folder
         if folder is None:
             tracking, title = config.tracking, run_name(f"{dataset.title}-{config.data.image_size}px")
-            name = tracking.run_name and run_name(tracking.run_name)
-            folder = new_run_folder(MLRUNS / "work", redact(tracking.experiment), name, tracking.enabled, title)
+            name, experiment = tracking.run_name and run_name(tracking.run_name), redact(tracking.experiment)
+            began = store.store_id() if tracking.enabled else None
+            folder = new_run_folder(MLRUNS / "work", experiment, name, tracking.enabled, title, began)
             describe_run(folder, to_yaml(config), dataset.content(), dataset.report.to_json())
         folder.lock()
         owner = {"pid": os.getpid(), "host": socket.gethostname(), "launcher": launcher.identity()}
@@ -174,11 +182,11 @@ class Lifecycle:
                 run.register(name, tags | {"val/miou": f"{state.best_miou}"})
             sent = run.flush(FLUSH_SECONDS)
             if name:
-                self.unregistered = self._promote(validation) if sent else self._not_registered(name, run.last_error)
+                self.unregistered = self._promote(validation) if sent else run.last_error or "no answer in time"
         stop.defer()
 
     def _promote(self, validation: "ValidationSet") -> str:
-        """Compare the new version with the champion, and print the outcome. Returns what failed; empty if nothing."""
+        """Compare the new version with the champion, and print the outcome. Returns why that failed; empty if not."""
         from trainer.engine.evaluate import evaluate
         from trainer.tracking.errors import in_words
         from trainer.tracking.promotion import decide
@@ -196,15 +204,20 @@ class Lifecycle:
             log(f"registered {model}: {decision.reason}")
             log("now the champion; use it with" if promoted else "not promoted; use it with")
         except Exception as error:  # a registry that fails now takes nothing from a finished training
-            failed = f"registered {model}, but whether it is the new champion is not decided: {in_words(error)}"
+            failed = in_words(error)
             log("registered; use it with")
         address = quote(champion if promoted else model)
         log(f"  python trainer/predict.py --model {address} --input PICTURES --output OUT")
         return failed
 
-    @staticmethod
-    def _not_registered(name: str, error: str) -> str:
-        return f"the training is finished, but its model is not registered as {name}: {error or 'no answer in time'}"
+    def _explain_unregistered(self) -> str:
+        """What of registration and promotion is missing, and why. What failed before may be sent by now."""
+        made = self.run.folder.read_version()
+        if "version" not in made:
+            name = self.config.registry.name
+            return f"the training is finished, but its model is not registered as {name}: {self.unregistered}"
+        model = f"models:/{made['name']}/{made['version']}"
+        return f"registered {model}, but whether it is the new champion is not decided: {self.unregistered}"
 
     def end(self, state: str, trainer: "Trainer | None", **details: Any) -> int:
         """Close the run truthfully, within a bounded time, and print where to look. Returns the exit code."""
@@ -213,7 +226,7 @@ class Lifecycle:
         if state == "finished" and self.unregistered:
             # Training is complete; what was asked for is not, unless the settings say that it may come later.
             code = EXIT_FAILED if self.config.tracking.required else 0
-            details = {"reason": self.unregistered} | details
+            details = {"reason": self._explain_unregistered()} | details
         if trainer is not None:
             step = trainer.state.step
             details = {"step": step, "epoch": step / trainer.loader.steps_per_epoch} | details
@@ -222,11 +235,10 @@ class Lifecycle:
             run.end(status)
             run.status(state, exit_code=code, **details)
             sent = run.flush(FLUSH_SECONDS_STOPPED if code == EXIT_STOPPED else FLUSH_SECONDS)
-            if self.unregistered and sent and "version" in (made := run.folder.read_version()):
-                model = f"models:/{made['name']}/{made['version']}"  # the store has answered in the end
-                self.unregistered = details["reason"] = f"registered {model}, but it was not compared in time"
             run.status(state, exit_code=code, **details)  # again, for the number of records that are not sent
             run.close()
+            if state == "finished":  # the model is saved: nothing is left to resume
+                self._clear_checkpoints()
         except OSError as error:  # a full disk; the reason below has more of it
             log(f"{run.folder}: {error}", "red")
             sent = False
@@ -238,17 +250,26 @@ class Lifecycle:
             self._show_run(sent)
         return code
 
+    def _clear_checkpoints(self) -> None:
+        from trainer.engine.checkpoint.folder import CheckpointFolder
+
+        folder = self.run.folder
+        warn = functools.partial(self.display.log, style="yellow")
+        CheckpointFolder(folder.checkpoints, warn=warn).clear(folder.last_checkpoint)
+
     def _show_run(self, sent: bool) -> None:
         """Print where to look at the run; and where not all is `sent`, what sends the rest."""
         run, log = self.run, self.display.log
         unsent = run.folder.unsent_records()
         if self.unregistered:
-            log(self.unregistered, "red")
+            log(self._explain_unregistered(), "red")
         if not sent:
             log(f"{unsent} records are not sent yet ({run.last_error or 'no answer in time'})", "yellow")
         if self.unregistered or not sent:
             log("Complete this, when the store can be written to, with", "yellow")
             log(f"  python trainer/sync.py {quote(run.folder)}", "yellow")
+        if refused := run.folder.describe_refused():
+            log(refused, "yellow")
         info = run.folder.read_run()
         log(f"look at run {info['run_name']} in experiment {info['experiment']}:  {store.ui_command()}", "bold")
 

@@ -13,6 +13,7 @@ import torch
 from trainer import InputError
 from trainer.data.image_io import read_scaled, write_jpeg, write_mask
 from trainer.data.resize import shrink_image
+from trainer.data.stack import page_content
 from trainer.drawing.overlay import draw_overlay
 from trainer.inference.inputs import InputImage
 from trainer.model.segmenter import Contract, Segmenter
@@ -80,7 +81,8 @@ def decode(source: InputImage, contract: Contract) -> ImageResult:
     """Read an image and resize it to the network's input, or note what is wrong with the file."""
     began = time.perf_counter()
     try:
-        image, clipped = read_scaled(source.path, levels=contract.range_of_levels)
+        content = page_content(source.path, source.page) if source.page else None
+        image, clipped = read_scaled(source.path, content, levels=contract.range_of_levels)
     except (InputError, OSError) as error:
         return ImageResult(source, error=str(error))
     resized = shrink_image(image, contract.image_size)
@@ -107,7 +109,7 @@ def predict_batch(segmenter: Segmenter, batch: list[ImageResult]) -> None:
 
 def write(result: ImageResult, segmenter: Segmenter, output: Path) -> dict[str, Any]:
     """Write mask and overlay of one image; return its row of the report."""
-    row: dict[str, Any] = {"file": valid(f"{result.source.path}")}
+    row: dict[str, Any] = {"file": valid(result.source.shown)}
     if result.image is None or result.mask is None:
         return row | {"error": result.error}
     began = time.perf_counter()

@@ -9,12 +9,13 @@ import numpy as np
 from PIL import Image
 
 from trainer import IGNORE, InputError
+from trainer.data.account import Account, take_stock
 from trainer.data.class_names import CLASS_NAMES_FILE
-from trainer.data.files import list_images
+from trainer.data.files import Reason, list_images
 from trainer.data.image_io import read_header, write_jpeg, write_mask
-from trainer.data.layouts.base import by_stem
+from trainer.data.layouts.base import by_stem, stem_below
 from trainer.data.layouts.labelme import read_labels
-from trainer.data.layouts.labelme_json import Annotation, find_annotations, read_annotation
+from trainer.data.layouts.labelme_json import Annotation, NotLabelme, find_annotations, read_annotation
 from trainer.data.layouts.labelme_shapes import draw_shapes
 from trainer.data.layouts.voc import IMAGES, MASKS
 from trainer.data.sample import Sample
@@ -28,14 +29,16 @@ from trainer.system.text import messages
 COPIED = {b"\xff\xd8\xff": ".jpg", b"\x89PNG\r\n\x1a\n": ".png"}
 """First bytes -> suffix of the image files that every viewer shows; they are copied unchanged."""
 
+CONVERTED = Reason("converted before")
+
 
 @dataclass(frozen=True)
 class Converted:
     """Summary of a conversion."""
 
     images: int
-    unlabelled: int
-    """Number of images in the folder without a JSON file."""
+    unlabelled: tuple[Path, ...]
+    """Images in the folder, and below, without a JSON file."""
 
     images_per_class: dict[str, int]
     """Class name -> number of images in which it has pixels, in the order of the classes."""
@@ -43,10 +46,16 @@ class Converted:
     shared: tuple[str, ...]
     """Names of image files that several JSON files refer to."""
 
+    account: Account
+    """Files of the folder that were not converted, and why."""
+
 
 @dataclass(frozen=True)
 class _Source:
     """Origin of one converted image."""
+
+    file: Path
+    """JSON file."""
 
     image_file: Path | None
     """None where the image is embedded in the JSON file."""
@@ -54,29 +63,30 @@ class _Source:
     image_name: str
     """Last part of imagePath; "" where there is no imagePath."""
 
-    stem: str
-    """Stem of the JSON file."""
+    name: str
+    """Stem of the JSON file; for one in a folder below with the path before it."""
 
 
 def convert_labelme(folder: Path, out: Path, labels: Path, val_fraction: float | None, progress: Progress) -> Converted:
     """Convert a folder of images and Labelme JSON files to a dataset folder, which appears when it is complete.
 
-    An image and its mask are named by the stem of the JSON file. `val_fraction` in (0, 0.5]: also write ImageSets/.
-    Raises one InputError that lists all faults of the files; `out` is not created then.
+    An image and its mask are named by the stem of the JSON file; folders below are kept. `val_fraction` in (0, 0.5]:
+    also write ImageSets/. Raises one InputError that lists all faults of the files; `out` is not created then.
     """
-    ids, files = read_labels(labels), find_annotations(folder)
+    ids, files = read_labels(labels), find_annotations(folder, deep=True)
     names = [name for name, class_id in ids.items() if 0 < class_id < IGNORE]
     with new_folder(out) as partial:
-        (partial / IMAGES).mkdir()
-        (partial / MASKS).mkdir()
         sources, masks_with = _write_pairs(files, folder, partial, ids, progress("converting", len(files)))
         _write_lines(partial / CLASS_NAMES_FILE, [BACKGROUND, *names])
         if val_fraction is not None:
             _write_lists(partial, val_fraction)
-        unlabelled = _count_unlabelled(folder, sources)
     uses = Counter(source.image_file for source in sources if source.image_file is not None)
     shared = tuple(sorted(file.name for file, count in uses.items() if count > 1))
-    return Converted(len(sources), unlabelled, {name: masks_with[ids[name]] for name in names}, shared)
+    beside, unlabelled = _find_others(folder, sources, out)
+    used = [str(path) for one in sources for path in (one.file, one.image_file) if path is not None]
+    account = take_stock([folder], [*used, str(labels), *map(str, beside + unlabelled)], {str(out): CONVERTED})
+    images_per_class = {name: masks_with[ids[name]] for name in names}
+    return Converted(len(sources), tuple(unlabelled), images_per_class, shared, account)
 
 
 def _write_pairs(
@@ -86,7 +96,7 @@ def _write_pairs(
 
     Raises one InputError after all files have been read.
     """
-    _, problems = by_stem(files)
+    _, problems = by_stem(files, folder=folder)
     problems += [
         f"{str(file)!a}: a name that text files cannot hold; rename it" for file in files if not _listable(file)
     ]
@@ -96,10 +106,13 @@ def _write_pairs(
         try:
             annotation = read_annotation(file, folder, ids)
             if not problems:
+                source = _Source(file, annotation.image_file, annotation.image_name, stem_below(file, folder))
                 mask = draw_shapes(annotation.shapes, ids, annotation.image.shape[:2])
-                _write_pair(root, annotation, mask)
-                sources.append(_Source(annotation.image_file, annotation.image_name, file.stem))
+                _write_pair(root, source.name, annotation, mask)
+                sources.append(source)
                 masks_with.update(np.unique(mask).tolist())
+        except NotLabelme as error:
+            problems += [str(error)] if file.parent == folder else []
         except InputError as error:
             problems += messages(str(error))
         except OSError as error:
@@ -115,34 +128,37 @@ def _listable(file: Path) -> bool:
     return stem.encode(errors="replace").decode() == stem and stem.strip().splitlines() == [stem]
 
 
-def _write_pair(root: Path, annotation: Annotation, mask: np.ndarray) -> None:
+def _write_pair(root: Path, name: str, annotation: Annotation, mask: np.ndarray) -> None:
     """Write an image and its mask; the image is encoded anew only for another format or an EXIF orientation."""
-    stem, content = annotation.file.stem, annotation.image_content
+    content = annotation.image_content
     suffix = next((suffix for start, suffix in COPIED.items() if content.startswith(start)), None)
     turned = suffix is not None and read_header(annotation.file, content).orientation != 1
-    target = root / IMAGES / f"{stem}{suffix or '.png'}"
+    target, mask_file = root / IMAGES / f"{name}{suffix or '.png'}", root / MASKS / f"{name}.png"
+    for file in (target, mask_file):
+        file.parent.mkdir(parents=True, exist_ok=True)
     if suffix and not turned:
         target.write_bytes(content)
     elif suffix == ".jpg":
         write_jpeg(target, annotation.image, quality=95)
     else:
         Image.fromarray(annotation.image).save(target, format="PNG")
-    write_mask(root / MASKS / f"{stem}.png", mask)
+    write_mask(mask_file, mask)
 
 
-def _count_unlabelled(folder: Path, sources: Sequence[_Source]) -> int:
-    """Number of images without a JSON file, in `folder` and in the folders of the images that have one."""
+def _find_others(folder: Path, sources: Sequence[_Source], out: Path) -> tuple[list[Path], list[Path]]:
+    """Images in `folder` and below, but not in `out`: those that a JSON file holds too, those that none is about."""
     used = {source.image_file for source in sources if source.image_file is not None}
-    embedded = {name for one in sources if one.image_file is None for name in (one.image_name, one.stem)}
-    folders = {folder.resolve(), *(file.parent for file in used)}
-    images = [image for place in folders for image in list_images(place)]
-    return sum(image.resolve() not in used and not {image.name, image.stem} & embedded for image in images)
+    embedded = {name for one in sources if one.image_file is None for name in (one.image_name, one.file.stem)}
+    images = [file for file in list_images(folder, deep=True) if file.resolve() not in used]
+    beside = [image for image in images if {image.name, image.stem} & embedded]
+    known = set(beside)
+    return beside, [image for image in images if image not in known and not image.is_relative_to(out)]
 
 
 def _write_lists(root: Path, val_fraction: float) -> None:
     """Write ImageSets/Segmentation/train.txt and val.txt, split by the rule for folders without such lists."""
-    images = sorted(list_images(root / IMAGES), key=lambda path: path.stem)
-    samples = [Sample(path.stem, str(path), str(root / MASKS / f"{path.stem}.png")) for path in images]
+    images = {stem_below(path, root / IMAGES): path for path in list_images(root / IMAGES, deep=True)}
+    samples = [Sample(name, str(images[name]), str(root / MASKS / f"{name}.png")) for name in sorted(images)]
     split = split_samples(samples, {}, val_fraction, fold=0)
     folder = root / "ImageSets" / "Segmentation"
     folder.mkdir(parents=True)

@@ -9,7 +9,11 @@ import time
 import urllib.error
 import urllib.request
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 from trainer import InputError
 from trainer.system.atomic import new_folder
@@ -46,16 +50,29 @@ def fetch_pets(out: Path, url: str, progress: Progress, sums: dict[str, str] = A
     parts = out.absolute().parent / f".{out.name}.download"
     try:
         parts.mkdir(parents=True, exist_ok=True)
-        for name, md5 in sums.items():
-            _download(f"{url.rstrip('/')}/{name}", parts / f"{name}.part", md5, progress, wait_s)
-        with new_folder(out) as partial:
-            advance = progress("unpacking", len(sums))
-            for name in sums:
-                _unpack(parts / f"{name}.part", partial)
-                advance()
+        with _alone(parts.with_suffix(".lock")):
+            for name, md5 in sums.items():
+                _download(f"{url.rstrip('/')}/{name}", parts / f"{name}.part", md5, progress, wait_s)
+            with new_folder(out) as partial:
+                advance = progress("unpacking", len(sums))
+                for name in sums:
+                    _unpack(parts / f"{name}.part", partial)
+                    advance()
+            shutil.rmtree(parts, ignore_errors=True)
+    except Timeout:
+        raise InputError(f"{parts}: another program is downloading into it; wait for its end") from None
     except OSError as error:
         raise InputError(f"{parts}: {error.strerror or error}; free some space or name another folder") from error
-    shutil.rmtree(parts, ignore_errors=True)
+
+
+@contextmanager
+def _alone(file: Path) -> Iterator[None]:
+    """Hold the lock `file`, and remove it at the end. Raises Timeout where another process holds it."""
+    with FileLock(file, timeout=0):
+        try:
+            yield
+        finally:
+            file.unlink(missing_ok=True)
 
 
 def _download(url: str, part: Path, md5: str, progress: Progress, wait_s: float) -> None:

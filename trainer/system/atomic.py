@@ -4,6 +4,7 @@ Each is written under a hidden name, forced to the disk, and renamed. A killed p
 `leftovers` finds those.
 """
 
+import errno
 import json
 import os
 import secrets
@@ -114,6 +115,8 @@ def new_folder(target: Path) -> Iterator[Path]:
         with atomic_folder(target) as partial:
             yield partial
     except OSError as error:
+        if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
+            raise InputError(f"{target.absolute()}: another program has just made it; give another folder") from error
         reason = error.strerror or error
         raise InputError(
             f"{target.absolute()}: cannot be written ({reason}); free some space or name another folder"
@@ -123,6 +126,14 @@ def new_folder(target: Path) -> Iterator[Path]:
 def hidden_name(path: Path) -> Path:
     """Name under which a folder waits to be removed: a kill in mid-removal leaves no half a folder in sight."""
     return path.with_name(f".{path.name}.old")
+
+
+def set_aside(path: Path) -> Path:
+    """Rename a damaged file, or a folder in a file's place, so that a new one can be made; return its new name."""
+    names = (path.with_name(f"{path.name}.damaged{number}") for number in ("", *range(2, 1000)))
+    name = next(name for name in names if not os.path.lexists(name))
+    path.rename(name)
+    return name
 
 
 def _partial(target: Path) -> Path:

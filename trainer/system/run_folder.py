@@ -1,6 +1,7 @@
 """Run folders, mlruns/work/<uid>/: every file name in them, their lock and their status."""
 
 import json
+import re
 import secrets
 import time
 from collections.abc import Iterator, Mapping
@@ -12,7 +13,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from trainer import InputError
-from trainer.system.atomic import leftovers, write_json, write_text
+from trainer.system.atomic import leftovers, set_aside, write_json, write_text
 from trainer.system.provenance import source_tags
 
 LOCK_SECONDS = 5.0
@@ -23,6 +24,9 @@ SENDING_SECONDS = 10.0
 
 CHECKPOINT_PREFIX = "step-"
 """Start of the name of a checkpoint's folder; its step follows."""
+
+MOST_REFUSED = 5
+"""Number of refused records that a sentence names."""
 
 _locks: dict[Path, FileLock] = {}  # held until the process ends, however it ends
 
@@ -72,6 +76,11 @@ class RunFolder:
         return self.path / "sent.json"
 
     @property
+    def refused(self) -> Path:
+        """What the tracking server refused for good, by kind and name, with its reasons."""
+        return self.path / "refused.json"
+
+    @property
     def version(self) -> Path:
         """Model and registered version that the tracking server made of this run."""
         return self.path / "version.json"
@@ -80,6 +89,11 @@ class RunFolder:
     def checkpoints(self) -> Path:
         """Folder of the checkpoints step-N."""
         return self.path / "checkpoints"
+
+    @property
+    def last_checkpoint(self) -> Path:
+        """Of a finished run, whose checkpoints are removed: SHA-256 of the files of the last one, and its position."""
+        return self.path / "last_checkpoint.json"
 
     @property
     def images(self) -> Path:
@@ -92,23 +106,38 @@ class RunFolder:
         return self.path / "model"
 
     def read_run(self) -> dict[str, Any]:
-        """Contents of run.json."""
-        content: dict[str, Any] = json.loads(self.run.read_text())
+        """Contents of run.json. Raises InputError where it cannot be read."""
+        content = read_object(self.run)
+        if not {"uid", "experiment", "run_name", "time", "tracked"} <= content.keys():
+            raise InputError(f"{self.run}: damaged; python trainer/train.py --resume, or sync.py, of {self} repairs it")
         return content
 
     def read_status(self) -> dict[str, Any]:
-        """Contents of status.json; empty where the run was killed before it had one."""
-        return _read_or_empty(self.status)
+        """Contents of status.json; empty where the run was killed before it had one, or where it is damaged."""
+        return read_object(self.status)
 
     def read_split(self) -> dict[str, Any]:
-        """Contents of split.json."""
-        content: dict[str, Any] = json.loads(self.split.read_text(encoding="utf-8"))
-        return content
+        """Contents of split.json; empty where it is missing or damaged."""
+        return read_object(self.split)
 
     def read_version(self) -> dict[str, Any]:
-        """Contents of version.json; empty where nothing is registered yet."""
-        content: dict[str, Any] = json.loads(self.version.read_text()) if self.version.exists() else {}
-        return content
+        """Contents of version.json; empty where nothing is registered yet, or where it is damaged."""
+        return read_object(self.version)
+
+    def read_refused(self) -> dict[str, dict[str, str]]:
+        """Contents of refused.json: kind -> name -> reason."""
+        return {kind: names for kind, names in read_object(self.refused).items() if isinstance(names, dict)}
+
+    def describe_refused(self) -> str:
+        """One sentence on what the tracking server refused for good; empty where nothing was."""
+        names = [f"{kind} {name}" for kind, named in self.read_refused().items() for name in named]
+        if not names:
+            return ""
+        more = f" and {len(names) - MOST_REFUSED} more" if len(names) > MOST_REFUSED else ""
+        shown = ", ".join(names[:MOST_REFUSED]) + more
+        return (
+            f"refused by the tracking server for good, and left out there: {shown}; the reasons are in {self.refused}"
+        )
 
     def checkpoint(self, step: int) -> Path:
         """Folder of the checkpoint of a step."""
@@ -116,34 +145,64 @@ class RunFolder:
 
     @property
     def finished(self) -> bool:
-        """True where training reached its end."""
-        return bool(self.read_status().get("state") == "finished")
+        """True where training reached its end; where the status is damaged, by the last one in the journal."""
+        state = self.read_status().get("state")
+        return state == "finished" if state is not None else self._recorded_status() == "FINISHED"
+
+    def _recorded_status(self) -> str | None:
+        """Last status in the journal."""
+        try:
+            lines = self.journal.read_bytes().splitlines()
+        except OSError:
+            return None
+        last = next((line for line in reversed(lines) if b'"status": "' in line), b"")
+        found = re.search(rb'"status": "([A-Z]+)"', last)
+        return found[1].decode() if found else None
 
     @property
     def sent_bytes(self) -> int:
-        """Bytes of the journal that the server has; 0 where that is unknown, since sending again is safe."""
+        """Bytes of the journal that the server has, with all files; 0 if unknown, since sending again is safe."""
+        return self._sent("bytes")
+
+    @property
+    def sent_values_bytes(self) -> int:
+        """Bytes of the journal of which the server has the metrics, params, tags and states; `sent_bytes` or more."""
+        return max(self._sent("values"), self.sent_bytes)
+
+    def _sent(self, key: str) -> int:
+        """A number of bytes in sent.json; 0 where it is not that of whole records."""
+        value = read_object(self.sent).get(key)
+        if not isinstance(value, int) or value <= 0:
+            return 0
         try:
-            return int(_read_or_empty(self.sent)["bytes"])
-        except (KeyError, TypeError, ValueError):
+            with self.journal.open("rb") as file:
+                file.seek(value - 1)
+                return value if file.read(1) == b"\n" else 0
+        except OSError:
             return 0
 
     def unsent_records(self) -> int:
-        """Number of journal records that the server does not have yet."""
-        with self.journal.open("rb") as file:
-            file.seek(self.sent_bytes)
-            return sum(block.count(b"\n") for block in iter(lambda: file.read(1 << 20), b""))
+        """Number of journal records that the server does not have yet; 0 without a journal."""
+        try:
+            with self.journal.open("rb") as file:
+                file.seek(self.sent_bytes)
+                return sum(block.count(b"\n") for block in iter(lambda: file.read(1 << 20), b""))
+        except OSError:
+            return 0
 
     def lock(self) -> None:
         """Keep other trainers out until this process ends. Raises InputError where one holds the lock."""
         if self.path in _locks:
             return
-        held = FileLock(self.path / "trainer.lock")
+        held = file_lock(self.path / "trainer.lock")
         try:
             held.acquire(timeout=LOCK_SECONDS)
         except Timeout:
             owner = self.read_status()
             who = f"process {owner.get('pid')} on {owner.get('host')}"
             raise InputError(f"{self}: {who} is training this run; wait for its end, or stop it") from None
+        except OSError as error:
+            raise InputError(f"{self}: cannot be written to ({error})") from error
         _locks[self.path] = held
         for leftover in leftovers(self.path / "*.json"):  # of a process that was killed while it wrote
             leftover.unlink(missing_ok=True)
@@ -151,23 +210,33 @@ class RunFolder:
     @contextmanager
     def sending(self) -> Iterator[None]:
         """Hold the lock of the one process that sends this folder: the training itself, or sync.py."""
-        lock = FileLock(self.path / ".sending.lock")
+        lock = file_lock(self.path / ".sending.lock")
         try:
             lock.acquire(timeout=SENDING_SECONDS)
         except Timeout:
             raise InputError(f"{self}: another process is sending it; try again when that has ended") from None
+        except OSError as error:
+            raise InputError(f"{self}: cannot be written to ({error})") from error
         try:
             yield
         finally:
             lock.release()
 
 
-def _read_or_empty(file: Path) -> dict[str, Any]:
+def read_object(file: Path) -> dict[str, Any]:
+    """Read a JSON object; empty where the file is missing, or damaged in whatever way."""
     try:
-        content: dict[str, Any] = json.loads(file.read_text())
-    except (OSError, ValueError):
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
         return {}
-    return content
+    return content if isinstance(content, dict) else {}
+
+
+def file_lock(path: Path) -> FileLock:
+    """Lock of that name; a folder in its place is set aside."""
+    if path.is_dir():
+        set_aside(path)
+    return FileLock(path)
 
 
 def run_folders(work: Path) -> list[RunFolder]:
@@ -178,22 +247,31 @@ def run_folders(work: Path) -> list[RunFolder]:
 def run_folder_of(resume: str) -> RunFolder:
     """Find the run folder that a PATH after --resume stands for: itself, or a step-N in it. Raises InputError."""
     path = Path(resume)
-    folder = RunFolder(path.resolve().parents[1] if path.name.startswith(CHECKPOINT_PREFIX) and path.is_dir() else path)
+    folder = RunFolder(path.resolve().parents[1] if path.name.startswith(CHECKPOINT_PREFIX) else path)
     if not folder.config.is_file():
         raise InputError(f"resume: {resume}: no run folder, nor a step-N in one; give never, latest or such a folder")
     return folder
 
 
-def new_run_folder(work: Path, experiment: str, run_name: str | None, tracked: bool, title: str = "run") -> RunFolder:
+def new_run_folder(
+    work: Path,
+    experiment: str,
+    run_name: str | None,
+    tracked: bool,
+    title: str = "run",
+    store: str | None = None,
+) -> RunFolder:
     """Make a run folder in `work`. The uid is made here, so that a run has an identity without a server.
 
-    A run without `run_name` is named by `title` and its uid, as no other run is.
+    A run without `run_name` is named by `title` and its uid, as no other run is. `store`: name of the tracking store
+    that the run begins in (`store_id`); None where it is not tracked.
     """
     uid = f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}"
     folder = RunFolder(work / uid)
     folder.checkpoints.mkdir(parents=True)
     names = {"uid": uid, "experiment": experiment, "run_name": run_name or f"{title}-{uid[4:]}"}
     facts = {"time": time.time_ns() // 1_000_000, "tracked": tracked, "tags": source_tags()}
+    facts |= {} if store is None else {"store": store}
     folder.journal.touch()
     write_json(folder.run, names | facts)  # the last one: a folder without it is not listed as a run
     return folder

@@ -10,8 +10,8 @@ from trainer import InputError
 
 FORMS = "models:/name@alias, models:/name/3, models:/name/latest, models:/m-..., runs:/RUN_ID/model or a model folder"
 
-LARGEST_VERSION = 2**31 - 1
-"""Largest version that a registry's database can hold."""
+MOST_DIGITS = 9
+"""Most digits of a version that a registry's database can hold."""
 
 MODEL_ID, RUN_ID = r"m-[0-9a-f]{32}", r"[0-9a-f]{32}"
 
@@ -110,6 +110,6 @@ def _local_folder(text: str) -> Path | None:
     """Folder of this path, or that holds the file of this path; None where there is neither."""
     try:
         path = Path(text)
-        return path if path.is_dir() else path.parent if path.is_file() else None
+        return path if text and path.is_dir() else path.parent if path.is_file() else None
     except (OSError, ValueError):  # too long for a name, say
         return None

@@ -1,9 +1,12 @@
 """Errors of the tracking store in one line that names the store and the fix. Without mlflow."""
 
+import importlib
 import os
+import re
 import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from trainer import InputError, redact
@@ -34,12 +37,21 @@ def in_words(error: Exception) -> str:
     status, text = status_of(error), one_line(f"{error}") or type(error).__name__
     if status in (401, 403):
         return refusal(status)
-    if "out-of-date database schema" in text:
-        upgrade = f"mlflow db upgrade {shlex.quote(redact(tracking_uri()))}"
-        return f"{store_name()}: made by an older MLflow; make a copy of it, and then run: {upgrade}"
-    if "Can't locate revision" in text:
+    if tracking_uri().startswith("databricks") and "credential" in text:
+        needs = "Databricks needs its library databricks-sdk and a login"
+        return f"{store_name()}: {needs}; install and set up both, or set MLFLOW_TRACKING_URI to another store"
+    if schema := re.search(r"out-of-date database schema \(found version (\w+)", text):
+        if _knows_schema(schema[1]):
+            upgrade = f"mlflow db upgrade {shlex.quote(redact(tracking_uri()))}"
+            return f"{store_name()}: made by an older MLflow; make a copy of it, and then run: {upgrade}"
         return f"{store_name()}: made by a newer MLflow than the one installed; install that, or use another store"
     return f"{store_name()}: {text}"
+
+
+def _knows_schema(revision: str) -> bool:
+    """Return whether the installed MLflow has a script that goes on from this revision of the database."""
+    (package,) = importlib.import_module("mlflow").__path__
+    return any(Path(package, "store", "db_migrations", "versions").glob(f"{revision}_*.py"))
 
 
 def status_of(error: BaseException) -> int | None:

@@ -6,6 +6,7 @@ record carries its own time, so sending it twice adds nothing.
 
 import json
 import os
+import re
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -15,6 +16,13 @@ from typing import Any
 
 FSYNC_SECONDS = 5.0
 """Interval between two forced writes to the disk, in seconds."""
+
+
+RECORD_START = re.compile(rb'(?=\{"time": )')
+"""Beginning of a record."""
+
+KINDS = {"metrics": dict, "params": dict, "tags": dict, "artifact": str, "dataset": dict, "model": str, "status": str}
+"""What a record may hold."""
 
 
 class Journal:
@@ -92,11 +100,39 @@ class Journal:
 
 
 def read_records(path: Path, offset: int) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Yield the complete records from byte `offset` on, each with the offset of its end."""
+    """Yield the complete records from byte `offset` on, each with the offset of its end; an empty one if damaged."""
     with path.open("rb") as file:
         file.seek(offset)
         for line in file:
             if not line.endswith(b"\n"):
                 return
             offset += len(line)
-            yield offset, json.loads(line)
+            # Several on one line: the byte between them, the end of a line, was damaged.
+            *before, last = [part for part in RECORD_START.split(line) if part] or [line]
+            for part in before:
+                yield offset - len(line), _record(part[:-1])
+            yield offset, _record(last)
+
+
+def _record(line: bytes) -> dict[str, Any]:
+    """Record of a line; an empty one where the line is damaged."""
+    try:
+        record = json.loads(line)
+    except (ValueError, RecursionError):
+        return {}
+    if not isinstance(record, dict) or type(record.get("time")) is not int:
+        return {}
+    whole = all(isinstance(record.get(key, kind()), kind) for key, kind in KINDS.items())
+    numbers = [*record.get("metrics", {}).values()] if whole else []
+    texts = [*record.get("params", {}).values()] if whole else []
+    whole = whole and all(isinstance(value, int | float) for value in numbers)
+    whole = whole and all(isinstance(value, str) for value in texts)
+    whole = whole and ("metrics" not in record or type(record.get("step")) is int)
+    whole = whole and ("artifact" not in record or isinstance(record.get("to"), str))
+    whole = whole and ("dataset" not in record or isinstance(record.get("context"), str))
+    return record if whole and ("model" not in record or isinstance(record.get("model_tags"), dict)) else {}
+
+
+def damaged_records(path: Path) -> int:
+    """Number of the damaged records of a journal."""
+    return sum(not record for _, record in read_records(path, 0))

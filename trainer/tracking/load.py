@@ -26,15 +26,15 @@ def load_model(uri: str) -> Model:
 
     with store_errors():
         found, origin = registry.resolve(client, address)
-    return Model(load_uri(found), {"uri": address.text} | origin)
+    return Model(load_uri(found, address.text), {"uri": address.text} | origin)
 
 
-def load_uri(uri: str) -> Segmenter:
-    """Load models:/name/3, models:/m-ID or runs:/ID/path. Raises InputError, with this address, where that fails."""
+def load_uri(uri: str, address: str) -> Segmenter:
+    """Load the model at a URI that `resolve` gave. Raises InputError, with its `address`, where that fails."""
     from trainer.tracking import registry
 
     with tempfile.TemporaryDirectory() as scratch:
         try:
             return load_segmenter(registry.fetch(uri, Path(scratch)))
         except InputError as error:
-            raise InputError(str(error).replace(scratch, uri)) from error
+            raise InputError(str(error).replace(scratch, address).replace(uri, address)) from error

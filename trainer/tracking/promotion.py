@@ -205,7 +205,8 @@ class _Scores:
         return self.known[key]
 
     def _load(self, version: ModelVersion) -> Segmenter:
-        segmenter = load_uri(f"models:/{version.name}/{version.version}")
+        address = f"models:/{version.name}/{version.version}"
+        segmenter = load_uri(address, address)
         assert self.candidate is not None
         if segmenter.contract.class_names != self.candidate.contract.class_names:
             raise InputError(f"its classes are {', '.join(segmenter.contract.class_names[1:])}")

@@ -18,7 +18,7 @@ from trainer.model.model_folder import CONTRACT_FILE, WEIGHTS_FILE
 from trainer.model.segmenter import Segmenter
 from trainer.system.atomic import write_json
 from trainer.system.run_folder import RunFolder
-from trainer.tracking.address import LARGEST_VERSION, Address
+from trainer.tracking.address import MOST_DIGITS, Address
 from trainer.tracking.errors import one_line, refusal, status_of
 from trainer.tracking.journal import read_records
 from trainer.tracking.names import model_name
@@ -163,6 +163,7 @@ def set_version_tags(client: MlflowClient, name: str, version: str, tags: Mappin
 def resolve(client: MlflowClient, address: Address) -> tuple[str, dict[str, str]]:
     """Find what an address stands for now: the URI to fetch, and the model's name, version, alias and run id.
 
+    For a logged model, the URI is the place of its files: MLflow cannot fetch single files of models:/m-ID.
     Raises InputError, with a list of the registered models, where there is no such model.
     """
     if address.run_id:
@@ -170,7 +171,7 @@ def resolve(client: MlflowClient, address: Address) -> tuple[str, dict[str, str]
     try:
         if address.model_id:
             model = client.get_logged_model(address.model_id)
-            return f"models:/{model.model_id}", {"run_id": model.source_run_id or ""}
+            return model.artifact_location, {"run_id": model.source_run_id or ""}
         if version := _find_version(client, address):
             origin = {"name": version.name, "version": str(version.version), "run_id": version.run_id or ""}
             alias = {"alias": address.alias} if address.alias else {}
@@ -186,8 +187,9 @@ def _find_version(client: MlflowClient, address: Address) -> ModelVersion | None
         return client.get_model_version_by_alias(address.name, address.alias)
     if address.version == "latest":
         return next(reversed(versions(client, address.name).values()), None)
-    if address.version and int(address.version) <= LARGEST_VERSION:
-        return client.get_model_version(address.name, str(int(address.version)))
+    number = address.version.lstrip("0")
+    if 0 < len(number) <= MOST_DIGITS:
+        return client.get_model_version(address.name, number)
     return None
 
 
@@ -207,7 +209,7 @@ def _resolve_run(client: MlflowClient, address: Address) -> tuple[str, dict[str,
         model = next(iter(models), None)
     origin = {"run_id": address.run_id}
     if model is not None:
-        return f"models:/{model.model_id}", origin
+        return model.artifact_location, origin
     return f"runs:/{address.run_id}/{address.path or DEFAULT_PATH}", origin
 
 
@@ -222,7 +224,7 @@ def _catalogue(client: MlflowClient) -> str:
 
 
 def fetch(uri: str, target: Path) -> Path:
-    """Download the two files that prediction reads from models:/name/3 or runs:/<run id>/<path>; return `target`.
+    """Download the two files that prediction reads from a URI that `resolve` gave; return `target`.
 
     Raises InputError where one of them is missing or cannot be downloaded.
     """

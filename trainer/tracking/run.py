@@ -15,6 +15,7 @@ from trainer.config import Config, TrackingConfig, flatten
 from trainer.system.atomic import write_json
 from trainer.system.provenance import versions
 from trainer.system.run_folder import RunFolder
+from trainer.tracking import store
 from trainer.tracking.journal import Journal
 from trainer.tracking.names import image_id, image_names, run_name
 from trainer.tracking.sender import Sender
@@ -116,6 +117,7 @@ class Run:
             "run_folder": str(self.folder),
             "unsent_records": self.folder.unsent_records() if self.tracked else 0,
         }
+        content |= {"refused": refused} if (refused := self.folder.read_refused()) else {}
         write_json(self.folder.status, content | self.status_fields | details)
 
     def register(self, name: str, tags: Mapping[str, str]) -> None:
@@ -153,14 +155,19 @@ def open_run(
     """Open the run of a folder, and its MLflow run where the store is `reachable`.
 
     Where the store refuses, `log` receives a text and its style; where the run must not start without the store,
-    InputError is raised instead, and the folder of a `new` run is removed.
+    InputError is raised instead, and the folder of a `new` run is removed. It is raised too where a run would go on in
+    another store than it began in.
     """
     client = None
+    if tracking.enabled:
+        store.require_begun_here(folder)
     if reachable:
         from trainer.tracking.server import require_run
 
         try:
             client = require_run(folder)
+        except store.OtherStoreError:
+            raise
         except InputError as error:
             if not tracking.required:
                 log(f"warning: {error}. Training goes on; sync.py sends the run later", "yellow")

@@ -3,11 +3,10 @@
 import logging
 import os
 from collections.abc import Mapping
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from itertools import islice
 from typing import Any
 
-from filelock import FileLock
 from mlflow import MlflowClient
 from mlflow.entities import Dataset as DatasetEntity
 from mlflow.entities import DatasetInput, InputTag, Metric, Param, RunTag
@@ -16,12 +15,21 @@ from mlflow.utils.credentials import get_default_host_creds
 from mlflow.utils.rest_utils import http_request
 
 from trainer import InputError
-from trainer.config import MLRUNS
 from trainer.system.atomic import write_json
 from trainer.system.run_folder import RunFolder
+from trainer.tracking import location
 from trainer.tracking.errors import one_line, refusal, store_errors, store_name
 from trainer.tracking.journal import read_records
-from trainer.tracking.store import probe, sqlite_file, tracking_uri
+from trainer.tracking.refusals import Named, Refusals, is_refused_for_good
+from trainer.tracking.store import (
+    OtherStoreError,
+    elsewhere,
+    is_default,
+    probe,
+    sqlite_file,
+    store_id,
+    tracking_uri,
+)
 
 UID_TAG = "trainer.uid"
 """Tag by which the run of a run folder is found in MLflow."""
@@ -49,13 +57,27 @@ def connect() -> MlflowClient:
     uri = tracking_uri()
     os.environ["MLFLOW_TRACKING_URI"] = uri  # MLflow resolves models:/ addresses with it
     file = sqlite_file()
-    with store_errors(), FileLock(f"{file}.lock") if file else nullcontext():
-        client = MlflowClient(uri)
+    with store_errors(), location.lock(file) if file else nullcontext():
+        client = _client(uri, file is not None)
         if uri.startswith(("http://", "https://")):
             _require_mlflow(uri)
         else:
             client.search_experiments(max_results=1)
+        if is_default():
+            location.follow_repository()
     return client
+
+
+def _client(uri: str, is_file: bool) -> MlflowClient:
+    """Make the client, and with it the tables of a new database."""
+    if not is_file:
+        return MlflowClient(uri)
+    # Place of the experiment 0 that MLflow makes: else it is the working directory, which it quotes wrongly.
+    os.environ["_MLFLOW_SERVER_ARTIFACT_ROOT"] = location.ARTIFACTS
+    try:
+        return MlflowClient(uri)
+    finally:
+        del os.environ["_MLFLOW_SERVER_ARTIFACT_ROOT"]
 
 
 def _require_mlflow(uri: str) -> None:
@@ -88,22 +110,30 @@ def require_run(folder: RunFolder) -> MlflowClient:
         return connect_run(folder)
 
 
-def connect_run(folder: RunFolder) -> MlflowClient:
+def connect_run(folder: RunFolder, anywhere: bool = False) -> MlflowClient:
     """Connect to the store, and find the MLflow run of a run folder in it, or create that run.
 
-    run.json holds the run's id. A store without that run is a different or a new one, and is sent everything from the
-    beginning. Raises InputError where the store does not answer or the run was deleted, and MLflow's own errors.
+    run.json holds the run's id, and the store that it is in. That store without the run is a new one, and is sent
+    everything from the beginning; so is another store if `anywhere` is set. Raises OtherStoreError where it is not,
+    InputError where the store does not answer or the run was deleted, and MLflow's own errors.
     """
     client = connect()
     with folder.sending():
         info = folder.read_run()
         if info.get("run_id") and _has_run(client, info["run_id"]):
             return client
+        if not anywhere and (began := elsewhere(folder)):
+            raise OtherStoreError(folder, began)
         experiment_id = _find_or_create_experiment(client, info["experiment"])
-        run_id = _find_or_create_run(client, experiment_id, info)
-        for file in (folder.sent, folder.version):  # they are about another store
+        run_id = _find_run(client, experiment_id, info["uid"])
+        if run_id is None:
+            sent_before = info.get("run_id") or folder.sent_values_bytes
+            if not anywhere and sent_before and "store" not in info:
+                raise OtherStoreError(folder, "a store that its files do not name")
+            run_id = _create_run(client, experiment_id, info)
+        for file in (folder.sent, folder.version, folder.refused):  # they are about another store
             file.unlink(missing_ok=True)
-        write_json(folder.run, info | {"run_id": run_id, "experiment_id": experiment_id})
+        write_json(folder.run, info | {"run_id": run_id, "experiment_id": experiment_id, "store": store_id()})
     return client
 
 
@@ -119,16 +149,28 @@ def _has_run(client: MlflowClient, run_id: str) -> bool:
     return True
 
 
-def _find_or_create_run(client: MlflowClient, experiment_id: str, info: Mapping[str, Any]) -> str:
+def _find_run(client: MlflowClient, experiment_id: str, uid: str) -> str | None:
+    """Id of the run of a run folder; None where there is none. An earlier request whose answer was lost may have made
+    it."""
+    return next(iter(_run_ids(client, experiment_id, uid)), None)
+
+
+def _run_ids(client: MlflowClient, experiment_id: str, uid: str) -> list[str]:
+    return [run.info.run_id for run in client.search_runs([experiment_id], f"tags.`{UID_TAG}` = '{uid}'")]
+
+
+def _create_run(client: MlflowClient, experiment_id: str, info: Mapping[str, Any]) -> str:
     uid = info["uid"]
-
-    def run_ids() -> list[str]:
-        return [run.info.run_id for run in client.search_runs([experiment_id], f"tags.`{UID_TAG}` = '{uid}'")]
-
-    if found := run_ids():  # an earlier request created the run, and its answer was lost
-        return str(found[0])
-    run = client.create_run(experiment_id, info["time"], {UID_TAG: uid} | info["tags"], info["run_name"])
-    for duplicate in set(run_ids()) - {run.info.run_id}:  # such a request was carried out only now
+    try:
+        run = client.create_run(experiment_id, info["time"], {UID_TAG: uid} | info["tags"], info["run_name"])
+    except MlflowException as error:
+        if not is_refused_for_good(error):
+            raise
+        run = client.create_run(experiment_id, info["time"], {UID_TAG: uid}, uid)  # its name or a tag was refused
+        for key, value in info["tags"].items():
+            with suppress(MlflowException):
+                client.set_tag(run.info.run_id, key, value)
+    for duplicate in set(_run_ids(client, experiment_id, uid)) - {run.info.run_id}:  # the lost request, carried out
         client.delete_run(duplicate)
     return str(run.info.run_id)
 
@@ -137,9 +179,9 @@ def _find_or_create_experiment(client: MlflowClient, name: str) -> str:
     found = client.get_experiment_by_name(name)
     if found is None:
         # An experiment's location cannot be changed later, and MLflow's default follows the working directory.
-        location = (MLRUNS / "artifacts").as_uri() if sqlite_file() else None
+        place = location.ARTIFACTS if sqlite_file() else None
         try:
-            return str(client.create_experiment(name, artifact_location=location))
+            return str(client.create_experiment(name, artifact_location=place))
         except MlflowException as error:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
@@ -154,33 +196,46 @@ def _find_or_create_experiment(client: MlflowClient, name: str) -> str:
 def send_records(client: MlflowClient, folder: RunFolder) -> None:
     """Send the unsent records of a run folder, with their files, to its MLflow run. Sending twice adds nothing.
 
-    The run must exist (`connect_run`). Raises the errors of MLflow and the network; what was sent before stays sent.
+    Metrics, params, tags and states go first: they are small, and do not wait for files that cannot be sent. What the
+    server refuses for good is set aside (`Refusals`). The run must exist (`connect_run`). Raises the errors of MLflow
+    and the network; what was sent before stays sent.
     """
     with folder.sending():
         run_id = folder.read_run()["run_id"]
-        records = read_records(folder.journal, folder.sent_bytes)
+        refusals = Refusals(client, run_id, folder)
+        sent, values = folder.sent_bytes, folder.sent_values_bytes
+        records = read_records(folder.journal, values)
         while batch := list(islice(records, BATCH_RECORDS)):
-            _send_values(client, run_id, [record for _, record in batch])
-            for offset, record in batch:
-                if _send_files(client, run_id, folder, record):
-                    write_json(folder.sent, {"bytes": offset})
-            write_json(folder.sent, {"bytes": batch[-1][0]})
+            _send_values(client, run_id, [record for _, record in batch], refusals)
+            values = batch[-1][0]
+            write_json(folder.sent, {"bytes": sent, "values": values})
+        for offset, record in read_records(folder.journal, sent):
+            if offset > values:  # appended meanwhile
+                break
+            if _send_files(client, run_id, folder, record, refusals):
+                write_json(folder.sent, {"bytes": offset, "values": values})
+        write_json(folder.sent, {"bytes": values, "values": values})
 
 
-def _send_values(client: MlflowClient, run_id: str, records: list[dict[str, Any]]) -> None:
-    """Send metrics, params, tags and status. They are small, and must not wait for files that cannot be sent."""
+def _send_values(client: MlflowClient, run_id: str, records: list[dict[str, Any]], refusals: Refusals) -> None:
+    """Send metrics, params, tags and status."""
     metrics = [
         Metric(key, value, record["time"], record["step"])
         for record in records
         for key, value in record.get("metrics", {}).items()
+        if not refusals.has("metrics", key)
     ]
     params = [Param(key, value[:MAX_PARAM_LENGTH]) for key, value in _merged(records, "params").items()]
     tags = [RunTag(key, value[:MAX_TAG_LENGTH]) for key, value in _merged(records, "tags").items()]
     for start in range(0, len(metrics), MAX_METRICS):
-        client.log_batch(run_id, metrics[start : start + MAX_METRICS])
-    for start in range(0, max(len(params), len(tags)), MAX_PARAMS):
-        end = start + MAX_PARAMS
-        client.log_batch(run_id, params=params[start:end], tags=tags[start:end])
+        part = metrics[start : start + MAX_METRICS]
+        refusals.send("metrics", part, lambda part: client.log_batch(run_id, metrics=part))
+    for start in range(0, len(params), MAX_PARAMS):
+        part = params[start : start + MAX_PARAMS]
+        refusals.send("params", part, lambda part: client.log_batch(run_id, params=part))
+    for start in range(0, len(tags), MAX_PARAMS):
+        part = tags[start : start + MAX_PARAMS]
+        refusals.send("tags", part, lambda part: client.log_batch(run_id, tags=part))
     last = next((record for record in reversed(records) if "status" in record), None)
     if last and last["status"] == "RUNNING":
         client.update_run(run_id, status="RUNNING")
@@ -189,18 +244,22 @@ def _send_values(client: MlflowClient, run_id: str, records: list[dict[str, Any]
 
 
 def _merged(records: list[dict[str, Any]], kind: str) -> dict[str, str]:
-    return {key: value for record in records for key, value in record.get(kind, {}).items()}
+    return {key: str(value) for record in records for key, value in record.get(kind, {}).items()}
 
 
-def _send_files(client: MlflowClient, run_id: str, folder: RunFolder, record: dict[str, Any]) -> bool:
+def _send_files(
+    client: MlflowClient, run_id: str, folder: RunFolder, record: dict[str, Any], refusals: Refusals
+) -> bool:
     """Send the artifact, dataset or model of one record. Returns whether the record has one."""
     if "artifact" in record:
         path = folder.path / record["artifact"]
         if path.exists():  # a user may have deleted it to free space
-            client.log_artifact(run_id, str(path), record["to"] or None)
+            name = Named(record["artifact"])
+            refusals.send("files", [name], lambda _: client.log_artifact(run_id, str(path), record["to"] or None))
     elif "dataset" in record:
         entity = DatasetEntity(**record["dataset"])
-        client.log_inputs(run_id, [DatasetInput(entity, [InputTag("mlflow.data.context", record["context"])])])
+        inputs = [DatasetInput(entity, [InputTag("mlflow.data.context", record["context"])])]
+        refusals.send("datasets", [Named(entity.name)], lambda _: client.log_inputs(run_id, inputs))
     elif "model" in record:
         from trainer.tracking.registry import register
 

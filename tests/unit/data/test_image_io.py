@@ -273,7 +273,6 @@ def broken_files() -> dict[str, bytes]:
     large = bytearray(huge)  # below Pillow's own limit for an error, above it for a warning
     large[16:24] = struct.pack(">II", 13_000, 13_000)
     large[29:33] = struct.pack(">I", zlib.crc32(large[12:29]))
-    gif = encoded("GIF")
     return {
         "truncated.jpg": encoded("JPEG")[:700],
         "truncated.png": encoded("PNG")[:700],
@@ -282,7 +281,7 @@ def broken_files() -> dict[str, bytes]:
         "truncated.bmp": encoded("BMP")[:700],
         "empty.png": b"",
         "text.jpg": b"this is no picture\n" * 9,
-        "animation.jpg": gif,
+        "other.jpg": encoded("PCX"),
         "script.png": b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n",
         "huge.png": bytes(huge),
         "large.png": bytes(large),

@@ -17,6 +17,8 @@ from trainer.data.dataset import ValidationSet
 from trainer.data.image_io import read_image, read_mask, write_mask
 from trainer.data.sources import find_samples
 from trainer.engine.evaluate import CHUNK, Evaluation, EvaluationStopped, evaluate, sample_confusion
+from trainer.inference.inputs import find_images
+from trainer.inference.predictor import predict_files
 from trainer.model.loss import image_losses, loss_terms
 from trainer.model.metrics import confusion_matrix
 from trainer.model.segmenter import Segmenter
@@ -24,9 +26,9 @@ from trainer.model.segmenter import Segmenter
 Maker = Callable[..., Segmenter]
 
 
-def make_set(root: Path, cache: Path, rows: list[int]) -> ValidationSet:
+def make_set(root: Path, cache: Path, rows: list[int], size: int = 32) -> ValidationSet:
     samples = find_samples([root]).samples
-    resized, _ = open_resized(sources_of(samples), 32, cache, count_nothing)
+    resized, _ = open_resized(sources_of(samples), size, cache, count_nothing)
     return ValidationSet([samples[row] for row in rows], rows, resized, SAME)
 
 
@@ -49,6 +51,27 @@ def on_processes(segmenter: Segmenter, data: ValidationSet, count: int) -> list[
         return evaluate(segmenter, data, LossConfig(), process, count, lambda _own: next(waiting))
 
     return [run(process) for process in range(count)]
+
+
+def test_a_model_of_another_size_is_scored_as_predict_shows_it_the_images(
+    make_voc: VocMaker, make_segmenter: Maker, tmp_path: Path
+) -> None:
+    """The same number from a set that is cached at any size: that of the mask files which predict writes."""
+    root, numbers = make_voc(*"abcde"), {}
+    inputs = find_images([root / "JPEGImages"], tmp_path / "out")
+    for size in (16, 32, 64):
+        segmenter = make_segmenter(image_size=size, threshold=0.45, mean=(90.0, 100.0, 110.0))
+        assert len(list(predict_files(segmenter, inputs, tmp_path / f"{size}", 8))) == 5
+        masks = [
+            [read_mask(path / f"{name}.png") for name in "abcde"]
+            for path in (root / "SegmentationClassPNG", tmp_path / f"{size}" / "masks")
+        ]
+        true, found = (np.concatenate([mask.ravel() for mask in part]) for part in masks)
+        numbers[size] = jaccard_score(true, found)
+        for cached in (32, 64):
+            data = make_set(root, tmp_path / "cache", list(range(5)), cached)
+            assert evaluate(segmenter, data, LossConfig()).scores.miou == pytest.approx(numbers[size], abs=1e-9)
+    assert len(set(numbers.values())) == 3
 
 
 @pytest.mark.parametrize("foreground", [1, 2])

@@ -228,3 +228,18 @@ def test_command_line(labelled: LabelmeFolder, tmp_path: Path) -> None:
     done = program.python("prepare", *arguments)
     assert (done.returncode, done.stderr) == (0, "")
     assert labelled.mask("good").any()
+
+
+def test_folders_below_are_converted(labelled: LabelmeFolder, capsys: pytest.CaptureFixture[str]) -> None:
+    labelled.write("good", record("good.png", shape("point", [5, 5])))
+    labelled.write("sub/good", record("deep.png", shape("point", [9, 9], label="dog")))
+    labelled.write("sub/other", {"theme": "dark"})
+    (labelled.folder / "sub" / "IMG_1.HEIC").touch()
+    assert labelled.convert("--val_fraction", "0.5") == 0
+    assert set(np.unique(read_mask(labelled.out / "SegmentationClassPNG" / "sub" / "good.png"))) == {0, 2}
+    assert [sample.name for sample in find_samples([labelled.out]).samples] == ["good", "sub/good"]
+    lists = labelled.out / "ImageSets" / "Segmentation"
+    assert sorted((lists / f"{part}.txt").read_text() for part in ("train", "val")) == ["good\n", "sub/good\n"]
+    output = capsys.readouterr().out
+    assert ".heic (1: sub/IMG_1.HEIC)" in output
+    assert "sub/other.json" in output

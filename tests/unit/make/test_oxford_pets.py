@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from filelock import FileLock
 
 from tests.support.data import count_nothing
 from tests.support.layouts import find_in, refusal, scenes, write_pets
@@ -147,6 +148,15 @@ def test_resumes_after_a_broken_connection(server: ArchiveServer, tmp_path: Path
         ("images.tar.gz", None),
         *(("images.tar.gz", f"bytes={start}-") for start in starts),
     ]
+
+
+def test_two_into_one_folder(server: ArchiveServer, tmp_path: Path) -> None:
+    """The second is refused, and the first is not disturbed."""
+    with FileLock(tmp_path / ".pets.lock"), refusal("another program is downloading"):
+        fetch(server, tmp_path / "pets")
+    assert server.requests == []
+    fetch(server, tmp_path / "pets")
+    assert [name for name in names_in(tmp_path) if name.startswith(".")] == []
 
 
 def test_a_later_call_resumes(server: ArchiveServer, tmp_path: Path) -> None:

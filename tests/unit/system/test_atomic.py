@@ -80,6 +80,17 @@ def test_a_replaced_folder_is_hidden(tmp_path: Path) -> None:
     assert (target / "a").read_text() == "new"
 
 
+def test_of_two_that_make_one_folder_the_second_is_told(tmp_path: Path) -> None:
+    second = new_folder(tmp_path / "a")
+    (second.__enter__() / "file").touch()
+    with new_folder(tmp_path / "a") as first:
+        (first / "other file").touch()
+    with pytest.raises(InputError, match="another program has just made it"):
+        second.__exit__(None, None, None)
+    assert [path.name for path in (tmp_path / "a").iterdir()] == ["other file"]
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+
 def test_new_folder_replaces_nothing(tmp_path: Path) -> None:
     with new_folder(tmp_path / "a" / "b") as partial:
         (partial / "c").touch()

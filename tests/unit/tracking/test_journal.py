@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from trainer.tracking.journal import Journal, read_records
+from trainer.tracking.journal import Journal, damaged_records, read_records
 
 
 def records(path: Path, offset: int = 0) -> list[dict[str, object]]:
@@ -159,3 +159,43 @@ def test_empty_journal_stays_empty(tmp_path: Path) -> None:
     Journal(path).close()
     assert records(path) == []
     assert path.read_bytes() == b""
+
+
+def test_a_flipped_byte_costs_the_records_it_touches(tmp_path: Path) -> None:
+    path = tmp_path / "journal.jsonl"
+    journal = Journal(path)
+    for step in (1, 2, 3):
+        journal.metrics({"train/loss": step / 4}, step)
+    journal.append(params={"a": "b"})
+    journal.close()
+    content, whole = path.read_bytes(), records(path)
+    lengths = [len(line) for line in content.splitlines(keepends=True)]
+    for place in range(len(content)):
+        flipped = bytearray(content)
+        flipped[place] ^= 0x80
+        path.write_bytes(flipped)
+        found = list(read_records(path, 0))
+        line = next(number for number in range(4) if place < sum(lengths[: number + 1]))
+        kept = [record for number, record in enumerate(whole) if number != line]
+        at_end = place + 1 == sum(lengths[: line + 1])
+        expected = (whole if line < 3 else whole[:3]) if at_end else kept
+        assert [record for _, record in found if record] == expected, place
+        assert damaged_records(path) == (0 if at_end else 1)
+        assert all(offset == 0 or flipped[offset - 1 : offset] == b"\n" for offset, _ in found)
+        Journal(path).close()
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        *("[]", "5", "null", "{}", '{"time": "x", "tags": {}}', '{"time": 1, "metrics": []}'),
+        *('{"time": 1, "metrics": {"a": "b"}, "step": 1}', '{"time": 1, "metrics": {"a": 1}}'),
+        *('{"time": 1, "artifact": "a"}', '{"time": 1, "model": "a"}', '{"time": 1, "status": 5}', "[" * 100_000),
+    ],
+)
+def test_a_record_of_another_form_is_damaged(line: str, tmp_path: Path) -> None:
+    path = tmp_path / "journal.jsonl"
+    good = '{"time": 1, "tags": {"a": "b"}}'
+    path.write_text(f"{good}\n{line}\n{good}\n")
+    assert [bool(record) for record in records(path)] == [True, False, True]
+    assert damaged_records(path) == 1

@@ -18,6 +18,7 @@ from trainer.system.atomic import write_json
 from trainer.system.run_folder import RunFolder, new_run_folder
 from trainer.tracking.run import Run
 from trainer.tracking.server import BATCH_RECORDS, UID_TAG, connect_run, send_records
+from trainer.tracking.store import OtherStoreError
 
 EXPERIMENT = "cats"
 
@@ -29,14 +30,6 @@ def _restore_environment() -> Iterator[None]:
     yield
     os.environ.clear()
     os.environ.update(before)
-
-
-@pytest.fixture(scope="module")
-def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Database with MLflow's tables, which take seconds to create."""
-    file = tmp_path_factory.mktemp("store") / "mlflow.db"
-    MlflowClient(f"sqlite:///{file}").search_experiments()
-    return file
 
 
 @pytest.fixture
@@ -114,7 +107,7 @@ def test_everything_arrives_once_whatever_state_is_lost(new_store: Callable[[str
 def test_another_store_is_sent_everything(new_store: Callable[[str], Path], folder: RunFolder) -> None:
     for name in ("first", "second"):
         store = new_store(name)
-        send_records(connect_run(folder), folder)
+        send_records(connect_run(folder, anywhere=True), folder)
         check_complete(store, folder)
 
 
@@ -153,3 +146,88 @@ def test_a_run_deleted_in_mlflow_is_not_written_to(new_store: Callable[[str], Pa
     with pytest.raises(InputError, match="deleted in MLflow; restore it"):
         connect_run(folder)
     assert only_run(store).info.lifecycle_stage == "deleted"
+
+
+REFUSED = ("val/iou/a[b]", "..", "x" * 300)
+
+
+def test_what_the_store_refuses_is_set_aside_and_the_rest_arrives(
+    new_store: Callable[[str], Path], folder: RunFolder
+) -> None:
+    store = new_store("store")
+    lines = folder.journal.read_text().splitlines(keepends=True)
+    bad = [{"metrics": {key: float(step), f"fine/{step}": 1.0}, "step": step} for step in (3, 4) for key in REFUSED]
+    bad += [{"params": {"pa[ram": "1"}}, {"tags": {"ta//g": "1"}}]
+    bad += [
+        {"dataset": {"name": "n" * 501, "digest": "d", "source_type": "local", "source": "s"}, "context": "training"}
+    ]
+    refused_file = ".artifact.uploading.x"
+    (folder.path / refused_file).touch()
+    bad += [{"artifact": refused_file, "to": ""}]
+    extra = [json.dumps({"time": 1} | record) + "\n" for record in bad]
+    folder.journal.write_text("".join([*extra, *lines[:300], *extra, *lines[300:]]))
+    for _ in range(2):
+        send_records(connect_run(folder), folder)
+        run = only_run(store)
+        points = {key: found for (_, key), found in histories(store).items()}
+        expected = {key: found for key, found in journal_points(folder.path).items() if key not in REFUSED}
+        assert points == {key: sorted(set(found)) for key, found in expected.items()}
+        assert "fine/3" in points
+        assert run.info.status == "FINISHED"
+        assert run.data.params == {"optim.lr": "0.1", "data.root": "https://host/data"}
+        assert len(run.inputs.dataset_inputs) == 2
+        assert folder.unsent_records() == 0
+        refused = folder.read_refused()
+        assert {kind: sorted(names) for kind, names in refused.items()} == {
+            "metrics": sorted(REFUSED),
+            "params": ["pa[ram"],
+            "tags": ["ta//g"],
+            "datasets": ["n" * 501],
+            "files": [refused_file],
+        }
+        assert all(reason for names in refused.values() for reason in names.values())
+        assert "and 2 more; the reasons are in" in folder.describe_refused()
+        folder.sent.unlink()
+
+
+def test_of_a_deleted_run_nothing_is_set_aside(new_store: Callable[[str], Path], folder: RunFolder) -> None:
+    store = new_store("store")
+    client = connect_run(folder)
+    MlflowClient(f"sqlite:///{store}").delete_run(only_run(store).info.run_id)
+    with pytest.raises(InputError, match="was deleted in MLflow"):
+        send_records(client, folder)
+    assert folder.read_refused() == {}
+
+
+def test_values_do_not_wait_for_files(
+    new_store: Callable[[str], Path], folder: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The place of the artifacts cannot be written to: all metrics and the end of the run arrive all the same."""
+    store = new_store("store")
+    client = connect_run(folder)
+    (store.parent / f"{store.stem} artifacts").write_text("a file in the place of the folder")
+    with pytest.raises(OSError, match="artifacts"):
+        send_records(client, folder)
+    assert {key: found for (_, key), found in histories(store).items()} == journal_points(folder.path)
+    assert only_run(store).info.status == "FINISHED"
+    assert folder.unsent_records() > 0
+    (store.parent / f"{store.stem} artifacts").unlink()
+    send_records(client, folder)
+    check_complete(store, folder)
+
+
+def test_a_run_goes_on_in_its_own_store_only(new_store: Callable[[str], Path], folder: RunFolder) -> None:
+    first = new_store("first")
+    send_records(connect_run(folder), folder)
+    info = folder.read_run()
+    assert info["store"] == f"sqlite:///{first}"
+    second = new_store("second")
+    for unnamed in (False, True):
+        if unnamed:  # as earlier versions wrote it
+            write_json(folder.run, {key: value for key, value in info.items() if key != "store"})
+        with pytest.raises(OtherStoreError, match="a store that its files do not name" if unnamed else str(first)):
+            connect_run(folder)
+        assert histories(second) == {}
+    shutil.copyfile(first, second)  # another name of the same store
+    assert connect_run(folder) is not None
+    assert folder.unsent_records() == 0

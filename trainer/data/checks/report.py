@@ -14,12 +14,13 @@ The report as JSON (`Report.to_json`; it counts the images that could be read):
     classes                [{id, name, pixels, pixel_share, pictures, picture_share, train, val}]; shares of what is
                            labelled; train and val: images that have it
     errors, warnings       number of findings
+    left_out               [{reason, count, files}] of the files that no image or mask is read from; at most 100 files
     findings               [{level, kind, text, files}], errors first; level is error or warning; at most 100 files
 
 Kinds of errors: folder (missing pairs, clashing stems, broken annotations), unreadable, size (mask and image differ),
 turned (they differ by the image's EXIF), value (no class). Kinds of warnings: leak (one image trains and validates),
 near (so do two nearly equal ones), contradiction (one image, two masks), duplicate, ignored, whole, scaled, shifted,
-empty, absent, rare (masks and classes), small, blank, dim, missing, turned (images), note.
+empty, absent, rare (masks and classes), small, blank, dim, missing, frames, turned (images), note.
 """
 
 import json
@@ -32,6 +33,7 @@ import numpy as np
 
 from trainer import IGNORE, InputError, printable, redact_all
 from trainer.config import DataConfig
+from trainer.data.account import Account
 from trainer.data.checks.finding import ERROR, WARNING, Finding, folder_error
 from trainer.data.checks.inspect import Inspection, inspect, sound_rows
 from trainer.data.checks.rules import ScannedSamples, run_rules
@@ -48,6 +50,8 @@ class Report:
 
     summary: dict[str, Any] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
+    account: Account = field(default_factory=Account)
+    """Files that no sample uses, and why."""
 
     def of(self, level: str) -> list[Finding]:
         """Findings of one level, error or warning."""
@@ -61,7 +65,8 @@ class Report:
         counted = {"errors": len(self.of(ERROR)), "warnings": len(self.of(WARNING))}
         findings = (*self.of(ERROR), *self.of(WARNING))
         shown = {"findings": [{key: _fit_to_show(one) for key, one in asdict(each).items()} for each in findings]}
-        return json.dumps(redact_all(self.summary | counted | shown), indent=1, ensure_ascii=ascii_only)
+        left_out = {"left_out": self.account.content()} if self.summary else {}
+        return json.dumps(redact_all(self.summary | left_out | counted | shown), indent=1, ensure_ascii=ascii_only)
 
 
 def _fit_to_show(value: Any) -> Any:
@@ -95,13 +100,13 @@ def make_report(
         samples, facts, trains = [samples[row] for row in sound], facts[sound], trains[sound]
     judged = [*inspection.errors, *inspection.notes]
     if not len(samples):
-        return Report({"pictures": len(sources.samples), "unreadable": len(sources.samples)}, judged)
+        return Report({"pictures": len(sources.samples), "unreadable": len(sources.samples)}, judged, sources.account)
     names = inspection.names or (BACKGROUND,)
     values_known = all(error.kind != "value" for error in inspection.errors)
     scanned = ScannedSamples(samples, facts, trains, names, sources.values.given, image_size, folder)
     summary = {"pictures": len(sources.samples), "train": len(sources.split.train), "val": len(sources.split.val)}
     summary |= {"unreadable": len(sources.samples) - len(samples)}
-    return Report(summary | _summary(scanned), [*judged, *run_rules(scanned, values_known)])
+    return Report(summary | _summary(scanned), [*judged, *run_rules(scanned, values_known)], sources.account)
 
 
 def check_command(config: DataConfig) -> list[str]:

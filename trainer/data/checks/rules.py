@@ -9,7 +9,7 @@ import numpy as np
 from trainer import IGNORE
 from trainer.data.checks.duplicates import cached_near_pairs, groups
 from trainer.data.checks.finding import MOST_FILES, WARNING, Finding
-from trainer.data.checks.scan import levels_of
+from trainer.data.checks.scan import ANIMATION, levels_of
 from trainer.data.sample import Sample
 from trainer.system.text import one_line
 
@@ -202,6 +202,9 @@ def _image_rules(scanned: ScannedSamples) -> Iterator[Finding]:
     small = sizes.max(axis=1) * MOST_ENLARGED < scanned.image_size
     yield from scanned.warn("small", small, text, of_image=True)
     flat = thumbnails.max(axis=(1, 2)) == thumbnails.min(axis=(1, 2))
+    animated = np.char.endswith(scanned.facts["kind"], ANIMATION.encode())
+    text = "a picture or mask of several frames; the first one is used, the others are left out"
+    yield from scanned.warn("frames", animated, text, of_image=True)
     text = "the picture is of one colour all over; replace it or take it out"
     yield from scanned.warn("blank", flat, text, of_image=True)
     yield from _level_rules(scanned)

@@ -17,11 +17,15 @@ from trainer.data.checks.palettes import Palettes
 from trainer.data.image_io import read_header
 from trainer.data.levels import DeepImage, Levels, fit_levels
 from trainer.data.sample import Sample, digest
+from trainer.data.stack import count_frames
 from trainer.data.value_map import UnknownColours, UnknownValues, ValueMap
 from trainer.system.parallel import Progress, on_all_cores
 
 THUMBNAIL = 16
 """Side of a thumbnail in pixels."""
+
+ANIMATION = " anim"
+"""End of the kind of an image that has several frames, or whose mask has."""
 
 FACTS = np.dtype(
     [
@@ -95,7 +99,8 @@ def scan_sample(
     facts["digest"] = digest(image_content, mask_content).encode()
     facts["image"], facts["mask"] = _hash(image), _hash(mask)
     facts["size"], facts["orientation"], facts["lossy"] = image.shape[:2], header.orientation, sample.lossy
-    facts["kind"] = f"{header.format} {header.mode}".encode()
+    frames = ANIMATION if max(count_frames(image_content), count_frames(mask_content)) > 1 else ""
+    facts["kind"] = f"{header.format} {header.mode}{frames}".encode()
     facts["counts"] = Image.fromarray(mask).histogram()  # np.bincount makes int64 of every pixel first
     facts["range"] = np.repeat([image.min(), image.max()], 2)
     palette = None if palettes is None else sample.read_palette(mask_content)

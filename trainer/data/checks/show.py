@@ -23,6 +23,9 @@ def show_report(report: "Report", display: Display) -> None:
     summary = report.summary
     if "classes" in summary:
         _show_summary(summary, display)
+    if report.account.count:
+        display.log(f"{'left out':17}{report.account.summary()}")
+    if "classes" in summary:
         display.console.print(_class_table(summary["classes"]))
     for level in ("warning", "error"):
         findings = report.of(level)

@@ -10,9 +10,10 @@ from pathlib import Path
 from types import ModuleType
 
 from trainer import InputError
-from trainer.data.files import list_folders
+from trainer.data.files import is_hidden, list_folders
 from trainer.data.layouts.base import Found
 from trainer.data.layouts.cvat_labelmap import LABELMAP, read_labelmap
+from trainer.data.layouts.stacks import split_stacks
 from trainer.system.text import option, quote
 
 LAYOUTS = ("pets", "coco", "nnunet", "folders", "voc", "labelme", "csv")
@@ -33,7 +34,9 @@ def find(root: Path, layout: str, classes: Sequence[str] | None) -> Found:
     labelmap = (root if root.is_dir() else root.parent) / LABELMAP
     if labelmap.is_file() and found.names is None and found.value_map is None:
         found.names, found.value_map, notes = read_labelmap(labelmap, classes)
+        found.records.append(labelmap)
         found.notes += notes
+    split_stacks(found)
     return found
 
 
@@ -48,10 +51,10 @@ def _module(layout: str) -> ModuleType:
 
 def _hint(root: Path) -> str:
     """Advice for a folder of no known layout: a subfolder that has one, or else the expected and actual contents."""
-    below = [path for path in list_folders(root) if path.name[0] != "."]
+    below = [path for path in list_folders(root) if not is_hidden(path.name)]
     usable = [folder for folder in below if detect_layout(folder)]
     if usable:
-        several = f", or several as {option('data.root', usable[:2])}" if len(usable) > 1 else ""
+        several = f", or several as {option('data.root', usable)}" if len(usable) > 1 else ""
         return f"There is one within: give --data.root {quote(usable[0])}{several}"
     contents = [f"{folder.name}/ ({_count_files(folder)})" for folder in below[:6]]
     return (

@@ -1,7 +1,10 @@
 """Tools shared by the layouts: matching labels to classes, pairing files by stem, merging the parts of a dataset."""
 
+import glob
 import json
-from collections.abc import Iterable, Mapping, Sequence
+import os
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from pathlib import Path
@@ -9,8 +12,8 @@ from typing import Any
 
 from trainer import InputError
 from trainer.data.encoding import decode
-from trainer.data.files import read_bytes
-from trainer.data.sample import Sample
+from trainer.data.files import Reason, is_image, read_bytes
+from trainer.data.sample import JoinedSample, Sample
 from trainer.system.text import match_names
 
 PARTS = {
@@ -23,6 +26,12 @@ PARTS = {
     "testing": None,
 }
 """Role of a part of a dataset, by each of its usual names: "train", "val", or None for a part that is left out."""
+
+
+TWICE = Reason("whose stem another one has too")
+UNPAIRED = Reason("without their image or mask")
+UNLISTED = Reason("that no list names", by="folder")
+BELOW = Reason("in subfolders without their image or mask", "move them beside the others", warn=True, by="folder")
 
 
 @dataclass
@@ -44,6 +53,23 @@ class Found:
 
     notes: list[str] = field(default_factory=list)
     """Remarks for the user, a line each."""
+
+    records: list[Path] = field(default_factory=list)
+    """Files that were read beside those of the samples: lists, class names, JSON files."""
+
+    left_out: dict[str, Reason] = field(default_factory=dict)
+    """File or folder -> why it is left out, where its name and kind do not tell (`trainer/data/account.py`)."""
+
+    def leave_out(self, reason: Reason, *paths: Path) -> None:
+        """Note why these files, or all files in these folders, are no sample's."""
+        self.left_out |= dict.fromkeys(map(str, paths), reason)
+
+    def add(self, other: "Found") -> None:
+        """Add problems, notes, records and files left out of another folder or part."""
+        self.problems += other.problems
+        self.notes += other.notes
+        self.records += other.records
+        self.left_out |= other.left_out
 
 
 def match_labels(labels: Sequence[str], classes: Sequence[str] | None, file: Path) -> tuple[dict[str, str], list[str]]:
@@ -74,16 +100,49 @@ def read_json(file: Path, remedy: str) -> Any:
         raise InputError(f"{file}: no valid JSON ({error}); {remedy}") from None
 
 
-def by_stem(files: Sequence[Path], ending: str = "") -> tuple[dict[str, Path], list[str]]:
-    """Map the stem of each file, without `ending`, to the file; add a problem for each stem that occurs twice."""
+def by_stem(files: Sequence[Path], ending: str = "", folder: Path | None = None) -> tuple[dict[str, Path], list[str]]:
+    """Map the stem of each file, without `ending`, to the file; add a problem for each stem that occurs twice.
+
+    A file in a folder below `folder` has the path from there before its stem: `day 2/p6`.
+    """
     found: dict[str, Path] = {}
     problems = []
     for path in files:
-        stem = path.stem.removesuffix(ending)
+        stem = path.stem.removesuffix(ending) if folder is None else stem_below(path, folder, ending)
         if stem in found:
             problems.append(f"{path}: {found[stem].name} has the same stem; rename or remove one")
         found[stem] = path
     return found, problems
+
+
+def stem_below(path: Path, folder: Path, ending: str = "") -> str:
+    """Stem of a file without `ending`; for one in a folder below `folder` with the path from there: `day 2/p6`."""
+    stem, above, top = path.stem.removesuffix(ending), os.path.dirname(path), str(folder)
+    # Texts, because `Path.parent` and its comparison take several times as long.
+    if above == top or (top == "." and not above):
+        return stem
+    return f"{os.path.relpath(above, top)}/{stem}"
+
+
+def leave_out_tests(found: Found, folder: Path, *files: Mapping[str, Path]) -> set[str]:
+    """Leave out, with a note, the names of `files` whose first folder is a test part, and return them."""
+    tested = {name for names in files for name in names if part_of(name) is None}
+    found.leave_out(left_part("test"), *(names[name] for name in tested for names in files if name in names))
+    if tested:
+        found.notes.append(part_note(folder, "test", len(tested)))
+    return tested
+
+
+def part_of(name: str) -> str | None:
+    """Part that the first folder of a name stands for: "train", "val", None for a test part, "" for no part."""
+    first, below, _ = name.partition("/")
+    return PARTS.get(first.lower(), "") if below else ""
+
+
+def parts_of_folders(names: Iterable[str]) -> dict[str, str]:
+    """Name -> "train" or "val", after its first folder; empty unless there are folders for both."""
+    parts = {name: part for name in names if (part := part_of(name))}
+    return parts if len(set(parts.values())) > 1 else {}
 
 
 def pair(
@@ -97,30 +156,110 @@ def pair(
 
     Names that differ by their Unicode form or their case alone are pairs too, where nothing else fits.
     `folders`: of the images and of the masks, for the messages. `wanted`: stems to pair; empty for all.
-    `endings`: the end of the images' and of the masks' names that is not part of the stem.
+    `endings`: the end of the images' and of the masks' names that is not part of the stem. Files in folders below are
+    paired by their path, or by their stem where only one image and one mask are left that have it; the others are left
+    out, and so are those in a folder named as a test part.
     """
-    images, image_problems = by_stem(image_files, endings[0])
-    masks, mask_problems = by_stem(mask_files, endings[1])
+    images, image_problems = by_stem(image_files, endings[0], folders[0])
+    masks, mask_problems = by_stem(mask_files, endings[1], folders[1])
     meant = match_names(masks, images)
     masks = {meant.get(stem, stem): path for stem, path in masks.items()}
     found = Found(problems=image_problems + mask_problems)
+    if found.problems:
+        kept = {*images.values(), *masks.values()}
+        found.leave_out(TWICE, *(file for file in (*image_files, *mask_files) if file not in kept))
+    further = _further_masks(images, masks, endings[1])
+    _match_across_folders(images, masks)
     if images and masks and not set(images) & set(masks):
         names = " and ".join(next(iter(files.values())).name for files in (images, masks))
         found.problems.append(
             f"{folders[0]} and {folders[1]}: not one name in common (such as {names}); name each mask after its image"
         )
+        found.leave_out(UNPAIRED, *images.values(), *masks.values())
         return found
-    for stem in sorted(wanted) or sorted(set(images) | set(masks)):
-        if stem not in images and stem not in masks:
-            found.problems.append(f"{folders[0]}: the lists name {stem}, but there is no such image; take the line out")
-        elif stem not in images:
-            found.problems.append(f"{masks[stem]}: no image of that name in {folders[0]}; add it or remove the mask")
-        elif stem not in masks:
-            missing = f"no mask {stem}{endings[1]}.png in {folders[1]}"
-            found.problems.append(f"{images[stem]}: {missing}; label the picture or move it out")
+    wanted = sorted(wanted)
+    if wanted:
+        rest = (set(images) | set(masks)) - set(wanted)
+        found.leave_out(UNLISTED, *(files[stem] for stem in rest for files in (images, masks) if stem in files))
+    tested = set() if wanted else leave_out_tests(found, folders[0], images, masks)
+    for stem in wanted or sorted((set(images) | set(masks)) - tested):
+        image, mask = images.get(stem), masks.get(stem)
+        files = [file for file in (image, mask) if file is not None]
+        if image and mask:
+            more = further.get(stem)
+            joined = JoinedSample(stem, str(image), str(mask), more) if more else Sample(stem, str(image), str(mask))
+            found.samples.append(joined)
+        elif "/" in stem and not wanted:
+            found.leave_out(BELOW, *files)
         else:
-            found.samples.append(Sample(stem, str(images[stem]), str(masks[stem])))
+            found.problems.append(_missing(stem, image, mask, folders, endings[1]))
+            found.leave_out(UNPAIRED, *files)
+    found.parts = {} if wanted else parts_of_folders(sample.name for sample in found.samples)
+    if further:
+        first = next(iter(further.values()))[0]
+        found.notes.append(f"{folders[1]}: {len(further)} images have several masks (such as {first}); they are joined")
     return found
+
+
+def _missing(stem: str, image: Path | None, mask: Path | None, folders: tuple[Path, Path], ending: str) -> str:
+    """Problem of a stem without image or mask; a file of that name in a format that is not read is named."""
+    if image is None and mask is None:
+        return f"{folders[0]}: the lists name {stem}, but there is no such image; take the line out"
+    folder, name = (folders[0], stem) if image is None else (folders[1], f"{stem}{ending}")
+    others = [file for file in folder.glob(f"{glob.escape(name)}.*") if not is_image(file.name)]
+    if others:
+        what = "image" if image is None else "mask"
+        return f"{image or mask}: its {what} {others[0].name} is in a format that is not read here; convert it to PNG"
+    if image is None:
+        return f"{mask}: no image of that name in {folder}; add it or remove the mask"
+    return f"{image}: no mask {name}.png in {folder}; label the picture or move it out"
+
+
+def _further_masks(images: Mapping[str, Path], masks: dict[str, Path], ending: str) -> dict[str, tuple[str, ...]]:
+    """Stem -> further masks of an image, such as `x_mask_1` beside `x_mask`; they are taken out of `masks`."""
+    further: dict[str, tuple[str, ...]] = {}
+    numbered = re.compile(rf"(.+){re.escape(ending)}[_-]?\d+")
+    for name in sorted(set(masks) - set(images)) if ending else ():
+        match = numbered.fullmatch(name)
+        if match and match[1] in images and match[1] in masks:
+            further[match[1]] = (*further.get(match[1], ()), str(masks.pop(name)))
+    return further
+
+
+def _match_across_folders(images: Mapping[str, Path], masks: dict[str, Path]) -> None:
+    """Rename masks in `masks` after images in other folders, where one of each alone is left that has the stem."""
+    left = [
+        {stem: names[0] for stem, names in _by_last(set(files) - set(others)).items() if len(names) == 1}
+        for files, others in ((images, masks), (masks, images))
+    ]
+    for stem in set(left[0]) & set(left[1]):
+        masks[left[0][stem]] = masks.pop(left[1][stem])
+
+
+def full_names(listed: Sequence[str], names: Collection[str]) -> list[str]:
+    """Names of a list, with their folder where the list has the stem alone of one of `names`."""
+    if all(name in names for name in listed):
+        return list(listed)
+    below = _by_last(name for name in names if "/" in name)
+    return [below[name][0] if name not in names and len(below.get(name, ())) == 1 else name for name in listed]
+
+
+def _by_last(names: Iterable[str]) -> dict[str, list[str]]:
+    """Last part of each name -> the names that end with it."""
+    found: dict[str, list[str]] = {}
+    for name in names:
+        found.setdefault(name.rpartition("/")[2], []).append(name)
+    return found
+
+
+def left_part(part: str) -> Reason:
+    """Reason for the files of a test part."""
+    return Reason(f"of the part {part}", by="folder")
+
+
+def part_note(root: Path, part: str, pictures: int) -> str:
+    """Note about a test part."""
+    return f"{root}: {part} ({pictures} pictures) neither trains nor validates; left out"
 
 
 def merge_parts(parts: Mapping[str, Found], root: Path) -> Found:
@@ -134,12 +273,15 @@ def merge_parts(parts: Mapping[str, Found], root: Path) -> Found:
     for part, found in parts.items():
         role = roles[part]
         if role is None:
-            whole.notes.append(f"{root}: {part} ({len(found.samples)} pictures) neither trains nor validates; left out")
+            reason = left_part(part)
+            for sample in found.samples:
+                whole.leave_out(reason, *map(Path, (*sample.files, sample.mask_file)))
+            whole.notes.append(part_note(root, part, len(found.samples)))
+            whole.left_out |= found.left_out | dict.fromkeys(map(str, found.records), reason)
             continue
         samples = [replace(sample, name=f"{part}/{sample.name}") for sample in found.samples]
         whole.samples += samples
         if role and {"train", "val"} <= set(roles.values()):
             whole.parts |= {sample.name: role for sample in samples}
-        whole.problems += found.problems
-        whole.notes += found.notes
+        whole.add(found)
     return whole

@@ -7,7 +7,7 @@ from pathlib import Path, PurePath
 
 from trainer import InputError
 from trainer.data.files import read_text
-from trainer.data.layouts.base import PARTS, Found
+from trainer.data.layouts.base import PARTS, UNPAIRED, Found, left_part
 from trainer.data.sample import Sample
 from trainer.system.text import existing_path
 
@@ -44,11 +44,14 @@ def find(root: Path, classes: Sequence[str] | None) -> Found:
         role = PARTS.get(split.lower(), "")
         if faults:
             found.problems += [f"{file}, line {line}: {fault}" for fault in faults]
+            found.leave_out(UNPAIRED, *(path for path in paths if path != file.parent))
         elif role is None:
+            found.leave_out(left_part(split), *paths)
             left_out += 1
         else:
             found.samples.append(Sample(name, str(paths[0]), str(paths[1])))
             found.parts |= {name: role} if role else {}
+    found.records.append(file)
     if left_out:
         found.notes.append(f"{file}: {left_out} pictures of split test neither train nor validate; left out")
     if len(set(found.parts.values())) < 2 and len(found.parts) == len(found.samples):

@@ -1,11 +1,11 @@
 """Two parallel folders, images and masks; optionally with the parts train and val within or above them."""
 
-import os
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
 from trainer import InputError
-from trainer.data.files import is_image, list_folders, list_images
+from trainer.data.files import is_hidden, list_folders, list_images, scan_folder, why_no_image
 from trainer.data.layouts.base import PARTS, Found, merge_parts, pair
 
 IMAGES = ("images", "image", "imgs", "img", "img_dir", "jpegimages", "photos", "pictures")
@@ -17,6 +17,12 @@ MASKS = (
 )
 """Names of mask folders, in lower case; earlier ones take precedence."""
 
+TRIED = 200
+"""Number of stems, of all that there are, whose endings are compared."""
+
+MOST_ENDINGS = 8
+"""Endings that are tried: each takes a pass over all names."""
+
 
 def fits(root: Path) -> bool:
     """Return True if `root`, or a part within it, has an image folder and a mask folder that hold image files."""
@@ -24,7 +30,7 @@ def fits(root: Path) -> bool:
 
 
 def find(root: Path, classes: Sequence[str] | None) -> Found:
-    """Pair images and masks by stem; an ending that all masks' names share, such as `_mask`, is not part of the stem.
+    """Pair images and masks by stem; an ending that most masks' names share, such as `_mask`, is not part of the stem.
 
     Samples in parts are named `train/<stem>` and `val/<stem>`.
     """
@@ -48,22 +54,25 @@ def _find_folders(root: Path) -> dict[str, tuple[Path, Path | None]]:
     if parts:
         return parts
     masks_by_role = {PARTS[part]: folder for part, folder in _first_with_parts(root, MASKS).items()}
-    return {part: (folder, masks_by_role.get(PARTS[part])) for part, folder in _first_with_parts(root, IMAGES).items()}
+    parts = {part: (folder, masks_by_role.get(PARTS[part])) for part, folder in _first_with_parts(root, IMAGES).items()}
+    images, masks = _first_filled(root, IMAGES, deep=True), _first_filled(root, MASKS, deep=True)
+    return {"": (images, masks)} if images and masks and not parts else parts
 
 
 def _subfolders(folder: Path) -> dict[str, Path]:
     """Lower-case name -> folder directly in `folder`; hidden ones are left out."""
-    return {path.name.lower(): path for path in list_folders(folder) if path.name[0] != "."}
+    return {path.name.lower(): path for path in list_folders(folder) if not is_hidden(path.name)}
 
 
 def _part_folders(folder: Path) -> dict[str, Path]:
     return {name: path for name, path in _subfolders(folder).items() if name in PARTS}
 
 
-def _first_filled(folder: Path, names: Sequence[str]) -> Path | None:
-    """First folder of these names that holds image files."""
+def _first_filled(folder: Path, names: Sequence[str], deep: bool = False) -> Path | None:
+    """First folder of these names that holds image files; `deep`: itself or in folders below."""
     subfolders = _subfolders(folder)
-    return next((subfolders[name] for name in names if name in subfolders and _holds_images(subfolders[name])), None)
+    folders = (subfolders[name] for name in names if name in subfolders)
+    return next((path for path in folders if _holds_images(path) or (deep and list_images(path, deep=True))), None)
 
 
 def _first_with_parts(folder: Path, names: Sequence[str]) -> dict[str, Path]:
@@ -78,24 +87,30 @@ def _first_with_parts(folder: Path, names: Sequence[str]) -> dict[str, Path]:
 
 
 def _holds_images(folder: Path) -> bool:
-    with os.scandir(folder) as entries:  # lazy; listing a million files takes seconds
-        return any(is_image(entry.name) for entry in entries)
+    return any(why_no_image(entry) is None for entry in scan_folder(folder))
 
 
 def _pair_folders(image_folder: Path, mask_folder: Path | None) -> Found:
     if mask_folder is None:
         return Found(problems=[f"{image_folder}: there is no folder of masks for it; add one or move the images out"])
-    images, masks = list_images(image_folder), list_images(mask_folder)
+    images, masks = list_images(image_folder, deep=True), list_images(mask_folder, deep=True)
     endings = _find_endings([file.stem for file in images], [file.stem for file in masks])
-    return pair(images, masks, (image_folder, mask_folder), endings=endings)
+    found = pair(images, masks, (image_folder, mask_folder), endings=endings)
+    for folder, ending, of_image in ((image_folder, endings[0], True), (mask_folder, endings[1], False)):
+        files = (sample.image_file if of_image else sample.mask_file for sample in found.samples)
+        odd = [file for file in files if not Path(file).stem.endswith(ending)] if ending else []
+        if odd:
+            name = Path(odd[0]).name
+            found.notes.append(f"{folder}: {len(odd)} without the ending {ending} of the others, such as {name}; used")
+    return found
 
 
 def _find_endings(images: Sequence[str], masks: Sequence[str]) -> tuple[str, str]:
-    """Ending shared by all image stems and ending shared by all mask stems: the shortest ones that pair most stems."""
+    """Ending of the image stems and ending of the mask stems: the shortest ones that pair most stems."""
     best, most = ("", ""), -1
-    for image_ending in _shared_endings(images):
+    for image_ending in _frequent_endings(images):
         stems = {stem.removesuffix(image_ending) for stem in images}
-        for mask_ending in _shared_endings(masks):
+        for mask_ending in _frequent_endings(masks):
             paired = len(stems & {stem.removesuffix(mask_ending) for stem in masks})
             shorter = paired == most and len(image_ending + mask_ending) < len("".join(best))
             if paired > most or shorter:
@@ -103,8 +118,8 @@ def _find_endings(images: Sequence[str], masks: Sequence[str]) -> tuple[str, str
     return best
 
 
-def _shared_endings(stems: Sequence[str]) -> list[str]:
-    """Endings that all `stems` share and that begin with a separator; "" is the first."""
-    first = stems[0] if stems else ""
-    endings = [first[start:] for start, sign in enumerate(first) if start and sign in "_-. "]
-    return ["", *(ending for ending in endings if all(stem.endswith(ending) for stem in stems))]
+def _frequent_endings(stems: Sequence[str]) -> list[str]:
+    """Endings that most of `stems` share and that begin with a separator; "" is the first."""
+    some = stems[:: max(1, len(stems) // TRIED)]
+    counts = Counter(stem[start:] for stem in some for start, sign in enumerate(stem) if start and sign in "_-. ")
+    return ["", *(ending for ending, count in counts.most_common(MOST_ENDINGS) if count > len(some) / 2)]

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import Any
 
 import numpy as np
@@ -10,9 +10,19 @@ import numpy as np
 from trainer import IGNORE, InputError
 from trainer.data.class_names import IGNORED
 from trainer.data.encoding import UnknownEncoding, disguised, iconv_all
-from trainer.data.files import list_images, read_names
-from trainer.data.layouts.base import Found, by_stem
+from trainer.data.files import OTHER, Reason, list_images, read_names
+from trainer.data.layouts.base import (
+    TWICE,
+    UNPAIRED,
+    Found,
+    by_stem,
+    leave_out_tests,
+    left_part,
+    parts_of_folders,
+    stem_below,
+)
 from trainer.data.layouts.labelme_json import (
+    NotLabelme,
     draw_annotation,
     find_annotations,
     image_path,
@@ -24,7 +34,13 @@ from trainer.data.value_map import BACKGROUND, BACKGROUNDS, UNMAPPED, ValueMap
 from trainer.system.text import label, messages
 
 LABELS_FILE = "labels.txt"
-"""Label of shapes whose pixels are ignored."""
+"""File of a folder with its labels, one a line; their order gives the class ids."""
+
+MOST_NAMES = 5
+"""Images that a note names."""
+
+UNLABELLED = Reason("without a JSON file yet")
+BESIDE = Reason("whose JSON file holds or names another picture")
 
 TRIED = 10
 """Number of JSON files that are read to find out whether the folder is Labelme's."""
@@ -77,29 +93,63 @@ def _is_valid(file: Path, root: Path) -> bool:
 
 
 def find(root: Path, classes: Sequence[str] | None) -> Found:
-    """Make one sample of each JSON file. Without `classes` the labels come from labels.txt, or else from the files."""
-    files, problems = by_stem(find_annotations(root))
+    """Make one sample of each JSON file, in folders below too: `day 2/p6`.
+
+    Without `classes` the labels come from labels.txt, or else from the files.
+    """
+    annotations = find_annotations(root, deep=True)
+    files, problems = by_stem(annotations, folder=root)
     found = Found(problems=problems)
+    found.leave_out(TWICE, *(set(annotations) - set(files.values())))
     images: dict[str, Path] = {}
     labels: set[str] = set()
+    tested = leave_out_tests(found, root, files)
     for stem, file in files.items():
+        if stem in tested:
+            continue
         try:
             record = read_record(file, root)
             labels |= _labels(record)
             images[stem] = image_path(file, root, record) or file
+            if images[stem] == file and isinstance(record.get("imagePath"), str):
+                # The same picture usually lies beside the JSON file that holds it.
+                found.records.append(file.parent / PureWindowsPath(record["imagePath"]).as_posix())
+        except NotLabelme as error:
+            found.problems += [] if "/" in stem else [str(error)]
+            found.leave_out(OTHER, file)
         except InputError as error:
             found.problems += messages(str(error))
+            found.leave_out(UNPAIRED, file)
     if found.problems and not labels:  # the classes may be in the files that could not be read
         return found
     ids = tuple(_class_ids(root, classes, labels, found).items())
     found.samples = [
         LabelmeSample(stem, str(image), str(files[stem]), root, ids) for stem, image in sorted(images.items())
     ]
-    used = set(images.values())  # resolved paths
-    unlabelled = [image for image in list_images(root) if image.stem not in files and image.resolve() not in used]
+    found.records += [root / LABELS_FILE]
+    found.parts = parts_of_folders(images)
+    found.leave_out(left_part("test"), *{root / name.partition("/")[0] for name in tested})
+    beside, unlabelled = _find_others(root, files, {*images.values(), *found.records})
+    found.leave_out(BESIDE, *beside)
     if unlabelled:
-        found.notes.append(f"{root}: {len(unlabelled)} images have no JSON file yet; they are left out")
+        found.leave_out(UNLABELLED, *unlabelled)
+        found.notes.append(unlabelled_note(root, unlabelled))
     return found
+
+
+def _find_others(root: Path, stems: Collection[str], used: Collection[Path]) -> tuple[list[Path], list[Path]]:
+    """Images in `root` and below that are not among `used`, resolved paths: with a JSON file of their stem, without."""
+    images = [file for file in list_images(root, deep=True) if file not in used and file.resolve() not in used]
+    beside = [image for image in images if stem_below(image, root) in stems]
+    return beside, [image for image in images if stem_below(image, root) not in stems]
+
+
+def unlabelled_note(root: Path, images: Sequence[Path]) -> str:
+    """Note about images without a JSON file, with the names of the first."""
+    names = ", ".join(str(image.relative_to(root)) for image in images[:MOST_NAMES])
+    more = f" and {len(images) - MOST_NAMES} more" if len(images) > MOST_NAMES else ""
+    subject = "1 image has" if len(images) == 1 else f"{len(images)} images have"
+    return f"{root}: {subject} no JSON file yet; left out: {names}{more}"
 
 
 def _labels(record: dict[str, Any]) -> set[str]:

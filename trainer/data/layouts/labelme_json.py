@@ -17,7 +17,7 @@ import numpy as np
 
 from trainer import InputError
 from trainer.data.encoding import decode
-from trainer.data.files import read_bytes
+from trainer.data.files import list_files, read_bytes
 from trainer.data.image_io import read_header, read_image
 from trainer.data.layouts.labelme_shapes import Shape, abbreviate, check_shapes, decode_base64, draw_shapes
 from trainer.system.text import existing_path, label
@@ -49,8 +49,15 @@ class Annotation:
     shapes: tuple[Shape, ...]
 
 
-def find_annotations(folder: Path) -> list[Path]:
-    """JSON files directly in `folder`, sorted by name; hidden files are left out. Raises InputError without any."""
+class NotLabelme(InputError):
+    """A JSON file is of another kind."""
+
+
+def find_annotations(folder: Path, deep: bool = False) -> list[Path]:
+    """JSON files directly in `folder`, sorted by name; hidden files are left out. Raises InputError without any.
+
+    `deep`: followed by those in the folders below.
+    """
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; give the one that holds Labelme's JSON files")
     try:
@@ -61,7 +68,8 @@ def find_annotations(folder: Path) -> list[Path]:
         below = next((top for top, _, names in os.walk(folder) if any(name.endswith(".json") for name in names)), None)
         advice = f"give {below}, which has some" if below else "label pictures with Labelme first"
         raise InputError(f"{folder}: no JSON files there; {advice}")
-    return [folder / name for name in names]
+    nested = list_files(folder, (".json",), deep=True) if deep else []
+    return [folder / name for name in names] + [file for file in nested if file.parent != folder]
 
 
 def read_annotation(file: Path, folder: Path, ids: Mapping[str, int]) -> Annotation:
@@ -124,7 +132,7 @@ def read_record(file: Path, folder: Path) -> dict[str, Any]:
     except ValueError as error:
         raise InputError(f"{file}: no valid JSON ({error}); save it again with Labelme or remove it") from None
     if not isinstance(record, dict) or not isinstance(record.get("shapes"), list):
-        raise InputError(f"{file}: not a Labelme file, it has no list of shapes; move it out of the folder")
+        raise NotLabelme(f"{file}: not a Labelme file, it has no list of shapes; move it out of the folder")
     for entry in record["shapes"]:
         if isinstance(entry, dict) and isinstance(entry.get("label"), str):
             entry["label"] = label(entry["label"])

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from trainer import InputError
 from trainer.data.files import IMAGE_SUFFIXES, list_images
-from trainer.data.layouts.base import Found, pair, read_json
+from trainer.data.layouts.base import Found, left_part, pair, read_json
 from trainer.data.value_map import BACKGROUND, UNMAPPED
 
 IMAGES, MASKS, RECORD = "imagesTr", "labelsTr", "dataset.json"
@@ -36,9 +36,11 @@ def find(root: Path, classes: Sequence[str] | None) -> Found:
         )
     found = pair(images, list_images(root / MASKS), (root / IMAGES, root / MASKS), endings=(CHANNEL, ""))
     if (root / "imagesTs").is_dir():
+        found.leave_out(left_part("test"), root / "imagesTs", root / "labelsTs")
         found.notes.append(f"{root}: imagesTs neither trains nor validates; left out")
     if classes is None and (root / RECORD).is_file():
         found.names, found.value_map = _read_labels(root / RECORD)
+        found.records.append(root / RECORD)
     return found
 
 

@@ -35,6 +35,7 @@ def find(root: Path, classes: Sequence[str] | None) -> Found:
     }
     listed = {stem for stems in lists.values() for stem in stems}
     found = pair(images, masks, folders, wanted=listed)
+    found.records += [root / "annotations" / name for name in lists]
     if len(lists) == len(LISTS):
         found.parts = {stem: LISTS[name] for name, stems in lists.items() for stem in stems}
         found.notes.append(f"{root}: its own split: trainval.txt trains, test.txt validates")

@@ -6,10 +6,10 @@ from pathlib import Path
 
 from safetensors import SafetensorError
 
-from trainer.engine.checkpoint.format import Checkpoint, write_checkpoint
+from trainer.engine.checkpoint.format import MANIFEST, POSITION, Checkpoint, write_checkpoint
 from trainer.engine.stopping import NotWritten
-from trainer.system.atomic import atomic_folder, hidden_name, leftovers
-from trainer.system.run_folder import CHECKPOINT_PREFIX
+from trainer.system.atomic import atomic_folder, hidden_name, leftovers, write_json
+from trainer.system.run_folder import CHECKPOINT_PREFIX, read_object
 
 NEWEST = 2
 """Number of newest checkpoints that stay."""
@@ -42,6 +42,16 @@ class CheckpointFolder:
         self._remove_hidden()
         return target
 
+    def clear(self, record: Path) -> None:
+        """Remove all checkpoints, of a run that is finished; `record` keeps the last one's digests and its position."""
+        if steps := self.steps():
+            last = self.folder / f"{CHECKPOINT_PREFIX}{steps[-1]}"
+            position = read_object(last / POSITION).get("position")
+            write_json(record, {"sha256": read_object(last / MANIFEST), "position": position})
+        for step in steps:
+            self._hide(step)
+        self._remove_hidden()
+
     def steps(self) -> list[int]:
         """Steps of the existing checkpoints, ascending."""
         names = (path.name.removeprefix(CHECKPOINT_PREFIX) for path in self.folder.glob(f"{CHECKPOINT_PREFIX}*"))
@@ -50,11 +60,14 @@ class CheckpointFolder:
     def _hide_older(self, newest: int) -> None:
         older = [step for step in self.steps() if step < newest and step != self.resumed_from]
         for step in older[: -(NEWEST - 1)]:
-            path = self.folder / f"{CHECKPOINT_PREFIX}{step}"
-            try:
-                path.rename(hidden_name(path))  # a kill during the removal must not leave an incomplete step-N
-            except OSError as error:
-                self._warn_once(error)
+            self._hide(step)
+
+    def _hide(self, step: int) -> None:
+        path = self.folder / f"{CHECKPOINT_PREFIX}{step}"
+        try:
+            path.rename(hidden_name(path))  # a kill during the removal must not leave an incomplete step-N
+        except OSError as error:
+            self._warn_once(error)
 
     def _remove_hidden(self) -> None:
         """Remove hidden checkpoints: replaced or old ones, and those that a killed process did not finish."""

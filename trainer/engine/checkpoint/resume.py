@@ -4,20 +4,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from trainer import InputError, redact_all
-from trainer.config import Config, dotted, flatten
+from trainer import InputError
+from trainer.config import Config, flatten
+from trainer.engine.checkpoint.choice import LATEST_OR_NEW, WORDS, differences, none_of_these
 from trainer.engine.checkpoint.folder import CheckpointFolder
 from trainer.engine.checkpoint.format import Checkpoint, load_checkpoint
+from trainer.system.atomic import write_json
+from trainer.system.repair import repair
 from trainer.system.run_folder import RunFolder, run_folder_of, run_folders
-
-CHANGEABLE = (
-    *("resume", "data.root", "data.classes", "data.value_map", "data.val_fraction", "data.fold"),
-    *("data.generated_images", "data.workers", "train.threads", "train.micro_batch_size", "train.compile"),
-    "train.checkpoint_minutes",
-)
-"""Settings that may change when a run is resumed, beside tracking.* and registry.*; the data themselves may not."""
+from trainer.tracking.journal import damaged_records
 
 INEXACT = ("train.micro_batch_size", "train.compile")
 """Changeable settings that change the last bits of the results."""
@@ -49,23 +44,33 @@ def find_run(config: Config, work: Path, data: dict[str, Any], launched_by: str)
     """
     folders = run_folders(work)[::-1]
     own = next((one for one in folders if launched_by and one.read_status().get("launcher") == launched_by), None)
-    named = None if own or config.resume in ("never", "latest") else Path(config.resume)
+    named = None if own or config.resume in WORDS else Path(config.resume)
     if named:
         folder = run_folder_of(config.resume)
-        _require_same_training(config, folder, data)
-    elif own or config.resume == "latest":
-        matching = [one for one in folders if one == own or not _differences(config, one, data)]
-        unfinished = [one for one in matching if not one.finished]
-        if not matching:
-            return Start(warnings=["no run of these settings and this data to go on with: a new one"])
-        folder = own or (unfinished or matching)[0]
-    else:
+    elif own is None and config.resume == "never":
         return Start()
+    else:
+        matching = [one for one in folders if one == own or not differences(config, one, data)]
+        if not matching and config.resume == LATEST_OR_NEW:
+            return Start(warnings=["no run of these settings and this data to go on with: a new one"])
+        if not matching:
+            raise none_of_these(config, work, data)
+        folder = own or next((one for one in matching if not one.finished), matching[0])
     folder.lock()
+    try:
+        repaired = repair(folder)
+    except OSError as error:
+        raise InputError(f"{folder}: damaged, and cannot be repaired ({error})") from error
+    if damaged := damaged_records(folder.journal) if folder.journal.exists() else 0:
+        repaired.append(f"{folder.journal}: {damaged} records are damaged, and left out")
+    if named:
+        _require_same_training(config, folder, data)
+    if not folder.read_split():
+        write_json(folder.split, data)  # the checkpoint has its digest
     if folder.finished:
-        return Start(folder, finished=True)
+        return Start(folder, finished=True, warnings=repaired)
     checkpoint, warnings = _load_named(named, folder) if named else _load_newest(folder)
-    return Start(folder, checkpoint, warnings=warnings)
+    return Start(folder, checkpoint, warnings=repaired + warnings)
 
 
 def numeric_changes(checkpoint: Checkpoint, environment: dict[str, str], config: Config) -> list[str]:
@@ -101,30 +106,15 @@ def _load_newest(folder: RunFolder) -> tuple[Checkpoint | None, list[str]]:
             return load_checkpoint(folder.checkpoint(step)), warnings
         except InputError as error:
             warnings.append(f"{error}; an earlier one is taken")
+    if warnings:
+        warnings.append(f"{folder}: no undamaged checkpoint is left; training begins again, at its first step")
     return None, warnings
 
 
 def _require_same_training(config: Config, folder: RunFolder, data: dict[str, Any]) -> None:
-    differences = _differences(config, folder, data)
-    if differences:
+    found = differences(config, folder, data)
+    if found:
         raise InputError(
             f"{folder}: was another training. Give what it had, or leave --resume out for a new run:\n  "
-            + "\n  ".join(differences)
+            + "\n  ".join(found)
         )
-
-
-def _differences(config: Config, folder: RunFolder, data: dict[str, Any]) -> list[str]:
-    """Differences of settings and data that make a run another training, one line each."""
-    try:
-        theirs = flatten(Config()) | dotted(yaml.safe_load(folder.config.read_text()))
-        their_data = folder.read_split()
-    except (OSError, ValueError, yaml.YAMLError, AttributeError) as error:  # a start was killed while writing them
-        return [f"its files cannot be read ({error})"]
-    ours = redact_all(flatten(config))  # as the stored ones are
-    keys = [key for key in ours if key not in CHANGEABLE and not key.startswith(("tracking.", "registry."))]
-    found = [f"{key}: {theirs.get(key)} then, {ours[key]} now" for key in keys if theirs.get(key) != ours[key]]
-    if their_data != data:
-        same = their_data.get("digest") == data["digest"]
-        change = "the names of the pictures changed" if same else "the pictures, masks, classes or their split changed"
-        found.append(f"data.root: {change} (digest {their_data.get('digest')} then, {data['digest']} now)")
-    return found

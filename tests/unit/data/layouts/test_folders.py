@@ -6,8 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.support.data import SAME
 from tests.support.layouts import (
     find_in,
+    open_data,
     plan_data,
     refusal,
     save_image,
@@ -36,12 +38,22 @@ def test_endings_of_names(image_ending: str, mask_ending: str, tmp_path: Path) -
     assert found.samples[0].image.name == f"bat_1{image_ending}.png"
 
 
-def test_an_ending_that_not_all_masks_share_is_part_of_the_name(tmp_path: Path) -> None:
+def test_a_mask_without_the_ending_that_most_have(tmp_path: Path) -> None:
     write_pairs(tmp_path / "images", tmp_path / "masks", scenes(3), "_mask")
     (tmp_path / "masks" / "scene_01_mask.png").rename(tmp_path / "masks" / "scene_01.png")
     found = find_in(tmp_path)
-    assert [sample.name for sample in found.samples] == ["scene_01"]
-    assert len(found.problems) == 4  # two images, two masks
+    assert found.problems == []
+    assert [sample.mask.name for sample in found.samples] == ["scene_00_mask.png", "scene_01.png", "scene_02_mask.png"]
+    assert any("scene_01.png" in note for note in found.notes)
+
+
+def test_a_stray_mask_is_named_and_the_pairs_are_not(tmp_path: Path) -> None:
+    write_pairs(tmp_path / "images", tmp_path / "masks", scenes(3), "_mask")
+    save_mask(tmp_path / "masks" / "overview.png", np.zeros((8, 9), np.uint8))
+    found = find_in(tmp_path)
+    assert len(found.samples) == 3
+    (problem,) = found.problems
+    assert problem.startswith(f"{tmp_path / 'masks' / 'overview.png'}: no image")
 
 
 def test_missing_files_are_named_with_their_ending(tmp_path: Path) -> None:
@@ -126,3 +138,57 @@ def test_similar_folders_of_other_layouts(tmp_path: Path) -> None:
     (tmp_path / "yolo" / "labels" / "train" / "a.txt").touch()
     with refusal("yolo", "no layout"):
         find_in(tmp_path / "yolo")
+
+
+# ------------------------------------------------------------------------------------------------ several masks
+
+
+def write_two_masks(root: Path, second: np.ndarray) -> tuple[np.ndarray, Path]:
+    """Write four scenes, the first with a further mask; return its first mask and the further file."""
+    drawn = scenes(4, classes=2, ignore=False)
+    write_pairs(root / "images", root / "masks", drawn, "_mask")
+    save_mask(root / "masks" / f"{drawn[0].stem}_mask_1.png", second)
+    return drawn[0].mask, root / "masks" / f"{drawn[0].stem}_mask_1.png"
+
+
+def test_several_masks_of_an_image_are_joined(tmp_path: Path) -> None:
+    second = np.zeros(scenes(1)[0].mask.shape, np.uint8)
+    second[-6:, -6:] = 1
+    first, file = write_two_masks(tmp_path, second)
+    dataset = open_data(tmp_path, tmp_path / "cache")
+    np.testing.assert_array_equal(dataset.sources.samples[0].read_mask(SAME), first | second)
+    assert sum(dataset.resized.facts["counts"][0, :2]) == first.size
+    assert dataset.resized.facts["counts"][0, 1] == (first | second).sum()
+    assert any(str(file) in note and "joined" in note for note in dataset.sources.notes)
+    save_mask(file, np.zeros_like(second))
+    assert open_data(tmp_path, tmp_path / "cache").digest != dataset.digest
+
+
+@pytest.mark.parametrize(("second", "fault"), [(2, "of another class"), (None, "another size")])
+def test_masks_that_contradict_are_named(second: int | None, fault: str, tmp_path: Path) -> None:
+    first = scenes(1)[0].mask
+    other = np.zeros((3, 3), np.uint8) if second is None else np.full(first.shape, second, np.uint8)
+    _, file = write_two_masks(tmp_path, other)
+    with refusal(str(file), fault):
+        open_data(tmp_path, tmp_path / "cache", classes=["cat", "dog"])
+
+
+def test_an_image_of_its_own_is_no_further_mask(tmp_path: Path) -> None:
+    """x_1 has an image, so x_mask_1 is no second mask of x; an ending of digits alone joins nothing."""
+    for stem in ("x", "x_1"):
+        save_image(tmp_path / "images" / f"{stem}.png", np.zeros((8, 9, 3), np.uint8))
+        save_mask(tmp_path / "masks" / f"{stem}.png", np.zeros((8, 9), np.uint8))
+    save_mask(tmp_path / "masks" / "x_2.png", np.zeros((8, 9), np.uint8))
+    found = find_in(tmp_path)
+    assert [sample.name for sample in found.samples] == ["x", "x_1"]
+    assert len(found.problems) == 1
+    assert "x_2.png" in found.problems[0]
+
+
+def test_a_partner_in_a_format_that_is_not_read_is_named(tmp_path: Path) -> None:
+    write_pairs(tmp_path / "images", tmp_path / "masks", scenes(3))
+    (tmp_path / "images" / "scene_01.png").rename(tmp_path / "images" / "scene_01.heic")
+    (tmp_path / "masks" / "scene_02.png").rename(tmp_path / "masks" / "scene_02.npy")
+    no_image, no_mask = find_in(tmp_path).problems
+    assert "masks/scene_01.png: its image scene_01.heic is in a format that is not read here" in no_image
+    assert "images/scene_02.png: its mask scene_02.npy is in a format that is not read here" in no_mask

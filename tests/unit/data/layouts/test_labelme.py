@@ -9,7 +9,7 @@ from PIL import Image
 
 from tests.support.images import smooth_image
 from tests.support.labelme import HEIGHT, WIDTH, LabelmeFolder, base64_text, png, record, shape
-from tests.support.layouts import find_in, open_data, plan_data, refusal, scenes, split_names, write_labelme
+from tests.support.layouts import find_in, open_data, plan_data, refusal, save_image, scenes, split_names, write_labelme
 from trainer.data.image_io import read_image, read_mask
 from trainer.data.sources import find_samples
 from trainer.data.value_map import ValueMap
@@ -64,12 +64,13 @@ def test_images_without_a_json_file_are_counted(labelled: LabelmeFolder) -> None
         return [note for note in find_in(labelled.folder).notes if "no JSON file yet" in note]
 
     (labelled.folder / "link.png").unlink()
+    (labelled.folder / "sub" / "deep.png").unlink()
     assert unlabelled() == []
     for name in ("new.png", "other.jpg"):
         Image.fromarray(smooth_image(8, 9)).save(labelled.folder / name)
-    assert unlabelled() == [f"{labelled.folder}: 2 images have no JSON file yet; they are left out"]
+    assert unlabelled() == [f"{labelled.folder}: 2 images have no JSON file yet; left out: new.png, other.jpg"]
     labelled.write("other", record(None, imageData=base64_text(png(smooth_image(HEIGHT, WIDTH)))))
-    assert "1 images" in unlabelled()[0]
+    assert "1 image has no JSON file yet; left out: new.png" in unlabelled()[0]
 
 
 def test_malformed_files_are_all_listed(labelled: LabelmeFolder, tmp_path: Path) -> None:
@@ -128,3 +129,51 @@ def test_generated_scenes_equal_their_masks(tmp_path: Path) -> None:
     for ours, theirs in zip(drawn, stored, strict=True):
         np.testing.assert_array_equal(ours.read_mask(SAME), read_mask(theirs.mask))
         np.testing.assert_array_equal(ours.read_image(), read_image(theirs.image))
+
+
+# ------------------------------------------------------------------------------------------------ folders below
+
+
+def test_folders_below_are_taken_along(tmp_path: Path) -> None:
+    """JSON files of other tools, and a test part, are left out there."""
+    drawn = scenes(6)
+    root = write_labelme(tmp_path / "cats", drawn[:3])
+    write_labelme(root / "day 2", drawn[2:4])
+    write_labelme(root / "test", drawn[4:5])
+    (root / "day 2" / "settings.json").write_text('{"theme": "dark"}')
+    save_image(root / "day 2" / "new.png", drawn[5].image)
+    sources = plan_data(root, tmp_path / "cache")
+    assert sources.problems == ()
+    names = ["day 2/scene_02", "day 2/scene_03", "scene_00", "scene_01", "scene_02"]
+    assert [sample.name for sample in sources.samples] == names
+    for sample in sources.samples:
+        np.testing.assert_array_equal(sample.read_mask(SAME), drawn[int(sample.name[-1])].mask)
+    assert any("test (1 pictures) neither trains nor validates" in note for note in sources.notes)
+    assert any("1 image has no JSON file yet; left out: day 2/new.png" in note for note in sources.notes)
+
+
+def test_pictures_beside_the_json_files_that_hold_them_are_not_left_out(labelled: LabelmeFolder) -> None:
+    """Labelme's default: the image is embedded, and lies beside."""
+    for path in ("link.png", "sub/deep.png"):
+        (labelled.folder / path).unlink()
+    embedded = base64_text((labelled.folder / "good.png").read_bytes())
+    labelled.write("good", record("good.png", imageData=embedded))
+    labelled.write("again", record("good.png", imageData=embedded))
+    sources = plan_data(labelled.folder, labelled.folder)
+    assert [sample.name for sample in sources.samples] == ["again", "good"]
+    Image.fromarray(smooth_image(8, 9)).save(labelled.folder / "good.jpg")
+    account = plan_data(labelled.folder, labelled.folder).account
+    assert {Path(file).name for one in account.left.values() for file in one.files} == {"good.jpg", "linked"}
+
+
+def test_parts_below_split(tmp_path: Path) -> None:
+    drawn = scenes(7)
+    root = write_labelme(tmp_path / "cats", drawn[:2])
+    write_labelme(root / "train", drawn[2:4])
+    write_labelme(root / "Val", drawn[4:])
+    parts = find_in(root).parts
+    assert parts == {
+        "train/scene_02": "train",
+        "train/scene_03": "train",
+        **{f"Val/scene_0{number}": "val" for number in (4, 5, 6)},
+    }

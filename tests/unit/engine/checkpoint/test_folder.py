@@ -1,6 +1,8 @@
 """Folder of checkpoints: each is complete or absent, and older ones are removed."""
 
 import dataclasses
+import hashlib
+import json
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -35,6 +37,24 @@ def test_the_newest_two_stay(tmp_path: Path, make_segmenter: Maker) -> None:
         found.append(CheckpointFolder(tmp_path).steps())
     assert found == [[2], [2, 9], [9, 10], [10, 11], [11, 100]]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["step-100", "step-11"]
+
+
+def test_a_finished_run_keeps_the_digests_of_the_last_one(tmp_path: Path, make_segmenter: Maker) -> None:
+    segmenter, folder = make_segmenter(), tmp_path / "checkpoints"
+    folder.mkdir()
+    CheckpointFolder(folder).clear(tmp_path / "last.json")  # of a run without one
+    assert list(tmp_path.iterdir()) == [folder]
+    optimizer = make_optimizer(segmenter)
+    digests = {}
+    for step in (9, 10):
+        saved = save(folder, segmenter, optimizer, step)
+        digests = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in saved.iterdir()}
+    CheckpointFolder(folder).clear(tmp_path / "last.json")
+    assert list(folder.iterdir()) == []
+    kept = json.loads((tmp_path / "last.json").read_text())
+    del digests["manifest.json"]
+    assert kept["sha256"] == digests
+    assert kept["position"]["step"] == 10
 
 
 def test_same_step_again_replaces(tmp_path: Path, make_segmenter: Maker) -> None:

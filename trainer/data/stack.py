@@ -1,0 +1,154 @@
+"""Pages of TIFF stacks: how many there are, and one page as a file of its own; frames of animations.
+
+A TIFF file is a chain of directories, one for each page. The same bytes, with the first directory's offset changed to a
+later one's, are a file that begins with that page: nothing is decoded or lost.
+"""
+
+import io
+import os
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from PIL import Image
+
+from trainer.data.files import read_bytes
+
+SUFFIXES = (".tif", ".tiff")
+"""Suffixes of files that may hold several pages, in lower case."""
+
+HEAD_BYTES = 65_536
+"""Bytes of a file that tell whether it is an animation."""
+
+MOST_PAGES = 100_000
+SUBFILE, WIDTH, HEIGHT = 254, 256, 257
+"""Tags of a directory: kind of page (bit 0 a smaller copy, bit 2 a transparency mask), width, height in pixels."""
+
+
+@dataclass(frozen=True)
+class _Form:
+    """How numbers are stored: classic TIFF, or BigTIFF with numbers of 64 bits."""
+
+    order: str
+    """Byte order as `struct` has it, "<" or ">"."""
+
+    big: bool
+
+    @property
+    def start(self) -> int:
+        """Position of the first directory's offset."""
+        return 8 if self.big else 4
+
+    @property
+    def offset(self) -> str:
+        return f"{self.order}{'Q' if self.big else 'I'}"
+
+    @property
+    def count(self) -> str:
+        return f"{self.order}{'Q' if self.big else 'H'}"
+
+    @property
+    def entry_bytes(self) -> int:
+        return 20 if self.big else 12
+
+
+def count_pages(path: Path | str) -> tuple[int, int]:
+    """Number of pages of a file that have the first one's size, and of those of another size; 1, 0 for no TIFF.
+
+    Smaller copies of a page and transparency masks are no pages.
+    """
+    if not str(path).lower().endswith(SUFFIXES) or not os.path.isfile(path):
+        return 1, 0
+    try:
+        with open(path, "rb") as file:
+            pages, others = _page_offsets(file)
+    except (OSError, struct.error):  # reported where the file is decoded
+        return 1, 0
+    return max(1, len(pages)), len(others)
+
+
+def count_frames(content: bytes) -> int:
+    """Number of frames of an animated GIF, PNG, WebP or AVIF file; 1 for all other files."""
+    if not may_be_animated(content):
+        return 1
+    try:
+        with Image.open(io.BytesIO(content), formats=("GIF", "PNG", "WEBP", "AVIF")) as pil_image:
+            return int(getattr(pil_image, "n_frames", 1))
+    except Exception:  # of any type, for a broken file; reported where it is decoded
+        return 1
+
+
+def may_be_animated(head: bytes) -> bool:
+    """Tell by the first bytes of a file, HEAD_BYTES or more, whether it may have several frames."""
+    if head.startswith(b"\x89PNG"):
+        return b"acTL" in head[: max(0, head.find(b"IDAT"))]
+    if head.startswith(b"RIFF"):
+        return head[12:16] == b"VP8X" and len(head) > 20 and bool(head[20] & 2)
+    return head.startswith(b"GIF8") or head[4:12] == b"ftypavis"
+
+
+def page_content(path: Path, page: int) -> bytes:
+    """Bytes of a TIFF file that begins with `page`, the first is 1. Raises InputError naming the file."""
+    content = bytearray(read_bytes(path))
+    with path.open("rb") as file:
+        (offsets, _), form = _page_offsets(file), _form(file)
+    if form is not None and page <= len(offsets):
+        struct.pack_into(form.offset, content, form.start, offsets[page - 1])
+    return bytes(content)
+
+
+def _form(file: BinaryIO) -> _Form | None:
+    """Form of a TIFF file; None for other files."""
+    file.seek(0)
+    magic = file.read(4)
+    order = {b"II": "<", b"MM": ">"}.get(magic[:2])
+    if order is None or len(magic) < 4:
+        return None
+    version = struct.unpack(f"{order}H", magic[2:])[0]
+    return _Form(order, version == 43) if version in (42, 43) else None
+
+
+def _page_offsets(file: BinaryIO) -> tuple[list[int], list[int]]:
+    """Offset, in bytes, of the directory of each page of the first one's size, and of each one of another size."""
+    form = _form(file)
+    pages = [] if form is None else list(_directories(file, form))
+    same: list[int] = []
+    others: list[int] = []
+    for offset, tags in pages:
+        if offset == pages[0][0] or not tags.get(SUBFILE, 0) & 5:
+            (same if _size(tags) == _size(pages[0][1]) else others).append(offset)
+    return same, others
+
+
+def _size(tags: dict[int, int]) -> tuple[int | None, int | None]:
+    return tags.get(HEIGHT), tags.get(WIDTH)
+
+
+def _directories(file: BinaryIO, form: _Form) -> Iterator[tuple[int, dict[int, int]]]:
+    """Offset of each directory, and its tags SUBFILE, WIDTH and HEIGHT. Ends at a loop or a fault."""
+    seen = set[int]()
+    file.seek(form.start)
+    offset = _read(file, form.offset)
+    while offset and offset not in seen and len(seen) < MOST_PAGES:
+        seen.add(offset)
+        file.seek(offset)
+        count = _read(file, form.count)
+        entries = file.read(count * form.entry_bytes) if count < 4096 else b""
+        tags = {}
+        for start in range(0, len(entries) - form.entry_bytes + 1, form.entry_bytes):
+            tag, kind = struct.unpack_from(f"{form.order}HH", entries, start)
+            if tag in (SUBFILE, WIDTH, HEIGHT):
+                value = start + (12 if form.big else 8)
+                tags[tag] = struct.unpack_from(f"{form.order}{'H' if kind == 3 else 'I'}", entries, value)[0]
+        yield offset, tags
+        try:
+            offset = _read(file, form.offset)
+        except struct.error:
+            return
+
+
+def _read(file: BinaryIO, form: str) -> int:
+    number: int = struct.unpack(form, file.read(struct.calcsize(form)))[0]
+    return number
