@@ -8,13 +8,16 @@ import difflib
 import re
 import sys
 from argparse import Action
+from collections.abc import Iterable
+from contextlib import suppress
 from itertools import pairwise
+from pathlib import Path
 from typing import Any, NoReturn
 
 import yaml
 from jsonargparse import ArgumentError, ArgumentParser, DefaultHelpFormatter, Namespace, set_parsing_settings
 
-from trainer import EXIT_INPUT, InputError
+from trainer import EXIT_INPUT, InputError, learn_secrets, redact_all
 from trainer.config import MLRUNS, Config, flatten, nested
 from trainer.engine.checkpoint import choice
 from trainer.system.launcher import is_main_process
@@ -37,8 +40,11 @@ def parse(arguments: list[str] | None = None) -> Config:
     parser.add_argument("--config", action="config", help="YAML file with any of the keys below; may be repeated.")
     parser.add_class_arguments(Config, as_group=True)
     given = sys.argv[1:] if arguments is None else arguments
+    _learn_secrets(value for option, value in pairwise(given) if option == "--config")
     try:
         config = _frozen(parser, parser.parse_args(_with_own_config(given)))
+        if redact_all(config.registry.name) != config.registry.name:  # the model's address cannot be changed
+            raise InputError("registry.name: a password is in it; give another name")
         if config.resume not in choice.WORDS:
             run_folder_of(config.resume)
         return config
@@ -75,6 +81,14 @@ def _with_own_config(given: list[str]) -> list[str]:
     if not settings:
         raise InputError(f"{folder.config}: damaged, and no checkpoint has its settings; give them with --config")
     return ["--config", yaml.safe_dump(nested(settings), sort_keys=False), *given]
+
+
+def _learn_secrets(files: Iterable[str]) -> None:
+    """Learn the secrets in configuration files, which errors repeat."""
+    for file in files:
+        with suppress(OSError, ValueError):
+            for line in Path(file).read_text(encoding="utf-8").splitlines():
+                learn_secrets(line)
 
 
 def _frozen(parser: ArgumentParser, namespace: Any) -> Config:

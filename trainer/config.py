@@ -5,18 +5,28 @@ Precedence: these defaults, then each `--config FILE` in turn, then `--section.k
 """
 
 import dataclasses
+import os
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args, get_type_hints
 
 import yaml
 
-from trainer import IGNORE, InputError
+from trainer import IGNORE, InputError, printable, redact_all
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 MLRUNS = REPOSITORY / "mlruns"
+
+LONGEST_NAME = 250
+"""Characters of the name of a run, an experiment or a model that MLflow's databases take."""
+
+NAME_RULE = f"in one line of at most {LONGEST_NAME} characters"
+
+REFUSED_IN_MODEL_NAMES = "/:%\"'#?&\\"
+"""Characters that the address of a model, MLflow's filters or its pages take for something else."""
 
 OTHER, NEAREST = "other", "nearest"
 """Key of data.value_map for all values and colours not named, and the name that maps these to the nearest one."""
@@ -28,6 +38,19 @@ NAN = "nan"
 def _require(holds: bool, key: str, value: object, wanted: str) -> None:
     if not holds:
         raise InputError(f"{key}: {value!r} is not possible; give {wanted}")
+
+
+def _is_name(name: str) -> bool:
+    """Whether MLflow takes the name, and a terminal can show it as it is."""
+    return name.strip() != "" and printable(name) == name and "\n" not in name and len(name) <= LONGEST_NAME
+
+
+def _existing(folder: str) -> Path:
+    """Path of a folder; bytes that are no UTF-8 may be written as \\xNN, as messages and `to_yaml` have them."""
+    if os.path.exists(folder):
+        return Path(folder)
+    as_bytes = re.sub(r"\\x([89a-fA-F][0-9a-fA-F])", lambda match: chr(0xDC00 + int(match[1], 16)), folder)
+    return Path(as_bytes if os.path.exists(as_bytes) else folder)
 
 
 def parse_key(key: int | str) -> range | int | None:
@@ -125,7 +148,7 @@ class DataConfig:
         """Data folders; empty where cats are generated."""
         if self.root is None:
             return []
-        return [Path(root) for root in ([self.root] if isinstance(self.root, str) else self.root)]
+        return [_existing(root) for root in ([self.root] if isinstance(self.root, str) else self.root)]
 
 
 @dataclass(frozen=True)
@@ -280,7 +303,8 @@ class TrackingConfig:
     """Number of validation pictures that are drawn as training goes on."""
 
     def __post_init__(self) -> None:
-        _require(self.experiment.strip() != "", "tracking.experiment", self.experiment, "a name")
+        for key, name in (("experiment", self.experiment), ("run_name", self.run_name)):
+            _require(name is None or _is_name(name), f"tracking.{key}", name, f"a name, {NAME_RULE}")
         _require(self.watch >= 0, "tracking.watch", self.watch, "0 or more")
 
 
@@ -295,8 +319,10 @@ class RegistryConfig:
     validation pictures."""
 
     def __post_init__(self) -> None:
-        usable = self.name is None or re.fullmatch(r"[^/:]+", self.name) is not None
-        _require(usable, "registry.name", self.name, "a name without / or :")
+        name = "model" if self.name is None else self.name
+        usable = _is_name(name) and not set(name) & set(REFUSED_IN_MODEL_NAMES) and name == name.strip(". ")
+        wanted = f"a name without / or : or one of {REFUSED_IN_MODEL_NAMES[2:]}, {NAME_RULE}"
+        _require(usable, "registry.name", self.name, wanted)
 
 
 @dataclass(frozen=True)
@@ -356,6 +382,10 @@ def data_config(**keys: Any) -> DataConfig:
         entries = keys["value_map"]
         named = isinstance(entries, dict) and all(isinstance(name, str) for name in entries.values())
         _require(named, "data.value_map", value_map, "values and names, such as {0: background, 255: cat}")
+    classes = keys.get("classes")
+    if classes and len(classes) == 1 and classes[0].startswith("["):  # written as in training
+        with suppress(yaml.YAMLError):
+            keys["classes"] = [f"{name}" for name in yaml.safe_load(classes[0])]
     layouts = get_args(get_type_hints(DataConfig)["layout"])
     _require(keys.get("layout", "auto") in layouts, "data.layout", keys.get("layout"), f"one of {', '.join(layouts)}")
     return DataConfig(**keys)
@@ -387,5 +417,9 @@ def nested(flat: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def to_yaml(config: Config) -> str:
-    """All settings as YAML, for a new run: `--config` reads the same settings from it."""
-    return yaml.safe_dump(dataclasses.asdict(dataclasses.replace(config, resume="never")), sort_keys=False)
+    """All settings as YAML without secrets, for a new run: `--config` reads the same settings from it."""
+    settings = dataclasses.asdict(dataclasses.replace(config, resume="never"))
+    text = yaml.safe_dump(redact_all(settings), sort_keys=False)
+    return re.sub(
+        r"(?<!\\)\\uDC([89A-F][0-9A-F])", r"\\\\x\1", text
+    )  # a byte that is no UTF-8, nor YAML; see _existing

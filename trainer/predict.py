@@ -8,7 +8,6 @@ if __name__ == "__main__":
 
     guard_imports("predict.py")
 
-import argparse
 import csv
 import functools
 import io
@@ -18,11 +17,13 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trainer import EXIT_INPUT, InputError
+from trainer import EXIT_INPUT, InputError, redact_all
 from trainer.system.atomic import why_not_written, write_text
 from trainer.system.entry import EXIT_FAILED, leave, run_program
+from trainer.system.output import Parser, prepare_output
 from trainer.system.provenance import program_version
 from trainer.system.signals import StopSignals, exit_code
+from trainer.system.text import cell, one_line
 
 if TYPE_CHECKING:
     from trainer.data.account import Account
@@ -45,6 +46,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _main(arguments: list[str] | None, stop: StopSignals) -> int:
+    prepare_output(arguments)
     options = _parser().parse_args(arguments)
     try:
         if options.batch_size < 1:
@@ -62,8 +64,8 @@ def _main(arguments: list[str] | None, stop: StopSignals) -> int:
         return EXIT_FAILED
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="predict.py", description="Outline the known classes in pictures.")
+def _parser() -> Parser:
+    parser = Parser(prog="predict.py", description="Outline the known classes in pictures.")
     parser.add_argument("--version", action="version", version=f"%(prog)s {program_version()}")
     parser.add_argument(
         "--model", required=True, help="models:/name@alias, models:/name/3, runs:/..., or a model folder"
@@ -131,12 +133,14 @@ def predict(
         )
     failed = [row for row in rows if "error" in row]
     for row in failed[:MOST_ERRORS]:
-        print(f"predict.py: {row['error']}", file=sys.stderr)
+        print(f"predict.py: {one_line(row['error'])}", file=sys.stderr)
     clipped = [row["file"] for row in rows if "clipped" in row]
     if clipped and contract.levels is not None:
         others = f" and {len(clipped) - 1} more" if len(clipped) > 1 else ""
         low, high = contract.levels
-        display.log(f"{clipped[0]}{others}: levels beyond the {low:g} to {high:g} that the model knows were clipped")
+        display.log(
+            f"{one_line(clipped[0])}{others}: levels beyond the {low:g} to {high:g} that the model knows were clipped"
+        )
     done = len(rows) - len(failed)
     if stop.requested():
         print(f"predict.py: stopped; {done} of {len(images)} pictures are done, see report.csv", file=sys.stderr)
@@ -163,16 +167,17 @@ def write_report(
     output: Path, model: dict[str, Any], rows: list[dict[str, Any]], left_out: list[dict[str, Any]]
 ) -> None:
     """Write report.json with everything, and report.csv with one line for each image."""
-    content = {"model": model, "files": rows, "left_out": left_out}
+    content = redact_all({"model": model, "files": rows, "left_out": left_out})
     write_text(output / "report.json", json.dumps(content, indent=1, ensure_ascii=False))
     names = model["classes"]
     file = io.StringIO(newline="")
     table = csv.writer(file)
-    table.writerow(["file", "width", "height", *(f"share {name}" for name in names), "confidence", "seconds", "error"])
+    shares = [one_line(f"share {name}") for name in names]
+    table.writerow(["file", "width", "height", *shares, "confidence", "seconds", "error"])
     for row in rows:
-        shares = [row.get("share", {}).get(name, "") for name in names]
+        parts = [row.get("share", {}).get(name, "") for name in names]
         size, rest = (row.get("width"), row.get("height")), (row.get("confidence"), row.get("seconds"))
-        table.writerow([row["file"], *size, *shares, *rest, row.get("error")])
+        table.writerow([cell(row["file"]), *size, *parts, *rest, cell(row.get("error"))])
     write_text(output / "report.csv", file.getvalue())
 
 

@@ -14,7 +14,6 @@ if __name__ == "__main__":
 
 import argparse
 import functools
-import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,8 +21,10 @@ from typing import TYPE_CHECKING, Any
 from trainer import EXIT_INPUT, InputError
 from trainer.system.atomic import why_not_written, write_text
 from trainer.system.entry import EXIT_FAILED, leave, run_program
+from trainer.system.output import Parser, prepare_output
 from trainer.system.provenance import program_version
 from trainer.system.signals import StopSignals
+from trainer.system.text import quote
 
 if TYPE_CHECKING:
     from trainer.config import DataConfig
@@ -37,12 +38,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _main(arguments: list[str] | None, _stop: StopSignals) -> int:
-    parser = argparse.ArgumentParser(prog="prepare.py", description="Make a data folder, or check one.")
-    parser.add_argument("--version", action="version", version=f"%(prog)s {program_version()}")
-    commands = parser.add_subparsers(required=True, metavar="check | clean | labelme | pets | synthetic")
-    for add in (_add_check, _add_clean, _add_labelme, _add_synthetic, _add_pets):
-        add(commands)
-    options = parser.parse_args(arguments)
+    prepare_output(arguments)
+    options = read_command(arguments)
     try:
         code: int = options.command(options)
         return code
@@ -52,6 +49,16 @@ def _main(arguments: list[str] | None, _stop: StopSignals) -> int:
     except OSError as error:
         print(f"prepare.py: {why_not_written(Path(error.filename or '.'), error)}", file=sys.stderr)
         return EXIT_FAILED
+
+
+def read_command(arguments: list[str] | None) -> argparse.Namespace:
+    """Options of a command line, and under `command` the function that it calls. Exits with 2 where it is wrong."""
+    parser = Parser(prog="prepare.py", description="Make a data folder, or check one.")
+    parser.add_argument("--version", action="version", version=f"%(prog)s {program_version()}")
+    commands = parser.add_subparsers(required=True, metavar="check | clean | labelme | pets | synthetic")
+    for add in (_add_check, _add_clean, _add_labelme, _add_synthetic, _add_pets):
+        add(commands)
+    return parser.parse_args(arguments)
 
 
 # ---------------------------------------------------------------- check
@@ -65,9 +72,13 @@ def _add_check(commands: Any) -> None:
         "--sheet", type=Path, metavar="FILE", help="draw the pictures with their masks into one picture, such as x.png"
     )
     for key, kind in (("val_fraction", float), ("fold", int), ("image_size", int), ("layout", str)):
-        check.add_argument(f"--{key}", type=kind, help=f"as data.{key} in training")
-    check.add_argument("--classes", nargs="+", help="as data.classes in training: the names, the one with id 1 first")
-    check.add_argument("--value_map", help="as data.value_map in training, such as '{0: background, 255: cat}'")
+        check.add_argument(f"--{key}", f"--data.{key}", type=kind, help=f"as data.{key} in training")
+    check.add_argument(
+        "--classes", "--data.classes", nargs="+", help="as data.classes in training: the names, the one with id 1 first"
+    )
+    check.add_argument(
+        "--value_map", "--data.value_map", help="as data.value_map in training, such as '{0: background, 255: cat}'"
+    )
     check.set_defaults(command=check_data)
 
 
@@ -80,14 +91,15 @@ def check_data(options: argparse.Namespace) -> int:
     from trainer.system.terminal import Display
 
     keys = ("val_fraction", "fold", "image_size", "layout", "classes", "value_map")
-    given = {key: getattr(options, key) for key in keys if getattr(options, key) is not None}
+    # Both spellings, with data. and without, so that an option which this command prints works here, too.
+    given = {key: value for key in keys if (value := getattr(options, key)) is not None}
     config = data_config(root=options.folders, **given)
     display = Display(quiet=options.json == "-")
     if options.sheet:
         check_sheet_file(options.sheet)
     report = check_folders(config, display.progress_bar)
     if options.json == "-":
-        print(report.to_json())
+        print(report.to_json(ascii_only=True))
     else:
         show_report(report, display)
         if options.json:
@@ -266,7 +278,7 @@ def clean_runs(options: argparse.Namespace) -> int:
 
 
 def _train_command(folder: Path) -> str:
-    return f"accelerate launch trainer/train.py --data.root {shlex.quote(str(folder))}"
+    return f"accelerate launch trainer/train.py --data.root {quote(folder)}"
 
 
 if __name__ == "__main__":

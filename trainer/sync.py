@@ -8,7 +8,6 @@ if __name__ == "__main__":
 
     guard_imports("sync.py")
 
-import argparse
 import functools
 import os
 import sys
@@ -20,10 +19,12 @@ import yaml
 from trainer import EXIT_INPUT, InputError, redact
 from trainer.config import MLRUNS
 from trainer.system.entry import leave, run_program
+from trainer.system.output import Parser, prepare_output
 from trainer.system.provenance import program_version
 from trainer.system.repair import repair
 from trainer.system.run_folder import RunFolder, run_folders
 from trainer.system.signals import StopSignals
+from trainer.system.text import show
 
 HELP = """Run folders, anywhere. A store that does not know a run gets all of it. Default: those in mlruns/work/ with
 unsent records, or with a model that was not compared with the champion."""
@@ -38,7 +39,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _main(arguments: list[str] | None, _stop: StopSignals) -> int:
-    parser = argparse.ArgumentParser(prog="sync.py", description="Send recorded runs to MLflow. Safe to repeat.")
+    prepare_output(arguments)
+    parser = Parser(prog="sync.py", description="Send recorded runs to MLflow. Safe to repeat.")
     parser.add_argument("--version", action="version", version=f"%(prog)s {program_version()}")
     parser.add_argument("folder", nargs="*", type=Path, help=HELP)
     options = parser.parse_args(arguments)
@@ -131,7 +133,7 @@ def send(folder: RunFolder, anywhere: bool = False) -> bool:
         if damaged := damaged_records(folder.journal):
             print(f"sync.py: {folder.journal}: {damaged} records are damaged, and left out", file=sys.stderr)
         send_records(client, folder)
-        print(f"{folder}: {unsent} records sent")
+        print(f"{show(folder)}: {unsent} records sent")
         if refused := folder.describe_refused():
             print(f"sync.py: {folder}: {refused}", file=sys.stderr)
     made = folder.read_version()

@@ -19,6 +19,7 @@ from trainer.engine.checkpoint.choice import finished_run
 from trainer.system import launcher
 from trainer.system.atomic import disk_is_full, why_not_written
 from trainer.system.entry import EXIT_FAILED, leave, run_program
+from trainer.system.output import prepare_output
 from trainer.system.signals import StopSignals
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _main(arguments: list[str] | None, stop: StopSignals) -> int:
+    prepare_output(arguments)
     config = parse(arguments)
     from trainer.engine.lifecycle import lifecycle  # from here on, numpy: `--help` and mistyped keys end before
 

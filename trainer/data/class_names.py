@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from trainer import InputError
-from trainer.data.files import read_lines
+from trainer.data.files import read_names
 from trainer.data.value_map import BACKGROUND, BACKGROUNDS, UNMAPPED
+from trainer.system.text import label
 
 CLASS_NAMES_FILE = "class_names.txt"
 """File of a dataset with the class names, one a line."""
@@ -21,15 +22,15 @@ def read_class_names(roots: Sequence[Path], configured: Sequence[str] | None) ->
     Raises InputError for names that cannot be used, and where the files of several roots differ.
     """
     if configured is not None:
-        names = [name for name in configured if name not in BACKGROUNDS]
-        if not names or "ignore" in names:
+        names = [name for name in map(label, configured) if name not in BACKGROUNDS]
+        if not names or "ignore" in names or len(set(names)) < len(names):
             raise InputError(f"data.classes: {list(configured)} is not possible; name the foreground classes")
         return (BACKGROUND, *names)
     found: dict[tuple[str, ...], Path] = {}
     for root in roots:
         file = (root if root.is_dir() else root.parent) / CLASS_NAMES_FILE  # data.root may be a CSV list
         if os.path.lexists(file):  # what is no file, such as a pipe, is named by the reading
-            names = [name for name in read_lines(file) if name not in (*BACKGROUNDS, IGNORED)]
+            names = [name for name in read_names(file) if name not in (*BACKGROUNDS, IGNORED)]
             if len(set(names)) < len(names) or not 0 < len(names) < UNMAPPED:
                 raise InputError(f"{file}: needs different class names, one a line")
             found[(BACKGROUND, *names)] = file

@@ -57,7 +57,7 @@ def digests_of(samples: Sequence[Sample], folder: Path, progress: Progress) -> n
     Several processes may call this at once: one reads the files, the others wait and load the result from `folder`.
     """
     parents = sorted({os.path.dirname(file) for sample in samples for file in sample.files})
-    name = hashlib.sha256(repr((FORMAT, parents)).encode()).hexdigest()[:16]
+    name = hashlib.sha256(repr((FORMAT, parents)).encode(errors="surrogateescape")).hexdigest()[:16]
     file = folder / f"files-{name}.npy"
     stamps = stamps_of(samples)
     digests = _find_digests(stamps, load_array(file, ENTRY))

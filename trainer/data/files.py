@@ -1,6 +1,5 @@
 """Which files of a folder are images and why others are not; reading of text files as UTF-8."""
 
-import io
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -8,7 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from trainer import InputError
+from trainer.data.encoding import Witness, decode, no_witness
 from trainer.system.regular_file import read_regular
+from trainer.system.text import label
 
 IMAGE_SUFFIXES = (
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".tif", ".tiff", ".bmp", ".webp"),
@@ -160,14 +161,16 @@ def read_bytes(path: Path) -> bytes:
         raise InputError(f"{path}: cannot be read ({error.strerror or error}); fix or remove it") from error
 
 
-def read_text(file: Path) -> str:
-    """Read a UTF-8 text file, without a byte order mark. Raises InputError naming the file."""
-    try:
-        return io.TextIOWrapper(io.BytesIO(read_regular(file, MAX_BYTES)), "utf-8-sig").read()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{file}: cannot be read as UTF-8 text ({error}); save it as such") from error
+def read_text(file: Path, witness: Witness = no_witness) -> str:
+    """Read a text file as UTF-8, or as `decode` recognises it. Raises InputError naming the file."""
+    return decode(read_bytes(file), file, witness)
 
 
-def read_lines(file: Path) -> list[str]:
-    """Read the lines of a UTF-8 text file, stripped, without empty ones. Raises InputError naming the file."""
-    return [line.strip() for line in read_text(file).splitlines() if line.strip()]
+def read_lines(file: Path, witness: Witness = no_witness) -> list[str]:
+    """Read the lines of a text file, stripped, without empty ones. Raises InputError naming the file."""
+    return [line.strip() for line in read_text(file, witness).splitlines() if line.strip()]
+
+
+def read_names(file: Path, witness: Witness = no_witness) -> list[str]:
+    """Read the names of classes, one a line. Raises InputError naming the file."""
+    return [label(line) for line in read_lines(file, witness)]

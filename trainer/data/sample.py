@@ -88,11 +88,6 @@ class Sample:
         return read_palette(self.mask, content)
 
     @property
-    def lossy(self) -> bool:
-        """True if lossy compression has changed the mask's values."""
-        return self.mask_file.lower().endswith(LOSSY)
-
-    @property
     def drawn(self) -> bool:
         """True if the mask is made of class ids, so that data.value_map has no stored values to map."""
         return False

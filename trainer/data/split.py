@@ -33,7 +33,7 @@ def split_samples(samples: Sequence[Sample], parts: Mapping[str, str], val_fract
     for index, sample in enumerate(samples):
         part = parts.get(sample.name)
         (unassigned if part is None else train if part == "train" else val).append(index)
-    unassigned.sort(key=lambda index: hashlib.sha256(samples[index].name.encode()).digest())
+    unassigned.sort(key=lambda index: hashlib.sha256(_bytes(samples[index].name)).digest())
     folds = np.array_split(np.array(unassigned, dtype=np.int64), round(1 / val_fraction)) if val_fraction else []
     if not val_fraction:
         train += unassigned
@@ -47,6 +47,10 @@ def split_samples(samples: Sequence[Sample], parts: Mapping[str, str], val_fract
             "label more, lower data.fold, or raise data.val_fraction"
         )
     return Split(tuple(sorted(train)), tuple(sorted(val)))
+
+
+def _bytes(name: str) -> bytes:
+    return name.encode(errors="surrogateescape")  # a file's name may be no UTF-8
 
 
 def dataset_digest(

@@ -10,6 +10,7 @@ from trainer import IGNORE, InputError
 from trainer.config import NAN, NEAREST, OTHER, parse_key
 from trainer.drawing.palette import palette as own_palette
 from trainer.system.strips import strips
+from trainer.system.text import label
 
 BACKGROUND = "_background_"
 """Name of class 0."""
@@ -185,6 +186,7 @@ def value_map(
     """
     if not entries:
         return ValueMap(), names
+    entries = {key: label(name) for key, name in entries.items()}
     rest = next((name for key, name in entries.items() if key == OTHER), None)
     class_names = [name for key, name in entries.items() if (key, name) != (OTHER, NEAREST)]
     foreground = [name for name in class_names if name not in (*BACKGROUNDS, "ignore")]

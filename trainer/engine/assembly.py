@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from accelerate import Accelerator
 
-from trainer import InputError
+from trainer import InputError, redact_all
 from trainer.config import Config, flatten
 from trainer.data.dataset import Dataset
 from trainer.data.loader import Augmentation, ImageSides, TrainLoader, image_sides
@@ -108,7 +108,7 @@ def build_trainer(
             Checkpoint,
             contract=segmenter.contract,
             environment=numeric_environment(accelerator),
-            config=flatten(config),
+            config=redact_all(flatten(config)),
         ),
         stop_requested,
     )

@@ -5,14 +5,13 @@ Nothing else in the program asks which process is the main one.
 
 import functools
 import os
-import shlex
 import socket
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from trainer import InputError
+from trainer import InputError, redact
 from trainer.config import MLRUNS, Config, flatten, to_yaml
 from trainer.engine.checkpoint.choice import WORDS
 from trainer.system import launcher
@@ -20,7 +19,9 @@ from trainer.system.atomic import why_not_written
 from trainer.system.run_folder import describe_run, new_run_folder, run_folder_of
 from trainer.system.signals import EXIT_STOPPED, StopSignals
 from trainer.system.terminal import Display
+from trainer.system.text import quote
 from trainer.tracking import store
+from trainer.tracking.names import run_name
 from trainer.tracking.run import Run, log_settings, open_run
 
 if TYPE_CHECKING:  # these load torch, which a mistyped setting must not wait for
@@ -125,11 +126,10 @@ class Lifecycle:
     def _open(self, start: "Start", dataset: "Dataset") -> Run:
         config, folder = self.config, start.folder
         if folder is None:
-            tracking, title = config.tracking, f"{dataset.title}-{config.data.image_size}px"
+            tracking, title = config.tracking, run_name(f"{dataset.title}-{config.data.image_size}px")
+            name, experiment = tracking.run_name and run_name(tracking.run_name), redact(tracking.experiment)
             began = store.store_id() if tracking.enabled else None
-            folder = new_run_folder(
-                MLRUNS / "work", tracking.experiment, tracking.run_name, tracking.enabled, title, began
-            )
+            folder = new_run_folder(MLRUNS / "work", experiment, name, tracking.enabled, title, began)
             describe_run(folder, to_yaml(config), dataset.content(), dataset.report.to_json())
         folder.lock()
         owner = {"pid": os.getpid(), "host": socket.gethostname(), "launcher": launcher.identity()}
@@ -228,7 +228,7 @@ class Lifecycle:
         except Exception as error:  # a registry that fails now takes nothing from a finished training
             failed = in_words(error)
             log("registered; use it with")
-        address = shlex.quote(champion if promoted else model)
+        address = quote(champion if promoted else model)
         log(f"  python trainer/predict.py --model {address} --input PICTURES --output OUT")
         return failed
 
@@ -309,7 +309,7 @@ class Lifecycle:
             log(f"{unsent} records are not sent yet ({run.last_error or 'no answer in time'})", "yellow")
         if self.unregistered or not sent:
             log("Complete this, when the store can be written to, with", "yellow")
-            log(f"  python trainer/sync.py {shlex.quote(str(run.folder))}", "yellow")
+            log(f"  python trainer/sync.py {quote(run.folder)}", "yellow")
         if refused := run.folder.describe_refused():
             log(refused, "yellow")
         info = run.folder.read_run()

@@ -20,6 +20,7 @@ from trainer.drawing.overlay import draw_overlay
 from trainer.inference.inputs import InputImage
 from trainer.model.segmenter import Contract, Segmenter
 from trainer.system.parallel import read_ahead
+from trainer.system.text import valid
 
 MOST_CLIPPED = 0.01
 """Share of an image's levels outside of the range that the model knows, above which it is said."""
@@ -146,7 +147,7 @@ def predict_batch(segmenter: Segmenter, batch: list[ImageResult]) -> None:
 
 def write(result: ImageResult, segmenter: Segmenter, output: Path) -> dict[str, Any]:
     """Write mask and overlay of one image; return its row of the report."""
-    row: dict[str, Any] = {"file": result.source.shown}
+    row: dict[str, Any] = {"file": valid(result.source.shown)}
     if result.image is None or result.mask is None:
         return row | {"error": result.error}
     began = time.perf_counter()
@@ -161,7 +162,7 @@ def write(result: ImageResult, segmenter: Segmenter, output: Path) -> dict[str, 
         result.image = result.resized = None  # encoding takes as much memory again
         write_jpeg(overlay_file, overlay)
     except OSError as error:
-        return row | {"error": f"{result.source.path}: result cannot be written ({error})"}
+        return row | {"error": valid(f"{result.source.path}: result cannot be written ({error})")}
     height, width = result.mask.shape
     counts = [np.count_nonzero(result.mask == index) for index in range(len(names))]  # far faster than bincount
     return row | {

@@ -25,6 +25,7 @@ from trainer.data.split import split_samples
 from trainer.data.value_map import BACKGROUND
 from trainer.system.atomic import new_folder, why_not_written
 from trainer.system.parallel import Progress
+from trainer.system.text import messages
 
 COPIED = {b"\xff\xd8\xff": ".jpg", b"\x89PNG\r\n\x1a\n": ".png"}
 """First bytes -> suffix of the image files that every viewer shows; they are copied unchanged."""
@@ -114,7 +115,7 @@ def _write_pairs(
         except NotLabelme as error:
             problems += [str(error)] if file.parent == folder else []
         except InputError as error:
-            problems += str(error).splitlines()
+            problems += messages(str(error))
         except OSError as error:
             problems.append(f"{file}: image and mask: {why_not_written(root, error)}")
         advance()

@@ -14,10 +14,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from trainer import InputError
+from trainer import InputError, redact_all
+from trainer.system.text import shorten
 
 MOST_SYNCED = 64
 """Number of files that are forced to the disk one by one; one `sync` of the system is faster for more."""
+
+
+LONGEST_NAME = 200
+"""Bytes of a file's name that its hidden name begins with; filesystems take 255."""
 
 
 FULL_TEXTS = (
@@ -85,16 +90,19 @@ def atomic_file(target: Path) -> Iterator[BinaryIO]:
 
 
 def write_json(target: Path, content: Any) -> None:
-    """Write `content` as JSON: readers see the old file or the new one, never a part."""
-    text = json.dumps(content, indent=1)
+    """Write `content` as JSON, without secrets: readers see the old file or the new one, never a part."""
+    text = json.dumps(redact_all(content), indent=1)
     with atomic_file(target) as file:
         file.write(text.encode())
 
 
 def write_text(target: Path, text: str) -> None:
-    """Write a UTF-8 text file: readers see the old one or the new one, never a part."""
+    """Write a UTF-8 text file: readers see the old one or the new one, never a part.
+
+    Bytes of file names that are no UTF-8 become escapes, which JSON turns back into the same names.
+    """
     with atomic_file(target) as file:
-        file.write(text.encode())
+        file.write(text.encode(errors="backslashreplace"))
 
 
 @contextmanager
@@ -153,4 +161,4 @@ def set_aside(path: Path) -> Path:
 
 def _partial(target: Path) -> Path:
     # A name of its own for each writer: threads and processes may write the same target.
-    return target.with_name(f".{target.name}.{secrets.token_hex(4)}.partial")
+    return target.with_name(f".{shorten(target.name, LONGEST_NAME)}.{secrets.token_hex(4)}.partial")

@@ -1,7 +1,6 @@
 """Launcher of this process (`accelerate launch`, torchrun or none), and the command that resumes a run."""
 
 import os
-import shlex
 import shutil
 import signal
 import socket
@@ -15,6 +14,7 @@ import psutil
 
 from trainer.config import REPOSITORY
 from trainer.system.signals import EXIT_STOPPED, StopSignals
+from trainer.system.text import join, quote
 
 WATCH_SECONDS = 1.0
 """Interval between two checks that the launcher is alive, in seconds."""
@@ -73,8 +73,8 @@ def resume_command(run_folder: Path) -> str:
     python = "python" if shutil.which("python") == sys.executable else sys.executable
     words = command() or [python, sys.argv[0]]
     folder = run_folder.relative_to(here) if run_folder.is_relative_to(here) else run_folder
-    line = shlex.join([*words, "--resume", str(folder)])
-    return line if here == REPOSITORY else f"cd {shlex.quote(str(here))} && {line}"
+    line = join([*words, "--resume", folder])
+    return line if here == REPOSITORY else f"cd {quote(here)} && {line}"
 
 
 def stop_with_launcher(stop: StopSignals) -> None:

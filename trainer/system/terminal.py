@@ -1,6 +1,5 @@
 """Output to the terminal: lines, tables, progress bars and one row for each evaluation."""
 
-import shlex
 import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
@@ -9,8 +8,9 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from trainer import redact
+from trainer import printable, redact
 from trainer.system.pace import Pace
+from trainer.system.text import join, one_line, show
 
 MOST_WARNINGS = 9
 """Warnings about the data that are shown."""
@@ -38,7 +38,7 @@ class Display:
 
     def log(self, text: str, style: str = "") -> None:
         """Print text literally, without wrapping, so that no path is broken in two."""
-        self.console.print(redact(text), style=style, markup=False, soft_wrap=True)
+        self.console.print(printable(redact(text)), style=style, markup=False, soft_wrap=True)
 
     def warnings(self, texts: Sequence[str], command: Sequence[str]) -> None:
         """Print the first warnings about the data, and `command`, which shows all of them."""
@@ -46,7 +46,7 @@ class Display:
             self.log(f"warning: {text}", "yellow")
         if len(texts) > MOST_WARNINGS:
             more = f"... and {len(texts) - MOST_WARNINGS} more warnings; check.json in the run folder has them all"
-            self.log(f"{more}, and\n  {shlex.join(command)}", "yellow")
+            self.log(f"{more}, and\n  {join(command)}", "yellow")
 
     def settings(self, values: Mapping[str, Any], defaults: Mapping[str, Any]) -> None:
         """Print the settings that differ from their defaults."""
@@ -54,7 +54,7 @@ class Display:
         width = max(map(len, changed), default=0)
         self.log(f"settings that differ from the defaults{':' if changed else ': none'}", "bold")
         for key, value in changed.items():
-            self.log(f"  {key:{width}}  {value}")
+            self.log(f"  {key:{width}}  {one_line(redact(str(value)))}")
         self.log("config.yaml in the run folder has all of them", "dim")
 
     def progress_bar(self, description: str, total: int) -> Callable[[], None]:
@@ -118,7 +118,7 @@ class Display:
         self, step: int, epoch: float, values: Mapping[str, float], scores: Mapping[str, float], best: bool
     ) -> None:
         """Print one row of the table of evaluations; the first row comes with the header."""
-        shown = dict(list(scores.items())[:6]) if len(scores) > 1 else {}
+        shown = {show(name, 24): score for name, score in list(scores.items())[:6]} if len(scores) > 1 else {}
         names = ["step", "epoch", "train loss", "val loss", "val mIoU", "val Dice", *shown]
         mean = self.loss_sum / self.loss_count if self.progress and self.loss_count else None
         numbers = [mean, values.get("val/loss"), values.get("val/miou"), values.get("val/dice"), *shown.values()]

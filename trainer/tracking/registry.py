@@ -26,6 +26,7 @@ from trainer.tracking.address import MOST_DIGITS, Address
 from trainer.tracking.errors import one_line, refusal, status_of
 from trainer.tracking.journal import read_records
 from trainer.tracking.listing import require_listed
+from trainer.tracking.names import model_name
 
 CHAMPION, PREVIOUS = "champion", "previous"
 """Aliases of the version that predict.py uses by default, and of the one before it."""
@@ -133,7 +134,7 @@ def register_again(client: MlflowClient, folder: RunFolder) -> None:
 def _find_or_create_model(client: MlflowClient, experiment_id: str, run_id: str, name: str) -> str:
     """Id of the run's model in MLflow. An earlier request, whose answer was lost, may have created it."""
     found = client.search_logged_models([experiment_id], f"source_run_id = '{run_id}'", max_results=1)
-    model = found[0] if found else client.create_logged_model(experiment_id, name, source_run_id=run_id)
+    model = found[0] if found else client.create_logged_model(experiment_id, model_name(name), source_run_id=run_id)
     return str(model.model_id)
 
 

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from trainer import InputError, redact
+from trainer import InputError, printable, redact
 from trainer.config import Config, TrackingConfig, flatten
 from trainer.system.atomic import write_json
 from trainer.system.provenance import versions
 from trainer.system.run_folder import RunFolder
 from trainer.tracking import store
 from trainer.tracking.journal import Journal
-from trainer.tracking.names import image_id, image_names
+from trainer.tracking.names import image_id, image_names, run_name
 from trainer.tracking.sender import Sender
 
 if TYPE_CHECKING:  # loads MLflow, which a run without tracking does not need
@@ -68,11 +68,11 @@ class Run:
 
     def params(self, values: Mapping[str, Any]) -> None:
         """Record settings and facts, as text without secrets. The first value of a key stays."""
-        self.journal.params({key: redact(str(value)) for key, value in values.items()})
+        self.journal.params({key: printable(redact(str(value))) for key, value in values.items()})
 
     def tags(self, values: Mapping[str, Any]) -> None:
         """Record tags, as text without secrets. The last value of a key stays."""
-        self.journal.append(tags={key: redact(str(value)) for key, value in values.items()})
+        self.journal.append(tags={key: printable(redact(str(value))) for key, value in values.items()})
 
     def artifact(self, path: Path, to: str = "") -> None:
         """Record a file of the run folder, to be sent into the folder `to` of the run's artifacts."""
@@ -80,7 +80,7 @@ class Run:
 
     def dataset(self, name: str, digest: str, context: str, profile: Mapping[str, Any]) -> None:
         """Record the dataset of a `context`, training or validation; MLflow then groups runs by dataset."""
-        name = redact(name)
+        name = run_name(name)
         entity = {
             # MLflow identifies a dataset by name and digest, and would drop the second context of the same one.
             "name": f"{name} ({context})",
@@ -118,8 +118,7 @@ class Run:
             "unsent_records": self.folder.unsent_records() if self.tracked else 0,
         }
         content |= {"refused": refused} if (refused := self.folder.read_refused()) else {}
-        shown = {key: redact(value) if isinstance(value, str) else value for key, value in details.items()}
-        write_json(self.folder.status, content | self.status_fields | shown)
+        write_json(self.folder.status, content | self.status_fields | details)
 
     def register(self, name: str, tags: Mapping[str, str]) -> None:
         """Request that the model in the run folder becomes a version of the registered model `name`."""

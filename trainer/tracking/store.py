@@ -181,7 +181,7 @@ def _explain_unsupported(uri: str) -> str:
         return (
             f"MLFLOW_TRACKING_URI: {uri!r} is a file store of an older MLflow, which this one does not write to. Unset "
             "it for the default store, or take the old runs along: "
-            f"mlflow migrate-filestore --source {folder} --target sqlite:///mlflow.db and "
+            f"mlflow migrate-filestore --source {shlex.quote(str(folder))} --target sqlite:///mlflow.db and "
             "MLFLOW_TRACKING_URI=sqlite:///mlflow.db"
         )
     return (

@@ -9,6 +9,7 @@ from trainer.data.checks.finding import WrongFiles
 from trainer.data.checks.suggest import EXACT, suggest_values
 from trainer.data.sample import Sample
 from trainer.data.value_map import BACKGROUND, UNMAPPED, ValueMap
+from trainer.system.text import one_line
 
 
 def check_values(
@@ -46,7 +47,8 @@ def _check_named(
 ) -> list[str]:
     """Check that the values are ids of the named classes; return warnings about classes without pixels."""
     invalid = [value for value in found if value >= len(names)]
-    if invalid or (_looks_scaled(total) and not values.given):
+    drawn = all(sample.drawn for sample in samples)  # no option gives the values in them another meaning
+    if invalid or (_looks_scaled(total) and not values.given and not drawn):
         invalid = invalid or [IGNORE]
         classes = ", ".join(f"{class_id} {name}" for class_id, name in enumerate(names))
         option = _or_add(", or add", suggest_values(total, names, _scattered(found)))
@@ -63,11 +65,12 @@ def _make_names(
 ) -> tuple[tuple[str, ...], list[str]]:
     """Make up names for class ids without any; return them and a warning."""
     if found == [0] or not found:
-        if _looks_scaled(total):
+        if _looks_scaled(total) and not all(sample.drawn for sample in samples):
             option = _or_add(", add", suggest_values(total, None, noisy=False))
             text = f"masks of 0 and 255 only. 255 means ignore here; if it is your class{option}"
             raise _value_error(samples, counts, [IGNORE], text)
-        raise InputError("data: no mask has a labelled pixel; label something in the pictures")
+        ignored = "; all that is marked is ignored, as crowds and __ignore__ are" if total[IGNORE] else ""
+        raise InputError(f"data: no mask has a labelled pixel{ignored}; label something in the pictures")
     if found != list(range(len(found))):
         beyond_gap = [value for value in found if value >= len(found)]
         option = _or_add(", or add", suggest_values(total, None, _scattered(found)))
@@ -106,7 +109,7 @@ def _value_error(
     """
     pixels = counts[:, list(values)].sum(axis=1, dtype=np.int64)
     rows = np.flatnonzero(pixels if among is None else pixels * among).tolist()
-    first = f"{samples[rows[0]].mask} ({pixels[rows[0]]} pixels)"
+    first = f"{one_line(samples[rows[0]].mask)} ({pixels[rows[0]]} pixels)"
     others = f" and {len(rows) - 1} more" if len(rows) > 1 else ""
     return WrongFiles(f"{first}{others}: {text}", "value", [samples[row].mask for row in rows])
 

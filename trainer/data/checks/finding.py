@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from trainer import InputError
+from trainer.system.text import messages
 
 ERROR, WARNING = "error", "warning"
 """Levels of a finding."""
@@ -43,7 +44,7 @@ def error_of(error: InputError, kind: str = "unreadable", file: object = "") -> 
     """Findings for an error that was raised about `file`: one for each line, or one for WrongFiles."""
     if isinstance(error, WrongFiles):
         return [Finding(ERROR, error.kind, str(error), error.files)]
-    return [Finding(ERROR, kind, line, (str(file),) if str(file) else ()) for line in str(error).splitlines()]
+    return [Finding(ERROR, kind, line, (str(file),) if str(file) else ()) for line in messages(str(error))]
 
 
 def folder_error(text: str) -> Finding:

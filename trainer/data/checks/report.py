@@ -31,7 +31,7 @@ from typing import Any
 
 import numpy as np
 
-from trainer import IGNORE, InputError
+from trainer import IGNORE, InputError, printable, redact_all
 from trainer.config import DataConfig
 from trainer.data.account import Account
 from trainer.data.checks.finding import ERROR, WARNING, Finding, folder_error
@@ -41,6 +41,7 @@ from trainer.data.checks.scan import FACTS, levels_of, scan
 from trainer.data.sources import Sources, find_sources
 from trainer.data.value_map import BACKGROUND
 from trainer.system.parallel import Progress
+from trainer.system.text import messages, valid
 
 
 @dataclass(frozen=True)
@@ -56,12 +57,21 @@ class Report:
         """Findings of one level, error or warning."""
         return [finding for finding in self.findings if finding.level == level]
 
-    def to_json(self) -> str:
-        """Return the report as JSON with the keys above; without the summary's where no image was found."""
+    def to_json(self, ascii_only: bool = False) -> str:
+        """Return the report as JSON with the keys above; without the summary's where no image was found.
+
+        `ascii_only`: escape all other characters, which a terminal may not be able to encode.
+        """
         counted = {"errors": len(self.of(ERROR)), "warnings": len(self.of(WARNING))}
-        found = {"findings": [asdict(finding) for finding in (*self.of(ERROR), *self.of(WARNING))]}
+        findings = (*self.of(ERROR), *self.of(WARNING))
+        shown = {"findings": [{key: _fit_to_show(one) for key, one in asdict(each).items()} for each in findings]}
         left_out = {"left_out": self.account.content()} if self.summary else {}
-        return json.dumps(self.summary | left_out | counted | found, indent=1, ensure_ascii=False)
+        return json.dumps(redact_all(self.summary | left_out | counted | shown), indent=1, ensure_ascii=ascii_only)
+
+
+def _fit_to_show(value: Any) -> Any:
+    """Texts without what a terminal would obey, or UTF-8 cannot hold."""
+    return printable(value) if isinstance(value, str) else [valid(file) for file in value]
 
 
 def check_folders(config: DataConfig, progress: Progress) -> Report:
@@ -69,7 +79,7 @@ def check_folders(config: DataConfig, progress: Progress) -> Report:
     try:
         sources = find_sources(config)
     except InputError as error:
-        return Report(findings=[folder_error(line) for line in str(error).splitlines()])
+        return Report(findings=[folder_error(line) for line in messages(str(error))])
     facts = np.zeros(len(sources.samples), dtype=FACTS)
     faults = scan(sources.samples, sources.values, facts, progress)
     return make_report(sources, facts, inspect(sources, facts, faults), config.image_size)
@@ -92,10 +102,11 @@ def make_report(
     if not len(samples):
         return Report({"pictures": len(sources.samples), "unreadable": len(sources.samples)}, judged, sources.account)
     names = inspection.names or (BACKGROUND,)
+    values_known = all(error.kind != "value" for error in inspection.errors)
     scanned = ScannedSamples(samples, facts, trains, names, sources.values.given, image_size, folder)
     summary = {"pictures": len(sources.samples), "train": len(sources.split.train), "val": len(sources.split.val)}
     summary |= {"unreadable": len(sources.samples) - len(samples)}
-    return Report(summary | _summary(scanned), [*judged, *run_rules(scanned)], sources.account)
+    return Report(summary | _summary(scanned), [*judged, *run_rules(scanned, values_known)], sources.account)
 
 
 def check_command(config: DataConfig) -> list[str]:

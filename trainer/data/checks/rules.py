@@ -11,6 +11,7 @@ from trainer.data.checks.duplicates import cached_near_pairs, groups
 from trainer.data.checks.finding import MOST_FILES, WARNING, Finding
 from trainer.data.checks.scan import ANIMATION, levels_of
 from trainer.data.sample import Sample
+from trainer.system.text import one_line
 
 MOST_ENLARGED = 4
 """Factor by which an image may be enlarged without a warning."""
@@ -70,12 +71,17 @@ class ScannedSamples:
         samples = [self.samples[row] for row in rows[:MOST_FILES].tolist()]
         files = [sample.image_file if of_image else sample.mask_file for sample in samples]
         others = f" and {len(rows) - 1} more" if len(rows) > 1 else ""
-        return [Finding(WARNING, kind, f"{files[0]}{others}: {text}", tuple(files))]
+        return [Finding(WARNING, kind, f"{one_line(files[0])}{others}: {text}", tuple(files))]
 
 
-def run_rules(scanned: ScannedSamples) -> list[Finding]:
-    """Apply all rules; return their warnings, the gravest first."""
-    return [*_duplicate_rules(scanned), *_mask_rules(scanned), *_class_rules(scanned), *_image_rules(scanned)]
+def run_rules(scanned: ScannedSamples, values_known: bool = True) -> list[Finding]:
+    """Apply all rules; return their warnings, the gravest first.
+
+    `values_known`: False where an error says that the masks' values are no classes, so that nothing else can be said
+    of them.
+    """
+    of_masks = [*_mask_rules(scanned), *_class_rules(scanned)] if values_known else []
+    return [*_duplicate_rules(scanned), *of_masks, *_image_rules(scanned)]
 
 
 # ------------------------------------------------------------------------------------------------ duplicates
@@ -118,7 +124,7 @@ def _each(scanned: ScannedSamples, kind: str, same: Sequence[np.ndarray], text: 
         others = f" and {len(rows) - 2} more" if len(rows) > 2 else ""
         unlisted = len(same) - MOST_GROUPS if number == MOST_GROUPS else 0
         rest = f" (and so with {unlisted} other groups of pictures)" if unlisted else ""
-        yield Finding(WARNING, kind, f"{files[0]}, {files[1]}{others}: {text}{rest}", tuple(files))
+        yield Finding(WARNING, kind, f"{one_line(files[0])}, {one_line(files[1])}{others}: {text}{rest}", tuple(files))
 
 
 # ------------------------------------------------------------------------------------------------ masks

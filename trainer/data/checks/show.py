@@ -6,6 +6,7 @@ from rich.table import Table
 from rich.text import Text
 
 from trainer.system.terminal import Display
+from trainer.system.text import show
 
 if TYPE_CHECKING:
     from trainer.data.checks.report import Report
@@ -67,5 +68,5 @@ def _class_table(rows: list[dict[str, Any]]) -> Table:
         table.add_column(name, justify="right")
     for row in rows:
         shares = f"{row['pixel_share']:.2%}", f"{row['picture_share']:.1%}"
-        table.add_row(Text(row["name"]), f"{row['id']}", *shares, f"{row['train']}", f"{row['val']}")
+        table.add_row(Text(show(row["name"])), f"{row['id']}", *shares, f"{row['train']}", f"{row['val']}")
     return table

@@ -7,7 +7,8 @@ from itertools import pairwise
 import numpy as np
 
 from trainer import IGNORE
-from trainer.config import NEAREST, OTHER
+from trainer.config import NAN, NEAREST, OTHER
+from trainer.system.text import option
 
 SCATTER = 24
 """Levels by which compression and smooth edges scatter the colours of one class."""
@@ -41,11 +42,8 @@ def suggest_values(total: np.ndarray, names: tuple[str, ...] | None, noisy: bool
         ranges = list(zip([0, *(middle + 1 for middle in middles)], [*middles, 255], strict=True))
     background = 0 if total[0] or not found else max(found, key=lambda value: total[value])
     has_ignore = not noisy and bool(total[1:IGNORE].any())  # with 0 and 255 alone, 255 is a class
-    entries = [
-        f"{low}: {name}" if low == high else f"'{low}-{high}': {name}"
-        for (low, high), name in zip(ranges, _assign_names(found, background, names, has_ignore), strict=True)
-    ]
-    return _option(entries)
+    meant = zip(ranges, _assign_names(found, background, names, has_ignore), strict=True)
+    return option("data.value_map", {low if low == high else f"{low}-{high}": name for (low, high), name in meant})
 
 
 def suggest_wide(values: Counter[float | None], names: tuple[str, ...] | None) -> str | None:
@@ -60,10 +58,8 @@ def suggest_wide(values: Counter[float | None], names: tuple[str, ...] | None) -
     positive = [value for value in found if value >= 0]
     background = 0 if 0 in found else max(positive or found, key=lambda value: values[value])
     has_ignore = any(0 < value < IGNORE for value in found)
-    entries = []
-    for value, name in zip(found, _assign_names(found, background, names, has_ignore), strict=True):
-        entries.append(f"{value}: {name}")
-    return _option(entries + (["nan: ignore"] if None in values else []))
+    entries: dict[int | str, str] = dict(zip(found, _assign_names(found, background, names, has_ignore), strict=True))
+    return option("data.value_map", entries | ({NAN: "ignore"} if None in values else {}))
 
 
 def suggest_colours(colours: Counter[int], names: tuple[str, ...] | None, lossy: bool = False) -> str | None:
@@ -85,19 +81,14 @@ def suggest_colours(colours: Counter[int], names: tuple[str, ...] | None, lossy:
     background = 0 if 0 in distinct else distinct[0]
     foreground = iter(names[1:] if names else ())
     placeholders = _placeholders()
-    entries = [f"'#{background:06x}': background"]
+    entries = {f"#{background:06x}": "background"}
     for colour in sorted(distinct):
         if colour != background:
             name = next(foreground, None) or ("ignore" if names else next(placeholders))
-            entries.append(f"'#{colour:06x}': {name}")
+            entries[f"#{colour:06x}"] = name
     if scattered and not lossy:
-        entries.append(f"{OTHER}: {NEAREST}")
-    return _option(entries)
-
-
-def _option(entries: list[str]) -> str:
-    """Option of the command line, quoted for a shell."""
-    return f'--data.value_map "{{{", ".join(entries)}}}"'
+        entries[OTHER] = NEAREST
+    return option("data.value_map", entries)
 
 
 def _colour_distance(first: int, second: int) -> int:

@@ -14,6 +14,7 @@ from trainer.data.files import is_hidden, list_folders
 from trainer.data.layouts.base import Found
 from trainer.data.layouts.cvat_labelmap import LABELMAP, read_labelmap
 from trainer.data.layouts.stacks import split_stacks
+from trainer.system.text import option, quote
 
 LAYOUTS = (
     *("pets", "coco", "nnunet", "drive", "label_studio", "class_masks", "folders", "voc", "labelme", "csv"),
@@ -57,8 +58,8 @@ def _hint(root: Path) -> str:
     below = [path for path in list_folders(root) if not is_hidden(path.name)]
     usable = [folder for folder in below if detect_layout(folder)]
     if usable:
-        several = f', or several as --data.root "[{",".join(map(str, usable))}]"' if len(usable) > 1 else ""
-        return f"There is one within: give --data.root {usable[0]}{several}"
+        several = f", or several as {option('data.root', usable)}" if len(usable) > 1 else ""
+        return f"There is one within: give --data.root {quote(usable[0])}{several}"
     contents = [f"{folder.name}/ ({_count_files(folder)})" for folder in below[:6]]
     return (
         "Expected images/ and masks/, or JPEGImages/ and SegmentationClassPNG/, or Labelme's JSON files beside the "

@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from trainer import InputError
+from trainer.data.encoding import decode
 from trainer.data.files import Reason, is_image, read_bytes
 from trainer.data.sample import JoinedSample, Sample
+from trainer.system.text import match_names
 
 PARTS = {
     "train": "train",
@@ -91,9 +93,9 @@ def match_labels(labels: Sequence[str], classes: Sequence[str] | None, file: Pat
 
 def read_json(file: Path, remedy: str) -> Any:
     """Parse a JSON file. Raises InputError naming the file, with `remedy` where it is not valid JSON."""
-    content = read_bytes(file)
+    text = decode(read_bytes(file), file)
     try:
-        return json.loads(content)
+        return json.loads(text)
     except (ValueError, RecursionError) as error:
         raise InputError(f"{file}: no valid JSON ({error}); {remedy}") from None
 
@@ -152,6 +154,7 @@ def pair(
 ) -> Found:
     """Pair images and masks by stem: a sample for each stem that has both files, a problem for each other one.
 
+    Names that differ by their Unicode form or their case alone are pairs too, where nothing else fits.
     `folders`: of the images and of the masks, for the messages. `wanted`: stems to pair; empty for all.
     `endings`: the end of the images' and of the masks' names that is not part of the stem. Files in folders below are
     paired by their path, or by their stem where only one image and one mask are left that have it; the others are left
@@ -159,6 +162,8 @@ def pair(
     """
     images, image_problems = by_stem(image_files, endings[0], folders[0])
     masks, mask_problems = by_stem(mask_files, endings[1], folders[1])
+    meant = match_names(masks, images)
+    masks = {meant.get(stem, stem): path for stem, path in masks.items()}
     found = Found(problems=image_problems + mask_problems)
     if found.problems:
         kept = {*images.values(), *masks.values()}

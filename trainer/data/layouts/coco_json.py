@@ -13,6 +13,7 @@ from trainer.data.layouts.base import read_json
 from trainer.data.layouts.coco_masks import Segmentation, check_segmentation, covered_pixels
 from trainer.data.layouts.image_names import ImageNames
 from trainer.data.value_map import BACKGROUNDS, UNMAPPED
+from trainer.system.text import existing_path, label
 
 Entry = dict[str, Any]
 
@@ -81,6 +82,8 @@ def read_record(file: Path) -> Record:
 
 
 def _category_names(file: Path, categories: Sequence[Entry]) -> dict[int, str]:
+    for entry in categories:  # the headings above them are compared with their names
+        entry |= {key: label(entry[key]) for key in ("name", "supercategory") if isinstance(entry.get(key), str)}
     pairs: list[tuple[Any, Any]] = [(entry.get("id"), entry.get("name")) for entry in categories]
     valid = all(type(category_id) is int and isinstance(name, str) and name.strip() for category_id, name in pairs)
     if not valid or not len(pairs) == len(dict(pairs)) == len({name for _, name in pairs}):
@@ -157,7 +160,7 @@ def _image_path(folder: Path, top: Path, name: object, where: str) -> Path:
     if not isinstance(name, str) or not name or "\0" in name:
         raise InputError(f"{where}: file_name is {name!r}; write the image's name there")
     path = PureWindowsPath(name)  # accepts both / and \ as separators
-    image = folder / path.as_posix()
+    image = existing_path(folder / path.as_posix())
     try:
         # A `..` is refused even if it ends within the folder: two names could then mean the same image.
         if path.anchor or ".." in path.parts or not image.resolve().is_relative_to(top):

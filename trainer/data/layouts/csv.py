@@ -10,6 +10,7 @@ from trainer import InputError
 from trainer.data.files import read_text
 from trainer.data.layouts.base import PARTS, UNPAIRED, Found, left_part
 from trainer.data.sample import Sample
+from trainer.system.text import existing_path
 
 
 def fits(root: Path) -> bool:
@@ -42,7 +43,7 @@ def find(root: Path, classes: Sequence[str] | None) -> Found:
     left_out = 0
     for line, row in _read_rows(file):
         image, mask, split = (row.get(column, "") for column in ("image", "mask", "split"))
-        paths = [file.parent / text.replace("\\", "/") for text in (image, mask)]
+        paths = [existing_path(file.parent / text.replace("\\", "/")) for text in (image, mask)]
         faults = _row_faults(row, paths)
         if not faults:
             name = _sample_name(image)

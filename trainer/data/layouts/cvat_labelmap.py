@@ -8,6 +8,7 @@ from trainer import InputError
 from trainer.data.files import read_lines
 from trainer.data.layouts.base import match_labels
 from trainer.data.value_map import BACKGROUND, BACKGROUNDS, UNMAPPED
+from trainer.system.text import label
 
 LABELMAP = "labelmap.txt"
 LINE = re.compile(r"([^:]+):\s*(\d{1,3})\s*,\s*(\d{1,3})\s*,\s*(\d{1,3})\s*(?::.*)?")
@@ -54,7 +55,7 @@ def _read_colours(file: Path) -> dict[str, int]:
         parts = LINE.fullmatch(line)
         if not parts or max(int(number) for number in parts.groups()[1:]) > 255:
             raise InputError(f"{file}: {line!r} is no label; write name:r,g,b:: with red, green and blue from 0 to 255")
-        name, colour = parts[1].strip(), int(parts[2]) << 16 | int(parts[3]) << 8 | int(parts[4])
+        name, colour = label(parts[1]), int(parts[2]) << 16 | int(parts[3]) << 8 | int(parts[4])
         if name in colours or colour in colours.values():
             raise InputError(f"{file}: {line!r}: a name or colour that an earlier line has; make them different")
         colours[name] = colour

@@ -13,7 +13,8 @@ import yaml
 
 from trainer import IGNORE, InputError
 from trainer.data.class_names import IGNORED
-from trainer.data.files import OTHER, Reason, file_bytes, list_images, read_lines
+from trainer.data.encoding import UnknownEncoding, disguised, iconv_all
+from trainer.data.files import OTHER, Reason, file_bytes, list_images, read_names
 from trainer.data.image_io import read_header
 from trainer.data.layouts.base import (
     TWICE,
@@ -37,6 +38,7 @@ from trainer.data.layouts.labelme_json import (
 from trainer.data.layouts.labelme_shapes import OBJECT_NUMBER, known_label
 from trainer.data.sample import DrawnSample, Sample
 from trainer.data.value_map import BACKGROUND, BACKGROUNDS, UNMAPPED, ValueMap
+from trainer.system.text import label, messages
 
 LABELS_FILE = "labels.txt"
 """File of a folder with its labels, one a line; their order gives the class ids."""
@@ -95,6 +97,8 @@ def fits(root: Path) -> bool:
 def _is_valid(file: Path, root: Path) -> bool:
     try:
         read_record(file, root)
+    except UnknownEncoding:
+        return True
     except (InputError, OSError):
         return False
     return True
@@ -126,8 +130,10 @@ def find(root: Path, classes: Sequence[str] | None) -> Found:
             found.problems += [] if "/" in stem else [str(error)]
             found.leave_out(OTHER, file)
         except InputError as error:
-            found.problems += str(error).splitlines()
+            found.problems += messages(str(error))
             found.leave_out(UNPAIRED, file)
+    if found.problems and not labels:  # the classes may be in the files that could not be read
+        return found
     ids = tuple(_class_ids(root, classes, labels, found).items())
     found.samples = [
         LabelmeSample(stem, str(image), str(files[stem]), root, ids) for stem, image in sorted(images.items())
@@ -163,7 +169,7 @@ def unlabelled_note(root: Path, images: Sequence[Path]) -> str:
 def _labels(record: dict[str, Any]) -> set[str]:
     """Labels of the shapes in a JSON file, without the reserved ones."""
     labels = [entry.get("label") for entry in record["shapes"] if isinstance(entry, dict)]
-    return {label for label in labels if isinstance(label, str)} - {IGNORED, *BACKGROUNDS}
+    return {name for name in labels if isinstance(name, str)} - {IGNORED, *BACKGROUNDS}
 
 
 def _class_ids(root: Path, classes: Sequence[str] | None, labels: set[str], found: Found) -> dict[str, int]:
@@ -178,7 +184,7 @@ def _class_ids(root: Path, classes: Sequence[str] | None, labels: set[str], foun
         found.notes += [f"{root}: {', '.join(rest)} not among the classes; taken as background"] if rest else []
         return ids | dict.fromkeys(rest, 0)
     if os.path.lexists(root / LABELS_FILE):
-        ids = read_labels(root / LABELS_FILE)
+        ids = read_labels(root / LABELS_FILE, labels)
         found.notes += _join_objects(root, labels, ids)
     else:
         names = sorted(labels)
@@ -189,6 +195,7 @@ def _class_ids(root: Path, classes: Sequence[str] | None, labels: set[str], foun
             )
         ids = reserved | {name: class_id for class_id, name in enumerate(names, start=1)}
         found.notes.append(f"{root}: no {LABELS_FILE}; the classes are the labels found: {', '.join(names)}")
+        found.notes += _encoding_notes(root, names)
         found.notes += _hint_at_objects(root, names)
     found.names = (BACKGROUND, *(name for name, class_id in ids.items() if 0 < class_id < IGNORE))
     return ids
@@ -215,12 +222,26 @@ def _hint_at_objects(root: Path, labels: Sequence[str]) -> list[str]:
     ]
 
 
-def read_labels(file: Path) -> dict[str, int]:
+def _encoding_notes(root: Path, names: Sequence[str]) -> list[str]:
+    """A note on labels that are more likely Chinese, in an older encoding that nothing else gives away."""
+    chinese = {name: disguised(name) for name in names if not name.isascii()}
+    if not chinese or None in chinese.values():
+        return []
+    pairs = ", ".join(f"{name} may be {meant}" for name, meant in chinese.items())
+    return [f"{root}: {pairs}, written as GB18030. If so, convert the JSON files to UTF-8 with\n  {iconv_all(root)}"]
+
+
+def read_labels(file: Path, used: Collection[str] = ()) -> dict[str, int]:
     """Label -> class id from a labels.txt: ids follow the order of the lines; `__ignore__` is 255, `_background_` 0.
 
-    Raises InputError naming the file.
+    `used`: labels in the JSON files, by which an older encoding of `file` is recognised. Raises InputError naming it.
     """
-    names = read_lines(file)
+
+    def fits(text: str) -> bool | None:
+        foreign = {name for name in map(label, text.splitlines()) if not name.isascii()}
+        return not foreign.isdisjoint(used) if foreign and used else None
+
+    names = read_names(file, fits)
     classes = [name for name in names if name not in (IGNORED, *BACKGROUNDS)]
     twice = sorted({name for name in classes if classes.count(name) > 1})
     if twice:

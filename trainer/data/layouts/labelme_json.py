@@ -4,8 +4,10 @@ Nothing in the files is trusted: no path leads out of the annotated folder, and 
 fault becomes an InputError that names the file, the fault and the remedy.
 """
 
+import functools
 import json
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
@@ -14,12 +16,17 @@ from typing import Any
 import numpy as np
 
 from trainer import InputError
+from trainer.data.encoding import decode
 from trainer.data.files import list_files, read_bytes
 from trainer.data.image_io import read_header, read_image
 from trainer.data.layouts.labelme_shapes import Shape, abbreviate, check_shapes, decode_base64, draw_shapes
+from trainer.system.text import existing_path, label
 
 MAX_BYTES = 100_000_000
 """Largest size of a JSON file, in bytes: parsing takes many times as much memory."""
+
+IMAGE_PATH = re.compile(r'"imagePath"\s*:\s*("(?:[^"\\]|\\.)*")')
+"""Where a file names its image."""
 
 
 @dataclass(frozen=True)
@@ -120,16 +127,29 @@ def read_record(file: Path, folder: Path) -> dict[str, Any]:
         raise InputError(f"{path}: cannot be read ({error.strerror or error}); fix or remove it") from error
     if size > MAX_BYTES:
         raise InputError(f"{path}: {size:,} bytes, more than {MAX_BYTES:,}; save it without imageData or remove it")
-    content = read_bytes(path)
+    text = decode(read_bytes(path), file, functools.partial(_names_its_image, path.parent))
     try:
-        record = json.loads(content)
+        record = json.loads(text)
     except RecursionError:
         raise InputError(f"{file}: nested too deeply for a Labelme file; remove it") from None
     except ValueError as error:
         raise InputError(f"{file}: no valid JSON ({error}); save it again with Labelme or remove it") from None
     if not isinstance(record, dict) or not isinstance(record.get("shapes"), list):
         raise NotLabelme(f"{file}: not a Labelme file, it has no list of shapes; move it out of the folder")
+    for entry in record["shapes"]:
+        if isinstance(entry, dict) and isinstance(entry.get("label"), str):
+            entry["label"] = label(entry["label"])
     return record
+
+
+def _names_its_image(folder: Path, text: str) -> bool | None:
+    """Whether the image that a file names is in `folder`; None where it names none, or one whose name is ASCII."""
+    found = IMAGE_PATH.search(text)
+    try:
+        name = json.loads(found[1]) if found else ""
+    except ValueError:
+        return None
+    return None if name.isascii() else existing_path(folder / PureWindowsPath(name).name).is_file()
 
 
 def read_image_bytes(file: Path, folder: Path, record: Mapping[str, Any]) -> tuple[Path | None, bytes]:
@@ -152,7 +172,7 @@ def image_path(file: Path, folder: Path, record: Mapping[str, Any]) -> Path | No
             f"{file}: imagePath {abbreviate(path)} leads out of the folder; put the image beside the JSON file "
             "and write its name there"
         )
-    return _resolve_inside(file.parent / relative.as_posix(), folder, file)
+    return _resolve_inside(existing_path(file.parent / relative.as_posix()), folder, file)
 
 
 def _resolve_inside(path: Path, folder: Path, file: Path) -> Path:

@@ -7,6 +7,7 @@ from trainer import InputError
 from trainer.data.account import take_stock
 from trainer.data.files import Reason, list_images, read_lines
 from trainer.data.layouts.base import Found, by_stem, full_names, left_part, pair, part_note
+from trainer.system.text import match_names
 
 IMAGES = "JPEGImages"
 MASKS = "SegmentationClassPNG"
@@ -46,8 +47,10 @@ def find(root: Path, classes: Sequence[str] | None) -> Found:
 
 
 def _by_name(*listed: tuple[Sequence[Path], Path]) -> list[dict[str, Path]]:
-    """Name -> file, of the images and of the masks, each with their folder."""
-    return [by_stem(files, "", folder)[0] for files, folder in listed]
+    """Name -> file, of the images and of the masks, each with their folder; a mask has its image's form and case."""
+    images, masks = (by_stem(files, "", folder)[0] for files, folder in listed)
+    meant = match_names(masks, images)
+    return [images, {meant.get(name, name): file for name, file in masks.items()}]
 
 
 def _read_lists(folder: Path, names: Collection[str]) -> dict[str, list[str]]:
@@ -57,6 +60,8 @@ def _read_lists(folder: Path, names: Collection[str]) -> dict[str, list[str]]:
     """
     files = {name: folder / f"{name}.txt" for name in ("train", "val", "trainval", "test")}
     lists = {name: full_names(read_lines(file), names) for name, file in files.items() if file.is_file()}
+    meant = match_names({one for members in lists.values() for one in members}, names)
+    lists = {name: [meant.get(one, one) for one in members] for name, members in lists.items()}
     both = sorted(set(lists.get("train", ())) & set(lists.get("val", ())))
     if both:
         raise InputError(f"{folder}: {', '.join(both[:5])} in both train.txt and val.txt; keep each in one")

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from trainer import InputError
+from trainer import InputError, redact_all
 from trainer.config import Config, flatten
 from trainer.system.repair import known_settings
 from trainer.system.run_folder import RunFolder, read_object, run_folder_of, run_folders
@@ -59,7 +59,7 @@ def _setting_differences(config: Config, folder: RunFolder) -> list[str]:
     theirs = known_settings(folder)
     if not theirs:  # a start was killed while writing them, or they are damaged
         return ["its settings, config.yaml, cannot be read"]
-    ours = flatten(config)
+    ours = redact_all(flatten(config))  # as the stored ones are
     keys = [key for key in ours if key not in CHANGEABLE and not key.startswith(("tracking.", "registry."))]
     return [f"{key}: {theirs.get(key)} then, {ours[key]} now" for key in keys if theirs.get(key) != ours[key]]
 

@@ -112,7 +112,7 @@ def test_without_pycocotools_the_error_has_the_install_command(tmp_path: Path) -
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, timeout=120)
     assert done.returncode == 2
-    assert "pip install -c launch/constraints.txt -e .[coco]" in done.stderr
+    assert "pip install -c launch/constraints.txt -e '.[coco]'" in done.stderr
     assert "Traceback" not in done.stderr
 
 

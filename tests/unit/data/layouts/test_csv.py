@@ -115,9 +115,7 @@ def test_missing_columns(content: bytes, list_file: Path) -> None:
         find_in(list_file)
 
 
-@pytest.mark.parametrize(
-    "content", ["image,mask\na,b\n".encode("utf-16"), b'image,mask\n"a,b\n', b'image,mask\n"a"x,b\n']
-)
+@pytest.mark.parametrize("content", [b"image,mask\n\xe9 ,b\n", b'image,mask\n"a,b\n', b'image,mask\n"a"x,b\n'])
 def test_malformed_csv(content: bytes, list_file: Path) -> None:
     list_file.write_bytes(content)
     with refusal(str(list_file)):

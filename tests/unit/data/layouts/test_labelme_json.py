@@ -20,6 +20,7 @@ from trainer import InputError
 from trainer.data.layouts.labelme import read_labels
 from trainer.data.layouts.labelme_json import MAX_BYTES, read_annotation
 from trainer.data.layouts.labelme_shapes import draw_shapes
+from trainer.system.text import messages
 
 
 class OpenedPaths:
@@ -89,7 +90,7 @@ BROKEN: dict[str, tuple[object, list[str]]] = {
     "not JSON": (b"PK\x03\x04", ["no valid JSON"]),
     "empty": (b"", ["no valid JSON"]),
     "cut off": (json.dumps(record("good.png")).encode()[:-9], ["no valid JSON"]),
-    "not text": (b'{"shapes": "\xff\xfe"}', ["no valid JSON"]),
+    "not text": (b'{"shapes": "\xff\xfe"}', ["no text in UTF-8", "iconv -f"]),
     "endless number": (b"[" + b"9" * 5000 + b"]", ["no valid JSON"]),
     "nested deeply": (b"[" * 200_000, ["nested too deeply"]),
     "nested deeply in a shape": (b'{"shapes": ' + b'[{"points":' * 100_000, ["nested too deeply"]),
@@ -276,7 +277,7 @@ def damaged(draw: st.DrawFn) -> bytes:
 
 
 def assert_mask_or_error(hostile: LabelmeFolder, content: object) -> None:
-    """Check that reading gives a mask, or an InputError whose lines name a file, and opens nothing outside."""
+    """Check that reading gives a mask, or an InputError whose messages name a file, and opens nothing outside."""
     file = hostile.write("fuzz", content)
     message = ""
     with OpenedPaths(hostile) as paths:
@@ -287,7 +288,7 @@ def assert_mask_or_error(hostile: LabelmeFolder, content: object) -> None:
             assert set(np.unique(mask)) <= set(IDS.values())
         except InputError as error:
             message = str(error)
-    assert all(line.startswith(str(hostile.folder)) for line in message.splitlines()), message
+    assert all(line.startswith(str(hostile.folder)) for line in messages(message) if line), message
     assert paths.forbidden() == []
 
 

@@ -142,7 +142,7 @@ def test_the_error_lists_what_the_folder_holds(tmp_path: Path) -> None:
     with refusal("There is one within", f"--data.root {root}"):
         find_in(tmp_path / "above")
     shutil.copytree(root, tmp_path / "above" / "dogs")
-    with refusal(f'"[{root},{tmp_path / "above" / "dogs"}]"'):
+    with refusal(f'"[{root}, {tmp_path / "above" / "dogs"}]"'):
         find_in(tmp_path / "above")
     shutil.rmtree(root / "masks")
     with refusal("it holds images/ (3 .png), 1 .txt"):
