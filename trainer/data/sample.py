@@ -88,6 +88,11 @@ class Sample:
         return read_palette(self.mask, content)
 
     @property
+    def lossy(self) -> bool:
+        """True if lossy compression has changed the mask's values."""
+        return self.mask_file.lower().endswith(LOSSY)
+
+    @property
     def drawn(self) -> bool:
         """True if the mask is made of class ids, so that data.value_map has no stored values to map."""
         return False
@@ -145,9 +150,14 @@ class JoinedSample(Sample):
 
     def read_mask(self, values: ValueMap, content: bytes | None = None) -> np.ndarray:
         """Decode the masks and join them. Raises InputError where two classes, or two sizes, meet."""
-        joined = Sample.read_mask(self, values, read_bytes(self.mask))
+        first = read_bytes(self.mask)
+        joined = Sample.read_mask(self, values, first)
         for file in self.more:
-            ids = Sample(self.name, self.image_file, file).read_mask(values)
+            other = read_bytes(Path(file))
+            ids = Sample(self.name, self.image_file, file).read_mask(values, other)
+            if not values.given and not _agree(self.read_palette(first), read_palette(Path(file), other), ids):
+                text = f"its palette gives the values other colours than that of {self.mask_file}"
+                raise InputError(f"{file}: {text}; name the colours in data.value_map")
             if ids.shape != joined.shape:
                 raise InputError(f"{file}: another size than {self.mask_file}; make both the size of the image")
             clash = (ids != 0) & (joined != 0) & (ids != joined)
@@ -156,6 +166,15 @@ class JoinedSample(Sample):
                 raise InputError(f"{file}: {text}; join the masks of this image into one file")
             joined = np.maximum(joined, ids)
         return joined
+
+
+def _agree(one: StoredPalette | None, other: StoredPalette | None, values: np.ndarray) -> bool:
+    """Return True if two palettes give the same colours to these values, uint8 [H, W]; greys agree with any."""
+    if one is None or other is None or one.grey or other.grey:
+        return True
+    used = np.unique(values)
+    used = used[used < min(len(one.colours), len(other.colours))]
+    return bool((one.colours[used] == other.colours[used]).all())
 
 
 def digest(image: bytes, mask: bytes) -> str:

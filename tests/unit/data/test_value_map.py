@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from tests.support.layouts import refusal
 from trainer import IGNORE, InputError
 from trainer.config import parse_key
-from trainer.data.value_map import BACKGROUND, UNMAPPED, UnknownColours, ValueMap, value_map
+from trainer.data.value_map import BACKGROUND, UNMAPPED, UnknownColours, UnknownValues, ValueMap, value_map
 
 NAMES = ("_background_", "cat", "dog")
 
@@ -221,3 +221,54 @@ def test_different_maps_have_different_keys() -> None:
     assert len(set(keys)) == len(maps)
     assert mapped({1: "cat", 0: "_background_"}).key == keys[0]
     assert mapped({"0-0": "background", "1": "cat"}).key == keys[0]
+
+
+# ------------------------------------------------------------------------------------------------ more than 8 bits
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.sampled_from([0.0, 1.0, 300.0, 65535.0, -9999.0, np.nan, np.inf, 7.0, 0.5]), min_size=1, max_size=9))
+def test_values_beyond_8_bits(row: list[float]) -> None:
+    entries: dict[int | str, str] = {0: "background", 1: "cat", "256-65535": "dog", -9999: "ignore", "nan": "ignore"}
+    truth = {0.0: 0, 1.0: 1, 300.0: 2, 65535.0: 2, -9999.0: IGNORE, 7.0: UNMAPPED, 0.5: UNMAPPED}
+    expected = [truth.get(value, IGNORE) for value in row]
+    assert mapped(entries).ids(np.array([row], np.float32)).tolist() == [expected]
+    rest = mapped(entries | {"other": "ignore"}).ids(np.array([row], np.float32))
+    assert rest.tolist() == [[IGNORE if value == UNMAPPED else value for value in expected]]
+
+
+def test_nearest_value_beyond_8_bits() -> None:
+    values = mapped({0: "background", 65535: "cat", "other": "nearest"})
+    assert values.ids(np.array([[0, 100, 32767, 32768, 65000]], np.uint16)).tolist() == [[0, 0, 0, 1, 1]]
+
+
+def test_values_beyond_8_bits_without_a_map() -> None:
+    stored = np.array([[0, -9999, np.nan, np.inf, -9999]], np.float32)
+    with pytest.raises(UnknownValues) as error:
+        ValueMap().ids(stored)
+    assert error.value.values == {0: 1, -9999: 2, None: 2}
+
+
+@pytest.mark.parametrize("entries", [{65535: "cat", "300-65535": "dog"}, {-9999: "cat", "-9999": "dog"}])
+def test_a_wide_value_named_twice(entries: dict[int | str, str]) -> None:
+    with refusal("data.value_map", "twice"):
+        mapped(entries)
+
+
+# ------------------------------------------------------------------------------------------------ palettes
+
+
+def test_colours_of_a_palette() -> None:
+    palette = np.array([[255, 0, 0], [0, 0, 0], [9, 9, 9], [0, 255, 0]], np.uint8)
+    stored = np.array([[0, 1, 2, 3]], np.uint8)
+    colours: dict[int | str, str] = {"#000000": "background", "#ff0000": "cat", "#00ff00": "dog"}
+    assert mapped(colours).ids(stored, palette=palette).tolist() == [[1, 0, UNMAPPED, 2]]
+    assert mapped(colours | {"other": "ignore"}).ids(stored, palette=palette).tolist() == [[1, 0, IGNORE, 2]]
+    assert mapped(colours | {"other": "nearest"}).ids(stored, palette=palette).tolist() == [[1, 0, 0, 2]]
+    # Numbers alone stand for indices; with colours, for indices whose colour is not named and contradicts nothing.
+    assert mapped({0: "background", 1: "cat", 2: "dog", 3: "ignore"}).ids(stored, palette=palette).tolist() == [
+        [0, 1, 2, IGNORE]
+    ]
+    assert mapped(colours | {2: "ignore"}).ids(stored, palette=palette).tolist() == [[1, 0, IGNORE, 2]]
+    contradicted = mapped(colours | {0: "background", 2: "ignore"})
+    assert contradicted.ids(stored, palette=palette).tolist() == [[1, 0, UNMAPPED, 2]]

@@ -12,7 +12,9 @@ from tests.support.data import VocMaker, count_nothing
 from tests.support.layouts import refusal
 from trainer import InputError
 from trainer.cli import parse
+from trainer.config import DataConfig
 from trainer.data.checks.class_ids import check_values
+from trainer.data.checks.report import check_folders
 from trainer.data.checks.scan import FACTS
 from trainer.data.dataset import open_dataset
 from trainer.data.image_io import write_mask
@@ -132,3 +134,38 @@ def test_the_suggested_option_works(
     names = names_with(shlex.split(option))
     assert names[0] == BACKGROUND
     assert len(names) >= 2
+
+
+@pytest.mark.parametrize(
+    ("values", "option", "counts"),
+    [
+        ([0, 65535], {0: "background", 65535: "class_1"}, {0: 5, 1: 5}),
+        ([0, 1, -9999], {-9999: "ignore", 0: "background", 1: "class_1"}, {0: 4, 1: 3, 255: 3}),
+        ([0, 1, np.nan], {0: "background", 1: "class_1", "nan": "ignore"}, {0: 4, 1: 3, 255: 3}),
+        ([-9999, np.nan, 7, 300], None, None),
+        ([0, 0.5, 1], None, None),
+    ],
+)
+def test_values_beyond_8_bits(
+    values: list[float], option: dict[int | str, str] | None, counts: dict[int, int] | None, tmp_path: Path
+) -> None:
+    """The error names the file and the values, and the option that it offers works when it is pasted."""
+    for name in ("images", "masks"):
+        (tmp_path / name).mkdir()
+    stored = np.resize(values, (1, 10)).astype(np.uint16 if max(values) == 65535 else np.float32)
+    for number in range(2):
+        Image.fromarray(np.full((1, 10, 3), number, np.uint8)).save(tmp_path / "images" / f"p{number}.png")
+        Image.fromarray(stored).save(tmp_path / "masks" / f"p{number}.tif")
+    report = check_folders(DataConfig(root=str(tmp_path), val_fraction=0.5), count_nothing)
+    (error,) = report.of("error")
+    assert str(tmp_path / "masks" / "p0.tif") in error.text
+    assert all(("NaN" if np.isnan(value) else f"{value:g}") in error.text for value in values)
+    if 0.5 in values:
+        assert "--data.value_map" not in error.text
+    if option is None or counts is None:
+        return
+    pasted = parse(shlex.split(error.text.splitlines()[-1])).data.value_map
+    assert pasted == option
+    mended = check_folders(DataConfig(root=str(tmp_path), val_fraction=0.5, value_map=pasted), count_nothing)
+    assert not mended.of("error")
+    assert mended.summary["values"] == {str(value): 2 * pixels for value, pixels in counts.items()}

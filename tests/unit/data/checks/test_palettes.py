@@ -15,10 +15,13 @@ from PIL import Image
 
 from tests.support.data import count_nothing
 from tests.support.images import smooth_image
+from tests.support.layouts import refusal
 from trainer.cli import parse
 from trainer.config import REPOSITORY, DataConfig
 from trainer.data.checks.report import Report, check_folders
 from trainer.data.image_io import write_mask
+from trainer.data.sample import JoinedSample
+from trainer.data.value_map import ValueMap, value_map
 from trainer.drawing.palette import palette
 
 SIDE = 12
@@ -172,3 +175,18 @@ def test_reported_masks(folder: str) -> None:
     mended = check(root, value_map=pasted(report)[0])
     assert not mended.of("error")
     assert counts(mended)[0] > sum(pixels for value, pixels in counts(mended).items() if value)
+
+
+def test_several_masks_of_one_image(tmp_path: Path) -> None:
+    """Where they are joined, their palettes are compared too."""
+    cells = np.zeros((SIDE, SIDE), np.uint8)
+    cells[2:5, 3:9] = 1
+    put(tmp_path, 0, painted(cells, [0, 1, 2, 3]))
+    image, mask, second = (str(tmp_path / name) for name in ("images/p0.png", "masks/p0.png", "second.png"))
+    painted(cells.T.copy(), [1, 0, 2, 3]).save(second)
+    sample = JoinedSample("p0", image, mask, (second,))
+    with refusal(second, "palette"):
+        sample.read_mask(ValueMap())
+    assert np.array_equal(sample.read_mask(value_map(BY_COLOUR, None)[0]), cells | cells.T)
+    painted(cells.T.copy(), [0, 1, 3, 2]).save(second)  # the entries that differ are not used
+    assert np.array_equal(sample.read_mask(ValueMap()), cells | cells.T)
