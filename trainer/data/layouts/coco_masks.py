@@ -29,7 +29,7 @@ def need_pycocotools(root: Path) -> None:
     if importlib.util.find_spec("pycocotools") is None:
         raise InputError(
             f"{root}: outlines as COCO and YOLO have them need pycocotools; install it with\n"
-            "  pip install -c launch/constraints.txt -e .[coco]"
+            "  pip install -c launch/constraints.txt -e '.[coco]'"
         )
 
 
