@@ -14,7 +14,9 @@ if __name__ == "__main__":
 
 import argparse
 import functools
+import re
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -98,6 +100,7 @@ def check_data(options: argparse.Namespace) -> int:
     if options.sheet:
         check_sheet_file(options.sheet)
     report = check_folders(config, display.progress_bar)
+    report = replace(report, findings=[replace(one, text=_as_arguments(one.text)) for one in report.findings])
     if options.json == "-":
         print(report.to_json(ascii_only=True))
     else:
@@ -107,6 +110,12 @@ def check_data(options: argparse.Namespace) -> int:
     if options.sheet:
         draw_sheet(config, report, options.sheet, display)
     return EXIT_INPUT if report.of("error") else 0
+
+
+def _as_arguments(advice: str) -> str:
+    """Advice about settings in the words of this command, whose folders come without an option."""
+    advice = re.sub(r", or several as --data\.root .*", ", or several of them", advice)
+    return advice.replace("--data.root ", "").replace("--data.", "--")
 
 
 def draw_sheet(config: "DataConfig", report: "Report", file: Path, display: "Display") -> None:
