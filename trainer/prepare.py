@@ -113,9 +113,9 @@ def check_data(options: argparse.Namespace) -> int:
 
 
 def _as_arguments(advice: str) -> str:
-    """Advice about settings in the words of this command, whose folders come without an option."""
+    """Advice in the words of this command, whose folders come without an option; other options it takes as training."""
     advice = re.sub(r", or several as --data\.root .*", ", or several of them", advice)
-    return advice.replace("--data.root ", "").replace("--data.", "--")
+    return advice.replace("--data.root ", "")
 
 
 def draw_sheet(config: "DataConfig", report: "Report", file: Path, display: "Display") -> None:

@@ -13,9 +13,11 @@ from tests.support.images import smooth_image
 from tests.support.labelme import png, record, shape
 from tests.support.layouts import save_image, save_mask
 from tests.support.program import Program
+from trainer import InputError
 from trainer.cli import parse
 from trainer.config import Config, data_config, to_yaml
 from trainer.data.checks.report import check_command
+from trainer.data.sources import find_sources
 from trainer.prepare import main, read_command
 from trainer.system import launcher
 from trainer.system.text import join
@@ -87,13 +89,14 @@ def test_options_that_check_offers(program: Program, tmp_path: Path) -> None:
             assert re.search(rf"^{re.escape(name[6:])} +1 ", table, re.MULTILINE), ended.output
 
 
-def test_folders_that_are_named(program: Program, tmp_path: Path) -> None:
+def test_folders_that_are_named(tmp_path: Path) -> None:
     """The folder within, alone and with another one, and the command that shows all warnings."""
     above = tmp_path / "two [words] it's"
     for name in ("a b", "c,d"):
         write_set(above / name, (0, 1, 1))
-    ended = program.in_one_process("prepare", {"above": ["check", str(above)]})["above"]
-    found = re.search(r"give (--data\.root .*), or several as (--data\.root .*)$", ended.output, re.MULTILINE)
+    with pytest.raises(InputError) as error:
+        find_sources(data_config(root=[str(above)]))
+    found = re.search(r"give (--data\.root .*), or several as (--data\.root .*)$", str(error.value), re.MULTILINE)
     assert found
     assert parse(words(found[1])).data.roots == [above / "a b"]
     assert parse(words(found[2])).data.roots == [above / "a b", above / "c,d"]

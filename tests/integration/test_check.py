@@ -50,7 +50,7 @@ def test_advice_is_about_the_arguments_of_the_check(names: list[str], tmp_path: 
     for name in names:
         Folder(tmp_path / "above" / name)
     printed = program.python("prepare", "check", str(tmp_path / "above"), code=2).output
-    assert "--data." not in printed
+    assert "--data.root" not in printed
     assert f"give {tmp_path}/above/data" in printed
     assert ("several of them" in printed) is (len(names) > 1)
 
