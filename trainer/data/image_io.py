@@ -215,7 +215,7 @@ def read_header(path: Path, content: bytes | None = None) -> Header:
     deep = is_deep(pil_image)
     mode = "RGB;16" if deep and pil_image.mode[:3] == "RGB" else pil_image.mode
     try:
-        orientation = _orientation(pil_image)
+        orientation = _orientation(pil_image, content)
     except Exception as error:  # Pillow raises errors of any type for a broken file
         raise InputError(f"{path}: damaged image ({error}); replace or remove it") from error
     width, height = pil_image.size
@@ -286,10 +286,16 @@ def _has_colour(pixels: np.ndarray) -> bool:
     return any((pixels[rows] != pixels[rows, :, :1]).any() for rows in strips(*pixels.shape[:2]))
 
 
-def _orientation(pil_image: Image.Image) -> int:
-    """EXIF orientation, 1 to 8; 1 if there is none or it is invalid."""
+def _orientation(pil_image: Image.Image, content: bytes | None = None) -> int:
+    """EXIF orientation, 1 to 8; 1 if there is none or it is invalid. `content`: bytes of the file, if known."""
+    if content is not None and pil_image.format == "PNG" and not any(mark in content for mark in PNG_EXIF):
+        return 1  # Pillow decodes the whole image, in search of EXIF after the pixels
     value = pil_image.getexif().get(ExifTags.Base.Orientation, 1)
     return value if value in UPRIGHT else 1
+
+
+PNG_EXIF = b"eXIf", b"Raw profile type exif", b"XML:com.adobe.xmp"
+"""Parts of a PNG file, one of which is there where it has an EXIF orientation."""
 
 
 def _decoding_factor(pil_image: Image.Image) -> int:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import ExifTags, Image, ImageOps
+from PIL.PngImagePlugin import PngImageFile
 
 from tests.support.images import smooth_image
 from trainer import InputError
@@ -140,6 +141,17 @@ def test_exif_orientation(orientation: int, suffix: str, tmp_path: Path) -> None
     if suffix == "png":
         file = save(tmp_path / "mask.png", Image.fromarray(np.ascontiguousarray(stored[..., 0] // 32)), exif=exif)
         assert np.array_equal(read_mask(file), IMAGE[..., 0] // 32)
+
+
+def test_the_header_of_a_png_is_read_without_its_pixels(monkeypatch: pytest.MonkeyPatch) -> None:
+    file = io.BytesIO()
+    Image.fromarray(IMAGE).save(file, format="PNG")
+
+    def decode(_image: object) -> None:
+        raise AssertionError("decoded")
+
+    monkeypatch.setattr(PngImageFile, "load", decode)
+    assert read_header(Path("a.png"), file.getvalue()).size == IMAGE.shape[:2]
 
 
 def test_orientation_of_modes_whose_conversion_drops_exif(tmp_path: Path) -> None:
