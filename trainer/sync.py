@@ -78,7 +78,7 @@ def sync_all(folders: list[RunFolder]) -> int:
             left.append(folder)
     if not tracked and not failed:
         raise InputError(f"{MLRUNS / 'work'}: no tracked runs there")
-    if any(anywhere or not _begun_elsewhere(folder) for folder in left):
+    if not left or any(anywhere or not _begun_elsewhere(folder) for folder in left):
         from trainer.tracking.server import connect
 
         connect()  # a store that refuses is the same for all

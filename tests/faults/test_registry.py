@@ -36,7 +36,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize(
     "refused",
-    [one if one == "set_registered_model_alias" else pytest.param(one, marks=pytest.mark.long) for one in CALLS],
+    [pytest.param(one, marks=pytest.mark.long) for one in CALLS],
 )
 def test_a_refused_call_is_told_and_completed(
     refused: str, program: Program, data: Path, fault_trial: Callable[..., Any]

@@ -114,7 +114,7 @@ def test_train(program: Program, trained: Ended, fault_trial: FaultTrial) -> Non
         assert len(watched) == 3
         assert run.info.run_name == "[/] $HOME `id` ü"
         assert client.get_experiment(run.info.experiment_id).name == "[red]x[/red] 'q' \"50 %\""
-        assert client.get_model_version_by_alias("my model.v1 ü", "champion").run_id == run.info.run_id
+        assert client.get_model_version("my model.v1 ü", "1").run_id == run.info.run_id
 
 
 def test_resume_of_such_a_run(program: Program, trained: Ended) -> None:

@@ -108,6 +108,7 @@ def test_wrong_command_lines(capfd: pytest.CaptureFixture[str], monkeypatch: pyt
         assert MARK not in printed
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("secret", ADDRESSES[2:3])
 def test_tracebacks(secret: str, program: Program, fault_trial: FaultTrial) -> None:
     with fault_trial(45, "a traceback"):

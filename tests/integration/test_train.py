@@ -182,7 +182,7 @@ def test_two_processes_make_one_run_and_the_same_numbers(data: Path, tmp_path: P
 
 
 def test_a_worse_model_is_registered_but_not_promoted(program: Program, first_run: Any, data: Path) -> None:
-    worse = ["--train.epochs", "1", "--optim.lr", "1e-7", "--tracking.run_name", "worse"]
+    worse = ["--train.epochs", "8", "--optim.lr", "0.01", "--tracking.run_name", "worse"]
     ended = program.train("--data.root", str(data), *worse, *FLOAT32, code=0)
     assert str(client(program).get_model_version_by_alias("discs", "champion").version) == "1"
     newest = client(program).get_model_version("discs", "2")

@@ -16,8 +16,8 @@ MOST_PLACES = 5
 """Files, folders or suffixes that a sentence names."""
 
 UNUSED = Reason("that this layout does not use", warn=True, by="folder")
-LINK = Reason("that are links to folders, which are not followed", warn=True)
-CLOSED = Reason("that are folders which cannot be opened", warn=True)
+LINK = Reason("of the kind of a link to a folder, which is not followed", warn=True)
+CLOSED = Reason("of the kind of a folder that cannot be opened", warn=True)
 
 
 _Folder = tuple[str, str, Reason | None]

@@ -52,7 +52,7 @@ class Reason:
 
 
 HIDDEN = Reason("hidden or of the system")
-SPECIAL = Reason("that are pipes, devices or broken links", warn=True)
+SPECIAL = Reason("of no content to read (a pipe, device or broken link)", warn=True)
 FORMAT = Reason("in formats that are not read here", "convert them to PNG or JPEG", warn=True, by="suffix")
 OTHER = Reason("of other kinds", by="suffix")
 

@@ -12,7 +12,7 @@ from trainer.data.files import Reason, list_images
 from trainer.data.stack import HEAD_BYTES, count_frames, count_pages, may_be_animated
 
 EARLIER = Reason("of earlier predictions", by="folder")
-LATER = Reason("that are frames after the first, or pages of another size", warn=True)
+LATER = Reason("behind the first frame, or pages of another size", warn=True)
 ANIMATED = (".gif", ".png", ".webp", ".avif")
 """Suffixes of files that may hold several frames, in lower case."""
 

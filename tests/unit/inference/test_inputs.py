@@ -41,7 +41,7 @@ def test_every_file_is_predicted_or_counted(tmp_path: Path) -> None:
         "hidden or of the system": len(hidden),
         "in formats that are not read here": len(formats),
         "of other kinds": len(others),
-        "that are pipes, devices or broken links": 1,
+        "of no content to read (a pipe, device or broken link)": 1,
     }
     assert ".heic (1: h.HEIC)" in account.summary()
 
@@ -83,7 +83,7 @@ def test_pages_and_frames(tmp_path: Path) -> None:
     images, account = find_images([tmp_path], tmp_path / "out")
     assert names(images) == ["anim", "odd", "stack#1", "stack#2", "stack#3"]
     assert [image.shown for image in images if image.page] == [f"{tmp_path}/stack.tif#{page}" for page in (1, 2, 3)]
-    assert counts(account) == {"that are frames after the first, or pages of another size": 3}
+    assert counts(account) == {"behind the first frame, or pages of another size": 3}
     touch(tmp_path, "stack#2.png")
     with refusal("stack.tif", "stack#2.png"):
         find_images([tmp_path], tmp_path / "out")
