@@ -78,7 +78,8 @@ class Account:
         """A sentence for each reason for which pictures or labels are lost that somebody may miss."""
         return [
             f"{self.top}: {_files(one.count)} {reason.text} {'is' if one.count == 1 else 'are'} left out: "
-            f"{_places(reason, one)}{'; ' if reason.advice else ''}{reason.advice}"
+            f"{_places(reason, one)}{'; ' if reason.advice else ''}"
+            f"{reason.advice.replace('them', 'it') if one.count == 1 else reason.advice}"
             for reason, one in self.left.items()
             if reason.warn
         ]

@@ -226,7 +226,7 @@ def test_warnings_say_what_to_do(tmp_path: Path) -> None:
     (warning,) = [sentence(["day/a.heic", "a.txt"], tmp_path, lambda account: "\n".join(account.warnings()))]
     assert warning == (
         f"{tmp_path}: 1 file in formats that are not read here is left out: .heic (1: day/a.heic); "
-        "convert them to PNG or JPEG"
+        "convert it to PNG or JPEG"
     )
 
 

@@ -29,9 +29,10 @@ PARTS = {
 
 
 TWICE = Reason("whose stem another one has too")
-UNPAIRED = Reason("without their image or mask")
+UNPAIRED = Reason("without image or mask")
+NO_IMAGE = Reason("without an image", warn=True)
 UNLISTED = Reason("that no list names", by="folder")
-BELOW = Reason("in subfolders without their image or mask", "move them beside the others", warn=True, by="folder")
+BELOW = Reason("in subfolders without image or mask", "move them beside the others", warn=True, by="folder")
 
 
 @dataclass

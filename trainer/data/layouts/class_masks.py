@@ -2,6 +2,7 @@
 
 import os
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ from trainer.data.layouts.base import PARTS, Found, by_stem, match_labels, merge
 from trainer.data.layouts.folders import IMAGES, MASKS, first_filled, holds_images
 from trainer.data.sample import DrawnSample
 from trainer.data.value_map import BACKGROUND, UNMAPPED, ValueMap
+from trainer.system.text import label, same_form
 
 TRIED = 200
 """Number of masks whose names are looked at to find out what they are."""
@@ -149,45 +151,45 @@ def _find_masks(place: Path, most: int | None = None) -> dict[str, list[tuple[st
     images = first_filled(place, IMAGES)
     if images is None:
         return {}
-    is_stem = _stem_test(images)
+    find_stem = _stem_finder(images)
     folders = {folder.name.lower(): folder for folder in list_folders(place) if not is_hidden(folder.name)}
     for folder in (folders[name] for name in MASKS if name in folders):
         by_stem = _by_ending if holds_images(folder) else _by_folder
-        found = by_stem(folder, images, is_stem, most)
+        found = by_stem(folder, images, find_stem, most)
         if found:
             return found
     return {}
 
 
 def _by_folder(
-    folder: Path, images: Path, is_stem: Callable[[str], bool], most: int | None
+    folder: Path, images: Path, find_stem: Callable[[str], str], most: int | None
 ) -> dict[str, list[tuple[str, Path]]]:
     """Masks in folders that are named as their class; parts and folders of images are none, nor is a single one."""
     inner = {path.name for path in list_folders(images)}
-    labels = [path for path in list_folders(folder) if not is_hidden(path.name) and path.name not in inner]
+    places = [path for path in list_folders(folder) if not is_hidden(path.name) and path.name not in inner]
     found: dict[str, list[tuple[str, Path]]] = {}
-    for label in labels:
-        for file in _first_images(label, most):
-            stem, ending = _split(file.stem, is_stem)
-            if label.name.lower() not in PARTS and stem and label_of(ending) is None:
-                found.setdefault(stem, []).append((label.name, file))
-    several = len({label for entries in found.values() for label, _ in entries}) > 1
+    for place in places:
+        for file in _first_images(place, most):
+            stem, ending = _split(file.stem, find_stem)
+            if place.name.lower() not in PARTS and stem and label_of(ending) is None:
+                found.setdefault(stem, []).append((label(place.name), file))
+    several = len({name for entries in found.values() for name, _ in entries}) > 1
     return found if several else {}
 
 
 def _by_ending(
-    folder: Path, images: Path, is_stem: Callable[[str], bool], most: int | None
+    folder: Path, images: Path, find_stem: Callable[[str], str], most: int | None
 ) -> dict[str, list[tuple[str, Path]]]:
     """Masks whose names end in their class; empty where some do not, or the endings are not those of classes."""
     found: dict[str, list[tuple[str, Path]]] = {}
     counts: Counter[str] = Counter()
     for file in _first_images(folder, most):
-        stem, ending = _split(file.stem, is_stem)
-        label = label_of(ending)
-        if label is None or not stem:
+        stem, ending = _split(file.stem, find_stem)
+        name = label_of(ending)
+        if name is None or not stem:
             return {}
-        found.setdefault(stem, []).append((label, file))
-        counts[label] += 1
+        found.setdefault(stem, []).append((name, file))
+        counts[name] += 1
     # Endings that occur once each are rather a part of a name, such as a date.
     return found if 1 < len(counts) <= sum(counts.values()) / 2 else {}
 
@@ -200,16 +202,25 @@ def _first_images(folder: Path, most: int | None) -> list[Path]:
     return [folder / name for name in islice(names, most)]
 
 
-def _stem_test(images: Path) -> Callable[[str], bool]:
-    """Test whether a text is the stem of a file in `images`; it does not list the folder, which may be large."""
+def _stem_finder(images: Path) -> Callable[[str], str]:
+    """Function from a text to the stem of a file in `images` that is the same but for its Unicode form; "" for none.
+
+    It does not list the folder, which may be large.
+    """
     suffixes = {file.suffix for file in _first_images(images, TRIED)}
-    return lambda stem: any(os.path.isfile(images / f"{stem}{suffix}") for suffix in suffixes)
+
+    def find_stem(text: str) -> str:
+        forms = [text] if text.isascii() else [text, same_form(text), unicodedata.normalize("NFD", text)]
+        exists = (stem for stem in forms for suffix in suffixes if os.path.isfile(images / f"{stem}{suffix}"))
+        return next(exists, "")
+
+    return find_stem
 
 
-def _split(name: str, is_stem: Callable[[str], bool]) -> tuple[str, str]:
-    """Longest start of `name` that is an image's stem, and the ending after it; "" for none."""
+def _split(name: str, find_stem: Callable[[str], str]) -> tuple[str, str]:
+    """Stem of the image that the longest start of `name` means, and the ending after it; "" for none."""
     ends = [len(name), *(place for place in range(len(name) - 1, 0, -1) if name[place] in SEPARATORS)]
-    return next(((name[:end], name[end:]) for end in ends if is_stem(name[:end])), ("", name))
+    return next(((stem, name[end:]) for end in ends if (stem := find_stem(name[:end]))), ("", name))
 
 
 def label_of(ending: str) -> str | None:
@@ -218,5 +229,5 @@ def label_of(ending: str) -> str | None:
     words = [word for word in words if word.lower() not in MASK_WORDS]
     while words and words[-1].isdecimal():  # several objects of one class
         words.pop()
-    label = "_".join(words)
-    return None if not label or any(word.lower() in OTHER_WORDS for word in words) or label.isdecimal() else label
+    name = label("_".join(words))
+    return None if not name or any(word.lower() in OTHER_WORDS for word in words) or name.isdecimal() else name

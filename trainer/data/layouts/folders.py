@@ -81,7 +81,7 @@ def _first_with_parts(folder: Path, names: Sequence[str]) -> dict[str, Path]:
     for name in names:
         inside = _part_folders(subfolders[name]) if name in subfolders else {}
         parts = {part: path for part, path in inside.items() if holds_images(path)}
-        if parts:
+        if any(PARTS[part] for part in parts):  # a test part alone may lie beside folders of other names
             return parts
     return {}
 
@@ -110,9 +110,11 @@ def pair_folders(image_folder: Path, mask_folder: Path | None) -> Found:
 def _find_endings(images: Sequence[str], masks: Sequence[str]) -> tuple[str, str]:
     """Ending of the image stems and ending of the mask stems: the shortest ones that pair most stems."""
     best, most = ("", ""), -1
+    # All images may have as many masks, x_mask and x_mask_1: each ending is that of a part of the masks only.
+    share = min(1.0, len(images) / max(1, len(masks)))
     for image_ending in _frequent_endings(images):
         stems = {stem.removesuffix(image_ending) for stem in images}
-        for mask_ending in _frequent_endings(masks):
+        for mask_ending in _frequent_endings(masks, share):
             paired = len(stems & {stem.removesuffix(mask_ending) for stem in masks})
             shorter = paired == most and len(image_ending + mask_ending) < len("".join(best))
             if paired > most or shorter:
@@ -120,8 +122,8 @@ def _find_endings(images: Sequence[str], masks: Sequence[str]) -> tuple[str, str
     return best
 
 
-def _frequent_endings(stems: Sequence[str]) -> list[str]:
-    """Endings that most of `stems` share and that begin with a separator; "" is the first."""
+def _frequent_endings(stems: Sequence[str], share: float = 1.0) -> list[str]:
+    """Endings that most of a `share` of `stems` have and that begin with a separator; "" is the first."""
     some = stems[:: max(1, len(stems) // TRIED)]
     counts = Counter(stem[start:] for stem in some for start, sign in enumerate(stem) if start and sign in "_-. ")
-    return ["", *(ending for ending, count in counts.most_common(MOST_ENDINGS) if count > len(some) / 2)]
+    return ["", *(ending for ending, count in counts.most_common(MOST_ENDINGS) if count > share * len(some) / 2)]

@@ -17,6 +17,7 @@ from trainer.data.layouts.class_masks import UNWANTED, ClassMasksSample
 from trainer.data.layouts.image_names import ImageNames
 from trainer.data.layouts.json_heads import few_json_files
 from trainer.data.value_map import BACKGROUND, UNMAPPED
+from trainer.system.text import label
 
 NAME = re.compile(
     r"task-(?P<task>\d+)-annotation-(?P<annotation>\d+)-by-"
@@ -44,7 +45,7 @@ def find(root: Path, classes: Sequence[str] | None) -> Found:
     if folder is None:
         raise InputError(f"{root}: no masks of Label Studio's, named task-1-annotation-2-by-1-tag-Cat-0.png")
     masks = [(match, file) for file in list_images(folder) if (match := NAME.fullmatch(file.stem))]
-    labels = sorted({match["label"] for match, _ in masks})
+    labels = sorted({label(match["label"]) for match, _ in masks})
     if len(labels) >= UNMAPPED:
         raise InputError(f"{folder}: {len(labels)} classes; there may be 1 to {UNMAPPED - 1}")
     class_of, notes = match_labels(labels, classes, folder)
@@ -52,7 +53,9 @@ def find(root: Path, classes: Sequence[str] | None) -> Found:
     found = Found(names=names, notes=notes)
     tasks: dict[str, dict[int, list[tuple[str, Path]]]] = {}
     for match, file in masks:
-        tasks.setdefault(match["task"], {}).setdefault(int(match["annotation"]), []).append((match["label"], file))
+        tasks.setdefault(match["task"], {}).setdefault(int(match["annotation"]), []).append(
+            (label(match["label"]), file)
+        )
     images = _find_images(root, tasks, found)
     for task, annotations in tasks.items():
         latest = max(annotations)

@@ -35,7 +35,7 @@ def find(root: Path, classes: Sequence[str] | None) -> Found:
             continue
         found = pair(list_images(place / IMAGES), masks, (place / IMAGES, place / MASKS))
         whole.samples += [replace(sample, name=prefix + sample.name) for sample in found.samples]
-        whole.problems += found.problems
+        whole.add(found)
     found = parts[""] if set(parts) == {""} else merge_parts(parts, root)
     name_values(found, LABELS, classes, root)
     return found

@@ -8,6 +8,7 @@ from trainer import InputError
 from trainer.data.files import list_folders, list_images, read_lines
 from trainer.data.layouts.base import Found, merge_parts, pair
 from trainer.data.layouts.meanings import name_values
+from trainer.system.text import label
 
 CLASSES = "_classes.csv"
 """File with the lines `value, class`, below a heading."""
@@ -54,7 +55,7 @@ def _read_labels(file: Path) -> dict[int, str]:
     """Value -> label, ascending; value 0 is the background unless it has another name. Raises InputError."""
     labels: dict[int, str] = {}
     for cells in list(csv.reader(read_lines(file), skipinitialspace=True))[1:]:
-        value, name = (cells[0].strip(), cells[1].strip()) if len(cells) == 2 else ("", "")
+        value, name = (cells[0].strip(), label(cells[1])) if len(cells) == 2 else ("", "")
         if not value.isdecimal() or int(value) > 255 or int(value) in labels:
             raise InputError(f"{file}: {', '.join(cells)!r} is no line of it; write VALUE, CLASS with each value once")
         labels[int(value)] = "background" if value == "0" and name.lower() in REST else name

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from trainer import InputError
-from trainer.data.files import Reason, list_folders, list_images, scan_folder
+from trainer.data.files import Reason, list_files, list_folders, list_images, scan_folder
 from trainer.data.image_io import read_header, read_stencil
-from trainer.data.layouts.base import Found, by_stem, match_labels, merge_parts, read_json
+from trainer.data.layouts.base import NO_IMAGE, Found, by_stem, match_labels, merge_parts, read_json
 from trainer.data.layouts.labelme_shapes import (
     Shape,
     abbreviate,
@@ -21,6 +21,7 @@ from trainer.data.layouts.labelme_shapes import (
 )
 from trainer.data.sample import DrawnSample
 from trainer.data.value_map import BACKGROUND, BACKGROUNDS, UNMAPPED, ValueMap
+from trainer.system.text import label, match_names
 
 META = "meta.json"
 IMAGES, ANNOTATIONS = "img", "ann"
@@ -80,18 +81,19 @@ def draw_objects(file: Path, ids: Mapping[str, int], size: tuple[int, int]) -> n
 def _read_object(entry: object, ids: Mapping[str, int], size: tuple[int, int], file: Path, where: str) -> list[Shape]:
     if not isinstance(entry, dict):
         raise InputError(f"{where} is {abbreviate(entry)}; {REMEDY}")
-    label, kind = entry.get("classTitle"), entry.get("geometryType")
-    if not isinstance(label, str) or label not in ids:
-        raise InputError(f"{where}: class {abbreviate(label)} is not in {META}; add it there")
+    title, kind = entry.get("classTitle"), entry.get("geometryType")
+    name = label(title) if isinstance(title, str) else ""
+    if name not in ids:
+        raise InputError(f"{where}: class {abbreviate(title)} is not in {META}; add it there")
     if kind == "bitmap":
-        return [_read_bitmap(entry.get("bitmap"), label, size, where)]
+        return [_read_bitmap(entry.get("bitmap"), name, size, where)]
     if not isinstance(kind, str) or kind not in KINDS:
         raise InputError(f"{where}: {abbreviate(kind)}; there are bitmap, {', '.join(KINDS)}. Convert it to a bitmap")
     points = entry.get("points")
     points = points if isinstance(points, dict) else {}
     holes = points.get("interior")
     rings = [points.get("exterior"), *(holes if isinstance(holes, list) else ())]
-    entries = [{"label": label, "shape_type": KINDS[kind], "points": ring} for ring in rings]
+    entries = [{"label": name, "shape_type": KINDS[kind], "points": ring} for ring in rings]
     shapes, problems = check_shapes(entries, ids, Path(where), size)
     if problems:
         raise InputError("\n".join(problems))
@@ -105,12 +107,12 @@ def _with_holes(shapes: Sequence[Shape], size: tuple[int, int]) -> Shape:
     return Shape(shapes[0].label, "mask", ((0.0, 0.0), (float(size[1] - 1), float(size[0] - 1))), pack_crop(crop))
 
 
-def _read_bitmap(value: object, label: str, size: tuple[int, int], where: str) -> Shape:
+def _read_bitmap(value: object, name: str, size: tuple[int, int], where: str) -> Shape:
     """A PNG file, compressed by zlib and as base64 text; its origin is the x, y of its first pixel."""
     bitmap = value if isinstance(value, dict) else {}
     origin = bitmap.get("origin")
-    point = {"label": label, "shape_type": "point", "points": [origin]}
-    corner, problems = check_shapes([point], {label: 1}, Path(where), size)
+    point = {"label": name, "shape_type": "point", "points": [origin]}
+    corner, problems = check_shapes([point], {name: 1}, Path(where), size)
     if problems:
         raise InputError(problems[0])
     unpacking = zlib.decompressobj()
@@ -120,12 +122,12 @@ def _read_bitmap(value: object, label: str, size: tuple[int, int], where: str) -
         raise InputError(f"{where}: damaged bitmap ({error}); {REMEDY}") from None
     if unpacking.unconsumed_tail:
         raise InputError(f"{where}: a bitmap of more than {MOST_BITMAP_BYTES:,} bytes; {REMEDY}")
-    name = Path(f"{where}, bitmap")
-    if any(side > most for side, most in zip(read_header(name, content).size, size, strict=True)):
-        raise InputError(f"{name}: larger than its image; {REMEDY}")
-    crop = read_stencil(name, content)
+    file = Path(f"{where}, bitmap")
+    if any(side > most for side, most in zip(read_header(file, content).size, size, strict=True)):
+        raise InputError(f"{file}: larger than its image; {REMEDY}")
+    crop = read_stencil(file, content)
     ((x, y),) = corner[0].points
-    return Shape(label, "mask", ((x, y), (x + crop.shape[1] - 1, y + crop.shape[0] - 1)), pack_crop(crop > 0))
+    return Shape(name, "mask", ((x, y), (x + crop.shape[1] - 1, y + crop.shape[0] - 1)), pack_crop(crop > 0))
 
 
 def fits(root: Path) -> bool:
@@ -173,7 +175,7 @@ def _read_labels(meta: Path) -> list[str]:
     titles = [entry["title"] for entry in entries if isinstance(entry, dict) and isinstance(entry.get("title"), str)]
     if not titles or len(titles) < len(entries):
         raise InputError(f"{meta}: no list of classes with titles; {REMEDY}")
-    return [title for title in dict.fromkeys(titles) if title not in BACKGROUNDS]
+    return [title for title in dict.fromkeys(map(label, titles)) if title not in BACKGROUNDS]
 
 
 def _labels_of(folders: Mapping[str, Path]) -> list[str]:
@@ -184,16 +186,19 @@ def _labels_of(folders: Mapping[str, Path]) -> list[str]:
             record = read_json(file, REMEDY)
             objects = record.get("objects") if isinstance(record, dict) else None
             titles = [one.get("classTitle") for one in objects or () if isinstance(one, dict)]
-            labels |= {title for title in titles if isinstance(title, str)}
+            labels |= {label(title) for title in titles if isinstance(title, str)}
     return sorted(labels - set(BACKGROUNDS))
 
 
 def _make_samples(folder: Path, ids: tuple[tuple[str, int], ...]) -> Found:
     images, problems = by_stem(list_images(folder / IMAGES))
     found = Found(problems=problems)
+    stored = {file.stem: file for file in list_files(folder / ANNOTATIONS, (".json",))}
+    meant = match_names(stored, [*images, *(image.name for image in images.values())])
+    file_of = {meant[name]: file for name, file in stored.items() if name in meant}
+    found.leave_out(NO_IMAGE, *(file for name, file in stored.items() if name not in meant))
     for stem, image in images.items():
-        names = (f"{image.name}.json", f"{stem}.json")  # the second one is older
-        file = next((folder / ANNOTATIONS / name for name in names if (folder / ANNOTATIONS / name).is_file()), None)
+        file = file_of.get(image.name) or file_of.get(stem)  # the second form is older
         if file is None:
             found.leave_out(UNLABELLED, image)
         else:

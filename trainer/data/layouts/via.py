@@ -22,6 +22,7 @@ from trainer.data.layouts.json_heads import few_json_files, is_via
 from trainer.data.layouts.labelme_shapes import Points, Shape, abbreviate, check_shapes, draw_shapes
 from trainer.data.sample import DrawnSample
 from trainer.data.value_map import BACKGROUND, BACKGROUNDS, UNMAPPED, ValueMap
+from trainer.system.text import label
 
 METADATA = "_via_img_metadata"
 """Key of a project under which its images are."""
@@ -163,7 +164,7 @@ def _label(region: Entry, attribute: str | None) -> str:
     if isinstance(value, dict):
         chosen = [name for name, on in value.items() if on is True or on == "true"]
         value = chosen[0] if len(chosen) == 1 else None
-    return str(value).strip() if isinstance(value, str | int | float) and not isinstance(value, bool) else ""
+    return label(str(value)) if isinstance(value, str | int | float) and not isinstance(value, bool) else ""
 
 
 def _make_samples(

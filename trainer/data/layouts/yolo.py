@@ -14,13 +14,14 @@ import numpy as np
 import yaml
 
 from trainer import InputError
-from trainer.data.files import Reason, list_folders, list_images, read_lines, read_text, scan_folder
+from trainer.data.files import list_files, list_folders, list_images, read_lines, read_text, scan_folder
 from trainer.data.image_io import read_header
-from trainer.data.layouts.base import Found, by_stem, match_labels, merge_parts
+from trainer.data.layouts.base import NO_IMAGE, Found, by_stem, match_labels, merge_parts
 from trainer.data.layouts.coco_masks import Segmentation, check_segmentation, draw_instances, need_pycocotools
 from trainer.data.layouts.labelme_shapes import abbreviate
 from trainer.data.sample import DrawnSample
 from trainer.data.value_map import BACKGROUND, UNMAPPED, ValueMap
+from trainer.system.text import label, match_names
 
 IMAGES, LABELS = "images", "labels"
 NAME_FILES = ("classes.txt", "obj.names")
@@ -28,8 +29,6 @@ NAME_FILES = ("classes.txt", "obj.names")
 
 ROLES = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 """Key of the YAML file -> name of the part whose folder it gives."""
-
-NO_IMAGE = Reason("without their image", warn=True)
 
 TRIED = 100
 """Number of files of a folder that are looked at for labels."""
@@ -141,12 +140,14 @@ def _make_samples(images: Path, texts: Path, ids: tuple[int, ...]) -> Found:
     files, problems = by_stem(list_images(images))
     found = Found(problems=problems)
     missing = 0
+    stored = {text.stem: text for text in list_files(texts, (".txt",))}
+    meant = match_names(stored, files)
+    text_of = {meant[stem]: text for stem, text in stored.items() if stem in meant}
     for stem, image in files.items():
-        text = texts / f"{stem}.txt"
-        labelled = text.is_file()
-        missing += not labelled
-        found.samples.append(YoloSample(stem, str(image), str(text), ids, labelled))
-    found.leave_out(NO_IMAGE, *(text for text in sorted(texts.glob("*.txt")) if text.stem not in files))
+        text = text_of.get(stem, texts / f"{stem}.txt")
+        missing += stem not in text_of
+        found.samples.append(YoloSample(stem, str(image), str(text), ids, stem in text_of))
+    found.leave_out(NO_IMAGE, *(text for stem, text in stored.items() if stem not in meant))
     if missing:
         found.notes.append(f"{texts}: {missing} images have no text file; they are background")
     return found
@@ -180,7 +181,8 @@ def _read_yaml(file: Path) -> Mapping[str, Any]:
 
 
 def _checked_names(names: list[str], file: Path) -> list[str]:
-    if not 0 < len(names) < UNMAPPED or len(set(names)) < len(names) or not all(map(str.strip, names)):
+    names = [label(name) for name in names]
+    if not 0 < len(names) < UNMAPPED or len(set(names)) < len(names) or not all(names):
         raise InputError(f"{file}: names {names[:8]}; give 1 to {UNMAPPED - 1} classes, each its own name")
     return names
 

@@ -153,3 +153,21 @@ def test_masks_of_different_sizes(tmp_path: Path) -> None:
     save_grey(root / "masks" / "wall" / "a.png", np.ones((8, 9), bool))
     with refusal("wall/a.png: not of the size of", "door/a.png"):
         find_in(root).samples[0].read_mask(SAME)
+
+
+@pytest.mark.parametrize("form", ["masks/CLASS/STEM.png", "masks/STEM_CLASS.png"])
+def test_unicode_forms_of_a_name(form: str, tmp_path: Path) -> None:
+    """Masks with \u00e4 as one character, images with two: the sample is named as its image."""
+    root = write(tmp_path, form, "B\u00e4r 1", "B\u00e4r 2")
+    for number in (1, 2):
+        (root / "images" / f"B\u00e4r {number}.jpg").rename(root / "images" / f"Ba\u0308r {number}.jpg")
+    assert detect_layout(root) == "class_masks"
+    found = find_in(root)
+    assert [sample.name for sample in found.samples] == ["Ba\u0308r 1", "Ba\u0308r 2"]
+    assert np.bincount(found.samples[0].read_mask(SAME).ravel()).tolist() == [600 - 16 * 18, 50, 16 * 18 - 50]
+
+
+def test_unicode_forms_of_a_class(tmp_path: Path) -> None:
+    root = write(tmp_path, "masks/CLASS/STEM.png", "a", "b")
+    (root / "masks" / "door").rename(root / "masks" / "Tu\u0308r")
+    assert find_in(root, classes=("_background_", "T\u00fcr")).names == ("_background_", "T\u00fcr")

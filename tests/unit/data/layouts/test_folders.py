@@ -192,3 +192,27 @@ def test_a_partner_in_a_format_that_is_not_read_is_named(tmp_path: Path) -> None
     no_image, no_mask = find_in(tmp_path).problems
     assert "masks/scene_01.png: its image scene_01.heic is in a format that is not read here" in no_image
     assert "images/scene_02.png: its mask scene_02.npy is in a format that is not read here" in no_mask
+
+
+def test_every_image_has_further_masks(tmp_path: Path) -> None:
+    """Then no ending is that of most masks."""
+    for stem in ("cat_1", "rat_1", "bat_1"):
+        save_image(tmp_path / "images" / f"{stem}.png", np.zeros((8, 9, 3), np.uint8))
+        for ending, row in (("_mask", 1), ("_mask_1", 3), ("_mask_2", 5)):
+            mask = np.zeros((8, 9), np.uint8)
+            mask[row] = 1
+            save_mask(tmp_path / "masks" / f"{stem}{ending}.png", mask)
+    found = find_in(tmp_path)
+    assert found.problems == []
+    assert [sample.name for sample in found.samples] == ["bat_1", "cat_1", "rat_1"]
+    assert [np.count_nonzero(sample.read_mask(SAME)) for sample in found.samples] == [27, 27, 27]
+
+
+def test_a_test_part_beside_folders_of_other_names(tmp_path: Path) -> None:
+    for folder in ("day 1", "day 2"):
+        write_pairs(tmp_path / "images" / folder, tmp_path / "masks" / folder, scenes(3))
+    save_image(tmp_path / "images" / "test" / "x.png", np.zeros((8, 9, 3), np.uint8))
+    found = find_in(tmp_path)
+    assert found.problems == []
+    assert len(found.samples) == 6
+    assert list(found.left_out) == [str(tmp_path / "images" / "test" / "x.png")]

@@ -42,3 +42,13 @@ def test_only_files_whose_name_is_unique(tmp_path: Path) -> None:
     assert names.example == "x/a.jpg"
     for text in ("c.jpg", "d.jpg", "f.jpg", "gone.jpg", "A.jpg", "", None, 5, "x" * 5000, "\ud800", "a\0b"):
         assert names.find(text) is None
+
+
+def test_unicode_forms_of_a_name(tmp_path: Path) -> None:
+    """The file's form counts where there are two; else they are one name."""
+    for name in ("Ba\u0308r.jpg", "Ku\u0308he.jpg", "K\u00fche.jpg"):
+        save_image(tmp_path / name, PIXELS)
+    names = ImageNames(tmp_path)
+    assert names.find("x/B\u00e4r.jpg") == tmp_path / "Ba\u0308r.jpg"
+    assert names.find("B%C3%A4r.jpg") == tmp_path / "Ba\u0308r.jpg"
+    assert names.find("K\u00fche.jpg") == tmp_path / "K\u00fche.jpg"

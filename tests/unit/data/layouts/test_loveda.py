@@ -45,3 +45,11 @@ def test_wanted_classes(tmp_path: Path) -> None:
     sources = plan_data(write(tmp_path, "Train/Rural/0", "Val/Rural/2"), tmp_path, classes=["water"])
     expected = [[255, 0, 0, 0], [1, 0, 0, 0]]
     np.testing.assert_array_equal(sources.samples[0].read_mask(sources.values), expected)
+
+
+def test_pictures_without_masks_are_accounted_for(tmp_path: Path) -> None:
+    rural = write(tmp_path, "Train/Rural/0", "Train/Rural/1") / "Train" / "Rural"
+    (rural / "masks_png" / "1.png").unlink()
+    found = find_in(tmp_path)
+    assert len(found.problems) == 1
+    assert list(found.left_out) == [str(rural / "images_png" / "1.png")]

@@ -157,3 +157,17 @@ def test_bad_files(tmp_path: Path) -> None:
     (root / "meta.json").write_text('{"classes": 5}')
     with refusal("meta.json", "no list of classes"):
         find_in(root)
+
+
+def test_unicode_forms_and_annotations_without_an_image(tmp_path: Path) -> None:
+    for name in ("Ba\u0308r.png", "b.png"):
+        save_image(tmp_path / "ds" / "img" / name, np.zeros((HEIGHT, WIDTH, 3), np.uint8))
+    annotation(tmp_path / "ds" / "ann" / "B\u00e4r.png.json", polygon(ring(2, 2, 11, 11), label="Lo\u0308we"))
+    annotation(tmp_path / "ds" / "ann" / "b.json")
+    gone = annotation(tmp_path / "ds" / "ann" / "gone.png.json")
+    (tmp_path / "meta.json").write_text(json.dumps({"classes": [{"title": "L\u00f6we"}]}))
+    found = find_in(tmp_path)
+    assert sorted(sample.name for sample in found.samples) == ["ds/Ba\u0308r", "ds/b"]
+    assert [str(gone)] == list(found.left_out)
+    named = next(sample for sample in found.samples if sample.name != "ds/b")
+    assert np.count_nonzero(named.read_mask(ValueMap()) == 1) == 100

@@ -168,3 +168,11 @@ def test_damaged_files(content: object, tmp_path: Path) -> None:
     (tmp_path / "via.json").write_text(json.dumps(content))
     with refusal("via.json", "export the annotations again"):
         find_in(tmp_path)
+
+
+def test_unicode_forms(tmp_path: Path) -> None:
+    root = write(tmp_path, [], Bär=[region({"class": "Lo\u0308we"})])
+    (root / "B\u00e4r.png").rename(root / "Ba\u0308r.png")
+    found = find_in(root, classes=("_background_", "L\u00f6we"))
+    assert found.problems == []
+    assert [np.count_nonzero(sample.read_mask(SAME)) for sample in found.samples] == [60, 0]

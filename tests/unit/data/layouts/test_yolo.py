@@ -145,3 +145,12 @@ def test_bad_lines_are_named(line: str, part: str, tmp_path: Path) -> None:
     file.write_text(f"{SQUARE}\n{line}\n")
     with refusal(f"{file}, line 2: ", part):
         read_polygons(file, (HEIGHT, WIDTH), (1, 2))
+
+
+def test_unicode_forms_of_a_name(tmp_path: Path) -> None:
+    """An image with \u00e4 as two characters is not taken for one without a text file, which is background."""
+    root = write(tmp_path, "KIND/B\u00e4r", yaml="names: [Ba\u0308r, dog]\n")
+    (root / "images" / "B\u00e4r.jpg").rename(root / "images" / "Ba\u0308r.jpg")
+    found = find_in(root)
+    assert (found.names, found.notes, found.left_out) == (("_background_", "B\u00e4r", "dog"), [], {})
+    assert np.count_nonzero(found.samples[0].read_mask(SAME)) == 100
