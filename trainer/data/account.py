@@ -8,6 +8,7 @@ from typing import Any
 
 from trainer import InputError
 from trainer.data.files import HIDDEN, Reason, is_folder, is_hidden, scan_folder, why_no_image
+from trainer.system.text import count_of
 
 MOST_FILES = 100
 """Files and places that are remembered for each reason; all are counted."""
@@ -72,12 +73,12 @@ class Account:
         if not self.left:
             return ""
         parts = [f"{one.count} {reason.text}: {_places(reason, one)}" for reason, one in self.left.items()]
-        return f"{_files(self.count)}: {'; '.join(parts)}"
+        return f"{count_of(self.count, 'file')}: {'; '.join(parts)}"
 
     def warnings(self) -> list[str]:
         """A sentence for each reason for which pictures or labels are lost that somebody may miss."""
         return [
-            f"{self.top}: {_files(one.count)} {reason.text} {'is' if one.count == 1 else 'are'} left out: "
+            f"{self.top}: {count_of(one.count, 'file')} {reason.text} {'is' if one.count == 1 else 'are'} left out: "
             f"{_places(reason, one)}{'; ' if reason.advice else ''}"
             f"{reason.advice.replace('them', 'it') if one.count == 1 else reason.advice}"
             for reason, one in self.left.items()
@@ -87,10 +88,6 @@ class Account:
     def content(self) -> list[dict[str, Any]]:
         """The account as JSON: for each reason its text, the number of files, and the first MOST_FILES of them."""
         return [{"reason": why.text, "count": one.count, "files": one.files} for why, one in self.left.items()]
-
-
-def _files(count: int) -> str:
-    return f"{count} file{'' if count == 1 else 's'}"
 
 
 def _suffix(name: str) -> str:

@@ -101,6 +101,11 @@ def _names_by_form(folder: str, _mtime_ns: int) -> dict[str, list[str]]:
     return _by_form(without_case, names) | _by_form(same_form, names)
 
 
+def count_of(count: int, noun: str) -> str:
+    """`1 image` or `3 images`."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
 def shorten(name: str, most: int) -> str:
     """`name` in at most `most` bytes of UTF-8, with a digest in place of its end. Different names stay different."""
     content = name.encode(errors="surrogateescape")

@@ -276,7 +276,7 @@ def test_pairs_in_folders_below(folders: tuple[str, str], tmp_path: Path) -> Non
     sources = find_sources(DataConfig(root=str(tmp_path)))
     assert sources.problems == ()
     assert names_of(sources) == ["a", "b", "day 2/a", "day 2/c", "only/u"]
-    assert any("test (1 pictures) neither trains nor validates" in note for note in sources.notes)
+    assert any("test (1 picture) neither trains nor validates" in note for note in sources.notes)
     assert any(f"left out: {images}/old/ (1: lost.png)" in note for note in sources.notes)
     require_complete(tmp_path)
 

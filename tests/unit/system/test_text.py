@@ -116,3 +116,8 @@ def test_formulas_are_texts(value: str) -> None:
 def test_cells_have_one_line() -> None:
     assert text.cell("a\nb\t=c") == r"a\nb\t=c"
     assert text.cell(0.5) == 0.5
+
+
+@pytest.mark.parametrize(("count", "shown"), [(0, "0 images"), (1, "1 image"), (2, "2 images")])
+def test_counts_of_things(count: int, shown: str) -> None:
+    assert text.count_of(count, "image") == shown

@@ -225,6 +225,6 @@ def _level_rules(scanned: ScannedSamples) -> Iterator[Finding]:
     missing = facts["missing"] > 0
     text = (
         f"{int(facts['missing'].sum())} pixels without data (NaN, infinite, or the number for it) are taken as black; "
-        "let the masks have 255, ignore, there"
+        "nothing is learnt there where the masks have 255, ignore"
     )
     yield from scanned.warn("missing", missing, text, of_image=True)

@@ -14,7 +14,7 @@ from trainer import InputError
 from trainer.data.encoding import decode
 from trainer.data.files import Reason, is_image, read_bytes
 from trainer.data.sample import JoinedSample, Sample
-from trainer.system.text import match_names
+from trainer.system.text import count_of, match_names
 
 PARTS = {
     "train": "train",
@@ -172,7 +172,8 @@ def pair(
     further = _further_masks(images, masks, endings[1])
     _match_across_folders(images, masks)
     if images and masks and not set(images) & set(masks):
-        names = " and ".join(next(iter(files.values())).name for files in (images, masks))
+        firsts = (next(iter(files.values())) for files in (images, masks))
+        names = " and ".join(os.path.relpath(file, folder) for file, folder in zip(firsts, folders, strict=True))
         found.problems.append(
             f"{folders[0]} and {folders[1]}: not one name in common (such as {names}); name each mask after its image"
         )
@@ -198,7 +199,8 @@ def pair(
     found.parts = {} if wanted else parts_of_folders(sample.name for sample in found.samples)
     if further:
         first = next(iter(further.values()))[0]
-        found.notes.append(f"{folders[1]}: {len(further)} images have several masks (such as {first}); they are joined")
+        several = count_of(len(further), "image")
+        found.notes.append(f"{folders[1]}: {several} with several masks (such as {first}), which are joined")
     return found
 
 
@@ -260,7 +262,7 @@ def left_part(part: str) -> Reason:
 
 def part_note(root: Path, part: str, pictures: int) -> str:
     """Note about a test part."""
-    return f"{root}: {part} ({pictures} pictures) neither trains nor validates; left out"
+    return f"{root}: {part} ({count_of(pictures, 'picture')}) neither trains nor validates; left out"
 
 
 def merge_parts(parts: Mapping[str, Found], root: Path) -> Found:

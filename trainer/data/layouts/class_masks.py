@@ -88,7 +88,10 @@ def read_cover(path: Path) -> np.ndarray:
         brightness = stored.palette.colours.max(axis=1)
         values = brightness[values] if len(np.unique(brightness[used])) > 1 else values
     top = values.max()
-    return values > top / 2 if top > 0 else np.zeros(values.shape, bool)
+    if top == 0:
+        return np.zeros(values.shape, bool)
+    darkest = int(values.min()) if len(used) == 2 else 0  # the background may be any colour
+    return values > (darkest + int(top)) / 2
 
 
 def fits(root: Path) -> bool:

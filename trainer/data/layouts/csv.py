@@ -10,7 +10,7 @@ from trainer import InputError
 from trainer.data.files import read_text
 from trainer.data.layouts.base import PARTS, UNPAIRED, Found, left_part
 from trainer.data.sample import Sample
-from trainer.system.text import existing_path
+from trainer.system.text import count_of, existing_path
 
 
 def fits(root: Path) -> bool:
@@ -64,7 +64,7 @@ def find(root: Path, classes: Sequence[str] | None) -> Found:
             found.parts |= {name: role} if role else {}
     found.records.append(file)
     if left_out:
-        found.notes.append(f"{file}: {left_out} pictures of split test neither train nor validate; left out")
+        found.notes.append(f"{file}: {count_of(left_out, 'picture')} of split test; left out")
     if len(set(found.parts.values())) < 2 and len(found.parts) == len(found.samples):
         found.parts = {}  # no sample remains for the other part, so the list does not split
     return found

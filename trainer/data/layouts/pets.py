@@ -7,6 +7,7 @@ from trainer import InputError
 from trainer.data.files import list_images, read_lines
 from trainer.data.layouts.base import Found, pair
 from trainer.data.value_map import BACKGROUND
+from trainer.system.text import count_of
 
 LISTS = {"trainval.txt": "train", "test.txt": "val"}
 """List file in annotations/ -> part that its images belong to."""
@@ -41,7 +42,7 @@ def find(root: Path, classes: Sequence[str] | None) -> Found:
         found.notes.append(f"{root}: its own split: trainval.txt trains, test.txt validates")
     unlisted = ({file.stem for file in images} & {file.stem for file in masks}) - listed
     if listed and unlisted:
-        found.notes.append(f"{root}: {len(unlisted)} pictures are in neither {' nor '.join(LISTS)}; they are left out")
+        found.notes.append(f"{root}: {count_of(len(unlisted), 'picture')} in neither {' nor '.join(LISTS)}; left out")
     name = "pet" if classes is None else classes[1]
     found.names = (BACKGROUND, name)
     found.value_map = {1: name, 2: "background", 3: "ignore"}

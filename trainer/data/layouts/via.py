@@ -22,7 +22,7 @@ from trainer.data.layouts.json_heads import few_json_files, is_via
 from trainer.data.layouts.labelme_shapes import Points, Shape, abbreviate, check_shapes, draw_shapes
 from trainer.data.sample import DrawnSample
 from trainer.data.value_map import BACKGROUND, BACKGROUNDS, UNMAPPED, ValueMap
-from trainer.system.text import label
+from trainer.system.text import count_of, label
 
 METADATA = "_via_img_metadata"
 """Key of a project under which its images are."""
@@ -198,9 +198,9 @@ def _make_samples(
         text = json.dumps([[ids[one.label], one.kind, one.points] for one in checked], separators=(",", ":"))
         found.samples.append(ViaSample(stem, str(image), str(file), text.encode()))
     if unnamed:
-        found.notes.append(f"{file}: {unnamed} regions have no {attribute}; they are left out")
+        found.notes.append(f"{file}: {count_of(unnamed, 'region')} without {attribute}; left out")
     if empty:
-        found.notes.append(f"{file}: {empty} images have no regions; they are background")
+        found.notes.append(f"{file}: {count_of(empty, 'image')} without regions; taken as background")
     return found
 
 

@@ -21,11 +21,11 @@ from trainer.data.layouts.coco_masks import Segmentation, check_segmentation, dr
 from trainer.data.layouts.labelme_shapes import abbreviate
 from trainer.data.sample import DrawnSample
 from trainer.data.value_map import BACKGROUND, UNMAPPED, ValueMap
-from trainer.system.text import label, match_names
+from trainer.system.text import count_of, label, match_names
 
 IMAGES, LABELS = "images", "labels"
 NAME_FILES = ("classes.txt", "obj.names")
-"""Files with the names of the classes, one a line, where there is no YAML file."""
+"""Files with the names of the classes, one a line, in the folder or among its labels, where there is no YAML file."""
 
 ROLES = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 """Key of the YAML file -> name of the part whose folder it gives."""
@@ -140,7 +140,7 @@ def _make_samples(images: Path, texts: Path, ids: tuple[int, ...]) -> Found:
     files, problems = by_stem(list_images(images))
     found = Found(problems=problems)
     missing = 0
-    stored = {text.stem: text for text in list_files(texts, (".txt",))}
+    stored = {text.stem: text for text in list_files(texts, (".txt",)) if text.name not in NAME_FILES}
     meant = match_names(stored, files)
     text_of = {meant[stem]: text for stem, text in stored.items() if stem in meant}
     for stem, image in files.items():
@@ -149,7 +149,7 @@ def _make_samples(images: Path, texts: Path, ids: tuple[int, ...]) -> Found:
         found.samples.append(YoloSample(stem, str(image), str(text), ids, stem in text_of))
     found.leave_out(NO_IMAGE, *(text for stem, text in stored.items() if stem not in meant))
     if missing:
-        found.notes.append(f"{texts}: {missing} images have no text file; they are background")
+        found.notes.append(f"{texts}: {count_of(missing, 'image')} without a text file; taken as background")
     return found
 
 
@@ -164,7 +164,7 @@ def _read_names(root: Path) -> tuple[list[str], Mapping[str, Any], Path]:
             return _checked_names(names, file), content, file
         if names is not None:
             raise InputError(f"{file}: names {abbreviate(names)}; number the classes from 0 without a gap")
-    for file in (root / name for name in NAME_FILES):
+    for file in (place / name for place in (root, root / LABELS) for name in NAME_FILES):
         if file.is_file():
             return _checked_names(read_lines(file), file), {}, file
     raise InputError(f"{root}: no names of the classes; write data.yaml with `names: [cat, dog]`")

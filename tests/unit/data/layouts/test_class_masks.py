@@ -171,3 +171,15 @@ def test_unicode_forms_of_a_class(tmp_path: Path) -> None:
     root = write(tmp_path, "masks/CLASS/STEM.png", "a", "b")
     (root / "masks" / "door").rename(root / "masks" / "Tu\u0308r")
     assert find_in(root, classes=("_background_", "T\u00fcr")).names == ("_background_", "T\u00fcr")
+
+
+@pytest.mark.parametrize("colours", [(90, 200), (130, 255)])
+def test_background_that_is_not_black(colours: tuple[int, int], tmp_path: Path) -> None:
+    """Of two values the brighter one covers, in greys and in palettes of greys."""
+    pixels = area(2, 3, 9, 10)
+    save_image(tmp_path / "grey.png", np.where(pixels, colours[1], colours[0]).astype(np.uint8))
+    np.testing.assert_array_equal(read_cover(tmp_path / "grey.png"), pixels)
+    image = Image.fromarray(pixels.astype(np.uint8)).convert("L")
+    image.putpalette([value for colour in colours for value in (colour, 0, 0)])
+    image.save(tmp_path / "palette.png")
+    np.testing.assert_array_equal(read_cover(tmp_path / "palette.png"), pixels)

@@ -48,7 +48,7 @@ def test_roboflow_export(tmp_path: Path) -> None:
     sources = plan_data(tmp_path, tmp_path / "cache")
     assert sources.names == NAMES
     assert split_names(sources) == (["train/scene_00", "train/scene_01", "train/scene_02"], ["valid/scene_03"])
-    assert any("test (1 pictures)" in note for note in sources.notes)
+    assert any("test (1 picture)" in note for note in sources.notes)
     for sample, scene in zip(sources.samples, drawn, strict=False):
         np.testing.assert_array_equal(sample.read_mask(sources.values), scene.mask)
 

@@ -62,7 +62,7 @@ def test_splits(list_file: Path, tmp_path: Path) -> None:
     found = find_in(rewrite(list_file, "image,mask,split", *lines))
     assert found.parts == {"a/scene_00": "train", "a/scene_01": "val", "a/scene_04": "val", "a/scene_05": "train"}
     assert [sample.name for sample in found.samples if sample.name not in found.parts] == ["a/scene_02"]
-    assert "1 pictures" in found.notes[0]
+    assert "1 picture of split test; left out" in found.notes[0]
     all_train = [line.rpartition(",")[0] + ",train" for line in lines]
     train, val = split_names(plan_data(rewrite(list_file, "image,mask,split", *all_train), tmp_path / "cache"))
     assert len(train) > len(val) > 0

@@ -100,7 +100,7 @@ def test_parts(images_first: bool, val: str, tmp_path: Path) -> None:
     level, folder = (-3, "img_dir") if images_first else (-2, "images")
     assert [sample.image.parts[level] for sample in sources.samples] == [folder] * 5
     assert len(sources.notes) == 1
-    assert "test (1 pictures)" in sources.notes[0]
+    assert "test (1 picture)" in sources.notes[0]
 
 
 def test_parts_without_validation_are_split_like_one_folder(tmp_path: Path) -> None:
@@ -216,3 +216,11 @@ def test_a_test_part_beside_folders_of_other_names(tmp_path: Path) -> None:
     assert found.problems == []
     assert len(found.samples) == 6
     assert list(found.left_out) == [str(tmp_path / "images" / "test" / "x.png")]
+
+
+def test_names_without_a_pair_are_shown_with_their_folders(tmp_path: Path) -> None:
+    save_image(tmp_path / "images" / "day" / "a.png", np.zeros((8, 9, 3), np.uint8))
+    for folder in ("cat", "dog"):
+        save_mask(tmp_path / "masks" / "day" / folder / "a.png", np.zeros((8, 9), np.uint8))
+    (problem,) = find_in(tmp_path, layout="folders").problems
+    assert "such as day/a.png and day/cat/a.png" in problem

@@ -201,7 +201,7 @@ def test_folders_below_are_taken_along(tmp_path: Path) -> None:
     assert [sample.name for sample in sources.samples] == names
     for sample in sources.samples:
         np.testing.assert_array_equal(sample.read_mask(SAME), drawn[int(sample.name[-1])].mask)
-    assert any("test (1 pictures) neither trains nor validates" in note for note in sources.notes)
+    assert any("test (1 picture) neither trains nor validates" in note for note in sources.notes)
     assert any("1 image has no JSON file yet; left out: day 2/new.png" in note for note in sources.notes)
 
 

@@ -22,7 +22,7 @@ def test_images_in_no_list(tmp_path: Path) -> None:
     (root / "annotations" / "test.txt").write_text("scene_03 1 1 1\n")
     found = find_in(root)
     assert len(found.samples) == 4
-    assert any("2 pictures are in neither" in note for note in found.notes)
+    assert any("2 pictures in neither" in note for note in found.notes)
     (root / "annotations" / "test.txt").unlink()
     (root / "annotations" / "trainval.txt").unlink()
     found = find_in(root)

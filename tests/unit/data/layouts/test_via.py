@@ -118,8 +118,8 @@ def test_regions_and_images_without_a_class_are_counted(tmp_path: Path) -> None:
     root = write(tmp_path, [region({"type": "cat"}), region({}), region({"type": ""}), 5], b=[])
     found = find_in(root)
     assert found.problems == []
-    assert any("3 regions have no type; they are left out" in note for note in found.notes)
-    assert any("1 images have no regions; they are background" in note for note in found.notes)
+    assert any("3 regions without type; left out" in note for note in found.notes)
+    assert any("1 image without regions; taken as background" in note for note in found.notes)
 
 
 def test_a_project_beside_its_export(tmp_path: Path) -> None:

@@ -75,7 +75,7 @@ def test_lists_of_test_pictures_leave_them_out(given: tuple[str, ...], tmp_path:
     assert found.problems == []
     assert {sample.name[-1] for sample in found.samples} == set(parts or names or ())
     assert {name[-1]: part for name, part in found.parts.items()} == (parts or {})
-    said = [note for note in found.notes if "test (1 pictures) neither trains nor validates; left out" in note]
+    said = [note for note in found.notes if "test (1 picture) neither trains nor validates; left out" in note]
     assert len(said) == ("test" in given)
 
 

@@ -112,7 +112,7 @@ def test_images_without_labels_are_background(tmp_path: Path) -> None:
     (root / "images" / "a.jpg").unlink()
     found = find_in(root)
     assert [sample.read_mask(SAME).any() for sample in found.samples] == [False, False]
-    assert any("1 images have no text file; they are background" in note for note in found.notes)
+    assert any("1 image without a text file; taken as background" in note for note in found.notes)
     assert list(found.left_out) == [str(root / "labels" / "a.txt")]
 
 
@@ -154,3 +154,12 @@ def test_unicode_forms_of_a_name(tmp_path: Path) -> None:
     found = find_in(root)
     assert (found.names, found.notes, found.left_out) == (("_background_", "B\u00e4r", "dog"), [], {})
     assert np.count_nonzero(found.samples[0].read_mask(SAME)) == 100
+
+
+def test_names_among_the_labels(tmp_path: Path) -> None:
+    """LabelImg writes classes.txt there; it is no label without an image."""
+    root = write(tmp_path, "KIND/a")
+    (root / "data.yaml").unlink()
+    (root / "labels" / "classes.txt").write_text("cat\ndog\n")
+    found = find_in(root)
+    assert (found.names, found.left_out) == (("_background_", "cat", "dog"), {})
