@@ -14,18 +14,18 @@ from trainer.system.text import count_of, existing_path
 
 
 def fits(root: Path) -> bool:
-    """Return True for a CSV file, and for a folder with exactly one whose first line has `image` or `mask`."""
+    """Return True for a CSV file, and for a folder with exactly one whose first line has `image` and `mask`."""
     files = _csv_files(root)
     return len(files) == 1 and (files[0] == root or _names_columns(files[0]))
 
 
 def _names_columns(file: Path) -> bool:
-    """Return True unless `file` is a list of another kind, as other tools put beside their images."""
+    """Return True for a list of pairs: other tools put lists with a column `image` beside their pictures."""
     if not file.is_file():
         return False
     with file.open("rb") as stream:
         first = stream.readline(10_000).removeprefix(b"\xef\xbb\xbf").lower()
-    return bool({b"image", b"mask"} & set(re.split(rb"[,;\t\"\s]+", first)))
+    return {b"image", b"mask"} <= set(re.split(rb"[,;\t\"\s]+", first))
 
 
 def find(root: Path, classes: Sequence[str] | None) -> Found:

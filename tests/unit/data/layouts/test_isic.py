@@ -54,3 +54,9 @@ def test_one_folder(tmp_path: Path) -> None:
     assert [sample.name for sample in found.samples] == ["ISIC_0000001", "ISIC_0000002"]
     with refusal("data.classes: a, b", "one class"):
         find_in(tmp_path, classes=("_background_", "a", "b"))
+
+
+def test_a_list_of_metadata_is_no_list_of_pairs(tmp_path: Path) -> None:
+    write(tmp_path, tmp_path, "_segmentation", 1, 2)
+    (tmp_path / "ISIC_metadata.csv").write_text("image,age\nISIC_0000001,50\n")
+    assert detect_layout(tmp_path) == "isic"
