@@ -8,12 +8,14 @@ from trainer import InputError
 from trainer.config import DataConfig
 from trainer.data.account import Account, take_stock
 from trainer.data.class_names import CLASS_NAMES_FILE, read_class_names
+from trainer.data.files import Reason
 from trainer.data.layouts import find
 from trainer.data.layouts.base import Found
 from trainer.data.sample import Sample
 from trainer.data.split import Split, split_samples
 from trainer.data.value_map import ValueMap, value_map
 
+PAGES = Reason("behind the first page of a stack, or of another size")
 MOST_PROBLEMS = 20
 """Problems that an error lists; it counts the others."""
 
@@ -99,6 +101,9 @@ def find_sources(config: DataConfig, roots: Sequence[Path] | None = None) -> Sou
     found = find_samples(roots, config.layout, classes)
     found.records += [root / CLASS_NAMES_FILE for root in roots]
     account = take_stock(roots, used_files(found), found.left_out)
+    for file, pages in found.unused_pages.items():
+        for number in range(pages):
+            account.add(PAGES, f"{file}#{number + 2}")
     _refuse_value_map(config, found)
     values, names = value_map(config.value_map or found.value_map, classes or found.names)
     if not found.samples:

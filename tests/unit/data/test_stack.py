@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from tests.support.images import box_mask, smooth_image
-from tests.support.layouts import find_in, open_data, save_image
+from tests.support.layouts import find_in, open_data, plan_data, save_image
 from trainer.data.image_io import read_image, read_mask
 from trainer.data.stack import count_frames, count_pages, page_content
 
@@ -116,6 +116,12 @@ def test_other_numbers_of_pages_are_said(tmp_path: Path) -> None:
     assert [sample.name for sample in found.samples] == ["a", "b"]
     (note,) = (note for note in found.notes if "pages" in note)
     assert note.startswith(f"{tmp_path / 'images' / 'a.tif'} (3 pages) and 1 more: ")
+    save_image(tmp_path / "images" / "c.png", smooth_image(24, 30, 9))
+    save_pages(tmp_path / "masks" / "c.tif", ids(1))
+    account = plan_data(tmp_path, tmp_path).account
+    (left,) = account.left.values()
+    top = f"{tmp_path}/"
+    assert [file.removeprefix(top) for file in left.files] == ["images/a.tif#2", "images/a.tif#3", "masks/b.tif#2"]
 
 
 # ------------------------------------------------------------------------------------------------ frames

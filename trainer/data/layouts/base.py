@@ -61,16 +61,20 @@ class Found:
     left_out: dict[str, Reason] = field(default_factory=dict)
     """File or folder -> why it is left out, where its name and kind do not tell (`trainer/data/account.py`)."""
 
+    unused_pages: dict[str, int] = field(default_factory=dict)
+    """TIFF stack -> number of its pages that are no sample's."""
+
     def leave_out(self, reason: Reason, *paths: Path) -> None:
         """Note why these files, or all files in these folders, are no sample's."""
         self.left_out |= dict.fromkeys(map(str, paths), reason)
 
     def add(self, other: "Found") -> None:
-        """Add problems, notes, records and files left out of another folder or part."""
+        """Add problems, notes, records, and files and pages left out of another folder or part."""
         self.problems += other.problems
         self.notes += other.notes
         self.records += other.records
         self.left_out |= other.left_out
+        self.unused_pages |= other.unused_pages
 
 
 def match_labels(labels: Sequence[str], classes: Sequence[str] | None, file: Path) -> tuple[dict[str, str], list[str]]:

@@ -3,6 +3,7 @@
 from trainer.data.layouts.base import Found
 from trainer.data.sample import PageSample, Sample
 from trainer.data.stack import SUFFIXES, count_pages
+from trainer.system.text import count_of
 
 
 def split_stacks(found: Found) -> None:
@@ -18,7 +19,8 @@ def split_stacks(found: Found) -> None:
             continue
         pages, others = zip(*map(count_pages, sample.files), strict=True)
         counted = list(zip(sample.files, pages, others, strict=True))
-        shortened += [f"{file} ({more} pages of another size)" for file, _, more in counted if more]
+        shortened += [f"{file} ({count_of(more, 'page')} of another size)" for file, _, more in counted if more]
+        found.unused_pages |= {file: more for file, _, more in counted if more}
         if max(pages) == 1:
             samples.append(sample)
         elif type(sample) is Sample and pages[0] == pages[1]:
@@ -31,6 +33,7 @@ def split_stacks(found: Found) -> None:
         else:
             samples.append(sample)
             shortened += [f"{file} ({count} pages)" for file, count, _ in counted if count > 1]
+            found.unused_pages |= {file: count - 1 + more for file, count, more in counted if count - 1 + more}
     found.samples = samples
     if shortened:
         found.notes.append(
