@@ -20,8 +20,7 @@ from typing import TYPE_CHECKING, Any
 from trainer import EXIT_INPUT, InputError, redact_all
 from trainer.system.atomic import why_not_written, write_text
 from trainer.system.entry import EXIT_FAILED, leave, run_program
-from trainer.system.output import Parser, prepare_output
-from trainer.system.provenance import program_version
+from trainer.system.output import Parser, ShowVersion, prepare_output
 from trainer.system.signals import StopSignals, exit_code
 from trainer.system.text import cell, one_line
 
@@ -66,7 +65,7 @@ def _main(arguments: list[str] | None, stop: StopSignals) -> int:
 
 def _parser() -> Parser:
     parser = Parser(prog="predict.py", description="Outline the known classes in pictures.")
-    parser.add_argument("--version", action="version", version=f"%(prog)s {program_version()}")
+    parser.add_argument("--version", action=ShowVersion, nargs=0, help="print the version")
     parser.add_argument(
         "--model", required=True, help="models:/name@alias, models:/name/3, runs:/..., or a model folder"
     )

@@ -19,8 +19,7 @@ import yaml
 from trainer import EXIT_INPUT, InputError, redact
 from trainer.config import MLRUNS
 from trainer.system.entry import leave, run_program
-from trainer.system.output import Parser, prepare_output
-from trainer.system.provenance import program_version
+from trainer.system.output import Parser, ShowVersion, prepare_output
 from trainer.system.repair import repair
 from trainer.system.run_folder import RunFolder, run_folders
 from trainer.system.signals import StopSignals
@@ -41,7 +40,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _main(arguments: list[str] | None, _stop: StopSignals) -> int:
     prepare_output(arguments)
     parser = Parser(prog="sync.py", description="Send recorded runs to MLflow. Safe to repeat.")
-    parser.add_argument("--version", action="version", version=f"%(prog)s {program_version()}")
+    parser.add_argument("--version", action=ShowVersion, nargs=0, help="print the version")
     parser.add_argument("folder", nargs="*", type=Path, help=HELP)
     options = parser.parse_args(arguments)
     try:

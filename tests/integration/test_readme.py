@@ -108,10 +108,11 @@ class Person:
         # The environment of the tests under the name that the scripts expect, marked as up to date.
         (folder / ".venv").mkdir()
         for path in Path(sys.prefix).iterdir():
-            if not path.name.startswith("installed"):
+            if not path.name.startswith(("installed", "place")):
                 (folder / ".venv" / path.name).symlink_to(path)
         wanted = b"".join((folder / name).read_bytes() for name in ("pyproject.toml", "launch/constraints.txt")) + b"\n"
         (folder / ".venv" / "installed").write_text(hashlib.sha256(wanted).hexdigest() + "\n")
+        (folder / ".venv" / "place").write_text(f"{folder}\n")
         for name, seed in (("FOLDER", 1), ("NEW_PHOTOGRAPHS", 2)):
             drawn = f"python trainer/prepare.py synthetic {name} --count 8 --size 64 --seed {seed} --labelme"
             self.run(drawn)

@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import NoReturn
 
 from trainer import EXIT_INPUT, learn_secrets, printable, redact
+from trainer.system.provenance import program_version
 
 
 def prepare_output(arguments: Sequence[str] | None) -> None:
@@ -33,6 +34,14 @@ def _use_utf8() -> None:
 def _print_error(kind: type[BaseException], error: BaseException | None, trace: TracebackType | None) -> None:
     text = "".join(traceback.format_exception(kind, error, trace))
     print(printable(redact(text)), end="", file=sys.stderr)
+
+
+class ShowVersion(argparse.Action):
+    """Action of --version. The version is looked up only then: that opens files of the installation."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_given: object) -> NoReturn:
+        print(parser.prog, program_version())
+        parser.exit()
 
 
 class Parser(argparse.ArgumentParser):
