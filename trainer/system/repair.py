@@ -1,6 +1,7 @@
 """Repair of damaged run folders, from what else is known of the run. What was damaged stays beside it, renamed."""
 
 import re
+import stat
 import time
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import yaml
 
 from trainer.config import Config, dotted, flatten, nested
 from trainer.system.atomic import set_aside, write_json, write_text
+from trainer.system.regular_file import KINDS, open_regular
 from trainer.system.run_folder import CHECKPOINT_PREFIX, RunFolder, read_object
 
 RUN_KEYS = {"uid": str, "experiment": str, "run_name": str, "time": int, "tracked": bool, "tags": dict}
@@ -43,7 +45,8 @@ def repair(folder: RunFolder) -> list[str]:
 def read_settings(folder: RunFolder) -> dict[str, Any]:
     """Settings of a run by dotted keys, those that it does not have at their defaults; empty where damaged."""
     try:
-        sections = yaml.safe_load(folder.config.read_text(encoding="utf-8"))
+        with open_regular(folder.config) as stream:
+            sections = yaml.safe_load(stream.read().decode())
     except (OSError, ValueError, yaml.YAMLError, RecursionError):
         return {}
     default = nested(flatten(Config()))
@@ -73,13 +76,14 @@ def known_settings(folder: RunFolder) -> dict[str, Any]:
 
 
 def _misplaced(folder: RunFolder) -> list[str]:
-    """Set aside folders in the place of files, and files in the place of folders."""
+    """Set aside what is no regular file in the place of files, and what is no folder in the place of folders."""
     files = (folder.status, folder.version, folder.sent, folder.split, folder.config, folder.run, folder.check)
     folders = (folder.checkpoints, folder.images, folder.model)
-    wrong = [path for path in (*files, folder.journal, folder.refused) if path.is_dir()]
+    wrong = [path for path in (*files, folder.journal, folder.refused) if path.exists() and not path.is_file()]
     wrong += [path for path in folders if path.exists() and not path.is_dir()]
     return [
-        f"{path}: {'a folder' if path.is_dir() else 'a file'} in its place, now {set_aside(path)}" for path in wrong
+        f"{path}: {KINDS.get(stat.S_IFMT(path.stat().st_mode), 'a file')} in its place, now {set_aside(path)}"
+        for path in wrong
     ]
 
 

@@ -15,6 +15,7 @@ from filelock import FileLock, Timeout
 from trainer import InputError
 from trainer.system.atomic import leftovers, set_aside, write_json, write_text
 from trainer.system.provenance import source_tags
+from trainer.system.regular_file import open_regular
 
 LOCK_SECONDS = 5.0
 """Longest wait, in seconds, for a trainer that is still ending in the folder that another one resumes."""
@@ -226,7 +227,8 @@ class RunFolder:
 def read_object(file: Path) -> dict[str, Any]:
     """Read a JSON object; empty where the file is missing, or damaged in whatever way."""
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
+        with open_regular(file) as stream:
+            content = json.loads(stream.read().decode())
     except (OSError, ValueError, RecursionError):
         return {}
     return content if isinstance(content, dict) else {}

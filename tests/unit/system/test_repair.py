@@ -1,6 +1,7 @@
 """Repair of run folders: whatever is damaged is named, set aside, and made again from what else is known."""
 
 import json
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -24,6 +25,8 @@ DAMAGE: dict[str, Callable[[Path], object]] = {
     "bytes": lambda path: path.write_bytes(b"\xff\xfe\x00"),
     "deep": lambda path: path.write_text("[" * 1200),
     "folder": lambda path: (path.unlink(), path.mkdir()),
+    "pipe": lambda path: (path.unlink(), os.mkfifo(path)),
+    "device": lambda path: (path.unlink(), path.symlink_to("/dev/zero")),
 }
 
 
