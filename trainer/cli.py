@@ -20,7 +20,7 @@ from jsonargparse import ArgumentError, ArgumentParser, DefaultHelpFormatter, Na
 from trainer import EXIT_INPUT, InputError, learn_secrets, redact_all
 from trainer.config import MLRUNS, Config, flatten, nested
 from trainer.engine.checkpoint import choice
-from trainer.system.launcher import is_main_process
+from trainer.system.entry import is_main_process
 from trainer.system.provenance import program_version
 from trainer.system.repair import known_settings
 from trainer.system.run_folder import run_folder_of

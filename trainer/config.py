@@ -41,7 +41,7 @@ def _require(holds: bool, key: str, value: object, wanted: str) -> None:
 
 
 def _is_name(name: str) -> bool:
-    """Whether MLflow takes the name, and a terminal can show it as it is."""
+    """Return whether MLflow takes the name, and a terminal can show it as it is."""
     return name.strip() != "" and printable(name) == name and "\n" not in name and len(name) <= LONGEST_NAME
 
 

@@ -18,7 +18,7 @@ from trainer.config import MLRUNS, Config, flatten
 from trainer.engine.checkpoint.choice import finished_run
 from trainer.system import launcher
 from trainer.system.atomic import disk_is_full, why_not_written
-from trainer.system.entry import EXIT_FAILED, leave, run_program
+from trainer.system.entry import EXIT_FAILED, is_main_process, leave, run_program
 from trainer.system.output import prepare_output
 from trainer.system.signals import StopSignals
 
@@ -47,7 +47,7 @@ def _main(arguments: list[str] | None, stop: StopSignals) -> int:
     from trainer.engine.lifecycle import lifecycle  # from here on, numpy: `--help` and mistyped keys end before
 
     if done := finished_run(config):
-        if launcher.is_main_process():
+        if is_main_process():
             print(f"{done} is finished; nothing is left to do")
         return 0
     life = lifecycle(config)

@@ -57,7 +57,7 @@ def test_a_mistyped_setting_is_an_error(work: Path, capsys: pytest.CaptureFixtur
     make_run(work, 0.02, "preempted")
     assert "did you mean optim.lr?" in error(capsys, "--resume", "latest", "--optim.l", "1")
     assert "did you mean tracking.required?" in error(capsys, "--resume", "latest", "--tracking.requird", "false")
-    assert "give never, latest or such a folder" in error(capsys, "--resume", "lastest")
+    assert "give never, latest, latest-or-new or such a folder" in error(capsys, "--resume", "lastest")
 
 
 def test_without_an_unfinished_run_latest_is_an_error(work: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -86,7 +86,7 @@ def _guess(content: bytes) -> str:
 
 
 def _is_chinese(text: str) -> bool:
-    """Whether all but ASCII is Chinese, with its signs and wide letters."""
+    """Return whether all but ASCII is Chinese, with its signs and wide letters."""
     return all(
         one.isascii() or "一" <= one <= "鿿" or "\u3000" <= one <= "\u303f" or "\uff01" <= one <= "\uff5e"
         for one in text

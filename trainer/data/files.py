@@ -1,4 +1,4 @@
-"""Which files of a folder are images and why others are not; reading of text files as UTF-8."""
+"""Image files of a folder, and the reasons why others are none; reading of text files as UTF-8."""
 
 import os
 from collections.abc import Iterator, Sequence

@@ -282,7 +282,7 @@ def _pixels(pil_image: Image.Image, convert: Callable[[Image.Image], Image.Image
 
 
 def _has_colour(pixels: np.ndarray) -> bool:
-    """Whether the channels of [H, W, 3] differ somewhere."""
+    """Return whether the channels of [H, W, 3] differ somewhere."""
     return any((pixels[rows] != pixels[rows, :, :1]).any() for rows in strips(*pixels.shape[:2]))
 
 

@@ -115,6 +115,21 @@ class DrawnSample(Sample):
 
 
 @dataclass(frozen=True, slots=True)
+class RecordedSample(DrawnSample):
+    """A sample that holds its annotations: one file has those of many images, and is read once for all of them.
+
+    Layouts store them in fields that `own_content` returns.
+    """
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        return (self.image_file,)
+
+    def mask_content(self) -> bytes:
+        return self.own_content()
+
+
+@dataclass(frozen=True, slots=True)
 class PageSample(Sample):
     """One page of two TIFF stacks."""
 

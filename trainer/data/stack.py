@@ -29,7 +29,7 @@ SUBFILE, WIDTH, HEIGHT = 254, 256, 257
 
 @dataclass(frozen=True)
 class _Form:
-    """How numbers are stored: classic TIFF, or BigTIFF with numbers of 64 bits."""
+    """Form in which numbers are stored: classic TIFF, or BigTIFF with numbers of 64 bits."""
 
     order: str
     """Byte order as `struct` has it, "<" or ">"."""

@@ -7,7 +7,6 @@ registry.promote auto in `trainer.tracking.promotion`, where the evidence is.
 import functools
 import math
 import os
-import re
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -22,15 +21,13 @@ from trainer.data.loader import SMALL_SHARE
 from trainer.data.sampler import Sampler
 from trainer.engine.distributed.collectives import all_reduce_min
 from trainer.engine.memory import StepSize, allocation_can_fail, attempt_step, largest_micro_batch
+from trainer.tracking.names import model_name
 
 STEPS, FEWEST_EPOCHS = 3000, 30
 """Least number of optimizer steps, from k-fold trials with 38 images (.github/RESULTS.md), and of epochs."""
 
 NARROW, WIDE, FEW_IMAGES = 16, 32, 200
 """Width of the network below FEW_IMAGES training images, and from there on."""
-
-NAME_LENGTH = 100
-"""Most characters of a name made from the data folder's."""
 
 STEPS_BETWEEN_EVALUATIONS = 50
 """Fewest steps between two evaluations, where epochs are shorter than that."""
@@ -57,8 +54,7 @@ def resolve(config: Config, images: int, pixels: Sequence[int], init_width: int 
 
 def resolve_names(config: Config, title: str) -> tuple[Config, str]:
     """Name experiment and registered model after the data, of which `title` is the folder's name."""
-    # Of characters that no registry refuses, since a refusal would come after the training.
-    name = re.sub(r"[^\w-]+", "-", title)[:NAME_LENGTH].strip("-") or "data"
+    name = model_name(title)
     tracking, registry = config.tracking, config.registry
     given = {"tracking.experiment": tracking.experiment, "registry.name": registry.name}
     named = [key for key, value in given.items() if value == "auto"]

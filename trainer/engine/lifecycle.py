@@ -16,6 +16,7 @@ from trainer.config import MLRUNS, Config, flatten, to_yaml
 from trainer.engine.checkpoint.choice import WORDS
 from trainer.system import launcher
 from trainer.system.atomic import why_not_written
+from trainer.system.entry import EXIT_FAILED, is_main_process
 from trainer.system.run_folder import describe_run, new_run_folder, run_folder_of
 from trainer.system.signals import EXIT_STOPPED, StopSignals
 from trainer.system.terminal import Display
@@ -39,9 +40,6 @@ FLUSH_SECONDS_STOPPED = 10.0
 
 SILENT_SECONDS = 10.0
 """Time that a process waits for the main one to report the same error, in seconds."""
-
-EXIT_FAILED = 1
-"""Exit code of a run that failed while working, or whose model could not be registered."""
 
 STATES = {"finished": ("FINISHED", 0), "preempted": ("KILLED", EXIT_STOPPED), "failed": ("FAILED", EXIT_FAILED)}
 """State in status.json -> status in MLflow, and exit code."""
@@ -120,6 +118,7 @@ class Lifecycle:
             if changes:
                 log(f"warning: the last bits of the numbers differ from now on: {'; '.join(changes)}", "yellow")
         self.run.status("running", step=step)
+        log(f"all settings are in {self.run.folder.config}", "dim")
         log(f"should it stop, go on with:  {self.run.status_fields['resume']}", "dim")
         return start
 
@@ -233,7 +232,7 @@ class Lifecycle:
         return failed
 
     def _explain_unregistered(self) -> str:
-        """What of registration and promotion is missing, and why. What failed before may be sent by now."""
+        """Sentence about the part of registration or promotion that is missing; what failed may be sent by now."""
         made = self.run.folder.read_version()
         if "version" not in made:
             name = self.config.registry.name
@@ -364,4 +363,4 @@ AnyLifecycle = Lifecycle | NullLifecycle
 
 def lifecycle(config: Config) -> AnyLifecycle:
     """Lifecycle of this process: real on the main one."""
-    return Lifecycle(config) if launcher.is_main_process() else NullLifecycle(config)
+    return Lifecycle(config) if is_main_process() else NullLifecycle(config)

@@ -50,7 +50,7 @@ Shapes = dict[str, tuple[torch.dtype, tuple[int, ...]]]
 
 @dataclasses.dataclass(frozen=True)
 class Field:
-    """What a field may be."""
+    """Values that a field may have."""
 
     holds: Callable[[Any], bool]
     may_be: str

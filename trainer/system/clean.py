@@ -1,4 +1,4 @@
-"""What finished runs and killed processes have left behind, and its removal."""
+"""Remains of finished runs and killed processes, and their removal."""
 
 import shutil
 from dataclasses import dataclass

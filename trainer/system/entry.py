@@ -15,13 +15,14 @@ from typing import Any, NoReturn, TextIO, cast
 from trainer.system.signals import STOPPING, StopSignals, exit_code
 
 EXIT_FAILED = 1
+"""Exit code of a program that failed while working."""
 
 
 def guard_imports(name: str) -> None:
     """Have a signal end the program `name` in one line from now on, while it does nothing but import."""
 
     def end(number: int, _frame: FrameType | None) -> None:
-        if _is_main_process():
+        if is_main_process():
             with suppress(OSError):
                 os.write(2, f"{name}: stopped\n".encode())
         os._exit(exit_code(number))
@@ -55,7 +56,7 @@ def run_program(name: str, body: Callable[[StopSignals], int], prints_results: b
             from trainer.system.terminal import close_bars
 
             close_bars()
-            if _is_main_process():
+            if is_main_process():
                 print(f"{name}: stopped", file=sys.stderr)
             return exit_code(stop.number)
         finally:
@@ -127,5 +128,6 @@ def _discard(stream: TextIO) -> None:
         os.close(null)
 
 
-def _is_main_process() -> bool:
+def is_main_process() -> bool:
+    """Return whether this is the process that displays, tracks and writes."""
     return os.environ.get("RANK", "0") == "0"

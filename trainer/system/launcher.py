@@ -57,11 +57,6 @@ def seconds_since_start() -> float:
     return max(0.0, time.time() - float(first.create_time()))
 
 
-def is_main_process() -> bool:
-    """Return whether this is the process that displays, tracks and writes."""
-    return os.environ.get("RANK", "0") == "0"
-
-
 def restarted() -> bool:
     """Return whether the launcher has started this process again, after a failure (`--max_restarts`)."""
     return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0

@@ -88,7 +88,7 @@ def _misplaced(folder: RunFolder) -> list[str]:
 
 
 def _broken(file: Path, kinds: dict[str, type]) -> bool:
-    """Whether a file is there, and no JSON object whose values are of these kinds, where it has them."""
+    """Return whether a file is there, and no JSON object whose values are of these kinds, where it has them."""
     content = read_object(file)
     return file.exists() and not (
         content and all(type(content.get(key, kind())) is kind for key, kind in kinds.items())

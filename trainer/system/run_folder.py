@@ -78,7 +78,7 @@ class RunFolder:
 
     @property
     def refused(self) -> Path:
-        """What the tracking server refused for good, by kind and name, with its reasons."""
+        """Records that the tracking server refused for good, by kind and name, with its reasons."""
         return self.path / "refused.json"
 
     @property
@@ -93,7 +93,7 @@ class RunFolder:
 
     @property
     def last_checkpoint(self) -> Path:
-        """Of a finished run, whose checkpoints are removed: SHA-256 of the files of the last one, and its position."""
+        """SHA-256 of the last checkpoint's files, and its position: of a finished run, which keeps no checkpoint."""
         return self.path / "last_checkpoint.json"
 
     @property
@@ -251,7 +251,9 @@ def run_folder_of(resume: str) -> RunFolder:
     path = Path(resume)
     folder = RunFolder(path.resolve().parents[1] if path.name.startswith(CHECKPOINT_PREFIX) else path)
     if not folder.config.is_file():
-        raise InputError(f"resume: {resume}: no run folder, nor a step-N in one; give never, latest or such a folder")
+        raise InputError(
+            f"resume: {resume}: no run folder, nor a step-N in one; give never, latest, latest-or-new or such a folder"
+        )
     return folder
 
 

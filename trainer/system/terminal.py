@@ -55,7 +55,6 @@ class Display:
         self.log(f"settings that differ from the defaults{':' if changed else ': none'}", "bold")
         for key, value in changed.items():
             self.log(f"  {key:{width}}  {one_line(redact(str(value)))}")
-        self.log("config.yaml in the run folder has all of them", "dim")
 
     def progress_bar(self, description: str, total: int) -> Callable[[], None]:
         """Start a progress bar of `total` units; return a function that advances it by one."""

@@ -60,7 +60,7 @@ def without_case(name: str) -> str:
 
 
 def match_names(names: Iterable[str], known: Iterable[str]) -> dict[str, str]:
-    """Which of `known` each of `names` means: the same, or the only one left that differs by its form or its case."""
+    """Match each of `names` to one of `known`: the same, or the only one left that differs by its form or its case."""
     rest, known = set(names), set(known)
     meant = {name: name for name in rest & known}
     for form in (same_form, without_case):

@@ -34,7 +34,7 @@ def in_words(error: Exception) -> str:
     """Sentence about an error of the store: which store, what is wrong, and the fix where it is known."""
     if isinstance(error, InputError) or (isinstance(error, OSError) and error.filename):  # ours, or a local file's
         return str(error)
-    status, text = status_of(error), one_line(f"{error}") or type(error).__name__
+    status, text = status_of(error), excerpt(f"{error}") or type(error).__name__
     if status in (401, 403):
         return refusal(status)
     if tracking_uri().startswith("databricks") and "credential" in text:
@@ -75,7 +75,7 @@ def refusal(status: int) -> str:
 
 
 def _login() -> tuple[str, str]:
-    """Who asks, and what to change to ask as somebody else. Never a password."""
+    """User who asks, and what to change to ask as another one. Never a password."""
     variables = "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
     if user := urlsplit(tracking_uri()).username:  # has priority over all others
         return f"the user {user!r} of MLFLOW_TRACKING_URI", "set another name and password there"
@@ -95,7 +95,7 @@ def store_name() -> str:
     return f"tracking database {file}" if file else f"tracking store {redact(uri)}"
 
 
-def one_line(text: str) -> str:
+def excerpt(text: str) -> str:
     """Text of another program without line breaks, not longer than LONGEST characters."""
     text = " ".join(text.split())
     return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."

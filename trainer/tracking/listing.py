@@ -1,4 +1,4 @@
-"""What a store says about a model's files, before one is downloaded: their sizes, and that they are files."""
+"""Listing of a model's files by a store, before one is downloaded: their sizes, and that they are files."""
 
 from pathlib import Path, PurePosixPath
 

@@ -22,7 +22,7 @@ from trainer.system.atomic import write_json
 from trainer.system.provenance import source_tags
 from trainer.system.run_folder import RunFolder
 from trainer.tracking import registry
-from trainer.tracking.errors import one_line
+from trainer.tracking.errors import excerpt
 from trainer.tracking.load import load_uri
 
 Score = Callable[[Segmenter], float | None]
@@ -201,7 +201,7 @@ class _Scores:
             except InputError:
                 raise
             except Exception as error:  # a model that loads, and fails on an image
-                raise InputError(f"{type(error).__name__}: {one_line(f'{error}')}") from error
+                raise InputError(f"{type(error).__name__}: {excerpt(f'{error}')}") from error
         return self.known[key]
 
     def _load(self, version: ModelVersion) -> Segmenter:

@@ -1,4 +1,4 @@
-"""What a tracking server refuses for good: found among what is sent with it, set aside and named; the rest goes on."""
+"""Records that a tracking server refuses for good: found among the others, set aside and named; the rest goes on."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

@@ -23,7 +23,7 @@ from trainer.model.tensor_file import MOST_HEADER_BYTES
 from trainer.system.atomic import write_json
 from trainer.system.run_folder import RunFolder
 from trainer.tracking.address import MOST_DIGITS, Address
-from trainer.tracking.errors import one_line, refusal, status_of
+from trainer.tracking.errors import excerpt, refusal, status_of
 from trainer.tracking.journal import read_records
 from trainer.tracking.listing import require_listed
 from trainer.tracking.names import model_name
@@ -271,5 +271,5 @@ def fetch(uri: str, target: Path) -> Path:
             status = status_of(error)
             if status in (401, 403):
                 raise InputError(refusal(status)) from error
-            raise InputError(f"{uri}: holds no model of this program ({name}: {one_line(f'{error}')})") from error
+            raise InputError(f"{uri}: holds no model of this program ({name}: {excerpt(f'{error}')})") from error
     return target

@@ -18,7 +18,7 @@ from trainer import InputError
 from trainer.system.atomic import write_json
 from trainer.system.run_folder import RunFolder
 from trainer.tracking import location
-from trainer.tracking.errors import one_line, refusal, store_errors, store_name
+from trainer.tracking.errors import excerpt, refusal, store_errors, store_name
 from trainer.tracking.journal import read_records
 from trainer.tracking.refusals import Named, Refusals, is_refused_for_good
 from trainer.tracking.store import (
@@ -95,7 +95,7 @@ def _require_mlflow(uri: str) -> None:
         content = None
     if answer.status_code == 200 and isinstance(content, dict) and set(content) <= {"experiments", "next_page_token"}:
         return
-    shown = f"status {answer.status_code}: {one_line(answer.text)[:100]!r}"
+    shown = f"status {answer.status_code}: {excerpt(answer.text)[:100]!r}"
     if answer.status_code == 429 or answer.status_code >= 500:
         raise InputError(f"{store_name()}: cannot answer now ({shown}); look at its log, or try again later")
     raise InputError(

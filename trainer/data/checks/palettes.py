@@ -70,7 +70,7 @@ class Palettes:
         return total
 
     def disagreement(self) -> tuple[str, list[str]] | None:
-        """What keeps the values from being class ids, and the files, the first one to be looked at first; else None."""
+        """Reason why the values are no class ids, and its files, the first to be looked at first; None if they are."""
         uses = sorted(self._uses_apart(), key=lambda use: min(use.files))
         of_value: dict[int, PaletteUse] = {}
         of_colour: dict[int, tuple[int, PaletteUse]] = {}

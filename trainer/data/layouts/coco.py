@@ -23,7 +23,7 @@ from trainer.data.layouts.coco_json import Instances, Record, read_images, read_
 from trainer.data.layouts.coco_masks import MOST_OUTLINES, draw_instances, need_pycocotools, outline_length
 from trainer.data.layouts.image_names import ImageNames
 from trainer.data.layouts.json_heads import few_json_files, is_coco
-from trainer.data.sample import DrawnSample
+from trainer.data.sample import RecordedSample
 from trainer.data.value_map import BACKGROUND, ValueMap
 
 BESIDE = "_annotations.coco.json"
@@ -34,7 +34,7 @@ TRIED = 100
 
 
 @dataclass(frozen=True, slots=True)
-class CocoSample(DrawnSample):
+class CocoSample(RecordedSample):
     """An image whose mask is drawn from its instances. `mask` is the JSON file."""
 
     size: tuple[int, int]
@@ -42,13 +42,6 @@ class CocoSample(DrawnSample):
 
     instances: bytes = field(repr=False)
     """JSON list of [class id, segmentation], sorted; it takes a tenth of the memory of the parsed lists."""
-
-    @property
-    def files(self) -> tuple[str, ...]:
-        return (self.image_file,)
-
-    def mask_content(self) -> bytes:
-        return self.own_content()
 
     def own_content(self) -> bytes:
         return repr(self.size).encode() + self.instances
@@ -172,7 +165,7 @@ def _find_samples(record: Record, folder: Path, names: ImageNames, class_ids: Ma
 
 
 def _notes(record: Record, instances: Instances, names: ImageNames) -> list[str]:
-    """What was decided about crowds and about paths that lead to no file, a line each."""
+    """Notes about crowds, and about paths that lead to no file, a line each."""
     notes = []
     if instances.marked:
         notes.append(

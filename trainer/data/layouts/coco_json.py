@@ -233,7 +233,7 @@ def _add(
 
 
 def _mark(annotation: Entry) -> str:
-    """How an annotation is marked as a crowd: "" for not at all, else its form, "runs" or "polygons"."""
+    """Form of an annotation that is marked as a crowd, "runs" or "polygons"; "" for one that is not."""
     if not annotation.get("iscrowd"):
         return ""
     return "runs" if isinstance(annotation.get("segmentation"), dict) else "polygons"

@@ -1,4 +1,4 @@
-"""Which tool wrote a JSON file, from its first and last bytes; a whole one may take gigabytes of memory."""
+"""Tool that wrote a JSON file, from its first and last bytes; a whole one may take gigabytes of memory."""
 
 import os
 import re

@@ -143,7 +143,7 @@ def read_record(file: Path, folder: Path) -> dict[str, Any]:
 
 
 def _names_its_image(folder: Path, text: str) -> bool | None:
-    """Whether the image that a file names is in `folder`; None where it names none, or one whose name is ASCII."""
+    """Return whether the image that a file names is in `folder`; None where it names none, or one in ASCII."""
     found = IMAGE_PATH.search(text)
     try:
         name = json.loads(found[1]) if found else ""

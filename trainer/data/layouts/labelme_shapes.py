@@ -51,6 +51,8 @@ MOST_CROPPED = 1_000_000_000
 MOST_WORK = 10_000_000_000
 """Work of drawing all shapes of one file, in filled pixels: some ten seconds."""
 
+TOO_MUCH = "the shapes up to here are too much to draw; remove some, or the file"
+
 ROW_WORK = 200
 """Work of each row that an outline crosses, in filled pixels."""
 
@@ -165,26 +167,33 @@ def check_shapes(
     `ids`: label -> class id, for all labels that may occur. `size`: H, W of the image; None where it cannot be read.
     """
     shapes, problems = [], []
-    cropped = work = 0
+    cropped = 0
     for number, entry in enumerate(entries, start=1):
         where = f"{file}: shape {number}"
         try:
             shape = _check_shape(entry, ids, where, size)
             cropped += math.prod(shape.crop.size) if shape.crop else 0
-            work += _work(shape, size) if size else 0
-            if cropped > MOST_CROPPED or work > MOST_WORK:
-                raise _TooMuch(f"{where}: the shapes up to here are too much to draw; remove some, or the file")
+            if cropped > MOST_CROPPED:
+                problems.append(f"{where}: {TOO_MUCH}")
+                break
             shapes.append(shape)
-        except _TooMuch as error:
+        except InputError as error:
             problems.append(str(error))
-            break
+    if size is not None:
+        try:
+            require_drawable(shapes, size, file)
         except InputError as error:
             problems.append(str(error))
     return shapes, problems
 
 
-class _TooMuch(InputError):
-    """The shapes of one file exceed a limit."""
+def require_drawable(shapes: Sequence[Shape], size: tuple[int, int], file: Path) -> None:
+    """Raise InputError naming `file` where drawing its shapes takes too long in an image of `size`, H, W."""
+    work = 0
+    for number, shape in enumerate(shapes, start=1):
+        work += _work(shape, size)
+        if work > MOST_WORK:
+            raise InputError(f"{file}: shape {number}: {TOO_MUCH}")
 
 
 def _check_shape(entry: object, ids: Mapping[str, int], where: str, size: tuple[int, int] | None) -> Shape:

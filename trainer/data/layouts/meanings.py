@@ -1,4 +1,4 @@
-"""What the values in a tool's masks mean, where the tool fixes it or writes it beside them."""
+"""Meaning of the values in a tool's masks, where the tool fixes it or writes it beside them."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path

@@ -19,8 +19,8 @@ from trainer.data.image_io import read_header
 from trainer.data.layouts.base import PARTS, Found, match_labels, merge_parts, read_json
 from trainer.data.layouts.image_names import ImageNames
 from trainer.data.layouts.json_heads import few_json_files, is_via
-from trainer.data.layouts.labelme_shapes import Points, Shape, abbreviate, check_shapes, draw_shapes
-from trainer.data.sample import DrawnSample
+from trainer.data.layouts.labelme_shapes import Points, Shape, abbreviate, check_shapes, draw_shapes, require_drawable
+from trainer.data.sample import RecordedSample
 from trainer.data.value_map import BACKGROUND, BACKGROUNDS, UNMAPPED, ValueMap
 from trainer.system.text import count_of, label
 
@@ -39,18 +39,11 @@ Entry = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class ViaSample(DrawnSample):
+class ViaSample(RecordedSample):
     """An image whose mask is drawn from regions. `mask` is the JSON file."""
 
     regions: bytes = field(repr=False)
     """JSON list of [class id, shape type, points], in the order of drawing."""
-
-    @property
-    def files(self) -> tuple[str, ...]:
-        return (self.image_file,)
-
-    def mask_content(self) -> bytes:
-        return self.own_content()
 
     def own_content(self) -> bytes:
         return self.regions
@@ -63,6 +56,7 @@ class ViaSample(DrawnSample):
             Shape(str(class_id), kind, tuple((float(x), float(y)) for x, y in points))
             for class_id, kind, points in regions
         ]
+        require_drawable(shapes, size, Path(f"{self.mask} ({self.image.name})"))
         return draw_shapes(shapes, ids, size)
 
 

@@ -52,7 +52,7 @@ def check_position(content: Any, state_type: type, folder_name: str) -> None:
 def expected_optimizer(contract: Contract, content: Mapping[str, Any], found: Mapping[str, Any]) -> Shapes:
     """Tensors that the optimizer's file must hold; `content` of position.json, `found` in the file by name.
 
-    None where no step was taken yet. Raises InputError where the groups in `content` are not those of the network.
+    Empty where no step was taken yet. Raises InputError where the groups in `content` are not those of the network.
     """
     with torch.device("meta"):
         parameters = list(Segmenter(contract).network.parameters())
@@ -111,7 +111,7 @@ HYPERPARAMETERS: dict[str, Callable[[Any], bool]] = {
 
 
 def _fits(value: Any, hint: Any) -> bool:
-    """Whether a value may be that of a field with this annotation; annotations of other kinds hold for all."""
+    """Return whether a value may be that of a field with this annotation; annotations of other kinds hold for all."""
     if isinstance(hint, types.UnionType):
         return any(_fits(value, one) for one in typing.get_args(hint))
     if hint is types.NoneType:

@@ -1,4 +1,4 @@
-"""Which run `resume` stands for, by the files of the run folders alone: before torch, and before any data is read."""
+"""Choice of the run that `resume` stands for, by the files of the run folders: before torch, before any data."""
 
 from pathlib import Path
 from typing import Any

@@ -146,9 +146,8 @@ def _load_tensors(folder: Path, content: dict[str, Any], expected_optimizer: Sha
         weights=read_tensors(folder / UNAVERAGED, expected, CONTRACT_FILE) if ema else segmenter.state_dict(),
         ema=segmenter.state_dict() if ema else {},
         optimizer=_join_optimizer(read_tensors(folder / OPTIMIZER, expected_optimizer, POSITION), content["optimizer"]),
-        best=read_tensors(
-            folder / BEST, expected if best else {}, CONTRACT_FILE
-        ),  # nothing before the first evaluation
+        # Nothing is in it before the first evaluation.
+        best=read_tensors(folder / BEST, expected if best else {}, CONTRACT_FILE),
         state=TrainState(**content["position"]),
         environment=content["world"],
         config=content["config"],

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from tests.support.layouts import find_in, plan_data, refusal, save_image, split_names
-from trainer.data.layouts import detect_layout
+from trainer import InputError
+from trainer.data.layouts import detect_layout, labelme_shapes
 from trainer.data.value_map import ValueMap
 
 SAME = ValueMap()
@@ -176,3 +177,13 @@ def test_unicode_forms(tmp_path: Path) -> None:
     found = find_in(root, classes=("_background_", "L\u00f6we"))
     assert found.problems == []
     assert [np.count_nonzero(sample.read_mask(SAME)) for sample in found.samples] == [60, 0]
+
+
+def test_work_on_one_image_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A polygon that crosses all rows with each of its corners; the size of the image is known when it is drawn."""
+    zigzag = {"name": "polygon", "all_points_x": [*range(50)], "all_points_y": [0, 39] * 25}
+    root = write(tmp_path / "data", [region({"class": "cat"}, **zigzag)])
+    assert mask_of(root).any()
+    monkeypatch.setattr(labelme_shapes, "MOST_WORK", 100_000)
+    with pytest.raises(InputError, match=r"json \(a\.png\): shape 1: the shapes up to here are too much to draw"):
+        mask_of(root)
