@@ -72,6 +72,10 @@ def leave(code: int) -> NoReturn:
             stream.flush()
         except OSError:
             _discard(stream)
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        # All is written. Python's own end takes torch's threads down in an order that now and then aborts the process,
+        # and the launcher would call a finished training failed.
+        os._exit(code)
     sys.exit(code)
 
 
