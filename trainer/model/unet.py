@@ -86,7 +86,9 @@ def _norm(norm: str, channels: int) -> nn.Module:
 
 
 def _initialise(module: nn.Module) -> None:
-    if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)):
+    # A network without memory, of which only the shapes are wanted, has nothing to initialise; torch takes a second to
+    # find that out.
+    if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)) and not module.weight.is_meta:
         nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
         if module.bias is not None:
             nn.init.zeros_(module.bias)
