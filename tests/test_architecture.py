@@ -131,6 +131,14 @@ def test_the_predictor_needs_few_modules() -> None:
     assert len(reached) <= 20, sorted(reached)
 
 
+def test_a_check_loads_no_torch(tmp_path: Path) -> None:
+    command = [sys.executable, "-X", "importtime", "trainer/prepare.py", "check", str(tmp_path)]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=60)
+    loaded = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines() if line.startswith("import time:")}
+    assert "trainer.data.sources" in loaded
+    assert not loaded & {"torch", "mlflow"}
+
+
 @pytest.mark.parametrize("entry", ENTRIES)
 def test_help_loads_nothing_heavy(entry: str) -> None:
     command = [sys.executable, "-X", "importtime", f"trainer/{entry}.py", "--help"]

@@ -87,7 +87,6 @@ def check_data(options: argparse.Namespace) -> int:
     """Print or write the report on data folders; exit code 2 where it holds errors."""
     from trainer.config import data_config
     from trainer.data.checks.report import check_folders
-    from trainer.data.checks.sheet import check_sheet_file
     from trainer.data.checks.show import show_report
     from trainer.system.terminal import Display
 
@@ -97,6 +96,8 @@ def check_data(options: argparse.Namespace) -> int:
     config = data_config(root=options.folders, **given)
     display = Display(quiet=options.json == "-")
     if options.sheet:
+        from trainer.data.checks.sheet import check_sheet_file  # loads torch, which takes longer than many a check
+
         check_sheet_file(options.sheet)
     report = check_folders(config, display.progress_bar)
     report = replace(report, findings=[replace(one, text=_as_arguments(one.text)) for one in report.findings])
