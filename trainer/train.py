@@ -66,9 +66,11 @@ def _main(arguments: list[str] | None, stop: StopSignals) -> int:
 def train(config: Config, life: "AnyLifecycle", stop: StopSignals) -> int:
     """Load, build, fit and close; return the exit code."""
     from trainer.data.sources import find_sources
+    from trainer.model.pretrained import check_weights
 
     # ---------------------------------------------------------------- load
     life.check_store()
+    check_weights(config)
     progress = life.display.progress_bar
     roots = config.data.roots
     if not roots:

@@ -95,7 +95,18 @@ def test_a_process_hangs(program: Program, start: Callable[..., Command]) -> Non
 def test_memory_runs_out(program: Program, tmp_path: Path) -> None:
     """A limit from outside: the message has the step, the sizes and what helps, and no traceback."""
     data = make_discs(tmp_path / "discs")  # so few that a step needs far more memory than an evaluation
-    large = ["--data.image_size", "512", "--train.batch_size", "8", "--model.width", "32", "--data.workers", "1"]
+    large = [
+        "--model.encoder",
+        "none",
+        "--data.image_size",
+        "512",
+        "--train.batch_size",
+        "8",
+        "--model.width",
+        "32",
+        "--data.workers",
+        "1",
+    ]
     words = train_command(1, "--data.root", str(data), *large, *SHORT, *UNTRACKED, "--train.mixed_precision", "no")
     ended = program.run("prlimit", f"--as={5 * 2**29}", *words, code=1)
     assert "Traceback" not in ended.stderr

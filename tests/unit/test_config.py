@@ -40,6 +40,12 @@ BAD_COMMAND_LINES = [
     ("--train.compile maybe", ["train.compile: 'maybe'", "auto"]),
     ("--data.image_size 100", ["data.image_size: 100", "multiple of 16", "such as 96"]),
     ("--model.depth 5 --data.image_size 48", ["data.image_size: 48", "multiple of 32", "such as 64"]),
+    (
+        "--data.image_size 80 --model.encoder efficientnet-lite0",
+        ["data.image_size: 80", "multiple of 32", "such as 64"],
+    ),
+    ("--model.encoder lite0", ["model.encoder: 'lite0'", "efficientnet-lite0"]),
+    ("--optim.encoder_lr 2", ["optim.encoder_lr: 2", "0 to 1"]),
     ("--data.image_size 4", ["data.image_size: 4", "8 to 8192"]),
     ("--data.val_fraction 0.9", ["data.val_fraction: 0.9", "0 to 0.5"]),
     ("--data.val_fraction -0.1", ["data.val_fraction: -0.1", "0 to 0.5"]),

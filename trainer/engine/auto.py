@@ -16,12 +16,12 @@ from accelerate import Accelerator
 from torch import nn
 
 from trainer import InputError
-from trainer.config import Config, ModelConfig
+from trainer.config import Config
 from trainer.data.loader import SMALL_SHARE
 from trainer.data.sampler import Sampler
 from trainer.engine.distributed.collectives import all_reduce_min
 from trainer.engine.memory import StepSize, allocation_can_fail, attempt_step, largest_micro_batch
-from trainer.model.encoders import EfficientNetLite
+from trainer.model.pretrained import choose_encoder
 from trainer.model.segmenter import Contract
 from trainer.tracking.names import model_name
 
@@ -30,9 +30,6 @@ STEPS, FEWEST_EPOCHS = 3000, 30
 
 NARROW, WIDE, FEW_IMAGES = 16, 32, 200
 """Width of the network below FEW_IMAGES training images, and from there on."""
-
-ENCODER = "efficientnet-lite0"
-"""Encoder of auto: better than none on each kind of data that was tried (.github/RESULTS.md)."""
 
 STEPS_BETWEEN_EVALUATIONS = 50
 """Fewest steps between two evaluations, where epochs are shorter than that."""
@@ -46,7 +43,9 @@ def resolve(config: Config, images: int, pixels: Sequence[int], init: Contract |
     """
     train = config.train
     weights, weights_reason = class_weights(config.loss.class_weights, pixels)
-    encoder, encoder_reason = model_encoder(config.model, config.data.image_size, init)
+    encoder, encoder_reason = choose_encoder(config.model, config.data.image_size)
+    if init and config.model.encoder == "auto":
+        encoder, encoder_reason = init.encoder, f"model.encoder {init.encoder}, as model.init has it"
     width, width_reason = model_width(config.model.width, images, encoder, init)
     count, epochs_reason = epochs(train.epochs, images, train.batch_size, config.data.drop_last)
     config = replace(
@@ -70,23 +69,6 @@ def resolve_names(config: Config, title: str) -> tuple[Config, str]:
         registry=replace(registry, name=name) if registry.name == "auto" else registry,
     )
     return config, f"{' and '.join(named)} {name}, after the data folder" if named else ""
-
-
-def model_encoder(model: ModelConfig, image_size: int, init: Contract | None) -> tuple[str, str]:
-    """Pretrained encoder: that of model.init, or else the one that scores best for its cost, where it fits."""
-    if model.encoder != "auto":
-        return model.encoder, ""
-    if init:
-        return init.encoder, f"model.encoder {init.encoder}, as model.init has it"
-    multiple = EfficientNetLite.stride
-    if image_size % multiple:
-        near = max(2, round(image_size / multiple)) * multiple
-        return "none", f"model.encoder none: data.image_size {image_size} is no multiple of {multiple}, as {near} is"
-    if image_size < 2 * multiple:
-        return "none", f"model.encoder none: data.image_size {image_size} would be one pixel at its bottom"
-    if model.depth != ModelConfig.depth:
-        return "none", f"model.encoder none: model.depth {model.depth} is for the plain UNet"
-    return ENCODER, f"model.encoder {ENCODER}, pretrained on ImageNet"
 
 
 def model_width(setting: int | str, images: int, encoder: str, init: Contract | None) -> tuple[int, str]:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from trainer.config import ENCODER_STRIDE
 from trainer.model.pretrained import find_weights
 
 STAGES = (
@@ -44,7 +45,7 @@ class EfficientNetLite(nn.Module):
     Batch norm keeps the statistics of ImageNet in training too: those of a few pictures are noise.
     """
 
-    stride = 32
+    stride = ENCODER_STRIDE
 
     def __init__(self, name: str) -> None:
         """Make the encoder with random weights. `name`: a key of SCALES."""

@@ -1,4 +1,7 @@
-"""Pretrained weights of the built-in encoders: packages of the Python index, found and compared by SHA-256, not run."""
+"""Choice of the encoder, and the weights of the built-in ones: packages of the Python index, compared by SHA-256.
+
+No torch here: a command that cannot run says so before it is loaded.
+"""
 
 import hashlib
 from dataclasses import dataclass
@@ -7,6 +10,7 @@ from importlib import metadata
 from pathlib import Path
 
 from trainer import InputError
+from trainer.config import ENCODER_STRIDE, Config, ModelConfig
 
 
 @dataclass(frozen=True)
@@ -17,6 +21,9 @@ class Weights:
     file: str
     sha256: str
 
+
+DEFAULT_ENCODER = "efficientnet-lite0"
+"""Encoder that auto takes: better than none on each kind of data that was tried (.github/RESULTS.md)."""
 
 WEIGHTS = {
     "efficientnet-lite0": Weights(
@@ -36,6 +43,30 @@ WEIGHTS = {
     ),
 }
 """Weights of each encoder: trained on ImageNet, Apache License 2.0."""
+
+
+def choose_encoder(model: ModelConfig, image_size: int) -> tuple[str, str]:
+    """Encoder of a new model, which auto decides, and the reason; the reason is empty where a setting names it."""
+    if model.encoder != "auto":
+        return model.encoder, ""
+    if image_size % ENCODER_STRIDE:
+        near = max(2, round(image_size / ENCODER_STRIDE)) * ENCODER_STRIDE
+        return (
+            "none",
+            f"model.encoder none: data.image_size {image_size} is no multiple of {ENCODER_STRIDE}, as {near} is",
+        )
+    if image_size < 2 * ENCODER_STRIDE:
+        return "none", f"model.encoder none: data.image_size {image_size} would be one pixel at its bottom"
+    if model.depth != ModelConfig.depth:
+        return "none", f"model.encoder none: model.depth {model.depth} is for the plain UNet"
+    return DEFAULT_ENCODER, f"model.encoder {DEFAULT_ENCODER}, pretrained on ImageNet"
+
+
+def check_weights(config: Config) -> None:
+    """Raise InputError where the weights that a new model starts from cannot be used, before any data is read."""
+    encoder, _ = choose_encoder(config.model, config.data.image_size)
+    if config.model.init is None and encoder in WEIGHTS:
+        find_weights(encoder)
 
 
 @cache

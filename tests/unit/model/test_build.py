@@ -63,3 +63,15 @@ def test_another_shape_is_refused(saved: Callable[..., tuple[Segmenter, list[str
     other, arguments = saved(width=16)
     with pytest.raises(InputError, match="has width 16, this run 8"):
         build(other.contract.class_names, *arguments)
+    pretrained = ["--model.encoder", "efficientnet-lite0"]
+    with pytest.raises(InputError, match="has encoder none, this run efficientnet-lite0"):
+        build(other.contract.class_names, *arguments, *pretrained)
+
+
+def test_a_pretrained_encoder_brings_its_own_weights() -> None:
+    """They do not depend on the seed, those of the way up do; another model's weights replace both."""
+    names, arguments = ("_background_", "cat"), ["--model.encoder", "efficientnet-lite0", "--data.image_size", "64"]
+    one, other = (build(names, *arguments, "--train.seed", seed).state_dict() for seed in "12")
+    same = {name for name, value in one.items() if torch.equal(value, other[name])}
+    assert {name for name in one if name.startswith("network.encoder.")} <= same
+    assert "network.join.0.0.weight" not in same
