@@ -17,6 +17,7 @@ import torch
 from tests.benchmarks.baselines import Task, bare, matrix_product, usual
 from tests.benchmarks.measuring import SHORT, command, in_turn, machine, markdown, measured, seconds, task_parser, train
 from tests.support.program import Program
+from trainer.model.pretrained import DEFAULT_ENCODER
 
 TARGET = 1.5
 """Least ratio of the rates of the real command and the usual loop."""
@@ -51,6 +52,8 @@ def measure(task: Task, steps: int, rounds: int, scratch: Path) -> None:
         environment["CUDA_VISIBLE_DEVICES"] = ""
     settings = ["--train.compile", "on", "--tracking.enabled", "false"]
     real = measured(train(program, [*command(task, steps), *settings], environment))
+    encoder = ["--model.encoder", DEFAULT_ENCODER, "--model.width", "auto"]
+    pretrained = measured(train(program, [*command(task, steps), *encoder, *settings], environment))
     out = scratch / "device.json"
     train(program, [*command(task, SHORT), *settings], environment, inside=("device", out))
     after = in_turn(loops, task.device, rounds, dict.fromkeys(loops, chunk))
@@ -66,6 +69,10 @@ def measure(task: Task, steps: int, rounds: int, scratch: Path) -> None:
         [name, f"{rate:.1f}", f"{flops * rate / peak:.1%}", f"{rate / rates['usual loop']:.2f}"]
         for name, rate in rates.items()
     ]
+    other_rate = task.batch_size / statistics.mean(pretrained.walls)
+    rows.append(
+        [f"real command, {DEFAULT_ENCODER}", f"{other_rate:.1f}", "-", f"{other_rate / rates['usual loop']:.2f}"]
+    )
     print(f"\n{markdown(['', 'images/s', 'share of peak', 'times the usual loop'], rows)}\n")
     facts = machine(task.device) | {
         "task": f"width {task.width}, {task.image_size} px, batches of {task.batch_size}, {task.precision}",

@@ -96,6 +96,7 @@ def command(task: Task, steps: int) -> list[str]:
     settings = {
         "data.generated_images": epoch * task.batch_size * 5 // 4,  # a fifth validates
         "data.image_size": task.image_size,
+        "model.encoder": "none",  # the network of the bare loops
         "model.width": task.width,
         "train.batch_size": task.batch_size,
         "train.progressive": "false",  # every step as large as the bare loops'
