@@ -253,7 +253,8 @@ class TrainConfig:
     them. 0: train.epochs alone decide."""
 
     progressive: bool = True
-    """Train on images of 5/8 of the side in the first half of the steps, which then cost less than half as much."""
+    """Train on images of 5/8 of the side in the first half of the steps, which then cost less than half as much; with a
+    pretrained encoder of 128 pixels at least."""
 
     ema: float = 0.99
     """Decay of the moving average of the weights, 0 to 1: the averaged weights are evaluated and saved, and score well

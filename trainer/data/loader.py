@@ -107,13 +107,12 @@ class ImageSides:
         return len({self.small, self.full})
 
 
-def image_sides(image_size: int, multiple: int, progressive: bool) -> ImageSides:
+def image_sides(image_size: int, multiple: int, progressive: bool, bottom: int) -> ImageSides:
     """Sides for images of `image_size` pixels and a network that takes multiples of `multiple`.
 
-    The small side is one too, and leaves more than one pixel at the network's bottom: batch norm has
-    nothing to normalise there.
+    The small side is one too, and leaves `bottom` x `bottom` pixels at the network's bottom at least.
     """
-    small = min(image_size, max(2 * multiple, round(SMALL_SIDE * image_size / multiple) * multiple))
+    small = min(image_size, max(bottom * multiple, round(SMALL_SIDE * image_size / multiple) * multiple))
     return ImageSides(small if progressive else image_size, image_size)
 
 

@@ -87,7 +87,9 @@ def build_trainer(
     """Make the Trainer of one process from resolved settings, and the reasons for people. A collective."""
     train, optim = config.train, config.optim
     segmenter.to(accelerator.device)
-    sides = image_sides(config.data.image_size, segmenter.contract.stride, train.progressive)
+    sides = image_sides(
+        config.data.image_size, segmenter.contract.stride, train.progressive, segmenter.contract.least_bottom
+    )
     size, size_reason = _step_size(config, accelerator, dataset, segmenter)
     compiled, compile_reason = _compiled(config, accelerator, dataset, segmenter, sides)
     loader = _loader(config, accelerator, dataset, size, sides, compiled)

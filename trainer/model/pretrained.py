@@ -22,7 +22,7 @@ class Weights:
     sha256: str
 
 
-DEFAULT_ENCODER = "efficientnet-lite0"
+DEFAULT_ENCODER = "efficientnet-lite2"
 """Encoder that auto takes: better than none on each kind of data that was tried (.github/RESULTS.md)."""
 
 WEIGHTS = {

@@ -68,6 +68,15 @@ class Contract:
         return 2**self.depth if self.encoder == "none" else EfficientNetLite.stride
 
     @property
+    def least_bottom(self) -> int:
+        """Least side in pixels of the network's bottom in training.
+
+        Batch norm has nothing to normalise in a single pixel, and pretrained features see little in fewer than four by
+        four (.github/RESULTS.md).
+        """
+        return 2 if self.encoder == "none" else 4
+
+    @property
     def channels(self) -> int:
         """Channels of the network's output."""
         return 1 if len(self.class_names) == 2 else len(self.class_names)
