@@ -173,7 +173,7 @@ class ModelConfig:
     encoder: str = "auto"
     """Way down of the UNet. none: the plain one, of model.depth, which learns from nothing; efficientnet-lite0, -lite1
     or -lite2: pretrained on ImageNet, for a data.image_size that is a multiple of 32. auto: that of model.init, or else
-    efficientnet-lite0 where data.image_size and model.depth allow it."""
+    efficientnet-lite2 where data.image_size and model.depth allow it."""
 
     freeze: bool = False
     """Keep the weights of the pretrained encoder as they are, and train the way up alone."""
