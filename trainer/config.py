@@ -112,9 +112,10 @@ class DataConfig:
     """Share of the training pictures, 0 to 1, into which labelled objects of another one are pasted, others in each
     epoch. Only with data.augment."""
 
-    sampling: Literal["even", "foreground"] = "even"
+    sampling: Literal["auto", "even", "foreground"] = "auto"
     """even: each training picture once an epoch. foreground: as many pictures an epoch, but those with a rare class,
-    or with any class where most are empty, more often than the others."""
+    or with any class where most are empty, more often than the others. auto: foreground where a class is in less than
+    a tenth of the training pictures."""
 
     drop_last: bool = False
     """Leave out each epoch's last batch where it is short and not the only one. By default it trains with the weight
@@ -181,9 +182,10 @@ class LossConfig:
     cross_entropy: float = 0.5
     """Weight of the cross-entropy that is added to Dice loss; 0 for Dice alone."""
 
-    class_weights: list[float] | Literal["auto"] | None = None
-    """Weights of the classes in the cross-entropy, the background's first. auto: 1 / sqrt(share of the pixels). Unset:
-    all alike. Dice counts each class alike anyway."""
+    class_weights: list[float] | Literal["auto", "balanced", "none"] | None = "auto"
+    """Weights of the classes in the cross-entropy, the background's first. balanced: 1 / sqrt(share of the pixels).
+    none: all alike; Dice counts each class alike anyway. auto: balanced where there are several classes, and one has
+    less than 1 % of the pixels."""
 
     smooth: float = 1.0
     """Pixels added to both sides of the Dice ratio, so that an empty mask has a defined loss."""
@@ -192,7 +194,10 @@ class LossConfig:
         _require(self.cross_entropy >= 0, "loss.cross_entropy", self.cross_entropy, "0 or more")
         weights = self.class_weights if isinstance(self.class_weights, list) else [1.0]
         usable = min(weights, default=0) >= 0 and max(weights, default=0) > 0
-        _require(usable, "loss.class_weights", self.class_weights, "a weight of 0 or more for each class, or auto")
+        wanted = "a weight of 0 or more for each class, or auto, balanced or none"
+        _require(usable, "loss.class_weights", self.class_weights, wanted)
+        if self.class_weights == "none":
+            object.__setattr__(self, "class_weights", None)
         _require(self.smooth > 0, "loss.smooth", self.smooth, "more than 0 pixels")
 
 

@@ -19,6 +19,7 @@ from trainer.engine.distributed.accelerator import numeric_environment
 from trainer.engine.evaluate import Evaluation, evaluate
 from trainer.engine.loop import Trainer
 from trainer.engine.memory import StepSize
+from trainer.engine.rare_classes import ClassCounts
 from trainer.engine.schedule import Schedule
 from trainer.engine.step import TrainingNetwork, TrainStep
 from trainer.model.build import make_contract, make_segmenter
@@ -35,8 +36,7 @@ def prepare_model(config: Config, dataset: Dataset) -> tuple[Config, Segmenter, 
     fit the data, or model.init cannot be read or is of another shape.
     """
     init = load_model(config.model.init).segmenter if config.model.init is not None else None
-    pixels = dataset.pixels.tolist()
-    config, reasons = auto.resolve(config, len(dataset.split.train), pixels, init.contract.width if init else None)
+    config, reasons = auto.resolve(config, class_counts(dataset), init.contract.width if init else None)
     config, name_reason = auto.resolve_names(config, dataset.title)
     contract = make_contract(
         config.model,
@@ -48,6 +48,11 @@ def prepare_model(config: Config, dataset: Dataset) -> tuple[Config, Segmenter, 
     )
     segmenter = make_segmenter(contract, dataset.shares(), config.train.seed, init, config.model.init)
     return config, segmenter, [*reasons, *filter(None, [name_reason])]
+
+
+def class_counts(dataset: Dataset) -> ClassCounts:
+    """Count what the training pictures hold of each class."""
+    return ClassCounts(dataset.names, dataset.pixels.tolist(), dataset.pictures.tolist(), len(dataset.split.train))
 
 
 def require_values_to_normalise(config: Config, accelerator: Accelerator, images: int) -> None:

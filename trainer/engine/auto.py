@@ -8,7 +8,6 @@ import functools
 import math
 import os
 import shutil
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -21,6 +20,7 @@ from trainer.data.loader import SMALL_SHARE
 from trainer.data.sampler import Sampler
 from trainer.engine.distributed.collectives import all_reduce_min
 from trainer.engine.memory import StepSize, allocation_can_fail, attempt_step, largest_micro_batch
+from trainer.engine.rare_classes import ClassCounts, class_weights, sampling
 from trainer.tracking.names import model_name
 
 STEPS, FEWEST_EPOCHS = 3000, 30
@@ -33,23 +33,25 @@ STEPS_BETWEEN_EVALUATIONS = 50
 """Fewest steps between two evaluations, where epochs are shorter than that."""
 
 
-def resolve(config: Config, images: int, pixels: Sequence[int], init_width: int | None) -> tuple[Config, list[str]]:
+def resolve(config: Config, counts: ClassCounts, init_width: int | None) -> tuple[Config, list[str]]:
     """Resolve what the data decides; return the settings, and a line for people about each decision.
 
-    `images` train, with `pixels` of each of the K classes; `init_width`: width of the model of model.init. Raises
-    InputError where the settings do not fit the data.
+    `counts`: what the training data hold; `init_width`: width of the model of model.init. Raises InputError where the
+    settings do not fit the data.
     """
-    train = config.train
-    weights, weights_reason = class_weights(config.loss.class_weights, pixels)
+    train, images = config.train, counts.of
+    weights, weights_reason = class_weights(config.loss.class_weights, counts)
+    kind, sampling_reason = sampling(config.data.sampling, counts)
     width, width_reason = model_width(config.model.width, images, init_width)
     count, epochs_reason = epochs(train.epochs, images, train.batch_size, config.data.drop_last)
     config = replace(
         config,
+        data=replace(config.data, sampling=kind),
         loss=replace(config.loss, class_weights=weights),
         model=replace(config.model, width=width),
         train=replace(train, epochs=count),
     )
-    return config, [reason for reason in (weights_reason, width_reason, epochs_reason) if reason]
+    return config, list(filter(None, [weights_reason, sampling_reason, width_reason, epochs_reason]))
 
 
 def resolve_names(config: Config, title: str) -> tuple[Config, str]:
@@ -82,31 +84,6 @@ def epochs(setting: int | str, images: int, batch_size: int, drop_last: bool = F
         return int(setting), ""
     count = max(FEWEST_EPOCHS, round(STEPS / Sampler(images, batch_size, 0, drop_last).steps_per_epoch))
     return count, f"train.epochs {count}, for {images} training pictures"
-
-
-def class_weights(setting: list[float] | str | None, pixels: Sequence[int]) -> tuple[list[float] | None, str]:
-    """Weights of the K classes in the cross-entropy, from their `pixels`; None where all are alike."""
-    if setting == "auto":
-        weights = balancing_weights(pixels)
-        return weights, f"loss.class_weights {weights}, 1 / sqrt(share of the pixels)"
-    assert not isinstance(setting, str)
-    if setting is not None and len(setting) != len(pixels):
-        raise InputError(
-            f"loss.class_weights: {len(setting)} weights, but there are {len(pixels)} classes with the background; "
-            "give one for each"
-        )
-    return setting, ""
-
-
-def balancing_weights(pixels: Sequence[int]) -> list[float]:
-    """Weight of each of K classes from its number of pixels: 1 / sqrt(share), scaled so that the mean pixel has 1.
-
-    The square root keeps a class of a few pixels from drowning all others. A class without a pixel gets 0.
-    """
-    total = sum(pixels)
-    raw = [(total / count) ** 0.5 if count else 0.0 for count in pixels]
-    mean = sum(weight * count for weight, count in zip(raw, pixels, strict=True)) / max(1, total)
-    return [round(weight / mean, 4) if mean else 1.0 for weight in raw]
 
 
 def evaluation_interval(setting: int | str, epoch_steps: int) -> tuple[int, str]:

@@ -1,6 +1,7 @@
 """Settings left to auto: each value follows from what decides it, and has a reason."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,9 +15,8 @@ from trainer.config import Config
 from trainer.data.dataset import open_dataset
 from trainer.data.sources import find_sources
 from trainer.engine import auto
+from trainer.engine.assembly import class_counts
 from trainer.engine.auto import (
-    balancing_weights,
-    class_weights,
     compile_network,
     epochs,
     evaluation_interval,
@@ -79,8 +79,8 @@ def test_given_values_stay_and_decided_ones_have_a_reason(
     def resolved(*arguments: str, width: int | None = None) -> tuple[Config, list[str]]:
         config = parse(["--data.root", str(root), "--data.image_size", "32", *arguments])
         dataset = open_dataset(find_sources(config.data), 32, tmp_path, count_nothing)
-        found, lines = resolve(config, len(dataset.split.train), dataset.pixels.tolist(), width)
-        assert found.data == config.data
+        found, lines = resolve(config, class_counts(dataset), width)
+        assert found.data == replace(config.data, sampling="even")
         return found, lines
 
     config, lines = resolved()
@@ -88,7 +88,7 @@ def test_given_values_stay_and_decided_ones_have_a_reason(
     assert lines == ["model.width 16, for 8 training pictures", "train.epochs 3000, for 8 training pictures"]
     config, lines = resolved("--train.epochs", "7", width=24)
     assert (config.model.width, lines) == (24, ["model.width 24, as model.init has it"])
-    config, lines = resolved("--train.epochs", "7", "--model.width", "8", "--loss.class_weights", "auto", width=24)
+    config, lines = resolved("--train.epochs", "7", "--model.width", "8", "--loss.class_weights", "balanced", width=24)
     assert (config.model.width, config.train.epochs) == (8, 7)
     assert isinstance(config.loss.class_weights, list)
     assert lines == [f"loss.class_weights {config.loss.class_weights}, 1 / sqrt(share of the pixels)"]
@@ -130,15 +130,6 @@ def test_evaluations_are_some_50_steps_apart() -> None:
     assert steps == [50, 49, 49, 50, 51, 1000]
 
 
-def test_balancing_weights() -> None:
-    pixels = [9000, 900, 100]
-    weights = balancing_weights(pixels)
-    assert weights[2] / weights[0] == pytest.approx((9000 / 100) ** 0.5, rel=1e-3)
-    assert sum(weight * count for weight, count in zip(weights, pixels, strict=True)) == pytest.approx(10000, rel=1e-3)
-    assert balancing_weights([50, 50]) == [1.0, 1.0]
-    assert balancing_weights([50, 0, 50])[1] == 0.0
-
-
 @pytest.mark.parametrize(
     ("capabilities", "expected"),
     [({"amx_bf16": True, "avx512_bf16": True}, "bf16"), ({"avx512_bf16": True}, "no"), ({}, "no")],
@@ -149,14 +140,6 @@ def test_a_cpu_computes_in_bf16_only_with_amx(
     monkeypatch.setattr(auto.torch.cpu, "get_capabilities", lambda: capabilities)
     assert auto.mixed_precision("auto", accelerated=False)[0] == expected
     assert auto.mixed_precision("bf16", accelerated=False)[0] == "bf16"
-
-
-def test_class_weights() -> None:
-    assert class_weights(None, [5, 5]) == (None, "")
-    assert class_weights("auto", [75, 25])[0] == balancing_weights([75, 25])
-    assert class_weights([1.0, 2.0], [5, 5]) == ([1.0, 2.0], "")
-    with pytest.raises(InputError, match=r"loss\.class_weights: 2 weights, but there are 3 classes"):
-        class_weights([1.0, 2.0], [5, 5, 5])
 
 
 @given(seconds=st.floats(0, 1e4), small=st.floats(0.01, 10), full=st.floats(0.01, 10), around=st.floats(0, 5))
