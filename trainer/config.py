@@ -250,7 +250,8 @@ class OptimConfig:
 @dataclass(frozen=True)
 class TrainConfig:
     epochs: int | Literal["auto"] = "auto"
-    """Times that every training picture is seen. auto: as many as make 3000 steps, but 30 at least."""
+    """Times that every training picture is seen. auto: as many as make 3000 steps, but 30 at least, or fewer where
+    train.patience auto ends it before."""
 
     minutes: float = 0.0
     """Minutes that training may take, with the start of the program and all evaluations: as many steps as fit, planned
@@ -285,8 +286,10 @@ class TrainConfig:
     """Epochs between evaluations; the untrained network and the last step are always evaluated. auto: 1, or where an
     epoch has fewer than 50 steps, as many as come near to that."""
 
-    patience: int = 0
-    """Evaluations without a better val/miou after which training stops; 0 never."""
+    patience: int | Literal["auto", "curve"] = "auto"
+    """Evaluations without a better val/miou after which training stops; 0 never. curve: once a curve fitted to val/miou
+    says that half as many steps again would bring less than 0.005, the learning rate falls to 0 in a third as many, and
+    training ends. auto: curve, but 0 where train.epochs or train.minutes are given."""
 
     checkpoint_minutes: float = 10.0
     """Minutes between checkpoints, from which a killed run resumes; 0: as often as the disk allows."""
@@ -311,7 +314,9 @@ class TrainConfig:
         _require(self.minutes >= 0, "train.minutes", self.minutes, "0 or more")
         _require(0 <= self.ema < 1, "train.ema", self.ema, "0 or more and less than 1, such as 0.99")
         _require(self.timeout_minutes > 0, "train.timeout_minutes", self.timeout_minutes, "more than 0 minutes")
-        for key in ("patience", "threads", "seed", "checkpoint_minutes"):
+        named = isinstance(self.patience, str)
+        _require(named or int(self.patience) >= 0, "train.patience", self.patience, "0 or more, auto or curve")
+        for key in ("threads", "seed", "checkpoint_minutes"):
             _require(getattr(self, key) >= 0, f"train.{key}", getattr(self, key), "0 or more")
 
 

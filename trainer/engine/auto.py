@@ -9,13 +9,14 @@ import math
 import os
 import shutil
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import torch
 from accelerate import Accelerator
 from torch import nn
 
 from trainer import InputError
-from trainer.config import Config, ModelConfig
+from trainer.config import Config, ModelConfig, TrainConfig
 from trainer.data.loader import SMALL_SHARE
 from trainer.data.sampler import Sampler
 from trainer.engine.distributed.collectives import all_reduce_min
@@ -49,15 +50,16 @@ def resolve(config: Config, counts: ClassCounts, init: Contract | None) -> tuple
     kind, sampling_reason = sampling(config.data.sampling, counts)
     encoder, encoder_reason = model_encoder(config.model, config.data.image_size, init)
     width, width_reason = model_width(config.model.width, images, encoder, init)
+    end, patience_reason = patience(train)
     count, epochs_reason = epochs(train.epochs, images, train.batch_size, config.data.drop_last)
     config = replace(
         config,
         data=replace(config.data, sampling=kind),
         loss=replace(config.loss, class_weights=weights),
         model=replace(config.model, encoder=encoder, width=width),
-        train=replace(train, epochs=count),
+        train=replace(train, epochs=count, patience=end),
     )
-    reasons = weights_reason, sampling_reason, encoder_reason, width_reason, epochs_reason
+    reasons = weights_reason, sampling_reason, encoder_reason, width_reason, epochs_reason, patience_reason
     return config, list(filter(None, reasons))
 
 
@@ -110,6 +112,14 @@ def epochs(setting: int | str, images: int, batch_size: int, drop_last: bool = F
         return int(setting), ""
     count = max(FEWEST_EPOCHS, round(STEPS / Sampler(images, batch_size, 0, drop_last).steps_per_epoch))
     return count, f"train.epochs {count}, for {images} training pictures"
+
+
+def patience(train: TrainConfig) -> tuple[int | Literal["curve"], str]:
+    """End by the curve of val/miou, where nobody has said how long the training is to be."""
+    if train.patience == "auto":
+        given = train.epochs != "auto" or train.minutes > 0
+        return (0, "") if given else ("curve", "train.patience curve: it ends once val/miou levels off")
+    return train.patience, ""
 
 
 def evaluation_interval(setting: int | str, epoch_steps: int) -> tuple[int, str]:

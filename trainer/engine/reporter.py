@@ -67,8 +67,10 @@ class Reporter:
             self.run.params({"train.steps": state.total_steps})
         self.display.start_training(state.total_steps, state.step)
 
-    def on_plan(self, state: TrainState) -> None:
-        """Show another number of steps."""
+    def on_plan(self, state: TrainState, reason: str = "") -> None:
+        """Show another number of steps, and why it is another."""
+        if reason:
+            self.display.log(reason, "bold")
         self.display.plan(state.total_steps)
 
     def on_step(self, step: int, values: dict[str, float]) -> None:

@@ -56,6 +56,9 @@ class Schedule:
     warmup: float
     """Share of the steps over which the learning rate rises, 0 to 1."""
 
+    by_curve: bool = False
+    """Whether training ends before `planned_steps` where the curve of val/miou levels off."""
+
     def learning_rate(self, step: int, plan: Plan) -> float:
         """Learning rate of the step after `step` finished ones."""
         return learning_rate(plan.place(step), plan.length, self.peak_lr, self.warmup)

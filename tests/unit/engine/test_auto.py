@@ -20,6 +20,7 @@ from trainer.engine.auto import (
     compile_network,
     epochs,
     evaluation_interval,
+    patience,
     resolve,
     resolve_names,
     steps_that_fit,
@@ -28,6 +29,8 @@ from trainer.model.segmenter import Contract
 from trainer.system.text import digest
 
 YEAR_FLOP = 1e20
+
+CURVE = "train.patience curve: it ends once val/miou levels off"
 
 
 @pytest.mark.parametrize("kind", list(auto.EXPECTED))
@@ -86,7 +89,7 @@ def test_given_values_stay_and_decided_ones_have_a_reason(
 
     config, lines = resolved()
     assert (config.model.width, config.train.epochs, config.loss.class_weights) == (16, 3000, None)
-    assert lines[1:] == ["model.width 16, for 8 training pictures", "train.epochs 3000, for 8 training pictures"]
+    assert lines[1:] == ["model.width 16, for 8 training pictures", "train.epochs 3000, for 8 training pictures", CURVE]
     other = Contract(("_background_", "cat"), ((0, 0, 0), (0, 128, 0)), 32, width=24)
     config, lines = resolved("--train.epochs", "7", init=other)
     assert (config.model.width, config.model.encoder) == (24, "none")
@@ -175,3 +178,18 @@ def test_as_many_steps_as_fit(seconds: float, small: float, full: float, around:
     found = steps_that_fit(seconds, small, full, around)
     assert found == 1 or spent(found) <= seconds + max(small, full)
     assert spent(found + 2) >= seconds - max(small, full)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ([], "curve"),
+        (["--train.epochs", "7"], 0),
+        (["--train.minutes", "2"], 0),
+        (["--train.patience", "5"], 5),
+        (["--train.patience", "0"], 0),
+        (["--train.epochs", "7", "--train.patience", "curve"], "curve"),
+    ],
+)
+def test_the_curve_ends_only_what_nobody_has_given_a_length(arguments: list[str], expected: int | str) -> None:
+    assert patience(parse(arguments).train) == (expected, CURVE if arguments == [] else "")
