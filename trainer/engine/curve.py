@@ -113,7 +113,7 @@ def levelled_off(scores: Sequence[float], interval: int, plan: Plan, missing: bo
     step = interval * len(scores)
     total = step + max(1, round(FALL * step))
     least = NEVER_BEFORE_ALL_ARE_FOUND if missing else NEVER_BEFORE
-    if plan.changed_after or plan.share(step) < least or total >= plan.total_steps:
+    if plan.share(step) < least or total >= plan.total_steps:  # after a verdict, each later total is larger
         return None
     gains = [_gain(scores[:count], interval) for count in (len(scores) - 1, len(scores))]
     if any(gain is None or gain >= LITTLE for gain in gains):
@@ -132,7 +132,7 @@ def _gain(scores: Sequence[float], interval: int) -> float | None:
         return None
     fitted = list(scores[-len(steps) :])
     curve = fit(steps, fitted)
-    if statistics.median(fitted[-LATEST:]) - curve.at(step) >= max(LITTLE, curve.noise):
+    if statistics.median(fitted[-LATEST:]) - curve.at(step) >= 1:
         return None
     return curve.gain(step) + min(curve.gain_error(step), LITTLE / 2)
 
