@@ -289,7 +289,8 @@ class TrainConfig:
     patience: int | Literal["auto", "curve"] = "auto"
     """Evaluations without a better val/miou after which training stops; 0 never. curve: once a curve fitted to val/miou
     says that half as many steps again would bring less than 0.005, the learning rate falls to 0 in a third as many, and
-    training ends. auto: curve, but 0 where train.epochs or train.minutes are given."""
+    training ends. auto: curve, but 0 where train.epochs or train.minutes are given, or all weights are random at the
+    start: then each step pays."""
 
     checkpoint_minutes: float = 10.0
     """Minutes between checkpoints, from which a killed run resumes; 0: as often as the disk allows."""

@@ -89,7 +89,8 @@ def test_given_values_stay_and_decided_ones_have_a_reason(
 
     config, lines = resolved()
     assert (config.model.width, config.train.epochs, config.loss.class_weights) == (16, 3000, None)
-    assert lines[1:] == ["model.width 16, for 8 training pictures", "train.epochs 3000, for 8 training pictures", CURVE]
+    assert lines[1:] == ["model.width 16, for 8 training pictures", "train.epochs 3000, for 8 training pictures"]
+    assert config.train.patience == 0  # 32 pixels are too few for a pretrained encoder
     other = Contract(("_background_", "cat"), ((0, 0, 0), (0, 128, 0)), 32, width=24)
     config, lines = resolved("--train.epochs", "7", init=other)
     assert (config.model.width, config.model.encoder) == (24, "none")
@@ -192,4 +193,19 @@ def test_as_many_steps_as_fit(seconds: float, small: float, full: float, around:
     ],
 )
 def test_the_curve_ends_only_what_nobody_has_given_a_length(arguments: list[str], expected: int | str) -> None:
-    assert patience(parse(arguments).train) == (expected, CURVE if arguments == [] else "")
+    assert patience(parse(arguments).train, pretrained=True) == (expected, CURVE if arguments == [] else "")
+
+
+def test_the_curve_ends_pretrained_models(tmp_path: Path, make_voc: Callable[..., Path]) -> None:
+    """From random weights each step pays."""
+    root = make_voc(*(f"p{number}" for number in range(10)))
+
+    def decided(*arguments: str, init: Contract | None = None) -> int | str:
+        config = parse(["--data.root", str(root), *arguments])
+        dataset = open_dataset(find_sources(config.data), 64, tmp_path, count_nothing)
+        return resolve(config, class_counts(dataset), init)[0].train.patience
+
+    assert decided() == "curve"
+    assert decided("--model.encoder", "none") == 0
+    other = Contract(("_background_", "cat"), ((0, 0, 0), (0, 128, 0)), 32)
+    assert decided(init=other) == "curve"

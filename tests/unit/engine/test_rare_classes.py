@@ -40,6 +40,11 @@ def test_a_single_class_is_not_weighted_by_itself() -> None:
     assert class_weights("auto", counted(0.999, 0.001)) == (None, "")
 
 
+def test_no_weights_have_two_names() -> None:
+    given = [parse(["--loss.class_weights", word]).loss.class_weights for word in ("none", "null", "[1, 2]", "auto")]
+    assert given == [None, None, [1, 2], "auto"]
+
+
 def test_given_weights_stay() -> None:
     rare = counted(0.991, 0.009)
     assert class_weights(None, rare) == (None, "")
