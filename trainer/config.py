@@ -118,9 +118,10 @@ class DataConfig:
     """Share of the training pictures, 0 to 1, into which labelled objects of another one are pasted, others in each
     epoch. Only with data.augment."""
 
-    sampling: Literal["even", "foreground"] = "even"
+    sampling: Literal["auto", "even", "foreground"] = "auto"
     """even: each training picture once an epoch. foreground: as many pictures an epoch, but those with a rare class,
-    or with any class where most are empty, more often than the others."""
+    or with any class where most are empty, more often than the others. auto: foreground where a class is in less than
+    a tenth of the training pictures."""
 
     drop_last: bool = False
     """Leave out each epoch's last batch where it is short and not the only one. By default it trains with the weight
@@ -202,9 +203,10 @@ class LossConfig:
     cross_entropy: float = 0.5
     """Weight of the cross-entropy that is added to Dice loss; 0 for Dice alone."""
 
-    class_weights: list[float] | Literal["auto"] | None = None
-    """Weights of the classes in the cross-entropy, the background's first. auto: 1 / sqrt(share of the pixels). Unset:
-    all alike. Dice counts each class alike anyway."""
+    class_weights: list[float] | Literal["auto", "balanced", "none"] | None = "auto"
+    """Weights of the classes in the cross-entropy, the background's first. balanced: 1 / sqrt(share of the pixels).
+    none: all alike; Dice counts each class alike anyway. auto: balanced where there are several classes, and one has
+    less than 1 % of the pixels."""
 
     smooth: float = 1.0
     """Pixels added to both sides of the Dice ratio, so that an empty mask has a defined loss."""
@@ -213,7 +215,10 @@ class LossConfig:
         _require(self.cross_entropy >= 0, "loss.cross_entropy", self.cross_entropy, "0 or more")
         weights = self.class_weights if isinstance(self.class_weights, list) else [1.0]
         usable = min(weights, default=0) >= 0 and max(weights, default=0) > 0
-        _require(usable, "loss.class_weights", self.class_weights, "a weight of 0 or more for each class, or auto")
+        wanted = "a weight of 0 or more for each class, or auto, balanced or none"
+        _require(usable, "loss.class_weights", self.class_weights, wanted)
+        if self.class_weights == "none":
+            object.__setattr__(self, "class_weights", None)
         _require(self.smooth > 0, "loss.smooth", self.smooth, "more than 0 pixels")
 
 
@@ -245,7 +250,8 @@ class OptimConfig:
 @dataclass(frozen=True)
 class TrainConfig:
     epochs: int | Literal["auto"] = "auto"
-    """Times that every training picture is seen. auto: as many as make 3000 steps, but 30 at least."""
+    """Times that every training picture is seen. auto: as many as make 3000 steps, but 30 at least, or fewer where
+    train.patience auto ends it before."""
 
     minutes: float = 0.0
     """Minutes that training may take, with the start of the program and all evaluations: as many steps as fit, planned
@@ -281,8 +287,11 @@ class TrainConfig:
     """Epochs between evaluations; the untrained network and the last step are always evaluated. auto: 1, or where an
     epoch has fewer than 50 steps, as many as come near to that."""
 
-    patience: int = 0
-    """Evaluations without a better val/miou after which training stops; 0 never."""
+    patience: int | Literal["auto", "curve"] = "auto"
+    """Evaluations without a better val/miou after which training stops; 0 never. curve: once a curve fitted to val/miou
+    says that half as many steps again would bring less than 0.005, the learning rate falls to 0 in a third as many, and
+    training ends. auto: curve, but 0 where train.epochs or train.minutes are given, or all weights are random at the
+    start: then each step pays."""
 
     checkpoint_minutes: float = 10.0
     """Minutes between checkpoints, from which a killed run resumes; 0: as often as the disk allows."""
@@ -307,7 +316,9 @@ class TrainConfig:
         _require(self.minutes >= 0, "train.minutes", self.minutes, "0 or more")
         _require(0 <= self.ema < 1, "train.ema", self.ema, "0 or more and less than 1, such as 0.99")
         _require(self.timeout_minutes > 0, "train.timeout_minutes", self.timeout_minutes, "more than 0 minutes")
-        for key in ("patience", "threads", "seed", "checkpoint_minutes"):
+        named = isinstance(self.patience, str)
+        _require(named or int(self.patience) >= 0, "train.patience", self.patience, "0 or more, auto or curve")
+        for key in ("threads", "seed", "checkpoint_minutes"):
             _require(getattr(self, key) >= 0, f"train.{key}", getattr(self, key), "0 or more")
 
 

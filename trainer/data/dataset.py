@@ -87,10 +87,28 @@ class Dataset:
     @cached_property
     def pixels(self) -> np.ndarray:
         """Labelled training pixels of each class, int64 [K]."""
-        counts = self.resized.facts["counts"][list(self.split.train), : len(self.names)]
-        total: np.ndarray = counts.sum(axis=0, dtype=np.int64)
+        total: np.ndarray = self._counts().sum(axis=0, dtype=np.int64)
         release_pages(self.resized.facts)
         return total
+
+    @cached_property
+    def pictures(self) -> np.ndarray:
+        """Training images that have a pixel of each class, int64 [K]."""
+        total: np.ndarray = (self._counts() > 0).sum(axis=0, dtype=np.int64)
+        release_pages(self.resized.facts)
+        return total
+
+    @property
+    def usual_side(self) -> int:
+        """Shorter side of the median training image, in pixels."""
+        side = int(np.median(self.resized.facts["size"][list(self.split.train)].min(axis=1)))
+        release_pages(self.resized.facts)
+        return side
+
+    def _counts(self) -> np.ndarray:
+        """Labelled pixels of each class in each training image, int [N, K]."""
+        counts: np.ndarray = self.resized.facts["counts"][list(self.split.train), : len(self.names)]
+        return counts
 
     def shares(self) -> list[float]:
         """Share of each class in the labelled training pixels, K numbers."""

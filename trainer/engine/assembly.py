@@ -20,6 +20,7 @@ from trainer.engine.evaluate import Evaluation, evaluate
 from trainer.engine.loop import Trainer
 from trainer.engine.memory import StepSize
 from trainer.engine.parameters import freeze_encoder
+from trainer.engine.rare_classes import ClassCounts
 from trainer.engine.schedule import Schedule
 from trainer.engine.step import TrainingNetwork, TrainStep
 from trainer.model.build import make_contract, make_segmenter
@@ -36,8 +37,7 @@ def prepare_model(config: Config, dataset: Dataset) -> tuple[Config, Segmenter, 
     fit the data, or model.init cannot be read or is of another shape.
     """
     init = load_model(config.model.init).segmenter if config.model.init is not None else None
-    pixels = dataset.pixels.tolist()
-    config, reasons = auto.resolve(config, len(dataset.split.train), pixels, init.contract if init else None)
+    config, reasons = auto.resolve(config, class_counts(dataset), init.contract if init else None)
     config, name_reason = auto.resolve_names(config, dataset.title)
     contract = make_contract(
         config.model,
@@ -50,6 +50,11 @@ def prepare_model(config: Config, dataset: Dataset) -> tuple[Config, Segmenter, 
     segmenter = make_segmenter(contract, dataset.shares(), config.train.seed, init, config.model.init)
     freeze_encoder(segmenter.network, config.model.freeze)
     return config, segmenter, [*reasons, *filter(None, [name_reason])]
+
+
+def class_counts(dataset: Dataset) -> ClassCounts:
+    """Count what the training pictures hold of each class."""
+    return ClassCounts(dataset.names, dataset.pixels.tolist(), dataset.pictures.tolist(), len(dataset.split.train))
 
 
 def require_values_to_normalise(config: Config, accelerator: Accelerator, images: int) -> None:
@@ -106,7 +111,15 @@ def build_trainer(
             compiled,
         ),
         loader,
-        Schedule(steps, train.minutes, interval, train.patience, optim.lr, optim.warmup),
+        Schedule(
+            steps,
+            train.minutes,
+            interval,
+            0 if train.patience == "curve" else int(train.patience),
+            optim.lr,
+            optim.warmup,
+            by_curve=train.patience == "curve",
+        ),
         size,
         _evaluation(config, accelerator, dataset, stop_requested),
         callback or NullCallback(),

@@ -8,19 +8,20 @@ import functools
 import math
 import os
 import shutil
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import torch
 from accelerate import Accelerator
 from torch import nn
 
 from trainer import InputError
-from trainer.config import Config
+from trainer.config import Config, TrainConfig
 from trainer.data.loader import SMALL_SHARE
 from trainer.data.sampler import Sampler
 from trainer.engine.distributed.collectives import all_reduce_min
 from trainer.engine.memory import StepSize, allocation_can_fail, attempt_step, largest_micro_batch
+from trainer.engine.rare_classes import ClassCounts, class_weights, sampling
 from trainer.model.pretrained import choose_encoder
 from trainer.model.segmenter import Contract
 from trainer.tracking.names import model_name
@@ -35,26 +36,30 @@ STEPS_BETWEEN_EVALUATIONS = 50
 """Fewest steps between two evaluations, where epochs are shorter than that."""
 
 
-def resolve(config: Config, images: int, pixels: Sequence[int], init: Contract | None) -> tuple[Config, list[str]]:
+def resolve(config: Config, counts: ClassCounts, init: Contract | None) -> tuple[Config, list[str]]:
     """Resolve what the data decides; return the settings, and a line for people about each decision.
 
-    `images` train, with `pixels` of each of the K classes; `init`: contract of the model of model.init. Raises
-    InputError where the settings do not fit the data.
+    `counts`: what the training data hold; `init`: contract of the model of model.init. Raises InputError where the
+    settings do not fit the data.
     """
-    train = config.train
-    weights, weights_reason = class_weights(config.loss.class_weights, pixels)
+    train, images = config.train, counts.of
+    weights, weights_reason = class_weights(config.loss.class_weights, counts)
+    kind, sampling_reason = sampling(config.data.sampling, counts)
     encoder, encoder_reason = choose_encoder(config.model, config.data.image_size)
     if init and config.model.encoder == "auto":
         encoder, encoder_reason = init.encoder, f"model.encoder {init.encoder}, as model.init has it"
     width, width_reason = model_width(config.model.width, images, encoder, init)
+    end, patience_reason = patience(train, pretrained=init is not None or encoder != "none")
     count, epochs_reason = epochs(train.epochs, images, train.batch_size, config.data.drop_last)
     config = replace(
         config,
+        data=replace(config.data, sampling=kind),
         loss=replace(config.loss, class_weights=weights),
         model=replace(config.model, encoder=encoder, width=width),
-        train=replace(train, epochs=count),
+        train=replace(train, epochs=count, patience=end),
     )
-    return config, [reason for reason in (weights_reason, encoder_reason, width_reason, epochs_reason) if reason]
+    reasons = weights_reason, sampling_reason, encoder_reason, width_reason, epochs_reason, patience_reason
+    return config, list(filter(None, reasons))
 
 
 def resolve_names(config: Config, title: str) -> tuple[Config, str]:
@@ -91,29 +96,16 @@ def epochs(setting: int | str, images: int, batch_size: int, drop_last: bool = F
     return count, f"train.epochs {count}, for {images} training pictures"
 
 
-def class_weights(setting: list[float] | str | None, pixels: Sequence[int]) -> tuple[list[float] | None, str]:
-    """Weights of the K classes in the cross-entropy, from their `pixels`; None where all are alike."""
-    if setting == "auto":
-        weights = balancing_weights(pixels)
-        return weights, f"loss.class_weights {weights}, 1 / sqrt(share of the pixels)"
-    assert not isinstance(setting, str)
-    if setting is not None and len(setting) != len(pixels):
-        raise InputError(
-            f"loss.class_weights: {len(setting)} weights, but there are {len(pixels)} classes with the background; "
-            "give one for each"
-        )
-    return setting, ""
+def patience(train: TrainConfig, pretrained: bool) -> tuple[int | Literal["curve"], str]:
+    """End by the curve of val/miou, where weights are pretrained and nobody has said how long the training is to be.
 
-
-def balancing_weights(pixels: Sequence[int]) -> list[float]:
-    """Weight of each of K classes from its number of pixels: 1 / sqrt(share), scaled so that the mean pixel has 1.
-
-    The square root keeps a class of a few pixels from drowning all others. A class without a pixel gets 0.
+    From random weights all steps pay: 48 photographs gained 0.046 by the second half of 3000 (.github/RESULTS.md).
     """
-    total = sum(pixels)
-    raw = [(total / count) ** 0.5 if count else 0.0 for count in pixels]
-    mean = sum(weight * count for weight, count in zip(raw, pixels, strict=True)) / max(1, total)
-    return [round(weight / mean, 4) if mean else 1.0 for weight in raw]
+    if train.patience != "auto":
+        return train.patience, ""
+    if not pretrained or train.epochs != "auto" or train.minutes > 0:
+        return 0, ""
+    return "curve", "train.patience curve: it ends once val/miou levels off"
 
 
 def evaluation_interval(setting: int | str, epoch_steps: int) -> tuple[int, str]:

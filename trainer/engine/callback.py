@@ -15,8 +15,8 @@ class Callback(Protocol):
         """Training starts, or resumes, at `state`; the number of steps is known."""
         ...
 
-    def on_plan(self, state: TrainState) -> None:
-        """Another number of steps is planned than before."""
+    def on_plan(self, state: TrainState, reason: str = "") -> None:
+        """Another number of steps is planned than before; `reason` is for people, where they should read it."""
         ...
 
     def on_step(self, step: int, values: dict[str, float]) -> None:
@@ -54,7 +54,7 @@ class NullCallback:
     def on_train_begin(self, state: TrainState) -> None:
         """Do nothing."""
 
-    def on_plan(self, state: TrainState) -> None:
+    def on_plan(self, state: TrainState, reason: str = "") -> None:
         """Do nothing."""
 
     def on_step(self, step: int, values: dict[str, float]) -> None:

@@ -139,9 +139,12 @@ class Lifecycle:
     def callback(self, start: "Start", dataset: "Dataset", memory_gib: Callable[[], float]) -> "Callback":
         """Receiver of the events of training; `memory_gib` measures this process."""
         from trainer.data.sampler import Sampler
+        from trainer.engine.assembly import class_counts
+        from trainer.engine.rare_classes import Advice
         from trainer.engine.reporter import Reporter
 
         data, train = self.config.data, self.config.train
+        state = start.checkpoint.state if start.checkpoint else None
         return Reporter(
             self.run,
             self.display,
@@ -150,8 +153,10 @@ class Lifecycle:
             minutes=train.minutes,
             checkpoint_minutes=train.checkpoint_minutes,
             steps_per_epoch=Sampler(len(dataset.split.train), train.batch_size, 0, data.drop_last).steps_per_epoch,
-            resumed_from=start.checkpoint.state.step if start.checkpoint else None,
+            resumed_from=state.step if state else None,
             memory_gib=memory_gib,
+            advice=Advice(class_counts(dataset), self.config, dataset.usual_side),
+            evaluated_share=state.plan.share(state.evaluated_step or 0) if state else 0.0,
         )
 
     def describe(self, trainer: "Trainer", reasons: Sequence[str]) -> None:

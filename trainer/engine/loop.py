@@ -12,6 +12,7 @@ from trainer.data.loader import StepBatch, TrainLoader
 from trainer.engine.budget import START_SHARE, Budget
 from trainer.engine.callback import Callback
 from trainer.engine.checkpoint.format import Checkpoint, TrainState, copy_tensors
+from trainer.engine.curve import levelled_off
 from trainer.engine.distributed.collectives import all_reduce_min
 from trainer.engine.evaluate import Evaluation, EvaluationStopped
 from trainer.engine.memory import StepSize, explain_out_of_memory
@@ -19,6 +20,7 @@ from trainer.engine.schedule import Plan, Schedule
 from trainer.engine.step import TrainStep
 from trainer.engine.step_stats import PendingStats, Requests
 from trainer.engine.stopping import Interrupted, NonFiniteLoss, NotWritten, TrainingStopped
+from trainer.model.metrics import Scores
 from trainer.model.segmenter import Segmenter
 
 IMAGES_SECONDS = 60.0
@@ -112,6 +114,17 @@ class Trainer:
         if self.state.plan != before:
             self._read_ahead()
             self.callback.on_plan(self.state)
+
+    def _end_by_curve(self, scores: Scores) -> str:
+        """Cut the rest of the steps short where the curve of val/miou has levelled off; return why. A collective."""
+        state, interval = self.state, self.schedule.evaluation_interval
+        state.scores = [*state.scores, scores.miou or 0.0]
+        complete = state.step == interval * len(state.scores)  # not in a checkpoint from before there were scores
+        verdict = levelled_off(state.scores, interval, state.plan, 0.0 in scores.iou.values()) if complete else None
+        if all_reduce_min(self.train_step.accelerator, int(verdict is not None)) == 0 or verdict is None:
+            return ""
+        state.plan = state.plan.changed(state.step, verdict.total_steps)
+        return verdict.reason
 
     def _steps_left(self, plan: Plan) -> int:
         """Steps that fit into what is left of train.minutes, the same on all processes; 0 where that is unknown."""
@@ -223,6 +236,7 @@ class Trainer:
             return
         evaluation_s = time.perf_counter() - began_s
         self._compare_with_best(evaluation.scores.miou)
+        reason = self._end_by_curve(evaluation.scores) if self.schedule.by_curve and self.state.step else ""
         values = {
             "val/loss": evaluation.loss,
             "time/evaluation_s": evaluation_s,
@@ -230,6 +244,9 @@ class Trainer:
             "time/waiting_for_data_s": self.state.waited_s,
         }
         self.callback.on_evaluation(dataclasses.replace(self.state), values, evaluation)
+        if reason:
+            self._read_ahead()
+            self.callback.on_plan(self.state, reason)
         self._draw(last=self._finished())
         if self.schedule.minutes:
             self.budget.count_evaluation(time.perf_counter() - began_s)

@@ -1,6 +1,6 @@
 """Callback of the main process: terminal, metrics, images, checkpoints."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 import numpy as np
@@ -15,6 +15,7 @@ from trainer.engine.checkpoint.folder import CheckpointFolder
 from trainer.engine.checkpoint.format import Checkpoint, TrainState
 from trainer.engine.checkpoint.writer import CheckpointWriter
 from trainer.engine.evaluate import Evaluation
+from trainer.engine.rare_classes import TOLD_AFTER, Advice
 from trainer.engine.stopping import NotWritten, writing
 from trainer.model.segmenter import Segmenter
 from trainer.system.terminal import Display
@@ -37,8 +38,13 @@ class Reporter:
         steps_per_epoch: int,
         resumed_from: int | None,
         memory_gib: Callable[[], float],
+        advice: Advice,
+        evaluated_share: float = 0.0,
     ) -> None:
-        """`watch`: number of validation samples to draw; `resumed_from`: step of the checkpoint that is continued."""
+        """`watch`: number of validation samples to draw; `resumed_from`: step of the checkpoint that is continued.
+
+        `evaluated_share`: share of the course of the training at which an earlier start has evaluated last.
+        """
         self.run, self.display, self.validation = run, display, validation
         # Spread over the sorted names: neighbours are often the same scene.
         self.watched = sorted({int(place) for place in np.linspace(0, len(validation.samples) - 1, watch)})
@@ -50,6 +56,7 @@ class Reporter:
         self.disk_error: NotWritten | None = None
         self.journal_error: NotWritten | None = None
         self.absent: list[str] = []
+        self.advice, self.evaluated_share = advice, evaluated_share
 
     def on_train_begin(self, state: TrainState) -> None:
         """Start the progress bar."""
@@ -60,8 +67,10 @@ class Reporter:
             self.run.params({"train.steps": state.total_steps})
         self.display.start_training(state.total_steps, state.step)
 
-    def on_plan(self, state: TrainState) -> None:
-        """Show another number of steps."""
+    def on_plan(self, state: TrainState, reason: str = "") -> None:
+        """Show another number of steps, and why it is another."""
+        if reason:
+            self.display.log(reason, "bold")
         self.display.plan(state.total_steps)
 
     def on_step(self, step: int, values: dict[str, float]) -> None:
@@ -86,6 +95,15 @@ class Reporter:
         # A model that finds nothing is no best one, though the first and its equals are kept for want of another.
         best = state.best_step == state.step and state.evaluations_without_better == 0 and state.best_miou != 0
         self.display.evaluation(state.step, epoch, values, scores.iou, best)
+        self._warn_of_missing_classes(state, scores.iou)
+
+    def _warn_of_missing_classes(self, state: TrainState, iou: Mapping[str, float]) -> None:
+        """Name the classes that are not found at the first evaluation after TOLD_AFTER of the course."""
+        before, self.evaluated_share = self.evaluated_share, state.plan.share(state.step)
+        missing = [name for name, value in iou.items() if value == 0]
+        if before < TOLD_AFTER <= self.evaluated_share and missing:
+            text = self.advice.not_found(missing, state.step, state.total_steps)
+            self.display.log(f"warning: {text}", "yellow")
 
     def on_images(self, segmenter: Segmenter, step: int) -> None:
         """Draw the watch list; an earlier start of the run may have drawn it at this step."""

@@ -25,6 +25,10 @@ class Plan:
         places, steps = self.length - self.changed_at, self.total_steps - self.changed_after
         return self.changed_at + (step - self.changed_after) * places / max(1, steps)
 
+    def share(self, step: int) -> float:
+        """Share of the course that is done after `step` steps, 0 to 1; 0 before there is a plan."""
+        return self.place(step) / self.length if self.length else 0.0
+
     def changed(self, step: int, total_steps: int) -> "Plan":
         """Plan with `total_steps` steps in all, from the one after `step` finished ones on."""
         return Plan(total_steps, self.length, step, self.place(step))
@@ -51,6 +55,9 @@ class Schedule:
 
     warmup: float
     """Share of the steps over which the learning rate rises, 0 to 1."""
+
+    by_curve: bool = False
+    """Whether training ends before `planned_steps` where the curve of val/miou levels off."""
 
     def learning_rate(self, step: int, plan: Plan) -> float:
         """Learning rate of the step after `step` finished ones."""

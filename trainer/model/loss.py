@@ -116,5 +116,5 @@ def objective(
 
 def class_weight_tensor(loss: LossConfig, device: torch.device) -> Tensor | None:
     """Weights of the classes, float32 [K] on `device`; None where all are equal."""
-    assert loss.class_weights != "auto"  # resolved once the data are known
+    assert not isinstance(loss.class_weights, str)  # resolved once the data are known
     return torch.tensor(loss.class_weights).to(device, non_blocking=True) if loss.class_weights else None

@@ -108,10 +108,10 @@ class Display:
         self.progress.update(self.task, completed=step, figures=figures, left=left)
 
     def plan(self, total_steps: int) -> None:
-        """Show another number of steps than before."""
-        assert self.progress is not None
+        """Show another number of steps than before, where the progress bar has been started."""
         self.total_steps = total_steps
-        self.progress.update(self.task, total=total_steps)
+        if self.progress is not None:
+            self.progress.update(self.task, total=total_steps)
 
     def evaluation(
         self, step: int, epoch: float, values: Mapping[str, float], scores: Mapping[str, float], best: bool

@@ -1,6 +1,7 @@
 """Settings left to auto: each value follows from what decides it, and has a reason."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,12 +15,12 @@ from trainer.config import Config
 from trainer.data.dataset import open_dataset
 from trainer.data.sources import find_sources
 from trainer.engine import auto
+from trainer.engine.assembly import class_counts
 from trainer.engine.auto import (
-    balancing_weights,
-    class_weights,
     compile_network,
     epochs,
     evaluation_interval,
+    patience,
     resolve,
     resolve_names,
     steps_that_fit,
@@ -28,6 +29,8 @@ from trainer.model.segmenter import Contract
 from trainer.system.text import digest
 
 YEAR_FLOP = 1e20
+
+CURVE = "train.patience curve: it ends once val/miou levels off"
 
 
 @pytest.mark.parametrize("kind", list(auto.EXPECTED))
@@ -80,19 +83,20 @@ def test_given_values_stay_and_decided_ones_have_a_reason(
     def resolved(*arguments: str, init: Contract | None = None) -> tuple[Config, list[str]]:
         config = parse(["--data.root", str(root), "--data.image_size", "32", *arguments])
         dataset = open_dataset(find_sources(config.data), 32, tmp_path, count_nothing)
-        found, lines = resolve(config, len(dataset.split.train), dataset.pixels.tolist(), init)
-        assert found.data == config.data
+        found, lines = resolve(config, class_counts(dataset), init)
+        assert found.data == replace(config.data, sampling="even")
         return found, lines
 
     config, lines = resolved()
     assert (config.model.width, config.train.epochs, config.loss.class_weights) == (16, 3000, None)
     assert lines[1:] == ["model.width 16, for 8 training pictures", "train.epochs 3000, for 8 training pictures"]
+    assert config.train.patience == 0  # 32 pixels are too few for a pretrained encoder
     other = Contract(("_background_", "cat"), ((0, 0, 0), (0, 128, 0)), 32, width=24)
     config, lines = resolved("--train.epochs", "7", init=other)
     assert (config.model.width, config.model.encoder) == (24, "none")
     assert lines == ["model.encoder none, as model.init has it", "model.width 24, as model.init has it"]
     plain = ["--train.epochs", "7", "--model.encoder", "none", "--model.width", "8"]
-    config, lines = resolved(*plain, "--loss.class_weights", "auto", init=other)
+    config, lines = resolved(*plain, "--loss.class_weights", "balanced", init=other)
     assert (config.model.width, config.train.epochs) == (8, 7)
     assert isinstance(config.loss.class_weights, list)
     assert lines == [f"loss.class_weights {config.loss.class_weights}, 1 / sqrt(share of the pixels)"]
@@ -134,15 +138,6 @@ def test_evaluations_are_some_50_steps_apart() -> None:
     assert steps == [50, 49, 49, 50, 51, 1000]
 
 
-def test_balancing_weights() -> None:
-    pixels = [9000, 900, 100]
-    weights = balancing_weights(pixels)
-    assert weights[2] / weights[0] == pytest.approx((9000 / 100) ** 0.5, rel=1e-3)
-    assert sum(weight * count for weight, count in zip(weights, pixels, strict=True)) == pytest.approx(10000, rel=1e-3)
-    assert balancing_weights([50, 50]) == [1.0, 1.0]
-    assert balancing_weights([50, 0, 50])[1] == 0.0
-
-
 @pytest.mark.parametrize(
     ("capabilities", "expected"),
     [({"amx_bf16": True, "avx512_bf16": True}, "bf16"), ({"avx512_bf16": True}, "no"), ({}, "no")],
@@ -155,14 +150,6 @@ def test_a_cpu_computes_in_bf16_only_with_amx(
     assert auto.mixed_precision("bf16", accelerated=False)[0] == "bf16"
 
 
-def test_class_weights() -> None:
-    assert class_weights(None, [5, 5]) == (None, "")
-    assert class_weights("auto", [75, 25])[0] == balancing_weights([75, 25])
-    assert class_weights([1.0, 2.0], [5, 5]) == ([1.0, 2.0], "")
-    with pytest.raises(InputError, match=r"loss\.class_weights: 2 weights, but there are 3 classes"):
-        class_weights([1.0, 2.0], [5, 5, 5])
-
-
 @given(seconds=st.floats(0, 1e4), small=st.floats(0.01, 10), full=st.floats(0.01, 10), around=st.floats(0, 5))
 def test_as_many_steps_as_fit(seconds: float, small: float, full: float, around: float) -> None:
     def spent(steps: int) -> float:
@@ -171,3 +158,33 @@ def test_as_many_steps_as_fit(seconds: float, small: float, full: float, around:
     found = steps_that_fit(seconds, small, full, around)
     assert found == 1 or spent(found) <= seconds + max(small, full)
     assert spent(found + 2) >= seconds - max(small, full)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ([], "curve"),
+        (["--train.epochs", "7"], 0),
+        (["--train.minutes", "2"], 0),
+        (["--train.patience", "5"], 5),
+        (["--train.patience", "0"], 0),
+        (["--train.epochs", "7", "--train.patience", "curve"], "curve"),
+    ],
+)
+def test_the_curve_ends_only_what_nobody_has_given_a_length(arguments: list[str], expected: int | str) -> None:
+    assert patience(parse(arguments).train, pretrained=True) == (expected, CURVE if arguments == [] else "")
+
+
+def test_the_curve_ends_pretrained_models(tmp_path: Path, make_voc: Callable[..., Path]) -> None:
+    """From random weights each step pays."""
+    root = make_voc(*(f"p{number}" for number in range(10)))
+
+    def decided(*arguments: str, init: Contract | None = None) -> int | str:
+        config = parse(["--data.root", str(root), *arguments])
+        dataset = open_dataset(find_sources(config.data), 64, tmp_path, count_nothing)
+        return resolve(config, class_counts(dataset), init)[0].train.patience
+
+    assert decided() == "curve"
+    assert decided("--model.encoder", "none") == 0
+    other = Contract(("_background_", "cat"), ((0, 0, 0), (0, 128, 0)), 32)
+    assert decided(init=other) == "curve"

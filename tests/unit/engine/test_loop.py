@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from itertools import pairwise
+from typing import Any
 
 import pytest
 
@@ -10,6 +11,7 @@ from trainer.engine import budget, loop
 from trainer.engine.checkpoint.format import Checkpoint, TrainState
 from trainer.engine.evaluate import Evaluation
 from trainer.engine.loop import Trainer
+from trainer.model.metrics import Scores
 from trainer.model.segmenter import Segmenter
 
 Maker = Callable[..., Trainer]
@@ -113,3 +115,103 @@ def test_a_generous_budget_adds_nothing(make_trainer: Maker) -> None:
     recorder = Recorder()
     make_trainer("--train.minutes", "60", "--train.epochs", "3", callback=recorder).fit()
     assert recorder.planned == 3 * 2
+
+
+# ------------------------------------------------------------------------------------------------ the curve
+
+CURVE = ["--train.patience", "curve", "--train.epochs", "60", "--train.eval_every", "1"]
+"""120 planned steps, evaluated after every second one."""
+
+
+class Planned(Recorder):
+    """Recorder that keeps the changes of the plan."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.changes: list[tuple[int, int, str]] = []
+
+    def on_plan(self, state: TrainState, reason: str = "") -> None:
+        self.changes.append((state.step, state.total_steps, reason))
+
+
+def scored(trainer: Trainer, iou: Callable[[int], dict[str, float]]) -> Planned:
+    """Give `trainer` an evaluation that finds `iou` after so many steps, and a recorder."""
+    trainer.callback = recorder = Planned()
+    trainer.evaluate = lambda _segmenter: Evaluation(Scores(iou(trainer.state.step), {}, []), 0.1)
+    return recorder
+
+
+def test_training_ends_where_the_curve_levels_off(make_trainer: Maker) -> None:
+    trainer = make_trainer(*CURVE)
+    recorder = scored(trainer, lambda step: {"cat": 0.5 if step else 0.0})
+    trainer.fit()
+    ((step, total, reason),) = recorder.changes
+    assert (step, total, trainer.state.step) == (40, 53, 53)
+    assert "0.500 after 40 steps" in reason
+    rates = [recorder.steps[step]["train/lr"] for step in sorted(recorder.steps)]
+    top = rates.index(max(rates))
+    assert rates[top:] == sorted(rates[top:], reverse=True)
+    assert rates[-1] < 0.02 * max(rates)
+    assert max(recorder.scores) == 53
+    assert trainer.state.scores == [0.5] * 27
+
+
+def test_training_goes_on_where_the_curve_rises_or_nobody_asked(make_trainer: Maker) -> None:
+    rising = make_trainer(*CURVE)
+    recorder = scored(rising, lambda step: {"cat": step / 130})
+    rising.fit()
+    assert (recorder.changes, rising.state.step) == ([], 120)
+    given = make_trainer("--train.epochs", "40", "--train.eval_every", "1")
+    recorder = scored(given, lambda _step: {"cat": 0.5})
+    given.fit()
+    assert (recorder.changes, given.state.step, given.state.scores) == ([], 80, [])
+
+
+def test_a_class_that_is_not_found_gets_more_time(make_trainer: Maker) -> None:
+    trainer = make_trainer(*CURVE)
+    recorder = scored(trainer, lambda step: {"cat": 0.5 if step else 0.0, "dog": 0.0})
+    trainer.fit()
+    assert [step for step, _, _ in recorder.changes] == [60]
+
+
+@pytest.mark.parametrize("step", [30, 40, 47])
+def test_the_end_by_the_curve_is_resumed_exactly(step: int, make_trainer: Maker) -> None:
+    """From a checkpoint before the decision, at it, and after it."""
+    saved: dict[int, Checkpoint] = {}
+
+    def iou(step: int) -> dict[str, float]:
+        return {"cat": 0.5 + (step % 3) / 1000 if step else 0.0}
+
+    trainer = make_trainer(*CURVE)
+    before = scored(trainer, iou)
+    real = before.on_evaluation
+
+    def on_step(number: int, values: dict[str, float]) -> None:
+        before.steps[number] = values
+        if number != 40:
+            saved[number] = trainer.snapshot()
+
+    def on_evaluation(*arguments: Any) -> None:
+        saved[trainer.state.step] = trainer.snapshot()  # as where this fails
+        real(*arguments)
+
+    before.on_step, before.on_evaluation = on_step, on_evaluation  # type: ignore[method-assign]
+    trainer.fit()
+    ((decided, total, _),) = before.changes
+    again = make_trainer(*CURVE)
+    after = scored(again, iou)
+    again.restore(saved[step])
+    again.fit()
+    assert (decided, again.state.step, again.state.scores) == (40, total, trainer.state.scores)
+    assert [after.steps[number]["train/lr"] for number in range(step + 1, total + 1)] == [
+        before.steps[number]["train/lr"] for number in range(step + 1, total + 1)
+    ]
+    assert same_tensors(again.train_step.result.state_dict(), trainer.train_step.result.state_dict())
+
+
+def test_a_checkpoint_without_scores_runs_to_its_planned_end(make_trainer: Maker) -> None:
+    trainer = make_trainer(*CURVE)
+    recorder = scored(trainer, lambda _step: {"cat": 0.5})
+    trainer.state = TrainState(step=20, total_steps=120)  # of a version that kept no scores
+    trainer.fit()
+    assert (recorder.changes, trainer.state.step) == ([], 120)

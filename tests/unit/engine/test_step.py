@@ -67,7 +67,7 @@ def test_a_padded_batch_has_the_loss_of_its_real_samples(make_trainer: Maker) ->
 @pytest.mark.parametrize(
     "settings",
     [
-        ["--data.copy_paste", "0.5", "--loss.class_weights", "auto"],
+        ["--data.copy_paste", "0.5", "--loss.class_weights", "balanced"],
         ["--data.augment", "light", "--loss.reduction", "batch", "--train.micro_batch_size", "2"],
         ["--data.augment", "off", "--model.norm", "group"],
     ],

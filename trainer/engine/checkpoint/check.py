@@ -121,10 +121,17 @@ def _fits(value: Any, hint: Any) -> bool:
         return value is None
     if hint is int:
         return type(value) is int and 0 <= value < MOST_STEPS
+    if hint == list[float]:
+        return isinstance(value, list) and all(map(_finite, value))
     return _finite(value) if hint is float else True
 
 
 def _words(hint: Any) -> str:
     if isinstance(hint, types.UnionType):
         return " or ".join(_words(one) for one in typing.get_args(hint))
-    return {int: f"a whole number from 0 to {MOST_STEPS}", types.NoneType: "null"}.get(hint, "a number of 0 or more")
+    words = {
+        int: f"a whole number from 0 to {MOST_STEPS}",
+        types.NoneType: "null",
+        list[float]: "a list of numbers of 0 or more",
+    }
+    return words.get(hint, "a number of 0 or more")

@@ -59,6 +59,9 @@ class TrainState:
 
     plan_changed_after: int = 0
     plan_changed_at: float = 0.0
+    scores: list[float] = field(default_factory=list)
+    """val/miou of each evaluation after the first step; only where training ends by their curve."""
+
     spent_s: float = 0.0
     """Seconds spent of train.minutes, over all starts; 0 where there is no such limit."""
 

@@ -28,6 +28,7 @@ STATE: list[tuple[str, Any]] = [
     *(("evaluated_step", value) for value in (10**9, "", 2.0)),
     *(("best_miou", value) for value in ("0.3", math.nan, -math.inf, True, [0.3])),
     *(("seconds", value) for value in (math.nan, -1.0, "1", None)),
+    *(("scores", value) for value in (None, 0.5, ["0.5"], [math.nan], {"0": 0.5}, [True])),
     *(("waited_s", math.inf), ("evaluations_without_better", -1), ("evaluations_without_better", None)),
     *(("spet", 3), ("__init__", 3), ("x" * 100_000, 3)),
 ]
