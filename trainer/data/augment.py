@@ -63,6 +63,10 @@ PASTE_STRENGTH = Strength(rotation=20, zoom=1.6, stretch=1.2, shift=0.3, brightn
 """Ranges for pasted objects: movement only, because their colours change with the image that they are pasted into."""
 
 
+BOX_SHARE = 0.5
+"""Share of the unlabelled images that a box of another one is put into."""
+
+
 @dataclass(frozen=True)
 class Parameters:
     """Random numbers of one sample."""
@@ -122,6 +126,24 @@ def choose_paste_sources(
     return sources
 
 
+def choose_partners(count: int, seed: int, epoch: int, samples: np.ndarray) -> np.ndarray:
+    """Choose the image, of `count`, that each sample is mixed with, int64 [B]."""
+    return np.array([np.random.default_rng([seed, epoch, int(one), 17]).integers(count) for one in samples], np.int64)
+
+
+def draw_boxes(side: int, seed: int, epoch: int, samples: Sequence[int] | np.ndarray) -> np.ndarray:
+    """Box for half of the samples, bool [B, side, side], of a quarter to half of the pixels (Yun 2019, CutMix)."""
+    boxes = np.zeros((len(samples), side, side), bool)
+    for box, sample in zip(boxes, samples, strict=True):
+        random = np.random.default_rng([seed, epoch, int(sample), 19])
+        area, aspect = random.uniform(0.25, 0.5), math.exp(random.uniform(-1, 1) * math.log(2))
+        height, width = (min(side, round(side * math.sqrt(area * ratio))) for ratio in (aspect, 1 / aspect))
+        top, left = random.integers(side - height + 1), random.integers(side - width + 1)
+        if random.random() < BOX_SHARE:
+            box[top : top + height, left : left + width] = True
+    return boxes
+
+
 def augment(
     images: Tensor,
     masks: Tensor,
@@ -131,6 +153,7 @@ def augment(
     samples: Sequence[int] | np.ndarray,
     side: int | None = None,
     pasted: tuple[Tensor, Tensor] | None = None,
+    stream: int = 7,
 ) -> tuple[Tensor, Tensor]:
     """Augment a batch: images uint8 [B, 3, S, S] -> float32 RGB levels [B, 3, T, T]; masks stay uint8, [B, T, T].
 
@@ -141,7 +164,7 @@ def augment(
     side = side or masks.shape[1]
     if preset == "off" or len(samples) == 0:
         return _shrink(images, masks, side)
-    parameters = [draw_parameters(STRENGTHS[preset], seed, epoch, int(sample)) for sample in samples]
+    parameters = [draw_parameters(STRENGTHS[preset], seed, epoch, int(sample), stream) for sample in samples]
     images, masks = _warp(images, masks, parameters, side)
     if pasted is not None:
         movement = [draw_parameters(PASTE_STRENGTH, seed, epoch, int(sample), stream=13) for sample in samples]

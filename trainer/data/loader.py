@@ -8,9 +8,10 @@ import torch
 from torch import Tensor
 
 from trainer.config import DataConfig
-from trainer.data.augment import augment, choose_paste_sources
+from trainer.data.augment import augment, choose_partners, choose_paste_sources
 from trainer.data.cache import ResizedSamples
 from trainer.data.sampler import Sampler, foreground_weights, micro_batches, share
+from trainer.data.unlabelled import PER_LABELLED
 from trainer.system.parallel import read_ahead
 
 SMALL_SHARE = 0.5
@@ -57,8 +58,8 @@ class MicroBatch:
 
 
 @dataclass(frozen=True)
-class StepBatch:
-    """Part of one optimizer step that this process takes."""
+class Part:
+    """Samples of one optimizer step that this process takes, of the labelled or of the unlabelled ones."""
 
     micro: list[MicroBatch]
     own: int
@@ -70,6 +71,25 @@ class StepBatch:
     epoch: int
     side: int
     """Side in pixels that images are shown at."""
+
+
+@dataclass(frozen=True)
+class StepBatch(Part):
+    """Part of one optimizer step that this process takes."""
+
+    unlabelled: Part | None = None
+    """Images without labels, as `micro` without masks that mean something, and as `paste` those to mix them with; their
+    epoch is their own. None where there are none."""
+
+    @property
+    def images(self) -> int:
+        """Images of the whole step that the network learns from, with and without labels."""
+        return self.samples + (self.unlabelled.samples if self.unlabelled else 0)
+
+    @property
+    def share(self) -> float:
+        """Share of these that this process takes, 0 to 1."""
+        return (self.own + (self.unlabelled.own if self.unlabelled else 0)) / self.images
 
 
 @dataclass(frozen=True)
@@ -136,8 +156,9 @@ class TrainLoader:
         processes: int = 1,
         pad: bool = False,
         pin: bool = False,
+        unlabelled: ResizedSamples | None = None,
     ) -> None:
-        """`rows` of `resized` train, with K = `classes` classes.
+        """`rows` of `resized` train, with K = `classes` classes; and all of `unlabelled`.
 
         `pad`: fill the last micro-batch with samples of weight 0, so that all are of one size; `pin`: read into pinned
         memory, for a GPU.
@@ -150,6 +171,8 @@ class TrainLoader:
         self.sampler = Sampler(len(rows), batch_size, seed, config.drop_last, weights)
         self.paste_candidates = self.train_rows[counts[:, 1:].any(axis=1)]
         """Rows with a pixel of any class."""
+        self.unlabelled = unlabelled
+        self.unlabelled_sampler = _unlabelled_sampler(unlabelled, min(batch_size, len(rows)), seed)
 
     @property
     def steps_per_epoch(self) -> int:
@@ -178,23 +201,44 @@ class TrainLoader:
 
     def read(self, step: int, side: int) -> StepBatch:
         """Read this process's part of the step after `step` finished ones, to be shown at `side` pixels."""
-        all_rows, own_rows = self.rows(step), self.rows_of(step, self.process)
-        epoch = step // self.steps_per_epoch
-        micro = []
+        all_rows, epoch = self.rows(step), step // self.steps_per_epoch
+        pieces, own = self._pieces(all_rows)
+        micro = [self.micro_batch(rows, epoch, real) for rows, real in pieces]
+        return StepBatch(micro, own, len(all_rows), epoch, side, self._read_unlabelled(step, side))
+
+    def _pieces(self, all_rows: np.ndarray) -> tuple[list[tuple[np.ndarray, int]], int]:
+        """Cut this process's share of a step's rows into those of micro-batches, each with its number of real ones.
+
+        Returns also the size of the share.
+        """
+        own_rows, pieces = share(all_rows, self.process, self.processes), []
         for piece in micro_batches(own_rows, len(all_rows), self.processes, self.micro_batch_size):
             # A process without samples runs one dummy sample of weight 0: all must make the same collective calls.
             places = self.micro_batch_size if self.pad else max(1, len(piece))
-            rows = np.resize(piece if len(piece) else all_rows[:1], places)
-            micro.append(self.micro_batch(rows, epoch, real=len(piece)))
-        return StepBatch(micro, len(own_rows), len(all_rows), epoch, side)
+            pieces.append((np.resize(piece if len(piece) else all_rows[:1], places), len(piece)))
+        return pieces, len(own_rows)
+
+    def _read_unlabelled(self, step: int, side: int) -> Part | None:
+        sampler, resized = self.unlabelled_sampler, self.unlabelled
+        if sampler is None or resized is None:
+            return None
+        epoch, number = divmod(step, sampler.steps_per_epoch)
+        all_rows, seed = sampler.batch(epoch, number), sampler.seed
+        pieces, own = self._pieces(all_rows)
+        micro = []
+        for rows, real in pieces:
+            others = choose_partners(sampler.samples, seed, epoch, rows)
+            batches = [self._pinned(ImageMaskBatch(*resized.read(some))) for some in (rows, others)]
+            micro.append(MicroBatch(rows, _weights(len(rows), real), *batches))
+        return Part(micro, own, len(all_rows), epoch, side)
 
     def micro_batch(self, rows: np.ndarray, epoch: int, real: int | None = None) -> MicroBatch:
         """Read samples, int64 [B], of which the first `real` count; by default all."""
-        weights = (torch.arange(len(rows)) < (len(rows) if real is None else real)).float()
-        return MicroBatch(rows, weights, self._read(rows), self._paste_sources(rows, epoch))
+        weights = _weights(len(rows), len(rows) if real is None else real)
+        batch = self._pinned(ImageMaskBatch(*self.resized.read(rows)))
+        return MicroBatch(rows, weights, batch, self._paste_sources(rows, epoch))
 
-    def _read(self, rows: np.ndarray) -> ImageMaskBatch:
-        batch = ImageMaskBatch(*self.resized.read(rows))
+    def _pinned(self, batch: ImageMaskBatch) -> ImageMaskBatch:
         return batch.pin() if self.pin else batch
 
     def _paste_sources(self, rows: np.ndarray, epoch: int) -> ImageMaskBatch | None:
@@ -204,4 +248,17 @@ class TrainLoader:
         chosen = choose_paste_sources(config.copy_paste, self.sampler.seed, epoch, rows, self.paste_candidates)
         batch = ImageMaskBatch(*self.resized.read(np.where(chosen < 0, rows, chosen)))
         batch.masks[torch.from_numpy(chosen < 0)] = 0
-        return batch.pin() if self.pin else batch
+        return self._pinned(batch)
+
+
+def _weights(places: int, real: int) -> Tensor:
+    """1 for each of the first `real` of so many places, then 0; float32."""
+    return (torch.arange(places) < real).float()
+
+
+def _unlabelled_sampler(unlabelled: ResizedSamples | None, labelled: int, seed: int) -> Sampler | None:
+    """Order of the unlabelled images, as many in every step, beside `labelled` ones; None without any."""
+    if unlabelled is None:
+        return None
+    count = len(unlabelled.facts)
+    return Sampler(count, min(PER_LABELLED * labelled, count), seed, drop_last=True)

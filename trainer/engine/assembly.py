@@ -115,6 +115,8 @@ def build_trainer(
     in_step = min(train.batch_size, len(dataset.split.train))
     at_once = min(size.micro_batch_size, math.ceil(in_step / accelerator.num_processes))
     sizes = f"{at_once} pictures at once on each process, {in_step} in a step"
+    if loader.unlabelled_sampler:
+        sizes += f" and {loader.unlabelled_sampler.batch_size} without labels"
     return trainer, [sizes, *filter(None, [size_reason, compile_reason, interval_reason])]
 
 
@@ -154,6 +156,7 @@ def _loader(
         processes=accelerator.num_processes,
         pad=compiled,  # a batch of another size would be compiled anew
         pin=accelerator.device.type == "cuda",
+        unlabelled=dataset.unlabelled,
     )
 
 

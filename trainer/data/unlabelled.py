@@ -1,0 +1,85 @@
+"""Images without labels that train too: found in a folder of their own, or beside the labelled ones."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from trainer import IGNORE, InputError
+from trainer.config import DataConfig
+from trainer.data.account import take_stock
+from trainer.data.files import list_images
+from trainer.data.image_io import read_header
+from trainer.data.layouts import detect_layout
+from trainer.data.layouts.base import Found
+from trainer.data.sample import DrawnSample, Sample
+from trainer.data.value_map import ValueMap
+
+AUTO = "auto"
+"""Value of data.unlabelled for the images beside the labelled ones."""
+
+PER_LABELLED = 1
+"""Unlabelled images in a step for each labelled one."""
+
+
+@dataclass(frozen=True, slots=True)
+class UnlabelledSample(DrawnSample):
+    """An image whose mask is to be ignored everywhere."""
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        return (self.image_file,)
+
+    def mask_content(self) -> bytes:
+        return b""
+
+    def read_mask(self, values: ValueMap, content: bytes | None = None) -> np.ndarray:
+        return np.full(read_header(self.image).size, IGNORE, np.uint8)
+
+
+def find_unlabelled(config: DataConfig, found: Found) -> tuple[UnlabelledSample, ...]:
+    """Find the images that data.unlabelled stands for, sorted by path; auto takes those that `found` left out.
+
+    Raises InputError where a folder is named that has no images, or labels too.
+    """
+    files: list[str] = []
+    if config.unlabelled == AUTO:
+        files = [file for file, reason in found.left_out.items() if reason.unlabelled]
+    elif config.unlabelled_folder:
+        files = [str(image) for image in _images_in(config.unlabelled_folder)]
+    return tuple(UnlabelledSample(file, file, file) for file in sorted(files))
+
+
+def _images_in(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        raise InputError(f"data.unlabelled: {folder}: no such folder; give one with pictures, or auto")
+    layout = detect_layout(folder)
+    if layout:
+        raise InputError(
+            f"data.unlabelled: {folder}: holds labels too (data.layout {layout}); give a folder of pictures alone, or "
+            "make it a data.root with data.unlabelled auto"
+        )
+    images = list_images(folder, deep=True)
+    if not images:
+        contents = take_stock([folder], [], {}).summary()
+        holds = f"; it holds {contents}" if contents else ""
+        raise InputError(f"data.unlabelled: {folder}: no pictures there{holds}; give a folder that has some")
+    return images
+
+
+def refuse_labelled(
+    unlabelled: Sequence[Sample], hashes: np.ndarray, labelled: Sequence[Sample], labelled_hashes: np.ndarray
+) -> None:
+    """Raise InputError where an unlabelled image is one of the labelled ones, those that validate among them.
+
+    `hashes` and `labelled_hashes`: uint64, of the pixels of each image. The teacher must not see what it is scored on.
+    """
+    known = dict(zip(labelled_hashes.tolist(), labelled, strict=True))
+    same = [(one, known[key]) for one, key in zip(unlabelled, hashes.tolist(), strict=True) if key in known]
+    if same:
+        file, other = same[0][0].image_file, same[0][1].image_file
+        more = f", and {len(same) - 1} more like it" if len(same) > 1 else ""
+        raise InputError(
+            f"data.unlabelled: {file}: the same picture as {other}, which has labels{more}; take it out of the folder"
+        )
