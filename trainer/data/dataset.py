@@ -145,7 +145,8 @@ def _open_unlabelled(
     alone = Sources(sources.title, list(samples), Split((), ()), None, ValueMap())
     # A folder of its own: digests are stored by the folders of the images, where labelled ones may lie too.
     resized, _ = open_resized(alone, labelled.size, cache / "unlabelled", progress, levels)
-    refuse_labelled(samples, resized.facts["image"], sources.samples, labelled.facts["image"])
+    hashes = resized.facts["image"], labelled.facts["image"]
+    refuse_labelled(samples, hashes[0], sources.samples, hashes[1], set(sources.split.val))
     digests = [digest.decode() for digest in resized.facts["digest"]]
     release_pages(resized.facts)
     return resized, digests

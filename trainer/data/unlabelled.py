@@ -1,6 +1,6 @@
 """Images without labels that train too: found in a folder of their own, or beside the labelled ones."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -69,17 +69,23 @@ def _images_in(folder: Path) -> list[Path]:
 
 
 def refuse_labelled(
-    unlabelled: Sequence[Sample], hashes: np.ndarray, labelled: Sequence[Sample], labelled_hashes: np.ndarray
+    unlabelled: Sequence[Sample],
+    hashes: np.ndarray,
+    labelled: Sequence[Sample],
+    labelled_hashes: np.ndarray,
+    validating: Collection[int],
 ) -> None:
-    """Raise InputError where an unlabelled image is one of the labelled ones, those that validate among them.
+    """Raise InputError where an unlabelled image is one of the labelled ones, of which the rows `validating` validate.
 
-    `hashes` and `labelled_hashes`: uint64, of the pixels of each image. The teacher must not see what it is scored on.
+    `hashes` and `labelled_hashes`: uint64, of the pixels of each image. What a model is scored on, it must not see.
     """
-    known = dict(zip(labelled_hashes.tolist(), labelled, strict=True))
-    same = [(one, known[key]) for one, key in zip(unlabelled, hashes.tolist(), strict=True) if key in known]
+    rows = {key: row for row, key in enumerate(labelled_hashes.tolist())}
+    same = [(one, rows[key]) for one, key in zip(unlabelled, hashes.tolist(), strict=True) if key in rows]
     if same:
-        file, other = same[0][0].image_file, same[0][1].image_file
-        more = f", and {len(same) - 1} more like it" if len(same) > 1 else ""
+        one, row = next((pair for pair in same if pair[1] in validating), same[0])
+        role = "validates" if row in validating else "has labels"
+        more = f" ({len(same) - 1} more are like it)" if len(same) > 1 else ""
         raise InputError(
-            f"data.unlabelled: {file}: the same picture as {other}, which has labels{more}; take it out of the folder"
+            f"data.unlabelled: {one.image_file}: the same picture as {labelled[row].image_file}, which {role}; take it "
+            f"out of the unlabelled ones{more}"
         )
