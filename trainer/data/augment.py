@@ -126,11 +126,6 @@ def choose_paste_sources(
     return sources
 
 
-def choose_partners(count: int, seed: int, epoch: int, samples: np.ndarray) -> np.ndarray:
-    """Choose the image, of `count`, that each sample is mixed with, int64 [B]."""
-    return np.array([np.random.default_rng([seed, epoch, int(one), 17]).integers(count) for one in samples], np.int64)
-
-
 def draw_boxes(side: int, seed: int, epoch: int, samples: Sequence[int] | np.ndarray) -> np.ndarray:
     """Box for half of the samples, bool [B, side, side], of a quarter to half of the pixels (Yun 2019, CutMix)."""
     boxes = np.zeros((len(samples), side, side), bool)
@@ -153,7 +148,6 @@ def augment(
     samples: Sequence[int] | np.ndarray,
     side: int | None = None,
     pasted: tuple[Tensor, Tensor] | None = None,
-    stream: int = 7,
 ) -> tuple[Tensor, Tensor]:
     """Augment a batch: images uint8 [B, 3, S, S] -> float32 RGB levels [B, 3, T, T]; masks stay uint8, [B, T, T].
 
@@ -164,7 +158,7 @@ def augment(
     side = side or masks.shape[1]
     if preset == "off" or len(samples) == 0:
         return _shrink(images, masks, side)
-    parameters = [draw_parameters(STRENGTHS[preset], seed, epoch, int(sample), stream) for sample in samples]
+    parameters = [draw_parameters(STRENGTHS[preset], seed, epoch, int(sample)) for sample in samples]
     images, masks = _warp(images, masks, parameters, side)
     if pasted is not None:
         movement = [draw_parameters(PASTE_STRENGTH, seed, epoch, int(sample), stream=13) for sample in samples]

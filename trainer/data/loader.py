@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from trainer.config import DataConfig
-from trainer.data.augment import augment, choose_partners, choose_paste_sources
+from trainer.data.augment import augment, choose_paste_sources
 from trainer.data.cache import ResizedSamples
 from trainer.data.sampler import Sampler, foreground_weights, micro_batches, share
 from trainer.data.unlabelled import PER_LABELLED
@@ -78,8 +78,8 @@ class StepBatch(Part):
     """Part of one optimizer step that this process takes."""
 
     unlabelled: Part | None = None
-    """Images without labels, as `micro` without masks that mean something, and as `paste` those to mix them with; their
-    epoch is their own. None where there are none."""
+    """Images without labels; None where there are none. Their masks are empty and their epoch is their own. Each
+    micro-batch has one more image than weights: its images are mixed each with the next one."""
 
     @property
     def images(self) -> int:
@@ -201,36 +201,32 @@ class TrainLoader:
 
     def read(self, step: int, side: int) -> StepBatch:
         """Read this process's part of the step after `step` finished ones, to be shown at `side` pixels."""
-        all_rows, epoch = self.rows(step), step // self.steps_per_epoch
-        pieces, own = self._pieces(all_rows)
-        micro = [self.micro_batch(rows, epoch, real) for rows, real in pieces]
-        return StepBatch(micro, own, len(all_rows), epoch, side, self._read_unlabelled(step, side))
-
-    def _pieces(self, all_rows: np.ndarray) -> tuple[list[tuple[np.ndarray, int]], int]:
-        """Cut this process's share of a step's rows into those of micro-batches, each with its number of real ones.
-
-        Returns also the size of the share.
-        """
-        own_rows, pieces = share(all_rows, self.process, self.processes), []
+        all_rows, own_rows = self.rows(step), self.rows_of(step, self.process)
+        epoch = step // self.steps_per_epoch
+        micro = []
         for piece in micro_batches(own_rows, len(all_rows), self.processes, self.micro_batch_size):
             # A process without samples runs one dummy sample of weight 0: all must make the same collective calls.
             places = self.micro_batch_size if self.pad else max(1, len(piece))
-            pieces.append((np.resize(piece if len(piece) else all_rows[:1], places), len(piece)))
-        return pieces, len(own_rows)
+            rows = np.resize(piece if len(piece) else all_rows[:1], places)
+            micro.append(self.micro_batch(rows, epoch, real=len(piece)))
+        return StepBatch(micro, len(own_rows), len(all_rows), epoch, side, self._read_unlabelled(step, side))
 
     def _read_unlabelled(self, step: int, side: int) -> Part | None:
+        """Read this process's part of the step's unlabelled images, in micro-batches like those of the labelled ones."""
         sampler, resized = self.unlabelled_sampler, self.unlabelled
         if sampler is None or resized is None:
             return None
         epoch, number = divmod(step, sampler.steps_per_epoch)
-        all_rows, seed = sampler.batch(epoch, number), sampler.seed
-        pieces, own = self._pieces(all_rows)
+        all_rows = sampler.batch(epoch, number)
+        own_rows = share(all_rows, self.process, self.processes)
         micro = []
-        for rows, real in pieces:
-            others = choose_partners(sampler.samples, seed, epoch, rows)
-            batches = [self._pinned(ImageMaskBatch(*resized.read(some))) for some in (rows, others)]
-            micro.append(MicroBatch(rows, _weights(len(rows), real), *batches))
-        return Part(micro, own, len(all_rows), epoch, side)
+        for piece in micro_batches(own_rows, len(all_rows), self.processes, self.micro_batch_size):
+            places = self.micro_batch_size if self.pad else max(1, len(piece))
+            rows = np.resize(with_next(piece, all_rows), places + 1)
+            micro.append(
+                MicroBatch(rows, _weights(places, len(piece)), self._pinned(ImageMaskBatch(*resized.read(rows))))
+            )
+        return Part(micro, len(own_rows), len(all_rows), epoch, side)
 
     def micro_batch(self, rows: np.ndarray, epoch: int, real: int | None = None) -> MicroBatch:
         """Read samples, int64 [B], of which the first `real` count; by default all."""
@@ -254,6 +250,12 @@ class TrainLoader:
 def _weights(places: int, real: int) -> Tensor:
     """1 for each of the first `real` of so many places, then 0; float32."""
     return (torch.arange(places) < real).float()
+
+
+def with_next(piece: np.ndarray, all_rows: np.ndarray) -> np.ndarray:
+    """Rows of a contiguous piece of `all_rows`, and the one that follows it there, the first after the last."""
+    place = np.flatnonzero(all_rows == piece[-1])[0] + 1 if len(piece) else 0
+    return np.append(piece, all_rows[place % len(all_rows)])
 
 
 def _unlabelled_sampler(unlabelled: ResizedSamples | None, labelled: int, seed: int) -> Sampler | None:

@@ -128,20 +128,22 @@ class TrainStep:
     def _strong_with_targets(self, micro: MicroBatch, part: Part) -> tuple[Tensor, Tensor]:
         """Unlabelled images, strongly changed, float32 [B, 3, S, S], and their targets, uint8 [B, S, S].
 
-        The teacher sees the images as they are; its targets move with the image.
+        The teacher sees the images as they are; its targets move with the image, and with the boxes that each of the B
+        images receives from the next one.
         """
         assert self.ema is not None
-        assert micro.paste is not None
-        seed, both = self.augment.seed, []
-        for batch, stream in ((micro.batch, 7), (micro.paste, 23)):
-            plain, _ = augment(batch.images, batch.masks, "off", seed, part.epoch, micro.rows, part.side)
-            with self.accelerator.autocast():
-                found = targets(self.ema.logits(plain))
-            both.append(augment(batch.images, found, "strong", seed, part.epoch, micro.rows, part.side, stream=stream))
-        boxes = torch.from_numpy(draw_boxes(part.side, seed, part.epoch, micro.rows))
+        given, places = (part.epoch, micro.rows, part.side), len(micro.weights)
+        images, nothing = micro.batch.images, micro.batch.masks
+        plain, _ = augment(images, nothing, "off", self.augment.seed, *given)
+        with self.accelerator.autocast():
+            found = targets(self.ema.logits(plain))
+        images, masks = augment(images, found, "strong", self.augment.seed, *given)
+        boxes = torch.from_numpy(draw_boxes(part.side, self.augment.seed, part.epoch, micro.rows[:places]))
         boxes = boxes.to(self.accelerator.device, non_blocking=True)
-        (images, masks), (other_images, other_masks) = both
-        return torch.where(boxes[:, None], other_images, images), torch.where(boxes, other_masks, masks)
+        return (
+            torch.where(boxes[:, None], images[1:], images[:places]),
+            torch.where(boxes, masks[1:], masks[:places]),
+        )
 
     def clip_gradient(self) -> Tensor:
         """Scale the gradient down to optim.clip_norm where it is longer; return its length before, a scalar."""
