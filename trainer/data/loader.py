@@ -42,7 +42,7 @@ class MicroBatch:
     """Samples of one step that go through the network together."""
 
     rows: np.ndarray
-    """Rows of the dataset, int64 [B]."""
+    """Rows of the dataset, int64 [B]; [B + 1] of unlabelled images, as `StepBatch.unlabelled` says."""
 
     weights: Tensor
     """1 for each sample, 0 for one that only fills a place; float32 [B]."""
@@ -212,7 +212,7 @@ class TrainLoader:
         return StepBatch(micro, len(own_rows), len(all_rows), epoch, side, self._read_unlabelled(step, side))
 
     def _read_unlabelled(self, step: int, side: int) -> Part | None:
-        """Read this process's part of the step's unlabelled images, in micro-batches like those of the labelled ones."""
+        """Read this process's part of the step's unlabelled images."""
         sampler, resized = self.unlabelled_sampler, self.unlabelled
         if sampler is None or resized is None:
             return None
@@ -223,9 +223,8 @@ class TrainLoader:
         for piece in micro_batches(own_rows, len(all_rows), self.processes, self.micro_batch_size):
             places = self.micro_batch_size if self.pad else max(1, len(piece))
             rows = np.resize(with_next(piece, all_rows), places + 1)
-            micro.append(
-                MicroBatch(rows, _weights(places, len(piece)), self._pinned(ImageMaskBatch(*resized.read(rows))))
-            )
+            batch = self._pinned(ImageMaskBatch(*resized.read(rows)))
+            micro.append(MicroBatch(rows, _weights(places, len(piece)), batch))
         return Part(micro, len(own_rows), len(all_rows), epoch, side)
 
     def micro_batch(self, rows: np.ndarray, epoch: int, real: int | None = None) -> MicroBatch:
