@@ -370,6 +370,8 @@ class Config:
     tracking.* and registry.*."""
 
     def __post_init__(self) -> None:
+        teacher = self.data.unlabelled is None or self.train.ema > 0
+        _require(teacher, "train.ema", self.train.ema, "more than 0, such as 0.99, with data.unlabelled")
         multiple = 2**self.model.depth
         size = self.data.image_size
         near = max(multiple, round(size / multiple) * multiple)

@@ -14,7 +14,7 @@ from trainer.data.layouts import find
 from trainer.data.layouts.base import Found
 from trainer.data.sample import Sample
 from trainer.data.split import Split, split_samples
-from trainer.data.unlabelled import AUTO, UnlabelledSample, find_unlabelled
+from trainer.data.unlabelled import UnlabelledSample, find_unlabelled
 from trainer.data.value_map import ValueMap, value_map
 
 PAGES = Reason("behind the first page of a stack, or of another size")
@@ -106,7 +106,7 @@ def find_sources(config: DataConfig, roots: Sequence[Path] | None = None) -> Sou
     found = find_samples(roots, config.layout, classes)
     found.records += [root / CLASS_NAMES_FILE for root in roots]
     unlabelled = find_unlabelled(config, found)
-    if config.unlabelled != AUTO:
+    if config.unlabelled != "auto":
         found.notes += found.unlabelled_notes
     used = itertools.chain(used_files(found), (sample.image_file for sample in unlabelled))
     account = take_stock(roots, used, found.left_out)

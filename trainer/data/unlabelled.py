@@ -16,9 +16,6 @@ from trainer.data.layouts.base import Found
 from trainer.data.sample import DrawnSample, Sample
 from trainer.data.value_map import ValueMap
 
-AUTO = "auto"
-"""Value of data.unlabelled for the images beside the labelled ones."""
-
 PER_LABELLED = 1
 """Unlabelled images in a step for each labelled one."""
 
@@ -44,7 +41,7 @@ def find_unlabelled(config: DataConfig, found: Found) -> tuple[UnlabelledSample,
     Raises InputError where a folder is named that has no images, or labels too.
     """
     files: list[str] = []
-    if config.unlabelled == AUTO:
+    if config.unlabelled == "auto":
         files = [file for file, reason in found.left_out.items() if reason.unlabelled]
     elif config.unlabelled_folder:
         files = [str(image) for image in _images_in(config.unlabelled_folder)]

@@ -12,6 +12,7 @@ from trainer.config import Config, flatten
 from trainer.data.dataset import Dataset
 from trainer.data.loader import Augmentation, ImageSides, TrainLoader, image_sides
 from trainer.data.sampler import Sampler, micro_batches, share
+from trainer.data.unlabelled import PER_LABELLED
 from trainer.engine import auto
 from trainer.engine.callback import Callback, NullCallback
 from trainer.engine.checkpoint.format import Checkpoint
@@ -136,6 +137,7 @@ def _compiled(
     train = config.train
     flop = sum(training_flop(segmenter.network, side) for side in (sides.small, sides.full)) / 2
     flop *= len(dataset.split.train) * int(train.epochs) / accelerator.num_processes
+    flop *= 1 if dataset.unlabelled is None else 1 + PER_LABELLED
     kind = accelerator.device.type, accelerator.mixed_precision
     return auto.compile_network(str(train.compile), *kind, flop, sides.different, train.minutes)
 
