@@ -96,7 +96,7 @@ def train(config: Config, life: "AnyLifecycle", stop: StopSignals) -> int:
 
     # ---------------------------------------------------------------- build
     config, segmenter, reasons = prepare_model(config, dataset)
-    require_values_to_normalise(config, accelerator, len(dataset.split.train))
+    require_values_to_normalise(config, accelerator, len(dataset.split.train), len(sources.unlabelled))
     for reason in reasons:
         life.display.log(reason)
     facts, environment = hardware.hardware_facts(accelerator), hardware.numeric_environment(accelerator)

@@ -11,7 +11,7 @@ from trainer.config import DataConfig
 from trainer.data.augment import augment, choose_paste_sources
 from trainer.data.cache import ResizedSamples
 from trainer.data.sampler import Sampler, foreground_weights, micro_batches, share
-from trainer.data.unlabelled import PER_LABELLED
+from trainer.data.unlabelled import unlabelled_in_step
 from trainer.system.parallel import read_ahead
 
 SMALL_SHARE = 0.5
@@ -261,4 +261,4 @@ def _unlabelled_sampler(unlabelled: ResizedSamples | None, labelled: int, seed: 
     if unlabelled is None:
         return None
     count = len(unlabelled.facts)
-    return Sampler(count, min(PER_LABELLED * labelled, count), seed, drop_last=True)
+    return Sampler(count, unlabelled_in_step(count, labelled), seed, drop_last=True)

@@ -20,6 +20,11 @@ PER_LABELLED = 1
 """Unlabelled images in a step for each labelled one."""
 
 
+def unlabelled_in_step(count: int, labelled: int) -> int:
+    """Number of unlabelled images, of `count`, in every step that has `labelled` labelled ones."""
+    return min(PER_LABELLED * labelled, count)
+
+
 @dataclass(frozen=True, slots=True)
 class UnlabelledSample(DrawnSample):
     """An image whose mask is to be ignored everywhere."""

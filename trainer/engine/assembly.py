@@ -5,6 +5,7 @@ import functools
 import math
 from collections.abc import Callable
 
+import numpy as np
 from accelerate import Accelerator
 
 from trainer import InputError, redact_all
@@ -12,7 +13,7 @@ from trainer.config import Config, flatten
 from trainer.data.dataset import Dataset
 from trainer.data.loader import Augmentation, ImageSides, TrainLoader, image_sides
 from trainer.data.sampler import Sampler, micro_batches, share
-from trainer.data.unlabelled import PER_LABELLED
+from trainer.data.unlabelled import PER_LABELLED, unlabelled_in_step
 from trainer.engine import auto
 from trainer.engine.callback import Callback, NullCallback
 from trainer.engine.checkpoint.format import Checkpoint
@@ -53,8 +54,10 @@ def prepare_model(config: Config, dataset: Dataset) -> tuple[Config, Segmenter, 
     return config, segmenter, [*reasons, *filter(None, [name_reason])]
 
 
-def require_values_to_normalise(config: Config, accelerator: Accelerator, images: int) -> None:
-    """Raise InputError where batch norm would find one value for each channel in some step; `images` train.
+def require_values_to_normalise(config: Config, accelerator: Accelerator, images: int, unlabelled: int = 0) -> None:
+    """Raise InputError where batch norm would find one value for each channel in some step.
+
+    `images` train, and `unlabelled` more.
 
     That is one image alone, of one pixel at the network's bottom. Synchronised batch norm sees all processes' images.
     """
@@ -66,7 +69,10 @@ def require_values_to_normalise(config: Config, accelerator: Accelerator, images
         return
     sampler = Sampler(images, train.batch_size, train.seed, config.data.drop_last)
     largest = train.batch_size if train.micro_batch_size == "auto" else int(train.micro_batch_size)
-    for batch in (sampler.batch(0, 0), sampler.batch(0, sampler.steps_per_epoch - 1)):
+    batches = [sampler.batch(0, 0), sampler.batch(0, sampler.steps_per_epoch - 1)]
+    if unlabelled:
+        batches.append(np.arange(unlabelled_in_step(unlabelled, len(batches[0]))))
+    for batch in batches:
         shares = (share(batch, process, processes) for process in range(processes))
         pieces = (piece for own in shares for piece in micro_batches(own, len(batch), processes, largest))
         if min(len(piece) for piece in pieces) <= 1:
