@@ -145,7 +145,7 @@ class TrainStep:
             found = targets(self.ema.logits(plain))
         images, masks = augment(images, found, "strong", self.augment.seed, *given)
         boxes = torch.from_numpy(draw_boxes(part.side, self.augment.seed, part.epoch, micro.rows[:places]))
-        boxes = boxes.to(self.accelerator.device, non_blocking=True)
+        boxes = boxes.to(images.device, non_blocking=True)
         return (
             torch.where(boxes[:, None], images[1:], images[:places]),
             torch.where(boxes, masks[1:], masks[:places]),

@@ -279,3 +279,15 @@ def test_a_resumed_training_is_the_same_to_the_last_bit(make_trainer: Maker, new
     other = make_trainer(*settings, "--train.seed", "1")
     other.fit()
     assert not same_tensors(weights(whole), weights(other))
+
+
+def test_nothing_waits_for_the_device(make_trainer: Maker, new: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tensors on `meta` have no content: to read a number, or to leave a tensor on the CPU, is an error."""
+    trainer, nowhere = make_trainer(*new), torch.device("meta")
+    part, train_step = trainer.loader.read(0, 32).unlabelled, trainer.train_step
+    assert part is not None
+    assert train_step.ema is not None
+    train_step.segmenter.to(nowhere)
+    train_step.ema.to(nowhere)
+    monkeypatch.setattr(train_step.accelerator.state, "device", nowhere)
+    assert train_step.backward_unlabelled(part, 1.0).device == nowhere
