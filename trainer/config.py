@@ -94,6 +94,10 @@ class DataConfig:
     """Layout of the folder; auto finds out. folders = images/ and masks/; csv = a list with columns image and
     mask; the others are forms of tools and datasets."""
 
+    unlabelled: str | None = None
+    """Folder with pictures without labels, which train too: what the averaged model is sure of in one is the target
+    for a changed form of it. auto: those among the pictures of data.root that are not labelled yet. Unset: none."""
+
     value_map: dict[int | str, str] | None = None
     """Meaning of the values in the mask files, where they are not class ids: "{0: background, 255: cat}". Ranges
     ('128-255') and colours ('#ff0000', of palettes too) are values too, `nan` is what is not finite, and `other` is all
@@ -145,6 +149,7 @@ class DataConfig:
             parse_key(key)
         roots = [self.root] if isinstance(self.root, str) else self.root
         named = roots is None or (len(roots) > 0 and "" not in roots)
+        _require(self.unlabelled != "", "data.unlabelled", "", "a folder, auto, or leave it out")
         _require(named, "data.root", self.root, "a folder, or leave it out")
         if self.classes is not None:
             unique = len(set(self.classes)) == len(self.classes)
@@ -156,6 +161,11 @@ class DataConfig:
         if self.root is None:
             return []
         return [_existing(root) for root in ([self.root] if isinstance(self.root, str) else self.root)]
+
+    @property
+    def unlabelled_folder(self) -> Path | None:
+        """Folder of data.unlabelled; None where it is unset or auto."""
+        return None if self.unlabelled in (None, "auto") else _existing(str(self.unlabelled))
 
 
 @dataclass(frozen=True)
@@ -397,6 +407,8 @@ class Config:
     tracking.* and registry.*."""
 
     def __post_init__(self) -> None:
+        teacher = self.data.unlabelled is None or self.train.ema > 0
+        _require(teacher, "train.ema", self.train.ema, "more than 0, such as 0.99, with data.unlabelled")
         multiple = self.model.stride
         size = self.data.image_size
         near = max(multiple, round(size / multiple) * multiple)

@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 
 CACHE = MLRUNS / "cache"
 
+FOUND_BY_CONTENT = ("data.root", "data.unlabelled", "resume")
+"""Settings that may differ between processes: the digest of the data says what the folders hold."""
+
 
 def main(arguments: list[str] | None = None) -> int:
     """Return the exit code: 0 done, 1 failed while working, 2 wrong usage, config or data, 143 stopped by a signal.
@@ -90,12 +93,12 @@ def train(config: Config, life: "AnyLifecycle", stop: StopSignals) -> int:
     )
     dataset = open_dataset(sources, config.data.image_size, CACHE, progress)
     life.show_data(dataset)
-    settings = {key: value for key, value in flatten(config).items() if key not in ("data.root", "resume")}
+    settings = {key: value for key, value in flatten(config).items() if key not in FOUND_BY_CONTENT}
     require_same(accelerator, settings, dataset.digest, len(dataset.split.train))
 
     # ---------------------------------------------------------------- build
     config, segmenter, reasons = prepare_model(config, dataset)
-    require_values_to_normalise(config, accelerator, len(dataset.split.train))
+    require_values_to_normalise(config, accelerator, len(dataset.split.train), len(sources.unlabelled))
     for reason in reasons:
         life.display.log(reason)
     facts, environment = hardware.hardware_facts(accelerator), hardware.numeric_environment(accelerator)

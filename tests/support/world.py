@@ -26,7 +26,7 @@ from trainer.engine.callback import NullCallback
 from trainer.engine.checkpoint.format import Checkpoint
 from trainer.engine.distributed.accelerator import join_processes
 from trainer.engine.stopping import Interrupted
-from trainer.model import loss
+from trainer.model import loss, unlabelled
 from trainer.model.segmenter import Segmenter
 
 
@@ -39,6 +39,7 @@ class Recorder(NullCallback):
         self.gradients: list[np.ndarray] = []
         self.validation: list[dict[str, Any]] = []
         self.rows: list[list[int]] = []
+        self.unlabelled_rows: list[list[int]] = []
         self.checkpoint: Checkpoint | None = None
         self.checkpoint_due_after, self.snapshot = 0, Checkpoint
 
@@ -55,8 +56,14 @@ class Recorder(NullCallback):
     def batches(self, real: Iterator[loader.StepBatch]) -> Iterator[loader.StepBatch]:
         """Yield the batches, and store the rows of the samples that count."""
         for batch in real:
-            self.rows.append([int(row) for micro in batch.micro for row in micro.rows[micro.weights.numpy() > 0]])
+            self.rows.append(counted_rows(batch))
+            self.unlabelled_rows.append(counted_rows(batch.unlabelled) if batch.unlabelled else [])
             yield batch
+
+
+def counted_rows(part: loader.Part) -> list[int]:
+    """Rows of the samples that count."""
+    return [int(row) for micro in part.micro for row in micro.rows[: len(micro.weights)][micro.weights.numpy() > 0]]
 
 
 def numbers(evaluation: evaluate.Evaluation) -> dict[str, Any]:
@@ -94,6 +101,7 @@ def run_case(prepared: Prepared, accelerator: Accelerator, out: Path, case: dict
     content = {
         "steps": recorder.steps,
         "rows": recorder.rows,
+        "unlabelled_rows": recorder.unlabelled_rows,
         "validation": recorder.validation,
         "validation_of_size": sizes,
         "sizes": [weight.numel() for weight in segmenter.network.parameters()],
@@ -217,6 +225,49 @@ def statistics_are_not_averaged() -> Any:
 
 
 @contextlib.contextmanager
+def sure_teacher() -> Iterator[None]:
+    """No fault, but a teacher that is sure of most pixels before it has learnt, and targets that count at once."""
+    with patch.object(unlabelled, "THRESHOLD", 0.7), patch.object(unlabelled, "RAMP_STEPS", 1e-9):
+        yield
+
+
+@contextlib.contextmanager
+def unlabelled_average_of_averages() -> Iterator[None]:
+    real = step.TrainStep.backward_unlabelled
+
+    def broken(self: step.TrainStep, part: loader.Part, weight: float) -> torch.Tensor:
+        places = sum(len(micro.rows) for micro in part.micro)
+        samples = places * self.accelerator.num_processes
+        return real(self, dataclasses.replace(part, samples=samples), weight)
+
+    with sure_teacher(), patch.object(step.TrainStep, "backward_unlabelled", broken):
+        yield
+
+
+@contextlib.contextmanager
+def unlabelled_by_place() -> Iterator[None]:
+    real = step.augment
+
+    def broken(*given: Any) -> Any:
+        return real(*given[:5], range(len(given[5])), given[6])
+
+    with sure_teacher(), patch.object(step, "augment", broken):
+        yield
+
+
+@contextlib.contextmanager
+def unlabelled_gradients_are_not_exchanged() -> Iterator[None]:
+    real = step.TrainStep.backward_unlabelled
+
+    def broken(self: step.TrainStep, part: loader.Part, weight: float) -> torch.Tensor:
+        with self.accelerator.no_sync(self.network):
+            return real(self, part, weight)
+
+    with sure_teacher(), patch.object(step.TrainStep, "backward_unlabelled", broken):
+        yield
+
+
+@contextlib.contextmanager
 def channels_first() -> Iterator[None]:
     """No fault, but the other order of numbers in memory, torch's default."""
 
@@ -248,6 +299,10 @@ FAULTS: dict[str, Callable[[], Any]] = {
         two_images_fit_on_the_last_process,
         everything_fits,
         processes_without_samples_skip_the_step,
+        sure_teacher,
+        unlabelled_average_of_averages,
+        unlabelled_by_place,
+        unlabelled_gradients_are_not_exchanged,
         channels_first,
     )
 }

@@ -63,6 +63,10 @@ PASTE_STRENGTH = Strength(rotation=20, zoom=1.6, stretch=1.2, shift=0.3, brightn
 """Ranges for pasted objects: movement only, because their colours change with the image that they are pasted into."""
 
 
+BOX_SHARE = 0.5
+"""Share of the unlabelled images that a box of another one is put into."""
+
+
 @dataclass(frozen=True)
 class Parameters:
     """Random numbers of one sample."""
@@ -120,6 +124,19 @@ def choose_paste_sources(
         if random.random() < share:
             sources[position] = random.choice(candidates)
     return sources
+
+
+def draw_boxes(side: int, seed: int, epoch: int, samples: Sequence[int] | np.ndarray) -> np.ndarray:
+    """Box for half of the samples, bool [B, side, side], of a quarter to half of the pixels (Yun 2019, CutMix)."""
+    boxes = np.zeros((len(samples), side, side), bool)
+    for box, sample in zip(boxes, samples, strict=True):
+        random = np.random.default_rng([seed, epoch, int(sample), 19])
+        area, aspect = random.uniform(0.25, 0.5), math.exp(random.uniform(-1, 1) * math.log(2))
+        height, width = (min(side, round(side * math.sqrt(area * ratio))) for ratio in (aspect, 1 / aspect))
+        top, left = random.integers(side - height + 1), random.integers(side - width + 1)
+        if random.random() < BOX_SHARE:
+            box[top : top + height, left : left + width] = True
+    return boxes
 
 
 def augment(

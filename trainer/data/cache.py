@@ -137,45 +137,49 @@ class UncachedSamples:
         return torch.from_numpy(images).permute(0, 3, 1, 2), torch.from_numpy(masks)
 
 
-def open_resized(sources: Sources, size: int, folder: Path, progress: Progress) -> tuple[ResizedSamples, list[str]]:
+def open_resized(
+    sources: Sources, size: int, folder: Path, progress: Progress, levels: Levels | None = None
+) -> tuple[ResizedSamples, list[str]]:
     """Open the samples at size x size pixels, from the cache or by decoding them now; also returns warnings.
 
-    Raises one InputError for all unreadable files, masks of another size than their image, and problems of `sources`.
+    `levels`: those of another dataset for images of more than 8 bits; by default these samples' own. Raises one
+    InputError for all unreadable files, masks of another size than their image, and problems of `sources`.
     """
     samples, values = sources.samples, sources.values
     folder.mkdir(parents=True, exist_ok=True)
     # With problems nothing is cached; they are raised with those of the files.
     digests = [b""] if sources.problems else digests_of(samples, folder, progress).tolist()
-    key = hashlib.sha256(f"{FORMAT} {size} {values.key} ".encode() + b" ".join(digests)).hexdigest()[:16]
+    scaled = f"{levels.low} {levels.high} " if levels else ""
+    key = hashlib.sha256(f"{FORMAT} {size} {values.key} {scaled}".encode() + b" ".join(digests)).hexdigest()[:16]
     with FileLock(folder / f"{key}.lock"):
         if not (folder / key).is_dir():
-            _build(folder / key, sources, size, progress)
+            _build(folder / key, sources, size, progress, levels)
     facts = np.load(folder / key / "facts.npy", mmap_mode="r")
     if not (folder / key / "images.npy").is_file():
         advice = "Pictures are decoded at every step instead, which is slower"
-        return UncachedSamples(samples, size, values, facts, levels_of(facts)), [
+        return UncachedSamples(samples, size, values, facts, levels or levels_of(facts)), [
             f"{folder}: too little free space for the cache. {advice}"
         ]
     return CachedSamples(Rows(folder / key / "images.npy"), Rows(folder / key / "masks.npy"), facts), []
 
 
-def _build(target: Path, sources: Sources, size: int, progress: Progress) -> None:
+def _build(target: Path, sources: Sources, size: int, progress: Progress, levels: Levels | None) -> None:
     """Decode everything into the folder `target`, whose lock the caller holds."""
     for leftover in leftovers(target):
         shutil.rmtree(leftover, ignore_errors=True)
     try:
         with atomic_folder(target) as partial:
-            _fill(partial, sources, size, progress)
+            _fill(partial, sources, size, progress, levels)
     except OSError as error:
         raise InputError(why_not_written(target, error)) from error
 
 
-def _fill(folder: Path, sources: Sources, size: int, progress: Progress) -> None:
+def _fill(folder: Path, sources: Sources, size: int, progress: Progress, levels: Levels | None) -> None:
     count = len(sources.samples)
     facts = np.lib.format.open_memmap(folder / "facts.npy", "w+", FACTS, (count,))
     free = shutil.disk_usage(folder).free
     if sources.problems or free - count * size * size * 4 < RESERVE_BYTES:
-        faults = scan(sources.samples, sources.values, facts, progress)
+        faults = scan(sources.samples, sources.values, facts, progress, levels=levels)
     else:
         images = Rows.make(folder / "images.npy", (count, size, size, 3))
         masks = Rows.make(folder / "masks.npy", (count, size, size))
@@ -183,7 +187,7 @@ def _fill(folder: Path, sources: Sources, size: int, progress: Progress) -> None
         def store(index: int, image: np.ndarray, mask: np.ndarray) -> None:
             images[index], masks[index] = shrink_image(image, size), shrink_mask(mask, size)
 
-        faults = scan(sources.samples, sources.values, facts, progress, store)
+        faults = scan(sources.samples, sources.values, facts, progress, store, levels)
     if sources.problems or faults:
         raise_all([error.text for error in inspect(sources, facts, faults).errors])
     facts.flush()

@@ -19,6 +19,7 @@ from trainer.data.levels import Levels
 from trainer.data.sample import Sample
 from trainer.data.sources import Sources, raise_all
 from trainer.data.split import Split, dataset_digest
+from trainer.data.unlabelled import refuse_labelled
 from trainer.data.value_map import ValueMap
 from trainer.system.parallel import Progress
 
@@ -63,6 +64,9 @@ class Dataset:
 
     cache: Path
     """Folder where near-duplicates that were found are stored for the next start."""
+
+    unlabelled: ResizedSamples | None = None
+    """Images that train without labels; None without any."""
 
     @property
     def title(self) -> str:
@@ -138,11 +142,32 @@ def open_dataset(sources: Sources, size: int, cache: Path, progress: Progress) -
     assert inspection.names is not None
     digests = [digest.decode() for digest in resized.facts["digest"]]
     levels = levels_of(resized.facts)
-    digest = dataset_digest(digests, sources.split, inspection.names, sources.values, levels)
+    unlabelled, unlabelled_digests = _open_unlabelled(sources, resized, cache, progress, levels)
+    digest = dataset_digest(digests, sources.split, inspection.names, sources.values, levels, unlabelled_digests)
     release_pages(resized.facts)
     notes = [*inspection.notes, *(Finding(WARNING, "note", text) for text in warnings)]
     names, inspection = inspection.names, dataclasses.replace(inspection, notes=notes)
-    return Dataset(sources, resized, size, names, digest, inspection, levels, cache)
+    return Dataset(sources, resized, size, names, digest, inspection, levels, cache, unlabelled)
+
+
+def _open_unlabelled(
+    sources: Sources, labelled: ResizedSamples, cache: Path, progress: Progress, levels: Levels | None
+) -> tuple[ResizedSamples | None, list[str]]:
+    """Open the images that train without labels; None without any. Returns also their digests.
+
+    Raises InputError where one cannot be read, or is a labelled one.
+    """
+    samples = sources.unlabelled
+    if not samples:
+        return None, []
+    alone = Sources(sources.title, list(samples), Split((), ()), None, ValueMap())
+    # A folder of its own: digests are stored by the folders of the images, where labelled ones may lie too.
+    resized, _ = open_resized(alone, labelled.size, cache / "unlabelled", progress, levels)
+    hashes = resized.facts["image"], labelled.facts["image"]
+    refuse_labelled(samples, hashes[0], sources.samples, hashes[1], set(sources.split.val))
+    digests = [digest.decode() for digest in resized.facts["digest"]]
+    release_pages(resized.facts)
+    return resized, digests
 
 
 def release_pages(facts: np.ndarray) -> None:

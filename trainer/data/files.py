@@ -50,6 +50,9 @@ class Reason:
     by: str = "file"
     """What the files are counted by in a sentence: "file", "folder" or "suffix"."""
 
+    unlabelled: bool = False
+    """True for images that nobody has labelled yet, which data.unlabelled auto takes."""
+
 
 HIDDEN = Reason("hidden or of the system")
 SPECIAL = Reason("of no content to read (a pipe, device or broken link)", warn=True)

@@ -11,6 +11,7 @@ from trainer.config import DataConfig
 from trainer.data.augment import augment, choose_paste_sources
 from trainer.data.cache import ResizedSamples
 from trainer.data.sampler import Sampler, foreground_weights, micro_batches, share
+from trainer.data.unlabelled import unlabelled_in_step
 from trainer.system.parallel import read_ahead
 
 SMALL_SHARE = 0.5
@@ -41,7 +42,7 @@ class MicroBatch:
     """Samples of one step that go through the network together."""
 
     rows: np.ndarray
-    """Rows of the dataset, int64 [B]."""
+    """Rows of the dataset, int64 [B]; [B + 1] of unlabelled images, as `StepBatch.unlabelled` says."""
 
     weights: Tensor
     """1 for each sample, 0 for one that only fills a place; float32 [B]."""
@@ -57,8 +58,8 @@ class MicroBatch:
 
 
 @dataclass(frozen=True)
-class StepBatch:
-    """Part of one optimizer step that this process takes."""
+class Part:
+    """Samples of one optimizer step that this process takes, of the labelled or of the unlabelled ones."""
 
     micro: list[MicroBatch]
     own: int
@@ -70,6 +71,25 @@ class StepBatch:
     epoch: int
     side: int
     """Side in pixels that images are shown at."""
+
+
+@dataclass(frozen=True)
+class StepBatch(Part):
+    """Part of one optimizer step that this process takes."""
+
+    unlabelled: Part | None = None
+    """Images without labels; None where there are none. Their masks are empty and their epoch is their own. Each
+    micro-batch has one more image than weights: its images are mixed each with the next one."""
+
+    @property
+    def images(self) -> int:
+        """Images of the whole step that the network learns from, with and without labels."""
+        return self.samples + (self.unlabelled.samples if self.unlabelled else 0)
+
+    @property
+    def share(self) -> float:
+        """Share of these that this process takes, 0 to 1."""
+        return (self.own + (self.unlabelled.own if self.unlabelled else 0)) / self.images
 
 
 @dataclass(frozen=True)
@@ -134,8 +154,9 @@ class TrainLoader:
         processes: int = 1,
         pad: bool = False,
         pin: bool = False,
+        unlabelled: ResizedSamples | None = None,
     ) -> None:
-        """`rows` of `resized` train, with K = `classes` classes.
+        """`rows` of `resized` train, with K = `classes` classes; and all of `unlabelled`.
 
         `pad`: fill the last micro-batch with samples of weight 0, so that all are of one size; `pin`: read into pinned
         memory, for a GPU.
@@ -148,6 +169,8 @@ class TrainLoader:
         self.sampler = Sampler(len(rows), batch_size, seed, config.drop_last, weights)
         self.paste_candidates = self.train_rows[counts[:, 1:].any(axis=1)]
         """Rows with a pixel of any class."""
+        self.unlabelled = unlabelled
+        self.unlabelled_sampler = _unlabelled_sampler(unlabelled, min(batch_size, len(rows)), seed)
 
     @property
     def steps_per_epoch(self) -> int:
@@ -184,15 +207,31 @@ class TrainLoader:
             places = self.micro_batch_size if self.pad else max(1, len(piece))
             rows = np.resize(piece if len(piece) else all_rows[:1], places)
             micro.append(self.micro_batch(rows, epoch, real=len(piece)))
-        return StepBatch(micro, len(own_rows), len(all_rows), epoch, side)
+        return StepBatch(micro, len(own_rows), len(all_rows), epoch, side, self._read_unlabelled(step, side))
+
+    def _read_unlabelled(self, step: int, side: int) -> Part | None:
+        """Read this process's part of the step's unlabelled images."""
+        sampler, resized = self.unlabelled_sampler, self.unlabelled
+        if sampler is None or resized is None:
+            return None
+        epoch, number = divmod(step, sampler.steps_per_epoch)
+        all_rows = sampler.batch(epoch, number)
+        own_rows = share(all_rows, self.process, self.processes)
+        micro = []
+        for piece in micro_batches(own_rows, len(all_rows), self.processes, self.micro_batch_size):
+            places = self.micro_batch_size if self.pad else max(1, len(piece))
+            rows = np.resize(with_next(piece, all_rows), places + 1)
+            batch = self._pinned(ImageMaskBatch(*resized.read(rows)))
+            micro.append(MicroBatch(rows, _weights(places, len(piece)), batch))
+        return Part(micro, len(own_rows), len(all_rows), epoch, side)
 
     def micro_batch(self, rows: np.ndarray, epoch: int, real: int | None = None) -> MicroBatch:
         """Read samples, int64 [B], of which the first `real` count; by default all."""
-        weights = (torch.arange(len(rows)) < (len(rows) if real is None else real)).float()
-        return MicroBatch(rows, weights, self._read(rows), self._paste_sources(rows, epoch))
+        weights = _weights(len(rows), len(rows) if real is None else real)
+        batch = self._pinned(ImageMaskBatch(*self.resized.read(rows)))
+        return MicroBatch(rows, weights, batch, self._paste_sources(rows, epoch))
 
-    def _read(self, rows: np.ndarray) -> ImageMaskBatch:
-        batch = ImageMaskBatch(*self.resized.read(rows))
+    def _pinned(self, batch: ImageMaskBatch) -> ImageMaskBatch:
         return batch.pin() if self.pin else batch
 
     def _paste_sources(self, rows: np.ndarray, epoch: int) -> ImageMaskBatch | None:
@@ -202,4 +241,23 @@ class TrainLoader:
         chosen = choose_paste_sources(config.copy_paste, self.sampler.seed, epoch, rows, self.paste_candidates)
         batch = ImageMaskBatch(*self.resized.read(np.where(chosen < 0, rows, chosen)))
         batch.masks[torch.from_numpy(chosen < 0)] = 0
-        return batch.pin() if self.pin else batch
+        return self._pinned(batch)
+
+
+def _weights(places: int, real: int) -> Tensor:
+    """1 for each of the first `real` of so many places, then 0; float32."""
+    return (torch.arange(places) < real).float()
+
+
+def with_next(piece: np.ndarray, all_rows: np.ndarray) -> np.ndarray:
+    """Rows of a contiguous piece of `all_rows`, and the one that follows it there, the first after the last."""
+    place = np.flatnonzero(all_rows == piece[-1])[0] + 1 if len(piece) else 0
+    return np.append(piece, all_rows[place % len(all_rows)])
+
+
+def _unlabelled_sampler(unlabelled: ResizedSamples | None, labelled: int, seed: int) -> Sampler | None:
+    """Order of the unlabelled images, as many in every step, beside `labelled` ones; None without any."""
+    if unlabelled is None:
+        return None
+    count = len(unlabelled.facts)
+    return Sampler(count, unlabelled_in_step(count, labelled), seed, drop_last=True)

@@ -1,5 +1,6 @@
 """Samples, classes and split of the data folders, found without decoding an image."""
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,6 +14,7 @@ from trainer.data.layouts import find
 from trainer.data.layouts.base import Found
 from trainer.data.sample import Sample
 from trainer.data.split import Split, split_samples
+from trainer.data.unlabelled import UnlabelledSample, find_unlabelled
 from trainer.data.value_map import ValueMap, value_map
 
 PAGES = Reason("behind the first page of a stack, or of another size")
@@ -90,6 +92,9 @@ class Sources:
     account: Account = field(default_factory=Account)
     """Files of the folders that no sample uses, and why."""
 
+    unlabelled: tuple[UnlabelledSample, ...] = ()
+    """Images that train without labels."""
+
 
 def find_sources(config: DataConfig, roots: Sequence[Path] | None = None) -> Sources:
     """Find samples, classes and split in `roots`, by default those of data.root, without decoding an image.
@@ -100,7 +105,11 @@ def find_sources(config: DataConfig, roots: Sequence[Path] | None = None) -> Sou
     classes = read_class_names(roots, config.classes)
     found = find_samples(roots, config.layout, classes)
     found.records += [root / CLASS_NAMES_FILE for root in roots]
-    account = take_stock(roots, used_files(found), found.left_out)
+    unlabelled = find_unlabelled(config, found)
+    if config.unlabelled != "auto":
+        found.notes += found.unlabelled_notes
+    used = itertools.chain(used_files(found), (sample.image_file for sample in unlabelled))
+    account = take_stock(roots, used, found.left_out)
     for file, pages in found.unused_pages.items():
         for number in range(pages):
             account.add(PAGES, f"{file}#{number + 2}")
@@ -116,7 +125,7 @@ def find_sources(config: DataConfig, roots: Sequence[Path] | None = None) -> Sou
         raise
     title = "+".join(root.resolve().name for root in roots)
     notes = (*found.notes, *account.warnings())
-    return Sources(title, found.samples, split, names, values, notes, tuple(found.problems), account)
+    return Sources(title, found.samples, split, names, values, notes, tuple(found.problems), account, unlabelled)
 
 
 def _refuse_value_map(config: DataConfig, found: Found) -> None:

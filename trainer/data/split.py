@@ -54,9 +54,18 @@ def _bytes(name: str) -> bytes:
 
 
 def dataset_digest(
-    digests: Sequence[str], split: Split, names: Sequence[str], values: ValueMap, levels: Levels | None = None
+    digests: Sequence[str],
+    split: Split,
+    names: Sequence[str],
+    values: ValueMap,
+    levels: Levels | None = None,
+    unlabelled: Sequence[str] = (),
 ) -> str:
-    """Digest of the contents, 32 hexadecimal digits: samples, classes, maps and split, but not file names."""
+    """Digest of the contents, 32 hexadecimal digits: samples, classes, maps and split, but not file names.
+
+    `digests` of the samples, and of the `unlabelled` images.
+    """
     parts = [sorted(digests[index] for index in indices) for indices in (split.train, split.val)]
     scaled = [] if levels is None else [levels.low, levels.high]
-    return hashlib.sha256(repr((parts, list(names), values.key, *scaled)).encode()).hexdigest()[:32]
+    more = [sorted(unlabelled)] if unlabelled else []
+    return hashlib.sha256(repr((parts, list(names), values.key, *scaled, *more)).encode()).hexdigest()[:32]

@@ -5,6 +5,7 @@ import functools
 import math
 from collections.abc import Callable
 
+import numpy as np
 from accelerate import Accelerator
 
 from trainer import InputError, redact_all
@@ -12,6 +13,7 @@ from trainer.config import Config, flatten
 from trainer.data.dataset import Dataset
 from trainer.data.loader import Augmentation, ImageSides, TrainLoader, image_sides
 from trainer.data.sampler import Sampler, micro_batches, share
+from trainer.data.unlabelled import PER_LABELLED, unlabelled_in_step
 from trainer.engine import auto
 from trainer.engine.callback import Callback, NullCallback
 from trainer.engine.checkpoint.format import Checkpoint
@@ -57,8 +59,10 @@ def class_counts(dataset: Dataset) -> ClassCounts:
     return ClassCounts(dataset.names, dataset.pixels.tolist(), dataset.pictures.tolist(), len(dataset.split.train))
 
 
-def require_values_to_normalise(config: Config, accelerator: Accelerator, images: int) -> None:
-    """Raise InputError where batch norm would find one value for each channel in some step; `images` train.
+def require_values_to_normalise(config: Config, accelerator: Accelerator, images: int, unlabelled: int = 0) -> None:
+    """Raise InputError where batch norm would find one value for each channel in some step.
+
+    `images` train, and `unlabelled` more.
 
     That is one image alone, of one pixel at the network's bottom. Synchronised batch norm sees all processes' images.
     """
@@ -70,7 +74,10 @@ def require_values_to_normalise(config: Config, accelerator: Accelerator, images
         return
     sampler = Sampler(images, train.batch_size, train.seed, config.data.drop_last)
     largest = train.batch_size if train.micro_batch_size == "auto" else int(train.micro_batch_size)
-    for batch in (sampler.batch(0, 0), sampler.batch(0, sampler.steps_per_epoch - 1)):
+    batches = [sampler.batch(0, 0), sampler.batch(0, sampler.steps_per_epoch - 1)]
+    if unlabelled:
+        batches.append(np.arange(unlabelled_in_step(unlabelled, len(batches[0]))))
+    for batch in batches:
         shares = (share(batch, process, processes) for process in range(processes))
         pieces = (piece for own in shares for piece in micro_batches(own, len(batch), processes, largest))
         if min(len(piece) for piece in pieces) <= 1:
@@ -134,6 +141,8 @@ def build_trainer(
     in_step = min(train.batch_size, len(dataset.split.train))
     at_once = min(size.micro_batch_size, math.ceil(in_step / accelerator.num_processes))
     sizes = f"{at_once} pictures at once on each process, {in_step} in a step"
+    if loader.unlabelled_sampler:
+        sizes += f" and {loader.unlabelled_sampler.batch_size} without labels"
     return trainer, [sizes, *filter(None, [size_reason, compile_reason, interval_reason])]
 
 
@@ -153,6 +162,7 @@ def _compiled(
     train = config.train
     flop = sum(training_flop(segmenter.network, side) for side in (sides.small, sides.full)) / 2
     flop *= len(dataset.split.train) * int(train.epochs) / accelerator.num_processes
+    flop *= 1 if dataset.unlabelled is None else 1 + PER_LABELLED
     kind = accelerator.device.type, accelerator.mixed_precision
     return auto.compile_network(str(train.compile), *kind, flop, sides.different, train.minutes)
 
@@ -173,6 +183,7 @@ def _loader(
         processes=accelerator.num_processes,
         pad=compiled,  # a batch of another size would be compiled anew
         pin=accelerator.device.type == "cuda",
+        unlabelled=dataset.unlabelled,
     )
 
 

@@ -70,8 +70,10 @@ class Lifecycle:
             self.display.log(f"left out, {account.summary()}")
         warnings = [finding.text for finding in dataset.report.of("warning")]
         self.display.warnings(warnings, check_command(self.config.data))
+        unlabelled = dataset.sources.unlabelled
+        more = f", {len(unlabelled)} more train without labels" if unlabelled else ""
         self.display.log(
-            f"{len(dataset.split.train)} pictures train, {len(dataset.split.val)} validate; "
+            f"{len(dataset.split.train)} pictures train, {len(dataset.split.val)} validate{more}; "
             f"classes: {', '.join(dataset.names[1:])}; dataset {dataset.digest}"
         )
 
@@ -107,9 +109,10 @@ class Lifecycle:
             self.run = self._open(start, dataset)
         except InputError as error:
             return Start(error=error)
-        log_settings(
-            self.run, config, {**hardware, "data.class_names": ", ".join(dataset.names[1:])}, dataset.title, data
-        )
+        facts = {**hardware, "data.class_names": ", ".join(dataset.names[1:])}
+        if dataset.unlabelled is not None:
+            facts["data.unlabelled_samples"] = str(len(dataset.sources.unlabelled))
+        log_settings(self.run, config, facts, dataset.title, data)
         step = start.checkpoint.state.step if start.checkpoint else 0
         if start.folder is not None:
             log(f"run {self.run.folder.path.name} goes on after step {step}", "bold")

@@ -206,7 +206,8 @@ class Trainer:
             raise self._non_finite(pending.step, stats.bad_processes)
         self.requests = stats.requests
         values = {"train/loss": stats.loss, "train/lr": pending.learning_rate, "train/grad_norm": stats.gradient_norm}
-        values["train/images_per_second"] = pending.samples / seconds
+        values["train/images_per_second"] = pending.images / seconds
+        values |= zip(("train/unlabelled_loss", "train/confident"), stats.unlabelled, strict=False)
         self.callback.on_step(pending.step, values)
 
     def _wait_for_earlier(self, stats: PendingStats) -> None:

@@ -12,14 +12,17 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
+from trainer import IGNORE
 from trainer.config import LossConfig, OptimConfig
-from trainer.data.loader import Augmentation, MicroBatch, StepBatch
+from trainer.data.augment import augment, draw_boxes
+from trainer.data.loader import Augmentation, MicroBatch, Part, StepBatch
 from trainer.engine.checkpoint.format import Checkpoint, copy_optimizer, copy_tensors
 from trainer.engine.distributed.collectives import average_buffers
 from trainer.engine.parameters import DECAYS, parameter_groups
 from trainer.engine.step_stats import PendingStats, Requests
 from trainer.model.loss import LossTerms, batch_sums, class_weight_tensor, loss_terms, objective
 from trainer.model.segmenter import Segmenter
+from trainer.model.unlabelled import targets, unlabelled_losses, weight_at
 
 
 class TrainingNetwork(nn.Module):
@@ -82,10 +85,11 @@ class TrainStep:
     def __call__(self, batch: StepBatch, step: int, learning_rate: float, requests: Requests) -> PendingStats:
         """Take step `step`, the first is 1; where loss or gradient is not finite, no weight moves. A collective."""
         loss = self.backward(batch)
+        unlabelled = self.backward_unlabelled(batch.unlabelled, weight_at(step)) if batch.unlabelled else None
         norm = self.clip_gradient()
-        stats = PendingStats(self.accelerator, step, batch, learning_rate, loss, norm, requests)
+        stats = PendingStats(self.accelerator, step, batch, learning_rate, loss, norm, requests, unlabelled)
         self.update(learning_rate, skip=stats.not_finite)
-        average_buffers(self.accelerator, self.segmenter, batch.own / batch.samples)
+        average_buffers(self.accelerator, self.segmenter, batch.share)
         self.update_ema(step)
         return stats
 
@@ -96,7 +100,7 @@ class TrainStep:
         total = self._batch_total(batch) if self.loss.reduction == "batch" else None
         loss = torch.zeros((), device=self.accelerator.device)
         for number, micro in enumerate(batch.micro, start=1):
-            last = number == len(batch.micro)
+            last = number == len(batch.micro) and batch.unlabelled is None
             with nullcontext() if last else self.accelerator.no_sync(self.network):
                 terms, weights = self._terms(batch, micro)
                 part, share = objective(terms, weights, batch.samples, self.loss, total, self._all_reduce)
@@ -104,6 +108,48 @@ class TrainStep:
                 self.accelerator.backward(part * self.accelerator.num_processes)
             loss += share.detach()
         return loss
+
+    def backward_unlabelled(self, part: Part, weight: float) -> Tensor:
+        """Add the gradients of `weight` times the mean loss over the unlabelled images; after `backward`.
+
+        Returns this process's part of that loss and of the share of confident pixels, [2], detached.
+        """
+        assert self.ema is not None, "images without labels need train.ema"
+        values = torch.zeros(2, device=self.accelerator.device)
+        for number, micro in enumerate(part.micro, start=1):
+            last = number == len(part.micro)
+            with nullcontext() if last else self.accelerator.no_sync(self.network):
+                micro = micro.to(self.accelerator.device)
+                images, masks = self._strong_with_targets(micro, part)
+                confident = (masks != IGNORE).float().mean(dim=(1, 2))
+                losses = unlabelled_losses(
+                    loss_terms(self.network(images), masks, self.class_weights), confident, self.loss
+                )
+                shares = torch.stack([losses, confident]) @ micro.weights / part.samples
+                self.accelerator.backward(weight * shares[0] * self.accelerator.num_processes)
+            values += shares.detach()
+        return values
+
+    @torch.no_grad()
+    def _strong_with_targets(self, micro: MicroBatch, part: Part) -> tuple[Tensor, Tensor]:
+        """Unlabelled images, strongly changed, float32 [B, 3, S, S], and their targets, uint8 [B, S, S].
+
+        The teacher sees the images as they are; its targets move with the image, and with the boxes that each of the B
+        images receives from the next one.
+        """
+        assert self.ema is not None
+        given, places = (part.epoch, micro.rows, part.side), len(micro.weights)
+        images, nothing = micro.batch.images, micro.batch.masks
+        plain, _ = augment(images, nothing, "off", self.augment.seed, *given)
+        with self.accelerator.autocast():
+            found = targets(self.ema.logits(plain))
+        images, masks = augment(images, found, "strong", self.augment.seed, *given)
+        boxes = torch.from_numpy(draw_boxes(part.side, self.augment.seed, part.epoch, micro.rows[:places]))
+        boxes = boxes.to(images.device, non_blocking=True)
+        return (
+            torch.where(boxes[:, None], images[1:], images[:places]),
+            torch.where(boxes, masks[1:], masks[:places]),
+        )
 
     def clip_gradient(self) -> Tensor:
         """Scale the gradient down to optim.clip_norm where it is longer; return its length before, a scalar."""
@@ -140,6 +186,8 @@ class TrainStep:
             for _ in range(times + 1):
                 began = time.perf_counter()
                 self.backward(batch)
+                if batch.unlabelled:
+                    self.backward_unlabelled(batch.unlabelled, weight=1.0)
                 norm = self.clip_gradient()
                 self.update(learning_rate=0.0)
                 float(norm)  # waits for the device

@@ -43,6 +43,9 @@ class StepStats:
     bad_processes: list[int]
     """Processes whose loss is not finite; all of them where only the gradient is not."""
 
+    unlabelled: tuple[float, ...] = ()
+    """Mean loss of the unlabelled images of the whole batch, and the share of confident pixels; empty without any."""
+
 
 class PendingStats:
     """Statistics of a step on their way from the device. To make one is a collective; to read it may wait."""
@@ -56,11 +59,14 @@ class PendingStats:
         loss: Tensor,
         gradient_norm: Tensor,
         requests: Requests,
+        unlabelled: Tensor | None = None,
     ) -> None:
-        """`loss` and `gradient_norm` are scalars on the device, which this does not wait for."""
-        self.step, self.samples, self.learning_rate = step, batch.samples, learning_rate
+        """`loss` and `gradient_norm` are scalars on the device, which this does not wait for; `unlabelled`: [2]."""
+        self.step, self.samples, self.images, self.learning_rate = step, batch.samples, batch.images, learning_rate
         device, process, processes = accelerator.device, accelerator.process_index, accelerator.num_processes
         finite = torch.isfinite(loss)
+        if unlabelled is not None:
+            finite = finite & torch.isfinite(unlabelled).all()
         scaled = accelerator.mixed_precision == "fp16"  # whose scaler skips steps with infinite gradients
         bad_gradient = torch.zeros_like(finite) if scaled else ~torch.isfinite(gradient_norm)
         # One process's bad loss is in the gradient of all; only here is it still known whose samples they were.
@@ -68,10 +74,13 @@ class PendingStats:
         bad_losses[process] = ~finite
         flags = [batch.own, requests.stop, requests.checkpoint, requests.abort, requests.plan]
         own = torch.tensor(flags, dtype=torch.float32).to(device, non_blocking=True)
-        total = torch.cat([own, torch.where(finite, loss, 0)[None], bad_gradient[None].float(), bad_losses])
+        losses = loss[None] if unlabelled is None else torch.cat([loss[None], unlabelled])
+        total = torch.cat([own, torch.where(finite, losses, 0), bad_gradient[None].float(), bad_losses])
         if processes > 1:
             total = accelerator.reduce(total, "sum")
-        self.not_finite = total[len(flags) + 1 :].sum() > 0
+        self.lengths = [len(flags), len(losses), 1, processes, 1]
+        """Numbers of flags, losses, bad gradients, bad losses and norms among `values`."""
+        self.not_finite = total[len(flags) + len(losses) :].sum() > 0
         """Bool scalar on the device: whether this step must not move the weights."""
         values = torch.cat([total, gradient_norm.detach()[None].float()])
         self.arrived = None
@@ -91,8 +100,9 @@ class PendingStats:
     def stats(self) -> StepStats:
         """Numbers of the step; waits for them."""
         self.wait()
-        samples, stop, checkpoint, abort, plan, loss, bad_gradient, *bad_losses, norm = self.values.tolist()
+        flags, losses, bad_gradients, bad_losses, norms = (part.tolist() for part in self.values.split(self.lengths))
+        samples, *requests = flags
         bad = [process for process, flag in enumerate(bad_losses) if flag]
-        bad = bad or (list(range(len(bad_losses))) if bad_gradient else [])
+        bad = bad or (list(range(len(bad_losses))) if bad_gradients[0] else [])
         assert samples == self.samples, f"a step of {self.samples} images saw {samples:g}"
-        return StepStats(loss, norm, Requests(stop > 0, checkpoint > 0, abort > 0, plan > 0), bad)
+        return StepStats(losses[0], norms[0], Requests(*(flag > 0 for flag in requests)), bad, tuple(losses[1:]))

@@ -5,8 +5,10 @@ from pathlib import Path
 import pytest
 import torch
 from accelerate import Accelerator
+from PIL import Image
 
 from tests.support.data import VocMaker
+from tests.support.images import smooth_image
 from tests.support.training import prepare
 from trainer import InputError
 from trainer.engine.assembly import build_trainer, require_values_to_normalise
@@ -72,6 +74,22 @@ def test_batch_norm_of_one_value_is_refused_before_training(
         epoch()
     epoch("--data.image_size", "32")
     epoch("--model.norm", "group")
+
+
+def test_one_unlabelled_image_alone_is_refused_too(tmp_path: Path, make_voc: VocMaker) -> None:
+    root, new = make_voc(*(f"p{number}" for number in range(6))), tmp_path / "new"
+    new.mkdir()
+    Image.fromarray(smooth_image(20, 30, seed=99)).save(new / "alone.png")
+    settings = ["--data.root", str(root), "--data.image_size", "16", "--data.unlabelled", str(new)]
+    settings += ["--model.encoder", "none", "--train.epochs", "1", "--data.workers", "0"]
+    prepared, accelerator = prepare(settings, tmp_path), Accelerator(cpu=True)
+    require_values_to_normalise(prepared.config, accelerator, 4)
+    with pytest.raises(InputError, match=r"--data\.image_size 32"):
+        require_values_to_normalise(prepared.config, accelerator, 4, unlabelled=1)
+    trainer, reasons = build_trainer(prepared.config, accelerator, prepared.dataset, prepared.segmenter)
+    assert reasons[0] == "4 pictures at once on each process, 4 in a step and 1 without labels"
+    with pytest.raises(ValueError, match="more than 1 value per channel"):
+        trainer.fit()
 
 
 def test_batch_norm_of_processes_without_an_image_is_refused(tmp_path: Path, make_voc: VocMaker) -> None:

@@ -146,16 +146,17 @@ def scan(
     facts: np.ndarray,
     progress: Progress,
     take: Callable[[int, np.ndarray, np.ndarray], None] = lambda index, image, mask: None,
+    levels: Levels | None = None,
 ) -> Faults:
     """Read every sample on all cores, with one image in memory per core; fill `facts`, FACTS [N].
 
-    `take` is called with the index, image and mask of each readable sample, from several threads at once.
+    `take` is called with the index, image and mask of each readable sample, from several threads at once. `levels`:
+    those of another dataset for the images of more than 8 bits, which are else measured.
     """
     advance = progress("reading pictures", len(samples))
     faults = Faults()
     errors: dict[int, list[Finding]] = {}
     deep: list[int] = []
-    levels: Levels | None = None
     lock = threading.Lock()
 
     def scan_one(index: int) -> None:

@@ -33,6 +33,7 @@ UNPAIRED = Reason("without image or mask")
 NO_IMAGE = Reason("without an image", warn=True)
 UNLISTED = Reason("that no list names", by="folder")
 BELOW = Reason("in subfolders without image or mask", "move them beside the others", warn=True, by="folder")
+UNMASKED_BELOW = replace(BELOW, unlabelled=True)
 
 
 @dataclass
@@ -55,6 +56,9 @@ class Found:
     notes: list[str] = field(default_factory=list)
     """Remarks for the user, a line each."""
 
+    unlabelled_notes: list[str] = field(default_factory=list)
+    """Remarks about images without labels, which hold where data.unlabelled does not take them."""
+
     records: list[Path] = field(default_factory=list)
     """Files that were read beside those of the samples: lists, class names, JSON files."""
 
@@ -72,6 +76,7 @@ class Found:
         """Add problems, notes, records, and files and pages left out of another folder or part."""
         self.problems += other.problems
         self.notes += other.notes
+        self.unlabelled_notes += other.unlabelled_notes
         self.records += other.records
         self.left_out |= other.left_out
         self.unused_pages |= other.unused_pages
@@ -196,7 +201,7 @@ def pair(
             joined = JoinedSample(stem, str(image), str(mask), more) if more else Sample(stem, str(image), str(mask))
             found.samples.append(joined)
         elif "/" in stem and not wanted:
-            found.leave_out(BELOW, *files)
+            found.leave_out(UNMASKED_BELOW if image else BELOW, *files)
         else:
             found.problems.append(_missing(stem, image, mask, folders, endings[1]))
             found.leave_out(UNPAIRED, *files)

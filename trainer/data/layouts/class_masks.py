@@ -43,7 +43,7 @@ OTHER_WORDS = {
 
 
 UNWANTED = Reason("of classes that are not wanted")
-UNLABELLED = Reason("without a mask of any class", "label them", warn=True)
+UNLABELLED = Reason("without a mask of any class", "label them", warn=True, unlabelled=True)
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,7 +46,7 @@ LABELS_FILE = "labels.txt"
 MOST_NAMES = 5
 """Images that a note names."""
 
-UNLABELLED = Reason("without a JSON file yet")
+UNLABELLED = Reason("without a JSON file yet", unlabelled=True)
 BESIDE = Reason("whose JSON file holds or names another picture")
 
 TRIED = 10
@@ -145,7 +145,7 @@ def find(root: Path, classes: Sequence[str] | None) -> Found:
     found.leave_out(BESIDE, *beside)
     if unlabelled:
         found.leave_out(UNLABELLED, *unlabelled)
-        found.notes.append(unlabelled_note(root, unlabelled))
+        found.unlabelled_notes.append(unlabelled_note(root, unlabelled))
     return found
 
 

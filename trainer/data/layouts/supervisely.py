@@ -32,7 +32,7 @@ KINDS = {"polygon": "polygon", "rectangle": "rectangle", "line": "linestrip", "p
 MOST_BITMAP_BYTES = 64_000_000
 """Largest PNG file within a bitmap, in bytes: what is compressed again may unpack to a thousand times as much."""
 
-UNLABELLED = Reason("without an annotation", "label them", warn=True)
+UNLABELLED = Reason("without an annotation", "label them", warn=True, unlabelled=True)
 
 
 @dataclass(frozen=True, slots=True)

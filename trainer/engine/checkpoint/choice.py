@@ -13,7 +13,7 @@ FREE = ("data.workers", "train.threads", "train.micro_batch_size", "train.compil
 
 CHANGEABLE = (
     *("resume", "data.root", "data.classes", "data.value_map", "data.val_fraction", "data.fold"),
-    *("data.generated_images", *FREE),
+    *("data.generated_images", "data.unlabelled", *FREE),
 )
 """Settings that may change when a run is resumed, beside tracking.* and registry.*; the data themselves may not."""
 

@@ -63,7 +63,7 @@ def test_classes_with_and_without_a_labels_file(labelled: LabelmeFolder) -> None
 
 def test_images_without_a_json_file_are_counted(labelled: LabelmeFolder) -> None:
     def unlabelled() -> list[str]:
-        return [note for note in find_in(labelled.folder).notes if "no JSON file yet" in note]
+        return find_in(labelled.folder).unlabelled_notes
 
     (labelled.folder / "link.png").unlink()
     (labelled.folder / "sub" / "deep.png").unlink()
