@@ -99,7 +99,7 @@ def print_cost(found: dict[str, list[float]]) -> None:
     step_s, costs = statistics.median(found["auto, alone"]), found["cost"]
     if costs:
         cost_s = statistics.median(costs)
-        shares = f"{cost_s / (STEPS * step_s):.2%} of {STEPS} steps, {cost_s / (FEWEST_STEPS * step_s):.2%} of {FEWEST_STEPS}"
+        shares = ", ".join(f"{cost_s / (steps * step_s):.2%} of {steps} steps" for steps in (STEPS, FEWEST_STEPS))
         print(f"choosing the number takes {cost_s:.2f} s alone: {shares} (n {len(costs)})", flush=True)
 
 

@@ -94,11 +94,9 @@ def measure_numbers(
         best_s = min(found.values())
         return affordable(spent_s + (TIMED + 1) * best_s, best_s)
 
-    upper = sorted(
-        {most, most - 1, most * 3 // 4, present} - {half, 0}, key=lambda number: (number != present, -number)
-    )
+    others = {most, most - 1, most * 3 // 4, present} - {half, 0}
     if attempt(half):
-        more = all(attempt(number) for number in upper)
+        more = all(attempt(number) for number in sorted(others, key=lambda number: (number != present, -number)))
         number = half
         while more and number > 1 and found[number] == min(found.values()):
             number = (number + 1) // 2
@@ -185,10 +183,10 @@ class AutoThreads:
         self.recent.clear()
         self.resumed, self.measured_at_s = False, self.clock()
         self.pause_s = max(2 * self.pause_s, PAUSE_FACTOR * (self.clock() - began_s))
-        others = [f"{_seconds(found[number])} with {number}" for number in sorted(found) if number != self.number]
-        return (
-            f"train.threads {self.number}: a step takes {_seconds(self.step_s)}, {', '.join(others)}" if found else ""
-        )
+        if not found:
+            return ""
+        others = [f"{found[number]:.2g} s with {number}" for number in sorted(found) if number != self.number]
+        return f"train.threads {self.number}: a step takes {self.step_s:.2g} s, {', '.join(others)}"
 
     def count_step(self, side: int, seconds: float) -> None:
         """Note the seconds of a step with images of `side` pixels."""
@@ -207,7 +205,3 @@ class AutoThreads:
         due = self.slowest(float(slower or freer or self.resumed)) > 0
         self.times += due
         return due
-
-
-def _seconds(seconds: float) -> str:
-    return f"{seconds:.2g} s"

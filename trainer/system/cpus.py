@@ -42,9 +42,10 @@ def _cpu_groups(root: Path) -> Iterator[Path]:
         if kind not in own or (kind == "cgroup" and "cpu" not in options):
             continue
         shown, place = PurePosixPath(before[3]), root / before[4].lstrip("/")
-        path = own[kind]
         # A container may see its own group alone, as the top of the mount, under whatever name that has outside.
-        below = path.relative_to(shown).parts if path.is_relative_to(shown) and ".." not in path.parts else ()
+        own_path = own[kind]
+        inside = own_path.is_relative_to(shown) and ".." not in own_path.parts
+        below = own_path.relative_to(shown).parts if inside else ()
         for depth in range(len(below) + 1):
             yield place.joinpath(*below[:depth])
 
