@@ -22,7 +22,10 @@ TIMED = 3
 """Steps with one number of threads, after a first one, whose median is compared."""
 
 HOPELESS = 2.0
-"""Time of the first step, over the best time so far, from which a number of threads is not tried any further."""
+"""Time of a step, over the best time so far, from which a number of threads is not tried any further."""
+
+PREPARING_S = 0.5
+"""Seconds by which the first step with a number of threads may take longer than those that follow."""
 
 GAIN = 0.1
 """Share of a step's time that another number must save: each change changes the last bits of the results."""
@@ -65,7 +68,11 @@ def is_chosen(setting: int | str) -> bool:
 
 def threads_at_resume(setting: int | str, own: int, stored: str | None) -> int:
     """Threads with which a run goes on that had the number `stored`, of a checkpoint, where `own` can be had here."""
-    return min(own, int(stored)) if is_chosen(setting) and stored and stored.isdecimal() and int(stored) else own
+    return _stored_or(own, stored) if is_chosen(setting) else own
+
+
+def _stored_or(own: int, stored: str | None) -> int:
+    return min(own, int(stored)) if stored and stored.isdecimal() and int(stored) else own
 
 
 def measure_numbers(
@@ -85,12 +92,14 @@ def measure_numbers(
         """Measure one number; return whether there is time for another one."""
         nonlocal spent_s
         best_s = min(found.values(), default=math.inf)
-        found[number] = first_s = time_step(number)  # it prepares kernels for this number
-        spent_s += first_s
-        if found[number] <= HOPELESS * best_s:
-            times = [time_step(number) for _ in range(TIMED)]
-            found[number] = median(times)
-            spent_s += sum(times)
+        times: list[float] = []
+        first_s = time_step(number)  # it prepares kernels for this number
+        if first_s <= HOPELESS * best_s + PREPARING_S:
+            times.append(time_step(number))
+            if times[0] <= HOPELESS * best_s:
+                times += [time_step(number) for _ in range(TIMED - 1)]
+        found[number] = median(times or [first_s])
+        spent_s += first_s + sum(times)
         best_s = min(found.values())
         return affordable(spent_s + (TIMED + 1) * best_s, best_s)
 
@@ -158,7 +167,7 @@ class AutoThreads:
     def resume(self, environment: Mapping[str, str]) -> None:
         """Begin with the number of a checkpoint that had this environment."""
         if self.variable:
-            self.number, self.resumed = threads_at_resume("auto", self.most, environment.get(THREADS)), True
+            self.number, self.resumed = _stored_or(self.most, environment.get(THREADS)), True
             self.apply(self.number)
 
     def measure(self, step_s: Callable[[], float], side: int, steps_left: int, seconds_left: float) -> str:
