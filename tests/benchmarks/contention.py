@@ -58,6 +58,7 @@ def main() -> None:
     parser.add_argument("--pictures", type=int, default=64, help="to predict, of 1024x768 (64); 0 for training alone")
     options = parser.parse_args()
     os.environ.pop(THREADS_VARIABLE, None)  # a number given would be kept
+    torch.set_num_threads(usable_cpus())
     counts = [int(count) for count in options.neighbours.split(",")]
     print({**machine("cpu"), "usable CPUs": usable_cpus(), "load": os.getloadavg()}, flush=True)
     found: dict[str, list[float]] = defaultdict(list)
