@@ -120,8 +120,10 @@ class Trainer:
     def _measure_threads(self, side: int, steps_left: int) -> None:
         """Measure steps with several numbers of threads, and take the fastest. Changes no weight. A collective."""
         left_s = 60 * self.schedule.minutes - self.budget.spent_s() if self.schedule.minutes else math.inf
-        with self.train_step.measuring(self.loader.read(self.state.step, side)) as step_s:
-            text = self.threads.measure(step_s, side, steps_left, left_s)
+        batch = self.loader.read(self.state.step, side)
+        out_of_memory = explain_out_of_memory(self.size, f"before step {self.state.step + 1}")
+        with out_of_memory, self.train_step.measuring(batch) as step_s:
+            text = self.threads.measure(step_s, side, steps_left, left_s, self.stop_requested)
         if text:
             self.callback.on_threads(self.threads.number, text)
 
@@ -177,7 +179,7 @@ class Trainer:
             self.requests = dataclasses.replace(self.requests, plan=True)
             # Before a checkpoint is taken, which holds the number for all steps that follow.
             steps_left = self.state.total_steps - self.state.step
-            if not self.requests.stop and self.threads.due(steps_left):
+            if not (self.requests.stop or self._finished()) and self.threads.due(steps_left):
                 side = self.loader.sides.of_step(self.state.plan.place(self.state.step), self.state.plan.length)
                 self._measure_threads(side, steps_left)
         if self.requests.abort:

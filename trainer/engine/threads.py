@@ -8,6 +8,7 @@ import math
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from statistics import median
 
@@ -45,8 +46,15 @@ RECENT_STEPS = 20
 PAUSE_FACTOR = 100
 """Pause after measuring, in times of what it took, before it is tried whether more threads are faster again."""
 
+STOPPED_S = 1e6
+"""Seconds of a step with which a process tells the others that it is to stop."""
+
 MOST_TIMES = 10
 """Number of times in one start of a run that it is measured again."""
+
+
+class _Stopped(Exception):
+    """A process is to stop: nothing more is measured."""
 
 
 def threads_at_start(setting: int | str, share: int) -> tuple[int, str]:
@@ -170,22 +178,36 @@ class AutoThreads:
             self.number, self.resumed = _stored_or(self.most, environment.get(THREADS)), True
             self.apply(self.number)
 
-    def measure(self, step_s: Callable[[], float], side: int, steps_left: int, seconds_left: float) -> str:
+    def measure(
+        self,
+        step_s: Callable[[], float],
+        side: int,
+        steps_left: int,
+        seconds_left: float,
+        stop_requested: Callable[[], bool] = lambda: False,
+    ) -> str:
         """Measure, and take the fastest number. Returns a line for people; empty where nothing was measured.
 
         `step_s` takes a step with images of `side` pixels, changes nothing and returns its seconds. Not more than a
-        small share is spent of the time that `steps_left` take, or of `seconds_left`. A collective.
+        small share is spent of the time that `steps_left` take, or of `seconds_left`. Nothing is measured where a
+        process is to stop. A collective.
         """
         began_s, present = self.clock(), self.number
 
         def time_step(number: int) -> float:
             self.apply(number)
-            return self.slowest(step_s())
+            own_s = step_s()
+            seconds = self.slowest(STOPPED_S if stop_requested() else own_s)
+            if seconds >= STOPPED_S:
+                raise _Stopped
+            return seconds
 
         def affordable(seconds: float, best_s: float) -> bool:
             return seconds <= SHARE * min(seconds_left, steps_left * best_s)
 
-        found = measure_numbers(self.most, time_step, affordable, present)
+        found: dict[int, float] = {}
+        with suppress(_Stopped):
+            found = measure_numbers(self.most, time_step, affordable, present)
         self.number = fastest(found, present) if found else present
         self.apply(self.number)
         self.step_s, self.side = found.get(self.number, 0.0), side

@@ -124,6 +124,16 @@ def test_the_slowest_process_decides() -> None:
     assert threads.number == 1
 
 
+def test_a_signal_ends_measuring() -> None:
+    """Each step may take long beside others, and who asks a process to stop does not wait for many."""
+    machine = Machine(IDLE_2)
+    threads = machine.threads(2)
+    threads.begin()
+    assert threads.measure(machine.step_s, 128, 3000, 1e9, lambda: machine.steps.total() >= 2) == ""
+    assert machine.steps.total() == 2
+    assert threads.number == machine.number == 2
+
+
 # ---------------------------------------------------------------- again
 
 
