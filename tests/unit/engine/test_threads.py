@@ -124,6 +124,14 @@ def test_the_slowest_process_decides() -> None:
     assert threads.number == 1
 
 
+def test_a_hopeless_number_is_given_up() -> None:
+    """After one step, or two where preparing kernels may have made the first one slow."""
+    for slow_s, steps in ((1.3, 1), (0.8, 2), (0.3, 4)):
+        machine = Machine({1: 0.2, 2: slow_s})
+        measured(machine)
+        assert machine.steps == {1: 4, 2: steps}
+
+
 def test_a_signal_ends_measuring() -> None:
     """Each step may take long beside others, and who asks a process to stop does not wait for many."""
     machine = Machine(IDLE_2)
