@@ -217,7 +217,7 @@ def test_a_resumed_run_keeps_its_number_and_looks_again_once() -> None:
         threads = machine.threads(2)
         threads.resume({"threads_per_process": stored})
         assert threads.number == machine.number == number
-    threads.resume({"threads_per_process": "1"})
+    threads.resume({"threads_per_process": "2"})
     machine.train(threads, 50)
     assert threads.due(3000)
     machine.measure(threads)
