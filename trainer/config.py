@@ -306,8 +306,12 @@ class TrainConfig:
     checkpoint_minutes: float = 10.0
     """Minutes between checkpoints, from which a killed run resumes; 0: as often as the disk allows."""
 
-    threads: int = 0
-    """CPU threads per process; 0 takes the cores of the machine divided by its processes."""
+    threads: int | Literal["auto"] = "auto"
+    """CPU threads per process. auto: the number with the fastest step, up to the CPUs that may be used (by affinity and
+    quota) divided by the processes; measured at the start, and again at evaluations where steps became much slower, or
+    more threads may help. Beside other programs fewer are often many times as fast. The last bits of the results depend
+    on the number; a resumed run goes on with its own. OMP_NUM_THREADS in the environment is a number given. 0: always
+    all those CPUs."""
 
     timeout_minutes: float = 10.0
     """Minutes that processes wait for one that gives no sign of life before all end; longer than compiling takes."""
@@ -328,7 +332,8 @@ class TrainConfig:
         _require(self.timeout_minutes > 0, "train.timeout_minutes", self.timeout_minutes, "more than 0 minutes")
         named = isinstance(self.patience, str)
         _require(named or int(self.patience) >= 0, "train.patience", self.patience, "0 or more, auto or curve")
-        for key in ("threads", "seed", "checkpoint_minutes"):
+        _require(self.threads == "auto" or self.threads >= 0, "train.threads", self.threads, "0 or more, or auto")
+        for key in ("seed", "checkpoint_minutes"):
             _require(getattr(self, key) >= 0, f"train.{key}", getattr(self, key), "0 or more")
 
 

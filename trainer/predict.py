@@ -99,9 +99,12 @@ def predict(
     import torch
 
     from trainer.inference.predictor import predict_files
+    from trainer.system.cpus import usable_cpus
+    from trainer.system.launcher import given_threads
     from trainer.system.terminal import Display
     from trainer.tracking.load import load_model
 
+    torch.set_num_threads(given_threads()[0] or min(torch.get_num_threads(), usable_cpus()))
     display = Display()
     model = load_model(uri)
     contract = model.segmenter.contract

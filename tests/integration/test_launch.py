@@ -1,5 +1,6 @@
 """How the program is started: wrong launches are refused with the right command, too little data with the reason."""
 
+import json
 import os
 import signal
 import subprocess
@@ -12,7 +13,7 @@ import pytest
 
 from tests.support import runs
 from tests.support.discs import make_discs
-from tests.support.program import ONE_THREAD, REPOSITORY, TINY, Command, Program, train_command
+from tests.support.program import ONE_THREAD, REPOSITORY, TINY, Command, Program, saved, train_command
 
 SHORT = [*TINY, "--train.threads", "1", "--train.epochs", "2", "--tracking.enabled", "false"]
 LONG = pytest.mark.long
@@ -116,11 +117,44 @@ def test_tiny_data(count: int, processes: int, tmp_path: Path) -> None:
 
 
 def test_threads_are_the_programs_own_choice(data: Path, tmp_path: Path) -> None:
-    """Launchers set OMP_NUM_THREADS to 1; train.threads decides, or else the number of cores, and it is recorded."""
+    """train.threads decides, then OMP_NUM_THREADS if a person has set it, and else the CPUs that may be used."""
     program = Program(tmp_path / "program", variables=ONE_THREAD)
-    arguments = ["--data.root", str(data), *SHORT, "--train.epochs", "1", "--train.threads", "0"]
-    program.run(*train_command(1, *arguments), code=0)
-    assert params(program)["hardware.threads_per_process"] == str(len(os.sched_getaffinity(0)))
+    arguments = ["--data.root", str(data), *SHORT, "--train.epochs", "1", "--train.threads"]
+    cpus = len(os.sched_getaffinity(0))
+    cases = (("0", "1", cpus), ("auto", "3", 3), ("auto", "", cpus))
+    for setting, variable, expected in cases:
+        ended = program.run(*train_command(1, *arguments, setting), code=0, OMP_NUM_THREADS=variable)
+        assert params(program)["hardware.threads_per_process"] == str(expected)
+        assert ("train.threads 3, as OMP_NUM_THREADS says" in ended.output) == (expected == 3)
+    held = ["taskset", "-c", f"{min(os.sched_getaffinity(0))}", *train_command(1, *arguments, "auto")]
+    program.run(*held, code=0, OMP_NUM_THREADS="")
+    assert params(program)["hardware.threads_per_process"] == "1"
+
+
+@LONG
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="there is one CPU")
+def test_the_number_of_threads_is_measured_and_kept(data: Path, tmp_path: Path) -> None:
+    """Said, recorded, in each checkpoint, and a resumed run begins with it; a person's number goes before."""
+    program = Program(tmp_path / "program")
+    arguments = ["--data.root", str(data), *SHORT, "--train.epochs", "2000", "--train.threads", "auto"]
+    arguments += ["--train.checkpoint_minutes", "0", "--train.eval_every", "2000"]
+    with program.start(*train_command(1, *arguments), OMP_NUM_THREADS="") as command:
+        folder = command.wait_for(saved(program, 5), "a checkpoint")
+        command.kill()
+        output = command.output()
+    tags = [record["tags"] for record in runs.records(folder) if "train.threads" in record.get("tags", {})]
+    (number,) = [tag["train.threads"] for tag in tags]
+    assert f"train.threads {number}: a step takes" in output
+    position = json.loads((runs.checkpoints(folder)[-1] / "position.json").read_text())
+    assert position["world"]["threads_per_process"] == number
+    other = "2" if number == "1" else "1"
+    for more, change in (([], ""), (["--train.threads", other], f"threads_per_process {number} -> {other}")):
+        with program.start(*train_command(1, "--resume", str(folder), *more), OMP_NUM_THREADS="") as command:
+            step = runs.last_step(folder) + 1
+            command.wait_for(lambda last=step: runs.last_step(folder) > last, "a step")
+            command.kill()
+            assert ("the last bits" in command.output()) == bool(change)
+            assert change in command.output()
 
 
 SRUN = """

@@ -4,8 +4,10 @@ import dataclasses
 import functools
 import math
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
+import torch
 from accelerate import Accelerator
 
 from trainer import InputError, redact_all
@@ -18,6 +20,7 @@ from trainer.engine import auto
 from trainer.engine.callback import Callback, NullCallback
 from trainer.engine.checkpoint.format import Checkpoint
 from trainer.engine.distributed.accelerator import numeric_environment
+from trainer.engine.distributed.collectives import all_reduce_min
 from trainer.engine.evaluate import Evaluation, evaluate
 from trainer.engine.loop import Trainer
 from trainer.engine.memory import StepSize
@@ -25,6 +28,7 @@ from trainer.engine.parameters import freeze_encoder
 from trainer.engine.rare_classes import ClassCounts
 from trainer.engine.schedule import Schedule
 from trainer.engine.step import TrainingNetwork, TrainStep
+from trainer.engine.threads import AutoThreads, is_chosen, threads_at_start
 from trainer.model.build import make_contract, make_segmenter
 from trainer.model.flop import training_flop
 from trainer.model.segmenter import Segmenter
@@ -106,7 +110,14 @@ def build_trainer(
     compiled, compile_reason = _compiled(config, accelerator, dataset, segmenter, sides)
     loader = _loader(config, accelerator, dataset, size, sides, compiled)
     interval, interval_reason = auto.evaluation_interval(train.eval_every, loader.steps_per_epoch)
-    steps = int(train.epochs) * loader.steps_per_epoch
+    steps, settings = int(train.epochs) * loader.steps_per_epoch, redact_all(flatten(config))
+    threads_reason = threads_at_start(train.threads, 1)[1]
+
+    def make_checkpoint(**parts: Any) -> Checkpoint:
+        # The number of threads in the environment may change as training goes on.
+        environment = numeric_environment(accelerator)
+        return Checkpoint(contract=segmenter.contract, environment=environment, config=settings, **parts)
+
     trainer = Trainer(
         TrainStep(
             accelerator,
@@ -130,20 +141,26 @@ def build_trainer(
         size,
         _evaluation(config, accelerator, dataset, stop_requested),
         callback or NullCallback(),
-        functools.partial(
-            Checkpoint,
-            contract=segmenter.contract,
-            environment=numeric_environment(accelerator),
-            config=redact_all(flatten(config)),
-        ),
+        make_checkpoint,
         stop_requested,
+        _threads(config, accelerator),
     )
     in_step = min(train.batch_size, len(dataset.split.train))
     at_once = min(size.micro_batch_size, math.ceil(in_step / accelerator.num_processes))
     sizes = f"{at_once} pictures at once on each process, {in_step} in a step"
     if loader.unlabelled_sampler:
         sizes += f" and {loader.unlabelled_sampler.batch_size} without labels"
-    return trainer, [sizes, *filter(None, [size_reason, compile_reason, interval_reason])]
+    return trainer, [sizes, *filter(None, [size_reason, compile_reason, interval_reason, threads_reason])]
+
+
+def _threads(config: Config, accelerator: Accelerator) -> AutoThreads:
+    """Choice of the number of threads: up to those of the process that has fewest. A collective."""
+    own = torch.get_num_threads() if is_chosen(config.train.threads) and accelerator.device.type == "cpu" else 0
+    return AutoThreads(
+        all_reduce_min(accelerator, own),
+        # Whole microseconds, so that all processes compare the same numbers.
+        slowest=lambda seconds: -all_reduce_min(accelerator, -round(1e6 * seconds)) / 1e6,
+    )
 
 
 def _step_size(

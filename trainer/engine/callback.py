@@ -19,6 +19,10 @@ class Callback(Protocol):
         """Another number of steps is planned than before; `reason` is for people, where they should read it."""
         ...
 
+    def on_threads(self, number: int, text: str) -> None:
+        """Each process computes with this number of threads from now on; `text` says why, for people."""
+        ...
+
     def on_step(self, step: int, values: dict[str, float]) -> None:
         """Step `step`, the first is 1, gave these metrics."""
         ...
@@ -55,6 +59,9 @@ class NullCallback:
         """Do nothing."""
 
     def on_plan(self, state: TrainState, reason: str = "") -> None:
+        """Do nothing."""
+
+    def on_threads(self, number: int, text: str) -> None:
         """Do nothing."""
 
     def on_step(self, step: int, values: dict[str, float]) -> None:

@@ -1,6 +1,7 @@
 """The training loop: step, evaluate, remember the best, save."""
 
 import dataclasses
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
@@ -20,6 +21,7 @@ from trainer.engine.schedule import Plan, Schedule
 from trainer.engine.step import TrainStep
 from trainer.engine.step_stats import PendingStats, Requests
 from trainer.engine.stopping import Interrupted, NonFiniteLoss, NotWritten, TrainingStopped
+from trainer.engine.threads import AutoThreads
 from trainer.model.metrics import Scores
 from trainer.model.segmenter import Segmenter
 
@@ -40,11 +42,12 @@ class Trainer:
         callback: Callback,
         make_checkpoint: Callable[..., Checkpoint],
         stop_requested: Callable[[], bool] = lambda: False,
+        threads: AutoThreads | None = None,
     ) -> None:
-        """`make_checkpoint` adds what stays the same in a run: contract, settings, environment."""
+        """`make_checkpoint` adds what this does not know: contract, settings, environment."""
         self.train_step, self.loader, self.schedule, self.size = train_step, loader, schedule, size
         self.evaluate, self.callback, self.make_checkpoint = evaluate, callback, make_checkpoint
-        self.stop_requested = stop_requested
+        self.stop_requested, self.threads = stop_requested, threads or AutoThreads()
         self.state = TrainState()
         self.saved: TrainState | None = None
         self.best: dict[str, Tensor] = {}
@@ -66,6 +69,7 @@ class Trainer:
         self.train_step.restore(checkpoint)
         self.state, self.best = dataclasses.replace(checkpoint.state), checkpoint.best
         self.saved = checkpoint.state
+        self.threads.resume(checkpoint.environment)
 
     def fit(self) -> TrainState:
         """Train to the end or to early stop. Afterwards `best` holds the best weights, and the last ones are saved.
@@ -76,6 +80,7 @@ class Trainer:
         spent_s = self.state.spent_s or min(self.start_s, START_SHARE * 60 * minutes)
         self.budget = Budget(minutes, sides, self.schedule.evaluation_interval, spent_s)
         try:
+            self._choose_threads()
             self._at_boundary()
             self._plan()
             self._read_ahead()
@@ -101,10 +106,28 @@ class Trainer:
             planned = self.schedule.planned_steps
             if self.schedule.minutes:
                 sides, measure = self.loader.sides, self.train_step.measure
-                self.budget.measured(*(measure(self.loader.read(0, side)) for side in (sides.small, sides.full)))
+                small_s = self.threads.step_s or measure(self.loader.read(0, sides.small))
+                self.budget.measured(small_s, measure(self.loader.read(0, sides.full)))
                 planned = min(planned, self._steps_left(Plan(planned, planned)))
             self.state.plan = Plan(planned, planned)
         self.callback.on_train_begin(self.state)
+
+    def _choose_threads(self) -> None:
+        """Decide the number of threads, where an earlier start of the run has not. A collective."""
+        if self.threads.number == 0:
+            self.threads.begin()
+            if self.threads.worth_measuring(self.schedule.planned_steps):
+                self._measure_threads(self.loader.sides.small, self.schedule.planned_steps)
+
+    def _measure_threads(self, side: int, steps_left: int) -> None:
+        """Measure steps with several numbers of threads, and take the fastest. Changes no weight. A collective."""
+        left_s = 60 * self.schedule.minutes - self.budget.spent_s() if self.schedule.minutes else math.inf
+        batch = self.loader.read(self.state.step, side)
+        out_of_memory = explain_out_of_memory(self.size, f"before step {self.state.step + 1}")
+        with out_of_memory, self.train_step.measuring(batch) as step_s:
+            text = self.threads.measure(step_s, side, steps_left, left_s, self.stop_requested)
+        if text:
+            self.callback.on_threads(self.threads.number, text)
 
     def _plan_again(self) -> None:
         """Change the number of steps where others fit into train.minutes by now. A collective."""
@@ -144,7 +167,8 @@ class Trainer:
         state, began_s = self.state, time.perf_counter()
         with self._saved_on_failure():
             batch = next(self.batches)
-        state.waited_s += time.perf_counter() - began_s
+        waited_s = time.perf_counter() - began_s
+        state.waited_s += waited_s
         rate = self.schedule.learning_rate(state.step, state.plan)
         with explain_out_of_memory(self.size, f"in step {state.step + 1}"):
             stats = self.train_step(batch, state.step + 1, rate, self._own_requests())
@@ -152,6 +176,7 @@ class Trainer:
         self._wait_for_earlier(stats)
         seconds = time.perf_counter() - began_s
         state.seconds += seconds
+        self.threads.count_step(batch.side, seconds - waited_s)
         if self.schedule.minutes:
             self.budget.count_step(batch.side, seconds)
             state.spent_s = self.budget.spent_s()
@@ -165,6 +190,11 @@ class Trainer:
             with self._saved_on_failure():
                 self._evaluate()
             self.requests = dataclasses.replace(self.requests, plan=True)
+            # Before a checkpoint is taken, which holds the number for all steps that follow.
+            steps_left = self.state.total_steps - self.state.step
+            if not (self.requests.stop or self._finished()) and self.threads.due(steps_left):
+                side = self.loader.sides.of_step(self.state.plan.place(self.state.step), self.state.plan.length)
+                self._measure_threads(side, steps_left)
         if self.requests.abort:
             raise self.callback.error() or TrainingStopped("the main process could not write to its disk")
         if self.requests.stop:

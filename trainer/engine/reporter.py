@@ -73,6 +73,12 @@ class Reporter:
             self.display.log(reason, "bold")
         self.display.plan(state.total_steps)
 
+    def on_threads(self, number: int, text: str) -> None:
+        """Show and record the number of threads."""
+        self.display.log(text)
+        with self._journal_errors():
+            self.run.tags({"train.threads": number})
+
     def on_step(self, step: int, values: dict[str, float]) -> None:
         """Advance the progress bar, and record the metrics."""
         self.display.step(step, values, self.memory_gib)

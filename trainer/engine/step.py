@@ -3,7 +3,7 @@
 import itertools
 import statistics
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from copy import deepcopy
 from typing import Any
@@ -179,23 +179,35 @@ class TrainStep:
 
     def measure(self, batch: StepBatch, times: int = 3) -> float:
         """Seconds that a step takes here, the median of `times` after a first one that compiles. Changes nothing."""
-        scaler = self.accelerator.scaler
+        with self.measuring(batch) as step_s:
+            return statistics.median([step_s() for _ in range(times + 1)][1:])
+
+    @contextmanager
+    def measuring(self, batch: StepBatch) -> Iterator[Callable[[], float]]:
+        """Give a function that takes a step and returns its seconds. After the block, nothing has changed.
+
+        The optimizer takes part before the first step of a training alone: later it has a state, which must not move.
+        """
+        scaler, first = self.accelerator.scaler, not self.optimizer.optimizer.state
         scale = scaler.state_dict() if scaler else None
-        seconds = []
-        with _same_buffers(self.network):
-            for _ in range(times + 1):
-                began = time.perf_counter()
-                self.backward(batch)
-                if batch.unlabelled:
-                    self.backward_unlabelled(batch.unlabelled, weight=1.0)
-                norm = self.clip_gradient()
+
+        def step_s() -> float:
+            began = time.perf_counter()
+            self.backward(batch)
+            if batch.unlabelled:
+                self.backward_unlabelled(batch.unlabelled, weight=1.0)
+            norm = self.clip_gradient()
+            if first:
                 self.update(learning_rate=0.0)
-                float(norm)  # waits for the device
-                seconds.append(time.perf_counter() - began)
-        self.optimizer.optimizer.state.clear()
+            float(norm)  # waits for the device
+            return time.perf_counter() - began
+
+        with _same_buffers(self.network):
+            yield step_s
+        if first:
+            self.optimizer.optimizer.state.clear()
         if scaler:
             scaler.load_state_dict(scale)
-        return statistics.median(seconds[1:])
 
     def snapshot(self) -> dict[str, Any]:
         """Copy the fields of a Checkpoint that change here."""

@@ -29,8 +29,7 @@ MOST_CLIPPED = 0.01
 """Share of an image's levels outside of the range that the model knows, above which it is said."""
 
 MAX_BATCHES = 4
-"""Most batches under way at the same time; each holds its images in memory."""
-
+"""Most whole batches under way at the same time; each holds its images in memory."""
 
 NETWORK_BYTES, NETWORK_BYTES_GPU = 2**31, 2**34
 """Memory that all batches may take in the network together, in bytes, on a CPU and on a GPU; one image always goes."""
@@ -83,7 +82,7 @@ def predict_files(
     threads = torch.get_num_threads()
     on_cpu = segmenter.mean.device.type == "cpu"
     most = (NETWORK_BYTES if on_cpu else NETWORK_BYTES_GPU) // segmenter.contract.picture_bytes
-    workers = max(1, min(MAX_BATCHES, len(images), threads if on_cpu else MAX_BATCHES, most))
+    workers, size = divide(len(images), batch_size, threads if on_cpu else MAX_BATCHES, most)
 
     def work(batch: list[InputImage]) -> list[dict[str, Any]]:
         if stop_requested():
@@ -99,13 +98,24 @@ def predict_files(
                 rows += [write(result, segmenter, output) for result in results]
         return rows
 
-    size = max(1, min(batch_size, math.ceil(len(images) / workers), most // workers))
     batches = (images[at : at + size] for at in range(0, len(images), size))
     try:
         for rows in read_ahead(takewhile(lambda _: not stop_requested(), batches), work, workers):
             yield from rows
     finally:
         torch.set_num_threads(threads)
+
+
+def divide(images: int, batch_size: int, threads: int, most: int) -> tuple[int, int]:
+    """Number of workers, and of the images that each takes at once; at most `most` images are in the network.
+
+    As many workers as `threads`, where there are as many images: each then computes with one thread. Several threads of
+    one worker wait for each other, which takes many times as long where other processes want the CPUs too. All workers
+    together hold no more than MAX_BATCHES batches, however many there are.
+    """
+    held = MAX_BATCHES * batch_size
+    workers = max(1, min(images, threads, most, held))
+    return workers, max(1, min(batch_size, math.ceil(images / workers), most // workers, held // workers))
 
 
 @functools.cache

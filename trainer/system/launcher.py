@@ -7,6 +7,7 @@ import socket
 import sys
 import threading
 import time
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
@@ -21,6 +22,9 @@ WATCH_SECONDS = 1.0
 
 LAUNCHERS = ("accelerate", "accelerate.commands.launch", "torchrun", "torch.distributed.run")
 """Programs and modules that start processes; others that may be before the script, such as `timeout`, are none."""
+
+THREADS_VARIABLE, THREADS_OPTION = "OMP_NUM_THREADS", "--num_cpu_threads_per_process"
+"""Environment variable, and option of `accelerate launch`, with which a person sets the number of threads."""
 
 ORPHAN_SECONDS = 25.0
 """Time that a process may take to save and end after the death of its launcher, in seconds."""
@@ -55,6 +59,25 @@ def seconds_since_start() -> float:
     """Seconds since the system started this process, or its launcher."""
     first = psutil.Process(os.getppid()) if command() else psutil.Process()
     return max(0.0, time.time() - float(first.create_time()))
+
+
+def given_threads() -> tuple[int, str]:
+    """Threads of each process that a person has set outside of the settings, and by what; 0 where that is not so.
+
+    A launcher sets the variable for the processes that it starts. There its own environment counts, and its option.
+    """
+    variables: Mapping[str, str] = os.environ
+    if words := command():
+        for word, following in zip(words, [*words[1:], ""], strict=True):
+            name, _, value = word.partition("=")
+            if name.replace("-", "_").lstrip("_") == THREADS_OPTION.lstrip("-") and (value or following).isdecimal():
+                return int(value or following), THREADS_OPTION
+        try:
+            variables = psutil.Process(os.getppid()).environ()
+        except psutil.Error:
+            return 0, ""
+    first = variables.get(THREADS_VARIABLE, "").split(",")[0].strip()
+    return (int(first), THREADS_VARIABLE) if first.isdecimal() and int(first) else (0, "")
 
 
 def restarted() -> bool:

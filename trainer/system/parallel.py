@@ -1,6 +1,5 @@
 """Threads that read ahead or work on many items."""
 
-import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -8,6 +7,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import islice
 from typing import TypeVar
+
+from trainer.system.cpus import usable_cpus
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -20,11 +21,6 @@ CHUNK_SIZE = 8
 
 MAX_CHUNKS = 128
 """Number of chunks that wait at the same time, since each takes memory."""
-
-
-def available_cores() -> int:
-    """Count the CPU cores that this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class Budget:
@@ -68,14 +64,14 @@ def read_ahead(requests: Iterator[T], read: Callable[[T], R], workers: int) -> I
 
 
 def on_all_cores(function: Callable[[T], R], arguments: Sequence[T]) -> list[R]:
-    """`list(map(function, arguments))` with one thread for each core; raises what `function` raises."""
+    """`list(map(function, arguments))` with one thread for each CPU that may be used; raises what `function` raises."""
 
     def run_chunk(chunk: Sequence[T]) -> list[R]:
         return [function(argument) for argument in chunk]
 
     results: list[R] = []
     chunks = [arguments[start : start + CHUNK_SIZE] for start in range(0, len(arguments), CHUNK_SIZE)]
-    with ThreadPoolExecutor(available_cores()) as pool:
+    with ThreadPoolExecutor(usable_cpus()) as pool:
         for start in range(0, len(chunks), MAX_CHUNKS):
             for part in pool.map(run_chunk, chunks[start : start + MAX_CHUNKS]):
                 results += part

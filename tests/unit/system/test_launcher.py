@@ -1,5 +1,6 @@
-"""Launcher: which program before the script is one."""
+"""Launcher: which program before the script is one, and which number of threads a person has given."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -23,3 +24,35 @@ def test_what_is_a_launcher(words: list[str], expected: str, tmp_path: Path) -> 
     command = [*words, *([] if "launch" in words else [sys.executable]), str(script)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=100)
     assert done.stdout.strip() == expected, done.stderr
+
+
+ACCELERATE = [str(Path(sys.executable).with_name("accelerate")), "launch"]
+TWO = ["--multi_gpu", "--num_processes", "2", "--main_process_port", "0"]
+
+
+@pytest.mark.parametrize(
+    ("words", "given", "expected"),
+    [
+        ([], None, "0 "),
+        ([], "3", "3 OMP_NUM_THREADS"),
+        ([], "4,2", "4 OMP_NUM_THREADS"),
+        ([], "many", "0 "),
+        ([*ACCELERATE, "--num_processes", "1"], None, "0 "),
+        ([*ACCELERATE, *TWO], None, "0 "),  # the launcher itself sets 1
+        ([*ACCELERATE, *TWO], "3", "3 OMP_NUM_THREADS"),
+        ([*ACCELERATE, *TWO, "--num-cpu-threads-per-process", "2"], "3", "2 --num_cpu_threads_per_process"),
+        ([*ACCELERATE, "--num_cpu_threads_per_process=2"], None, "2 --num_cpu_threads_per_process"),
+    ],
+)
+def test_what_number_of_threads_a_person_gave(
+    words: list[str], given: str | None, expected: str, tmp_path: Path
+) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import sys; from trainer.system.launcher import given_threads; sys.stdout.write('%s %s\\n' % given_threads())"
+    )
+    variables = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
+    variables |= {"ACCELERATE_USE_CPU": "true"} | ({"OMP_NUM_THREADS": given} if given else {})
+    command = [*words, *([] if words else [sys.executable]), str(script)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=100, env=variables)
+    assert set(done.stdout.splitlines()) == {expected}, done.stderr

@@ -9,6 +9,7 @@ from trainer.config import Config, flatten
 from trainer.engine.checkpoint.choice import LATEST_OR_NEW, WORDS, differences, none_of_these
 from trainer.engine.checkpoint.folder import CheckpointFolder
 from trainer.engine.checkpoint.format import Checkpoint, load_checkpoint
+from trainer.engine.threads import THREADS, threads_at_resume
 from trainer.system.atomic import write_json
 from trainer.system.repair import repair
 from trainer.system.run_folder import RunFolder, run_folder_of, run_folders
@@ -75,7 +76,9 @@ def find_run(config: Config, work: Path, data: dict[str, Any], launched_by: str)
 
 def numeric_changes(checkpoint: Checkpoint, environment: dict[str, str], config: Config) -> list[str]:
     """Differences from the previous start of the run that change the last bits of the results, one line each."""
-    now = environment | {key: flatten(config)[key] for key in INEXACT}
+    own, stored = int(environment[THREADS]), checkpoint.environment.get(THREADS)
+    now = environment | {THREADS: str(threads_at_resume(config.train.threads, own, stored))}
+    now |= {key: flatten(config)[key] for key in INEXACT}
     before = checkpoint.environment | {key: checkpoint.config.get(key) for key in INEXACT}
     return [f"{key} {before.get(key)} -> {value}" for key, value in now.items() if before.get(key) != value]
 

@@ -11,22 +11,23 @@ from torch.distributed import PrefixStore, TCPStore  # type: ignore[attr-defined
 
 from trainer import InputError
 from trainer.engine import auto, memory
-from trainer.system.parallel import available_cores
+from trainer.engine.threads import threads_at_start
+from trainer.system.cpus import usable_cpus
 
 LAUNCH_COMMAND = "accelerate launch --config_file launch/multi_cpu.yaml --num_processes {} trainer/train.py ..."
 """Command for several processes on CPUs, with the number of processes to fill in."""
 
 
-def join_processes(mixed_precision: str, threads: int, timeout_minutes: float) -> Accelerator:
+def join_processes(mixed_precision: str, threads: int | str, timeout_minutes: float) -> Accelerator:
     """Join the processes that the launcher started. Raises InputError where they were not started together.
 
-    `mixed_precision`: auto, no, bf16 or fp16; `threads`: for each process, 0 for its share of the cores;
+    `mixed_precision`: auto, no, bf16 or fp16; `threads`: as in train.threads;
     `timeout_minutes`: longest wait for another process in a collective.
     """
     _check_launch()
     local_processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     # Launchers set OMP_NUM_THREADS to 1 for several processes, which would leave cores idle.
-    torch.set_num_threads(threads or max(1, available_cores() // local_processes))
+    torch.set_num_threads(threads_at_start(threads, max(1, usable_cpus() // local_processes))[0])
     # Accelerate has no option yet for the argument that replaces it in torch.
     warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated", FutureWarning)
     accelerated = torch.accelerator.is_available()

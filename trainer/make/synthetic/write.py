@@ -20,7 +20,7 @@ from trainer.data.layouts.voc import IMAGES, MASKS
 from trainer.data.value_map import BACKGROUND
 from trainer.make.synthetic.scene import check_request, draw_scene
 from trainer.system.atomic import new_folder
-from trainer.system.parallel import available_cores
+from trainer.system.cpus import usable_cpus
 
 WORTH_A_WORKER = 20
 """Scenes that take longer to draw than one more Python takes to start."""
@@ -93,7 +93,7 @@ def write_labelme(folder: Path, count: int, **options: Unpack[Options]) -> None:
 
 def _run(job: Job, indices: range) -> Generator[object, None, None]:
     """Write scenes on as many cores as pay; yields after each."""
-    count = min(available_cores(), len(indices) // WORTH_A_WORKER)
+    count = min(usable_cpus(), len(indices) // WORTH_A_WORKER)
     if count < 2:
         for index in indices:
             write_scene(*job, index)
