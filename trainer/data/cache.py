@@ -12,6 +12,7 @@ import hashlib
 import os
 import shutil
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -23,8 +24,7 @@ from filelock import FileLock
 from trainer import InputError
 from trainer.data.checks.inspect import inspect
 from trainer.data.checks.scan import FACTS, levels_of, scan
-from trainer.data.file_index import digests_of
-from trainer.data.image_io import PIXELS
+from trainer.data.file_index import FileIndex, digests_of
 from trainer.data.levels import Levels
 from trainer.data.resize import shrink_image, shrink_mask
 from trainer.data.sample import Sample
@@ -131,9 +131,9 @@ class UncachedSamples:
         images = np.empty((len(chosen), self.size, self.size, 3), np.uint8)
         masks = np.empty((len(chosen), self.size, self.size), np.uint8)
         for place, sample in enumerate(chosen):
-            with PIXELS.hold(sample.pixels()):
-                images[place] = shrink_image(sample.read_image(levels=self.levels), self.size)
-                masks[place] = shrink_mask(sample.read_mask(self.values), self.size)
+            with sample.contents() as contents:
+                images[place] = shrink_image(sample.read_image(contents.image, self.levels), self.size)
+                masks[place] = shrink_mask(sample.read_mask(self.values, contents.mask), self.size)
         return torch.from_numpy(images).permute(0, 3, 1, 2), torch.from_numpy(masks)
 
 
@@ -144,25 +144,78 @@ def open_resized(sources: Sources, size: int, folder: Path, progress: Progress) 
     """
     samples, values = sources.samples, sources.values
     folder.mkdir(parents=True, exist_ok=True)
-    # With problems nothing is cached; they are raised with those of the files.
-    digests = [b""] if sources.problems else digests_of(samples, folder, progress).tolist()
-    key = hashlib.sha256(f"{FORMAT} {size} {values.key} ".encode() + b" ".join(digests)).hexdigest()[:16]
-    with FileLock(folder / f"{key}.lock"):
-        if not (folder / key).is_dir():
-            _build(folder / key, sources, size, progress)
-    facts = np.load(folder / key / "facts.npy", mmap_mode="r")
-    if not (folder / key / "images.npy").is_file():
+    cache = _find_or_build(sources, size, folder, progress)
+    facts = np.load(cache / "facts.npy", mmap_mode="r")
+    if not (cache / "images.npy").is_file():
         advice = "Pictures are decoded at every step instead, which is slower"
         return UncachedSamples(samples, size, values, facts, levels_of(facts)), [
             f"{folder}: too little free space for the cache. {advice}"
         ]
-    return CachedSamples(Rows(folder / key / "images.npy"), Rows(folder / key / "masks.npy"), facts), []
+    return CachedSamples(Rows(cache / "images.npy"), Rows(cache / "masks.npy"), facts), []
+
+
+def _find_or_build(sources: Sources, size: int, folder: Path, progress: Progress) -> Path:
+    """Folder of the cache of these samples in `folder`, built if there is none."""
+    if sources.problems:  # nothing is cached; they are raised with those of the files
+        digests = np.array([b""])
+    else:
+        index = FileIndex(sources.samples, folder)
+        with index.lock:
+            if (index.load() == b"").any() and not _may_fit(folder, len(sources.samples), size):
+                return _build_first(index, sources, size, folder, progress)
+        digests = digests_of(sources.samples, index, progress)
+    cache = folder / _key(digests, sources, size)
+    with FileLock(cache.with_suffix(".lock")):
+        if not cache.is_dir():
+            _build(cache, sources, size, progress)
+    return cache
+
+
+def _build_first(index: FileIndex, sources: Sources, size: int, folder: Path, progress: Progress) -> Path:
+    """Build a cache of files whose digests are not known: each is read once, for its pixels and its digest.
+
+    The caller holds the lock of `index`. Raises InputError for faults of the files.
+    """
+    unnamed = folder / f".{index.file.stem}.new"
+    shutil.rmtree(unnamed, ignore_errors=True)
+    _build(unnamed, sources, size, progress)
+    digests = np.load(unnamed / "facts.npy", mmap_mode="r")["digest"]
+    cache = folder / _key(digests, sources, size)
+    with FileLock(cache.with_suffix(".lock")):
+        _remove_leftovers(cache)
+        if cache.is_dir():
+            shutil.rmtree(unnamed, ignore_errors=True)
+        else:
+            unnamed.rename(cache)
+    index.store(digests)
+    return cache
+
+
+def _key(digests: np.ndarray, sources: Sources, size: int) -> str:
+    """Name of the cache of samples with these digests, S64 [N]."""
+    settings = f"{FORMAT} {size} {sources.values.key} ".encode()
+    return hashlib.sha256(settings + b" ".join(digests.tolist())).hexdigest()[:16]
+
+
+def _may_fit(folder: Path, count: int, size: int) -> bool:
+    """Return False where no cache in `folder` holds `count` samples of this size, whatever they are."""
+    for file in folder.glob("[!.]*/facts.npy"):
+        images = file.with_name("images.npy")
+        with suppress(OSError, ValueError, EOFError):  # removed in the meantime, or damaged
+            same_size = not images.exists() or np.load(images, mmap_mode="r").shape[1] == size
+            if same_size and len(np.load(file, mmap_mode="r")) == count:
+                return True
+    return False
+
+
+def _remove_leftovers(target: Path) -> None:
+    for leftover in leftovers(target):
+        shutil.rmtree(leftover, ignore_errors=True)
 
 
 def _build(target: Path, sources: Sources, size: int, progress: Progress) -> None:
     """Decode everything into the folder `target`, whose lock the caller holds."""
-    for leftover in leftovers(target):
-        shutil.rmtree(leftover, ignore_errors=True)
+    _remove_leftovers(target)
     try:
         with atomic_folder(target) as partial:
             _fill(partial, sources, size, progress)
