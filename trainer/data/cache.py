@@ -11,6 +11,7 @@ import errno
 import hashlib
 import os
 import shutil
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -89,6 +90,11 @@ class ResizedSamples(Protocol):
         """Side S in pixels."""
         ...
 
+    @property
+    def reading_seconds(self) -> float:
+        """Seconds that this process has read the files for; 0 where an earlier one did."""
+        ...
+
     def read(self, indices: Sequence[int] | np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
         """Images uint8 [B, 3, S, S] (channels last in memory) and masks uint8 [B, S, S]."""
         ...
@@ -105,6 +111,7 @@ class CachedSamples:
     """uint8 [N, S, S] class ids."""
 
     facts: np.ndarray
+    reading_seconds: float = 0.0
 
     @property
     def size(self) -> int:
@@ -125,6 +132,7 @@ class UncachedSamples:
     values: ValueMap
     facts: np.ndarray
     levels: Levels | None
+    reading_seconds: float = 0.0
 
     def read(self, indices: Sequence[int] | np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
         chosen = [self.samples[int(index)] for index in indices]
@@ -144,18 +152,18 @@ def open_resized(sources: Sources, size: int, folder: Path, progress: Progress) 
     """
     samples, values = sources.samples, sources.values
     folder.mkdir(parents=True, exist_ok=True)
-    cache = _find_or_build(sources, size, folder, progress)
+    cache, seconds = _find_or_build(sources, size, folder, progress)
     facts = np.load(cache / "facts.npy", mmap_mode="r")
     if not (cache / "images.npy").is_file():
         advice = "Pictures are decoded at every step instead, which is slower"
-        return UncachedSamples(samples, size, values, facts, levels_of(facts)), [
+        return UncachedSamples(samples, size, values, facts, levels_of(facts), seconds), [
             f"{folder}: too little free space for the cache. {advice}"
         ]
-    return CachedSamples(Rows(cache / "images.npy"), Rows(cache / "masks.npy"), facts), []
+    return CachedSamples(Rows(cache / "images.npy"), Rows(cache / "masks.npy"), facts, seconds), []
 
 
-def _find_or_build(sources: Sources, size: int, folder: Path, progress: Progress) -> Path:
-    """Folder of the cache of these samples in `folder`, built if there is none."""
+def _find_or_build(sources: Sources, size: int, folder: Path, progress: Progress) -> tuple[Path, float]:
+    """Folder of the cache of these samples in `folder`, built if there is none, and the seconds that took."""
     if sources.problems:  # nothing is cached; they are raised with those of the files
         digests = np.array([b""])
     else:
@@ -166,19 +174,18 @@ def _find_or_build(sources: Sources, size: int, folder: Path, progress: Progress
         digests = digests_of(sources.samples, index, progress)
     cache = folder / _key(digests, sources, size)
     with FileLock(cache.with_suffix(".lock")):
-        if not cache.is_dir():
-            _build(cache, sources, size, progress)
-    return cache
+        return cache, 0.0 if cache.is_dir() else _build(cache, sources, size, progress)
 
 
-def _build_first(index: FileIndex, sources: Sources, size: int, folder: Path, progress: Progress) -> Path:
+def _build_first(index: FileIndex, sources: Sources, size: int, folder: Path, progress: Progress) -> tuple[Path, float]:
     """Build a cache of files whose digests are not known: each is read once, for its pixels and its digest.
 
-    The caller holds the lock of `index`. Raises InputError for faults of the files.
+    Returns its folder, and the seconds that took. The caller holds the lock of `index`. Raises InputError for faults of
+    the files.
     """
     unnamed = folder / f".{index.file.stem}.new"
     shutil.rmtree(unnamed, ignore_errors=True)
-    _build(unnamed, sources, size, progress)
+    seconds = _build(unnamed, sources, size, progress)
     digests = np.load(unnamed / "facts.npy", mmap_mode="r")["digest"]
     cache = folder / _key(digests, sources, size)
     with FileLock(cache.with_suffix(".lock")):
@@ -188,7 +195,7 @@ def _build_first(index: FileIndex, sources: Sources, size: int, folder: Path, pr
         else:
             unnamed.rename(cache)
     index.store(digests)
-    return cache
+    return cache, seconds
 
 
 def _key(digests: np.ndarray, sources: Sources, size: int) -> str:
@@ -213,14 +220,16 @@ def _remove_leftovers(target: Path) -> None:
         shutil.rmtree(leftover, ignore_errors=True)
 
 
-def _build(target: Path, sources: Sources, size: int, progress: Progress) -> None:
-    """Decode everything into the folder `target`, whose lock the caller holds."""
+def _build(target: Path, sources: Sources, size: int, progress: Progress) -> float:
+    """Decode everything into the folder `target`, whose lock the caller holds; return the seconds that took."""
+    began = time.perf_counter()
     _remove_leftovers(target)
     try:
         with atomic_folder(target) as partial:
             _fill(partial, sources, size, progress)
     except OSError as error:
         raise InputError(why_not_written(target, error)) from error
+    return time.perf_counter() - began
 
 
 def _fill(folder: Path, sources: Sources, size: int, progress: Progress) -> None:

@@ -72,6 +72,7 @@ def test_second_time_decodes_nothing(make_voc: VocMaker, tmp_path: Path) -> None
     marked[1] = 77
     marked.flush()
     again = opened(samples, tmp_path / "cache")
+    assert again.reading_seconds == 0 < first.reading_seconds
     assert (again.images[1] == 77).all()
     assert np.array_equal(again.facts, first.facts)
     assert folders(tmp_path / "cache") == [made]
