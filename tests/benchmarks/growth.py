@@ -1,9 +1,12 @@
 """Growth with the number of images: time to the first step, with and without a cache, memory, steps, evaluation.
 
 python -m tests.benchmarks.growth [--counts 1000,10000,100000] [--steps 200]
+python -m tests.benchmarks.growth --counts 10000 --picture 500x375 --image_size 128 --against ../older --rounds 3
 
-Draws small images with masks, all different, and runs trainer/train.py on them twice with a tiny network, without
-tracking. Beside each figure stands its ratio to that of the fewest images.
+Draws small images, or pictures of another size, with masks, all different, and runs trainer/train.py on them twice with
+a tiny network, without tracking. Beside each figure stands its ratio to that of the fewest images. `--against` measures
+another checkout of the program in turn with this one, on the same images: figures are medians over the rounds, and the
+ratio is this one's to the other's.
 """
 
 import argparse
@@ -14,6 +17,7 @@ import statistics
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import cache
 from pathlib import Path
@@ -23,7 +27,7 @@ import torch
 from PIL import Image
 
 from tests.support import runs
-from tests.support.program import TINY, Program
+from tests.support.program import REPOSITORY, TINY, Program
 
 # Prints seconds within the parts of the start, and memory; ends after some steps.
 MEASURED = """
@@ -91,30 +95,67 @@ PARTS = ("finding", "hashing", "decoding", "near", "report")
 STOPPED = 143
 HEIGHT, WIDTH = 48, 64
 CHUNK = 1000
+BASE_PIXELS = 350 * HEIGHT * WIDTH
+GRAIN = 12
+"""Levels of noise in pictures of another size than the small ones: without it their files were far too small."""
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--counts", default="1000,10000,100000")
     parser.add_argument("--steps", type=int, default=200)
+    parser.add_argument("--picture", default=f"{WIDTH}x{HEIGHT}", help="width x height of the images")
+    parser.add_argument("--image_size", type=int, default=32, help="side in pixels that the network sees")
+    parser.add_argument("--against", type=Path, help="folder of another checkout")
+    parser.add_argument("--rounds", type=int, default=1)
     options = parser.parse_args()
-    found: dict[int, dict[str, float]] = {}
+    width, height = map(int, options.picture.split("x"))
+    sources = [REPOSITORY] if options.against is None else [REPOSITORY, options.against.resolve()]
+    found: dict[int, list[dict[str, float]]] = {}
     for count in sorted(map(int, options.counts.split(","))):
         with tempfile.TemporaryDirectory() as scratch:
             began = time.time()
-            draw(Path(scratch) / "data", count)
-            print(f"{count} images drawn in {time.time() - began:.1f} s", flush=True)
-            found[count] = measure(Path(scratch), count, options.steps)
-    show(found)
+            file_bytes = draw(Path(scratch) / "data", count, (height, width))
+            drawn = f"{count} images of {width}x{height}, {file_bytes / count / 1000:.0f} kB each"
+            print(f"{drawn}, drawn in {time.time() - began:.1f} s", flush=True)
+            found[count] = measure_in_turn(Path(scratch), sources, options.rounds, count, options)
+    show({count: figures[0] for count, figures in found.items()})
+    if options.against is not None:
+        compare(found, options.against)
     processor, threads = platform.processor() or platform.machine(), torch.get_num_threads()
     print(f"\n{processor}, {threads} threads, Python {platform.python_version()}, torch {torch.__version__}")
 
 
-def measure(top: Path, count: int, steps: int) -> dict[str, float]:
+def measure_in_turn(
+    top: Path, sources: Sequence[Path], rounds: int, count: int, options: argparse.Namespace
+) -> list[dict[str, float]]:
+    """Median figures of each checkout, measured in turn on the same images."""
+    found: list[list[dict[str, float]]] = [[] for _ in sources]
+    for number in range(rounds):
+        for place, source in enumerate(sources):
+            program = Program(top / f"program-{number}-{place}", source)
+            figures = measure(program, top / "data", count, options.steps, options.image_size)
+            shutil.rmtree(program.folder)
+            found[place].append(figures)
+            starts = f"first start {figures['first start']:.1f} s, later start {figures['later start']:.1f} s"
+            print(f"round {number + 1}, {source}: {starts}", flush=True)
+    return [{key: statistics.median(one[key] for one in some) for key in some[0]} for some in found]
+
+
+def measure(program: Program, data: Path, count: int, steps: int, image_size: int) -> dict[str, float]:
     """Figures of a first and of a later start on the same images."""
-    program = Program(top / "program")
     figures: dict[str, float] = {}
-    arguments = [*TINY, "--data.root", str(top / "data"), "--tracking.enabled", "false", "--train.threads", "1"]
+    arguments = [
+        *TINY,
+        "--data.image_size",
+        f"{image_size}",
+        "--data.root",
+        str(data),
+        "--tracking.enabled",
+        "false",
+        "--train.threads",
+        "1",
+    ]
     arguments += ["--train.epochs", f"{2 * steps}", "--train.eval_every", f"{2 * steps}"]
     for start in ("first", "later"):
         began = time.time()
@@ -128,7 +169,8 @@ def measure(top: Path, count: int, steps: int) -> dict[str, float]:
         figures |= {f"{start} peak": parts["memory"]["start"], f"{start} resting": parts["memory"]["resting"]}
         figures |= {"evaluation": parts["evaluation"], "evaluation peak": parts["memory"]["evaluation"]}
         shutil.rmtree(program.folder / "mlruns" / "work")
-    return figures
+    reading = figures["first hashing"] + figures["first decoding"]
+    return figures | {"first reading": count / reading}
 
 
 def step_seconds(folder: Path) -> list[float]:
@@ -139,11 +181,12 @@ def step_seconds(folder: Path) -> list[float]:
 
 ROWS = (
     *((f"first {part}", "s") for part in (*PARTS, "start")),
+    ("first reading", "images/s"),
     *((f"later {part}", "s") for part in (*PARTS, "start")),
     *((name, "MB") for name in ("first peak", "later peak", "later resting")),
     *(("later step", "ms"), ("evaluation", "s"), ("evaluation peak", "MB")),
 )
-SCALES = {"s": 1.0, "ms": 1e3, "MB": 1e-6}
+SCALES = {"s": 1.0, "images/s": 1.0, "ms": 1e3, "MB": 1e-6}
 
 
 def show(found: dict[int, dict[str, float]]) -> None:
@@ -160,43 +203,62 @@ def show(found: dict[int, dict[str, float]]) -> None:
     print("start: from the command to the evaluation before the first step, where memory is resting; peak: until then")
 
 
+def compare(found: dict[int, list[dict[str, float]]], other: Path) -> None:
+    """Print the figures of this checkout beside those of the other one, with their ratio."""
+    for count, (ours, theirs) in found.items():
+        print(f"\n{f'{count:,} images':22}{'here':>12}{other.name[:11]:>12}{'ratio':>8}")
+        for key, unit in ROWS:
+            values = ours[key] * SCALES[unit], theirs[key] * SCALES[unit]
+            ratio = values[0] / (values[1] or np.nan)
+            print(f"{key + ', ' + unit:22}{values[0]:12.2f}{values[1]:12.2f}{ratio:8.2f}")
+
+
 # ------------------------------------------------------------------------------------------------ images
 
 
-def draw(root: Path, count: int) -> None:
-    """Write a VOC folder of `count` images of 64x48 pixels and their masks."""
+def draw(root: Path, count: int, size: tuple[int, int]) -> int:
+    """Write a VOC folder of `count` images of `size`, H and W, and their masks; return the bytes of the images."""
     for part in ("JPEGImages", "SegmentationClassPNG"):
         (root / part).mkdir(parents=True)
     with ProcessPoolExecutor() as pool:
-        list(pool.map(draw_some, ((root, start, min(start + CHUNK, count)) for start in range(0, count, CHUNK))))
+        shares = ((root, start, min(start + CHUNK, count), size) for start in range(0, count, CHUNK))
+        return sum(pool.map(draw_some, shares))
 
 
-def draw_some(share: tuple[Path, int, int]) -> None:
-    """Write the images of a range of numbers: two of a few hundred base images, blended, no pair twice."""
-    root, start, stop = share
-    bases = base_images()
+def draw_some(share: tuple[Path, int, int, tuple[int, int]]) -> int:
+    """Write the images of a range of numbers: two of some base images, blended, no pair twice; return their bytes."""
+    root, start, stop, (height, width) = share
+    bases = base_images(height, width)
+    scale, total = height // HEIGHT, 0
     for number in range(start, stop):
         rest, first = divmod(number, len(bases))
         turn, second = divmod(rest, len(bases))
         image = bases[first] // 2 + np.roll(bases[second] // 2, 9 * turn + 3, axis=1)
-        mask = np.zeros((HEIGHT, WIDTH), np.uint8)
-        top, left = number % 23, number % 31
-        mask[top : top + 20, left : left + 25] = 1
+        mask = np.zeros((height, width), np.uint8)
+        top, left = number % 23 * scale, number % 31 * scale
+        mask[top : top + 20 * scale, left : left + 25 * scale] = 1
         image[mask == 1] ^= 64
-        Image.fromarray(image).save(root / "JPEGImages" / f"{number:07}.jpg", quality=90)
+        file = root / "JPEGImages" / f"{number:07}.jpg"
+        Image.fromarray(image).save(file, quality=90)
+        total += file.stat().st_size
         Image.fromarray(mask).save(root / "SegmentationClassPNG" / f"{number:07}.png", compress_level=1)
+    return total
 
 
 @cache
-def base_images(count: int = 350) -> np.ndarray:
-    """Draw sums of waves, uint8 [N, 48, 64, 3]."""
+def base_images(height: int, width: int) -> np.ndarray:
+    """Draw sums of waves, uint8 [N, H, W, 3], with grain where they are no small images."""
     random = np.random.default_rng(0)
-    rows, columns = np.mgrid[0 : 1 : HEIGHT * 1j, 0 : 1 : WIDTH * 1j]
-    waves = np.zeros((count, 3, HEIGHT, WIDTH), np.float32)
+    count = max(24, BASE_PIXELS // (height * width))
+    rows, columns = np.mgrid[0 : 1 : height * 1j, 0 : 1 : width * 1j]
+    waves = np.zeros((count, 3, height, width), np.float32)
     for _ in range(4):
         y, x, phase = random.uniform(-14, 14, (3, count, 3, 1, 1))
         waves += np.sin(rows * y + columns * x + phase)
-    return np.ascontiguousarray(((waves / 4 + 1) * 127.5).astype(np.uint8).transpose(0, 2, 3, 1))
+    levels = (waves / 4 + 1) * 127.5
+    if (height, width) != (HEIGHT, WIDTH):
+        levels = (levels + random.integers(-GRAIN, GRAIN + 1, levels.shape)).clip(0, 255)
+    return np.ascontiguousarray(levels.astype(np.uint8).transpose(0, 2, 3, 1))
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from PIL import ExifTags, Image
 
 from tests.support.discs import mean_iou
 from tests.support.program import Program
-from trainer.data.image_io import UPRIGHT
+from trainer.data.image_header import UPRIGHT
 
 OPPOSITE = {6: Image.Transpose.ROTATE_90, 8: Image.Transpose.ROTATE_270, 3: Image.Transpose.ROTATE_180}
 LONG, SHORT = 4032, 3024

@@ -11,7 +11,9 @@ import errno
 import hashlib
 import os
 import shutil
+import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -23,8 +25,7 @@ from filelock import FileLock
 from trainer import InputError
 from trainer.data.checks.inspect import inspect
 from trainer.data.checks.scan import FACTS, levels_of, scan
-from trainer.data.file_index import digests_of
-from trainer.data.image_io import PIXELS
+from trainer.data.file_index import FileIndex, digests_of
 from trainer.data.levels import Levels
 from trainer.data.resize import shrink_image, shrink_mask
 from trainer.data.sample import Sample
@@ -89,6 +90,11 @@ class ResizedSamples(Protocol):
         """Side S in pixels."""
         ...
 
+    @property
+    def reading_seconds(self) -> float:
+        """Seconds that this process has read the files for; 0 where an earlier one did."""
+        ...
+
     def read(self, indices: Sequence[int] | np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
         """Images uint8 [B, 3, S, S] (channels last in memory) and masks uint8 [B, S, S]."""
         ...
@@ -105,6 +111,7 @@ class CachedSamples:
     """uint8 [N, S, S] class ids."""
 
     facts: np.ndarray
+    reading_seconds: float = 0.0
 
     @property
     def size(self) -> int:
@@ -125,15 +132,16 @@ class UncachedSamples:
     values: ValueMap
     facts: np.ndarray
     levels: Levels | None
+    reading_seconds: float = 0.0
 
     def read(self, indices: Sequence[int] | np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
         chosen = [self.samples[int(index)] for index in indices]
         images = np.empty((len(chosen), self.size, self.size, 3), np.uint8)
         masks = np.empty((len(chosen), self.size, self.size), np.uint8)
         for place, sample in enumerate(chosen):
-            with PIXELS.hold(sample.pixels()):
-                images[place] = shrink_image(sample.read_image(levels=self.levels), self.size)
-                masks[place] = shrink_mask(sample.read_mask(self.values), self.size)
+            with sample.contents() as contents:
+                images[place] = shrink_image(sample.read_image(contents.image, self.levels), self.size)
+                masks[place] = shrink_mask(sample.read_mask(self.values, contents.mask), self.size)
         return torch.from_numpy(images).permute(0, 3, 1, 2), torch.from_numpy(masks)
 
 
@@ -147,31 +155,89 @@ def open_resized(
     """
     samples, values = sources.samples, sources.values
     folder.mkdir(parents=True, exist_ok=True)
-    # With problems nothing is cached; they are raised with those of the files.
-    digests = [b""] if sources.problems else digests_of(samples, folder, progress).tolist()
-    scaled = f"{levels.low} {levels.high} " if levels else ""
-    key = hashlib.sha256(f"{FORMAT} {size} {values.key} {scaled}".encode() + b" ".join(digests)).hexdigest()[:16]
-    with FileLock(folder / f"{key}.lock"):
-        if not (folder / key).is_dir():
-            _build(folder / key, sources, size, progress, levels)
-    facts = np.load(folder / key / "facts.npy", mmap_mode="r")
-    if not (folder / key / "images.npy").is_file():
+    cache, seconds = _find_or_build(sources, size, folder, progress, levels)
+    facts = np.load(cache / "facts.npy", mmap_mode="r")
+    if not (cache / "images.npy").is_file():
         advice = "Pictures are decoded at every step instead, which is slower"
-        return UncachedSamples(samples, size, values, facts, levels or levels_of(facts)), [
+        return UncachedSamples(samples, size, values, facts, levels or levels_of(facts), seconds), [
             f"{folder}: too little free space for the cache. {advice}"
         ]
-    return CachedSamples(Rows(folder / key / "images.npy"), Rows(folder / key / "masks.npy"), facts), []
+    return CachedSamples(Rows(cache / "images.npy"), Rows(cache / "masks.npy"), facts, seconds), []
 
 
-def _build(target: Path, sources: Sources, size: int, progress: Progress, levels: Levels | None) -> None:
-    """Decode everything into the folder `target`, whose lock the caller holds."""
+def _find_or_build(
+    sources: Sources, size: int, folder: Path, progress: Progress, levels: Levels | None
+) -> tuple[Path, float]:
+    """Folder of the cache of these samples in `folder`, built if there is none, and the seconds that took."""
+    if sources.problems:  # nothing is cached; they are raised with those of the files
+        digests = np.array([b""])
+    else:
+        index = FileIndex(sources.samples, folder)
+        with index.lock:
+            if (index.load() == b"").any() and not _may_fit(folder, len(sources.samples), size):
+                return _build_first(index, sources, size, folder, progress, levels)
+        digests = digests_of(sources.samples, index, progress)
+    cache = folder / _key(digests, sources, size, levels)
+    with FileLock(cache.with_suffix(".lock")):
+        return cache, 0.0 if cache.is_dir() else _build(cache, sources, size, progress, levels)
+
+
+def _build_first(
+    index: FileIndex, sources: Sources, size: int, folder: Path, progress: Progress, levels: Levels | None
+) -> tuple[Path, float]:
+    """Build a cache of files whose digests are not known: each is read once, for its pixels and its digest.
+
+    Returns its folder, and the seconds that took. The caller holds the lock of `index`. Raises InputError for faults of
+    the files.
+    """
+    unnamed = folder / f".{index.file.stem}.new"
+    shutil.rmtree(unnamed, ignore_errors=True)
+    seconds = _build(unnamed, sources, size, progress, levels)
+    digests = np.load(unnamed / "facts.npy", mmap_mode="r")["digest"]
+    cache = folder / _key(digests, sources, size, levels)
+    with FileLock(cache.with_suffix(".lock")):
+        _remove_leftovers(cache)
+        if cache.is_dir():
+            shutil.rmtree(unnamed, ignore_errors=True)
+        else:
+            unnamed.rename(cache)
+    index.store(digests)
+    return cache, seconds
+
+
+def _key(digests: np.ndarray, sources: Sources, size: int, levels: Levels | None) -> str:
+    """Name of the cache of samples with these digests, S64 [N]."""
+    scaled = f"{levels.low} {levels.high} " if levels else ""
+    settings = f"{FORMAT} {size} {sources.values.key} {scaled}".encode()
+    return hashlib.sha256(settings + b" ".join(digests.tolist())).hexdigest()[:16]
+
+
+def _may_fit(folder: Path, count: int, size: int) -> bool:
+    """Return False where no cache in `folder` holds `count` samples of this size, whatever they are."""
+    for file in folder.glob("[!.]*/facts.npy"):
+        images = file.with_name("images.npy")
+        with suppress(OSError, ValueError, EOFError):  # removed in the meantime, or damaged
+            same_size = not images.exists() or np.load(images, mmap_mode="r").shape[1] == size
+            if same_size and len(np.load(file, mmap_mode="r")) == count:
+                return True
+    return False
+
+
+def _remove_leftovers(target: Path) -> None:
     for leftover in leftovers(target):
         shutil.rmtree(leftover, ignore_errors=True)
+
+
+def _build(target: Path, sources: Sources, size: int, progress: Progress, levels: Levels | None) -> float:
+    """Decode everything into the folder `target`, whose lock the caller holds; return the seconds that took."""
+    began = time.perf_counter()
+    _remove_leftovers(target)
     try:
         with atomic_folder(target) as partial:
             _fill(partial, sources, size, progress, levels)
     except OSError as error:
         raise InputError(why_not_written(target, error)) from error
+    return time.perf_counter() - began
 
 
 def _fill(folder: Path, sources: Sources, size: int, progress: Progress, levels: Levels | None) -> None:

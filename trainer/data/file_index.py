@@ -51,20 +51,38 @@ def save_array(file: Path, values: np.ndarray) -> None:
         np.save(target, values)
 
 
-def digests_of(samples: Sequence[Sample], folder: Path, progress: Progress) -> np.ndarray:
-    """Digest of each sample, S64 [N]; b"" where a file cannot be read, which `scan` reports.
+class FileIndex:
+    """Digests of the files of some samples, as an earlier start has stored them in `folder`.
 
-    Several processes may call this at once: one reads the files, the others wait and load the result from `folder`.
+    Several processes may use one at once: the one that has `lock` reads the files, the others wait for its result.
     """
-    parents = sorted({os.path.dirname(file) for sample in samples for file in sample.files})
-    name = hashlib.sha256(repr((FORMAT, parents)).encode(errors="surrogateescape")).hexdigest()[:16]
-    file = folder / f"files-{name}.npy"
-    stamps = stamps_of(samples)
-    digests = _find_digests(stamps, load_array(file, ENTRY))
+
+    def __init__(self, samples: Sequence[Sample], folder: Path) -> None:
+        parents = sorted({os.path.dirname(file) for sample in samples for file in sample.files})
+        name = hashlib.sha256(repr((FORMAT, parents)).encode(errors="surrogateescape")).hexdigest()[:16]
+        self.file = folder / f"files-{name}.npy"
+        self.lock = FileLock(self.file.with_suffix(".lock"))
+        self.stamps = stamps_of(samples)
+
+    def load(self) -> np.ndarray:
+        """Stored digest of each sample, S64 [N]; b"" where there is none, or a file has changed."""
+        return _find_digests(self.stamps, load_array(self.file, ENTRY))
+
+    def store(self, digests: np.ndarray) -> None:
+        """Store the digests, S64 [N], of contents that were read after this index was made."""
+        usable = (self.stamps != 0) & (digests != b"")
+        entries = np.empty(int(usable.sum()), ENTRY)
+        entries["stamp"], entries["digest"] = self.stamps[usable], digests[usable]
+        save_array(self.file, np.sort(entries, order="stamp"))
+
+
+def digests_of(samples: Sequence[Sample], index: FileIndex, progress: Progress) -> np.ndarray:
+    """Digest of each sample, S64 [N]; b"" where a file cannot be read, which `scan` reports."""
+    digests = index.load()
     if (digests != b"").all():
         return digests
-    with FileLock(file.with_suffix(".lock")):
-        digests = _find_digests(stamps, load_array(file, ENTRY))
+    with index.lock:
+        digests = index.load()
         unknown = np.flatnonzero(digests == b"")
         advance = progress("comparing files", len(unknown))
 
@@ -78,10 +96,7 @@ def digests_of(samples: Sequence[Sample], folder: Path, progress: Progress) -> n
                 advance()
 
         digests[unknown] = on_all_cores(read, unknown.tolist())
-        usable = (stamps != 0) & (digests != b"")
-        entries = np.empty(int(usable.sum()), ENTRY)
-        entries["stamp"], entries["digest"] = stamps[usable], digests[usable]
-        save_array(file, np.sort(entries, order="stamp"))
+        index.store(digests)
     return digests
 
 

@@ -156,7 +156,7 @@ def file_bytes(files: Sequence[str]) -> int:
     return min(total, MAX_BYTES)
 
 
-def read_bytes(path: Path) -> bytes:
+def read_bytes(path: str | Path) -> bytes:
     """Read a whole regular file. Raises InputError naming the file."""
     try:
         return read_regular(path, MAX_BYTES)

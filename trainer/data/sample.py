@@ -1,6 +1,8 @@
 """One labelled image: its files, and the reading of its image and mask."""
 
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,13 +10,28 @@ import numpy as np
 
 from trainer import InputError
 from trainer.data.files import file_bytes, read_bytes
-from trainer.data.image_io import StoredPalette, count_pixels, read_deep, read_image, read_palette, read_stored
+from trainer.data.image_header import Header, count_pixels, read_header
+from trainer.data.image_io import PIXELS, read_deep, read_image, read_stored
 from trainer.data.levels import DeepImage, Levels
 from trainer.data.stack import page_content
+from trainer.data.stored_palette import StoredPalette
 from trainer.data.value_map import ValueMap
 
 LOSSY = (".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".avif")
 """Suffixes of mask files whose values are changed by compression, in lower case."""
+
+SMALL_BYTES = 4_000_000
+"""Files of a sample, together, up to which they are read before it is known how many pixels they hold."""
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """What the files of a sample hold, each read once."""
+
+    image: bytes
+    mask: bytes
+    header: Header
+    """That of the image."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +65,30 @@ class Sample:
         """Paths of the files that `image_content` and `mask_content` read."""
         return self.image_file, self.mask_file
 
+    @contextmanager
+    def contents(self) -> Iterator[Contents]:
+        """Results of `image_content` and `mask_content`; the budget PIXELS holds what decoding takes for the block.
+
+        Small files are opened only once: their headers are read from these bytes. Raises InputError naming the file.
+        """
+        total = file_bytes(self.files)
+        if total > SMALL_BYTES:
+            with PIXELS.hold(self.pixels() + total // 4):
+                image = self.image_content()
+                yield Contents(image, self.mask_content(), read_header(self.image, image))
+            return
+        image, mask = self.image_content(), self.mask_content()
+        header = read_header(self.image, image)
+        if len(self.files) > 2:  # of several masks only the first begins where its header is looked for
+            pixels = self.pixels()
+        else:
+            pixels = max(header.size[0] * header.size[1], count_pixels(self.mask_file, mask))
+        with PIXELS.hold(pixels + total // 4):
+            yield Contents(image, mask, header)
+
     def pixels(self) -> int:
-        """Memory that reading the sample takes, in pixels of the budget PIXELS: the larger image, and the files."""
-        return max(count_pixels(Path(file)) for file in self.files) + file_bytes(self.files) // 4
+        """Pixels of the largest image, by the headers of the files."""
+        return max(count_pixels(file) for file in self.files)
 
     def own_content(self) -> bytes:
         """Part of `mask_content` that is stored in none of `files`."""
@@ -58,11 +96,11 @@ class Sample:
 
     def image_content(self) -> bytes:
         """Bytes of the image file. Raises InputError naming the file."""
-        return read_bytes(self.image)
+        return read_bytes(self.image_file)
 
     def mask_content(self) -> bytes:
         """Bytes that change whenever the mask does. Raises InputError naming the file."""
-        return read_bytes(self.mask)
+        return read_bytes(self.mask_file)
 
     def read_image(self, content: bytes | None = None, levels: Levels | None = None) -> np.ndarray:
         """Decode the image, uint8 RGB [H, W, 3], where it has more than 8 bits by the `levels` of the dataset.
@@ -80,12 +118,16 @@ class Sample:
 
         `content`: the result of `mask_content`, if that was called already. Raises InputError naming the file.
         """
-        stored = read_stored(self.mask, content)
-        return values.ids(stored.values, self.lossy, None if stored.palette is None else stored.palette.colours)
+        return self.read_labels(values, content)[0]
 
-    def read_palette(self, content: bytes) -> StoredPalette | None:
-        """Colours that the mask file gives to its values; None where a value v is the grey (v, v, v), or drawn."""
-        return read_palette(self.mask, content)
+    def read_labels(self, values: ValueMap, content: bytes | None = None) -> tuple[np.ndarray, StoredPalette | None]:
+        """Decode as `read_mask` does; return also the colours of the stored values, None for a mask without or drawn.
+
+        Layouts that only store masks in another way override this one, those that draw them `read_mask`.
+        """
+        stored = read_stored(self.mask, content)
+        colours = None if stored.palette is None else stored.palette.colours
+        return values.ids(stored.values, self.lossy, colours), stored.shown
 
     @property
     def lossy(self) -> bool:
@@ -102,8 +144,8 @@ class Sample:
 class DrawnSample(Sample):
     """A sample whose mask is made from annotations, by the class ids that the layout knows."""
 
-    def read_palette(self, content: bytes) -> StoredPalette | None:
-        return None
+    def read_labels(self, values: ValueMap, content: bytes | None = None) -> tuple[np.ndarray, StoredPalette | None]:
+        return self.read_mask(values, content), None
 
     @property
     def lossy(self) -> bool:
@@ -145,8 +187,8 @@ class PageSample(Sample):
     def mask_content(self) -> bytes:
         return page_content(self.mask, self.page)
 
-    def read_mask(self, values: ValueMap, content: bytes | None = None) -> np.ndarray:
-        return Sample.read_mask(self, values, self.mask_content() if content is None else content)
+    def read_labels(self, values: ValueMap, content: bytes | None = None) -> tuple[np.ndarray, StoredPalette | None]:
+        return Sample.read_labels(self, values, self.mask_content() if content is None else content)
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,14 +205,12 @@ class JoinedSample(Sample):
     def mask_content(self) -> bytes:
         return b"".join(read_bytes(Path(file)) for file in (self.mask_file, *self.more))
 
-    def read_mask(self, values: ValueMap, content: bytes | None = None) -> np.ndarray:
+    def read_labels(self, values: ValueMap, content: bytes | None = None) -> tuple[np.ndarray, StoredPalette | None]:
         """Decode the masks and join them. Raises InputError where two classes, or two sizes, meet."""
-        first = read_bytes(self.mask)
-        joined = Sample.read_mask(self, values, first)
+        joined, palette = Sample.read_labels(self, values)
         for file in self.more:
-            other = read_bytes(Path(file))
-            ids = Sample(self.name, self.image_file, file).read_mask(values, other)
-            if not values.given and not _agree(self.read_palette(first), read_palette(Path(file), other), ids):
+            ids, other = Sample(self.name, self.image_file, file).read_labels(values)
+            if not values.given and not _agree(palette, other, ids):
                 text = f"its palette gives the values other colours than that of {self.mask_file}"
                 raise InputError(f"{file}: {text}; name the colours in data.value_map")
             if ids.shape != joined.shape:
@@ -180,7 +220,7 @@ class JoinedSample(Sample):
                 text = f"{int(clash.sum())} pixels are of another class in {self.mask_file}"
                 raise InputError(f"{file}: {text}; join the masks of this image into one file")
             joined = np.maximum(joined, ids)
-        return joined
+        return joined, palette
 
 
 def _agree(one: StoredPalette | None, other: StoredPalette | None, values: np.ndarray) -> bool:

@@ -91,12 +91,14 @@ def may_be_animated(head: bytes) -> bool:
 
 def page_content(path: Path, page: int) -> bytes:
     """Bytes of a TIFF file that begins with `page`, the first is 1. Raises InputError naming the file."""
-    content = bytearray(read_bytes(path))
-    with path.open("rb") as file:
-        (offsets, _), form = _page_offsets(file), _form(file)
-    if form is not None and page <= len(offsets):
-        struct.pack_into(form.offset, content, form.start, offsets[page - 1])
-    return bytes(content)
+    content = read_bytes(path)
+    file = io.BytesIO(content)
+    (offsets, _), form = _page_offsets(file), _form(file)
+    if form is None or page > len(offsets):
+        return content
+    changed = bytearray(content)
+    struct.pack_into(form.offset, changed, form.start, offsets[page - 1])
+    return bytes(changed)
 
 
 def _form(file: BinaryIO) -> _Form | None:

@@ -25,6 +25,10 @@ MOST_COLOURS = 4096
 """Colours of a mask that are counted, the most frequent ones; a mask with more is a photograph."""
 
 
+SAME = np.arange(256, dtype=np.uint8)
+"""Table of values that are class ids already."""
+
+
 class UnknownColours(InputError):
     """A colour mask without a map from its colours to classes."""
 
@@ -47,7 +51,7 @@ class UnknownValues(InputError):
 class ValueMap:
     """Map from the values or colours stored in a mask file to class ids."""
 
-    table: np.ndarray = field(default_factory=lambda: np.arange(256, dtype=np.uint8))
+    table: np.ndarray = field(default_factory=SAME.copy)
     """Class id of each stored value, uint8 [256]."""
 
     colours: tuple[tuple[int, int], ...] = ()
@@ -94,7 +98,7 @@ class ValueMap:
         if stored.dtype != np.uint8:
             return self._ids_of_wide(stored)
         table = self.table if palette is None or not self.colours else self._palette_table(stored, palette, lossy)
-        return table[stored]
+        return stored if table.tobytes() == SAME.tobytes() else table[stored]
 
     def _ids_of_colours(self, stored: np.ndarray, lossy: bool) -> np.ndarray:
         packed = pack(stored)

@@ -65,6 +65,9 @@ class Lifecycle:
         """Print the warnings about the data, and what trains."""
         from trainer.data.checks.report import check_command
 
+        count, seconds = len(dataset.sources.samples), dataset.resized.reading_seconds
+        if seconds:
+            self.display.log(f"{count} pictures read in {seconds:.1f} s, {count / seconds:.0f} images/s")
         account = dataset.sources.account
         if account.count:
             self.display.log(f"left out, {account.summary()}")

@@ -16,7 +16,8 @@ import torch
 
 from trainer import InputError
 from trainer.data.files import file_bytes
-from trainer.data.image_io import PIXELS, count_pixels, read_scaled, write_jpeg, write_mask
+from trainer.data.image_header import count_pixels
+from trainer.data.image_io import PIXELS, read_scaled, write_jpeg, write_mask
 from trainer.data.resize import shrink_image
 from trainer.data.stack import page_content
 from trainer.drawing.overlay import draw_overlay

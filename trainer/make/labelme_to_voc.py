@@ -13,7 +13,8 @@ from trainer import IGNORE, InputError
 from trainer.data.account import Account, take_stock
 from trainer.data.class_names import CLASS_NAMES_FILE
 from trainer.data.files import Reason, list_images
-from trainer.data.image_io import read_header, write_jpeg, write_mask
+from trainer.data.image_header import read_header
+from trainer.data.image_io import write_jpeg, write_mask
 from trainer.data.layouts.base import by_stem, stem_below
 from trainer.data.layouts.labelme import read_labels
 from trainer.data.layouts.labelme_json import Annotation, NotLabelme, find_annotations, read_annotation

@@ -1,6 +1,9 @@
 """The cache of resized samples: found again, rebuilt after changes, refused as a whole for broken files."""
 
 import os
+import shutil
+from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +16,10 @@ from trainer import InputError
 from trainer.config import DataConfig
 from trainer.data.cache import CachedSamples, UncachedSamples, open_resized
 from trainer.data.dataset import open_dataset
+from trainer.data.file_index import FileIndex
 from trainer.data.image_io import read_image, read_mask, write_mask
 from trainer.data.resize import resize_images
-from trainer.data.sample import Sample
+from trainer.data.sample import Sample, digest
 from trainer.data.sources import find_samples, find_sources
 from trainer.data.value_map import ValueMap
 
@@ -68,6 +72,7 @@ def test_second_time_decodes_nothing(make_voc: VocMaker, tmp_path: Path) -> None
     marked[1] = 77
     marked.flush()
     again = opened(samples, tmp_path / "cache")
+    assert again.reading_seconds == 0 < first.reading_seconds
     assert (again.images[1] == 77).all()
     assert np.array_equal(again.facts, first.facts)
     assert folders(tmp_path / "cache") == [made]
@@ -76,8 +81,54 @@ def test_second_time_decodes_nothing(make_voc: VocMaker, tmp_path: Path) -> None
 def test_renamed_folder_is_found_again(make_voc: VocMaker, tmp_path: Path) -> None:
     root = make_voc("a", "b")
     opened(find_samples([root]).samples, tmp_path / "cache")
-    opened(find_samples([root.rename(tmp_path / "other")]).samples, tmp_path / "cache")
+    samples = find_samples([root.rename(tmp_path / "other")]).samples
+    bars: list[str] = []
+    open_resized(sources_of(samples), 32, tmp_path / "cache", lambda text, _total: bars.append(text) or (lambda: None))
+    assert bars == ["comparing files"]
     assert len(folders(tmp_path / "cache")) == 1
+
+
+def test_a_first_start_opens_each_file_once(
+    make_voc: VocMaker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    samples = find_samples([make_voc("a", "b", "c")]).samples
+    opens: Counter[str] = Counter()
+    real_open = os.open
+
+    def count(path: str, *arguments: int, **named: int) -> int:
+        opens[str(path)] += 1
+        return real_open(path, *arguments, **named)
+
+    monkeypatch.setattr(os, "open", count)
+    opened(samples, tmp_path / "cache")
+    assert [opens[file] for sample in samples for file in sample.files] == [1] * 6
+
+
+def test_a_first_start_stores_the_digests(make_voc: VocMaker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("trainer.data.file_index.MIN_AGE_S", -60.0)
+    samples = find_samples([make_voc("a", "b", "c")]).samples
+    cache = opened(samples, tmp_path / "cache")
+    expected = [digest(sample.image_content(), sample.mask_content()).encode() for sample in samples]
+    assert FileIndex(samples, tmp_path / "cache").load().tolist() == expected == cache.facts["digest"].tolist()
+
+
+def test_a_cache_that_was_built_in_the_meantime_is_kept(make_voc: VocMaker, tmp_path: Path) -> None:
+    """The digests are known only after the build; by then another process may have built the same."""
+    samples = find_samples([make_voc("a", "b")]).samples
+    opened(samples, tmp_path / "cache")
+    (made,) = folders(tmp_path / "cache")
+    marked = np.load(made / "images.npy", mmap_mode="r+")
+    marked[1] = 77
+    marked.flush()
+    away = made.rename(tmp_path / "away")
+
+    def come_back(_text: str, _total: int) -> Callable[[], None]:
+        return lambda: None if made.is_dir() else shutil.copytree(away, made) and None
+
+    resized, _ = open_resized(sources_of(samples), 32, tmp_path / "cache", come_back)
+    assert isinstance(resized, CachedSamples)
+    assert (resized.images[1] == 77).all()
+    assert [path.name for path in (tmp_path / "cache").iterdir() if path.is_dir()] == [made.name]
 
 
 @pytest.mark.parametrize("change", ["image", "mask", "size", "table", "order", "fewer"])

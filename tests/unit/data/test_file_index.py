@@ -13,7 +13,7 @@ import pytest
 from tests.support.data import VocMaker
 from tests.support.layouts import scenes, write_coco, write_labelme
 from trainer.data import file_index
-from trainer.data.file_index import digests_of, load_array, save_array
+from trainer.data.file_index import FileIndex, digests_of, load_array, save_array
 from trainer.data.sample import Sample, digest
 from trainer.data.sources import find_samples
 from trainer.system.parallel import on_all_cores
@@ -44,7 +44,7 @@ def fresh(samples: list[Sample]) -> list[bytes]:
 def stored(samples: list[Sample], folder: Path) -> tuple[list[bytes], int]:
     """Digests, and the number of samples that were read for them."""
     reads = Reads()
-    return digests_of(samples, folder, reads).tolist(), reads.total
+    return digests_of(samples, FileIndex(samples, folder), reads).tolist(), reads.total
 
 
 # ------------------------------------------------------------------------------------------------ files

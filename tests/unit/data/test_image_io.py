@@ -12,7 +12,8 @@ from PIL.PngImagePlugin import PngImageFile
 
 from tests.support.images import smooth_image
 from trainer import InputError
-from trainer.data.image_io import read_header, read_image, read_mask, write_jpeg, write_mask
+from trainer.data.image_header import read_header
+from trainer.data.image_io import read_image, read_mask, write_jpeg, write_mask
 from trainer.drawing.palette import palette
 
 IMAGE = smooth_image(40, 56)  # even sides, for JPEG's chroma of half the size

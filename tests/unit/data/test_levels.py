@@ -11,7 +11,8 @@ from PIL import Image
 
 from tests.support.deep import png_of_16_bits, tiff_of_16_bits
 from trainer import InputError
-from trainer.data.image_io import read_deep, read_header, read_image, read_mask, read_scaled, read_stored
+from trainer.data.image_header import read_header
+from trainer.data.image_io import read_deep, read_image, read_mask, read_scaled, read_stored
 from trainer.data.levels import GDAL_NODATA, DeepImage, Levels, fit_levels
 
 FILE = Path("scan.tif")

@@ -8,7 +8,8 @@ import pytest
 
 from trainer import InputError
 from trainer.data.files import read_bytes, read_lines
-from trainer.data.image_io import count_pixels, read_header, read_image, read_mask
+from trainer.data.image_header import count_pixels, read_header
+from trainer.data.image_io import read_image, read_mask
 from trainer.system.regular_file import read_regular
 
 
@@ -70,3 +71,10 @@ def test_a_file_without_an_end_is_not_waited_for(tmp_path: Path) -> None:
     (tmp_path / "a.png").symlink_to("/proc/kmsg")  # a regular file by its mode
     with pytest.raises(InputError, match=r"a\.png: (an empty file|cannot be read)"):
         read_image(tmp_path / "a.png")
+
+
+def test_a_file_that_comes_in_parts_is_read_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_bytes(b"content")
+    real_read = os.read
+    monkeypatch.setattr(os, "read", lambda descriptor, size: real_read(descriptor, min(size, 3)))
+    assert read_regular(tmp_path / "file", 7) == b"content"

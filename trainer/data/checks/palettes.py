@@ -7,17 +7,17 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from trainer import IGNORE
-from trainer.data.image_io import StoredPalette
+from trainer.data.stored_palette import StoredPalette
 from trainer.data.value_map import pack
 from trainer.drawing.palette import palette as own_palette
 
 BLACK = 0
 """Usual colour of the background, 0xRRGGBB."""
 
-OWN = pack(own_palette()).tobytes()
+OWN = own_palette().tobytes()
 """Palette of the masks that this program writes."""
 
-VOC = pack(own_palette()[[0, 2, 1, *range(3, 256)]]).tobytes()
+VOC = own_palette()[[0, 2, 1, *range(3, 256)]].tobytes()
 """Palette of Pascal VOC and of Labelme. The values of both are class ids, whatever the colour of 1 and 2."""
 
 
@@ -50,13 +50,15 @@ class Palettes:
 
     def add(self, file: str, palette: StoredPalette, counts: np.ndarray) -> None:
         """Add a mask file; `counts`: pixels of each value, [256]."""
-        packed = pack(palette.colours)
-        used = [value for value in np.flatnonzero(counts).tolist() if value < len(packed)]
-        if palette.grey and not set(used) <= {0, len(packed) - 1}:
+        size = len(palette.colours)
+        used = [value for value in np.flatnonzero(counts).tolist() if value < size]
+        if palette.grey and not set(used) <= {0, size - 1}:
             return  # greys of this number are no colours, but class ids
-        key = packed.tobytes(), palette.grey
+        key = palette.colours.tobytes(), palette.grey
         with self._lock:
-            use = self._uses.setdefault(key, PaletteUse(tuple(packed.tolist()), palette.grey))
+            use = self._uses.get(key)
+            if use is None:
+                use = self._uses[key] = PaletteUse(tuple(pack(palette.colours).tolist()), palette.grey)
             use.pixels.update({value: int(counts[value]) for value in used})
             use.files.append(file)
 

@@ -14,9 +14,8 @@ from PIL import Image
 from trainer import InputError
 from trainer.data.checks.finding import Finding, WrongFiles, error_of
 from trainer.data.checks.palettes import Palettes
-from trainer.data.image_io import PIXELS, read_header
 from trainer.data.levels import DeepImage, Levels, fit_levels
-from trainer.data.sample import Sample, digest
+from trainer.data.sample import Contents, Sample, digest
 from trainer.data.stack import count_frames
 from trainer.data.value_map import UnknownColours, UnknownValues, ValueMap
 from trainer.system.parallel import Progress, on_all_cores
@@ -81,30 +80,33 @@ def levels_of(facts: np.ndarray) -> Levels | None:
 
 
 def scan_sample(
-    sample: Sample, values: ValueMap, levels: Levels | None = None, palettes: Palettes | None = None
+    sample: Sample,
+    contents: Contents,
+    values: ValueMap,
+    levels: Levels | None = None,
+    palettes: Palettes | None = None,
 ) -> tuple[np.ndarray | None, np.ndarray, np.void]:
     """Read one sample: image uint8 [H, W, 3], mask uint8 [H, W] and record. Raises InputError naming the file.
 
-    `levels`: those of the dataset. Without them an image of more than 8 bits is measured, and None instead of an image.
-    The mask's palette is added to `palettes`.
+    `contents`: what its files hold. `levels`: those of the dataset. Without them an image of more than 8 bits is
+    measured, and None instead of an image. The mask's palette is added to `palettes`.
     """
-    image_content, mask_content = sample.image_content(), sample.mask_content()
-    header = read_header(sample.image, image_content)
+    header = contents.header
     facts = np.zeros(1, dtype=FACTS)[0]
     if header.deep and levels is None:
-        _measure(sample.read_deep(image_content), facts)
+        _measure(sample.read_deep(contents.image), facts)
         return None, np.zeros((0, 0), np.uint8), facts
-    image, mask = sample.read_image(image_content, levels), sample.read_mask(values, mask_content)
+    image = sample.read_image(contents.image, levels)
+    mask, palette = sample.read_labels(values, contents.mask)
     if image.shape[:2] != mask.shape:
         raise _size_error(sample, image, mask, header.orientation)
-    facts["digest"] = digest(image_content, mask_content).encode()
+    facts["digest"] = digest(contents.image, contents.mask).encode()
     facts["image"], facts["mask"] = _hash(image), _hash(mask)
     facts["size"], facts["orientation"], facts["lossy"] = image.shape[:2], header.orientation, sample.lossy
-    frames = ANIMATION if max(count_frames(image_content), count_frames(mask_content)) > 1 else ""
+    frames = ANIMATION if max(count_frames(contents.image), count_frames(contents.mask)) > 1 else ""
     facts["kind"] = f"{header.format} {header.mode}{frames}".encode()
     facts["counts"] = Image.fromarray(mask).histogram()  # np.bincount makes int64 of every pixel first
     facts["range"] = np.repeat([image.min(), image.max()], 2)
-    palette = None if palettes is None else sample.read_palette(mask_content)
     if palettes is not None and palette is not None:
         palettes.add(sample.mask_file, palette, facts["counts"])
     grey = np.empty(mask.shape, np.uint8)
@@ -135,9 +137,10 @@ def _size_error(sample: Sample, image: np.ndarray, mask: np.ndarray, orientation
 
 
 def _hash(pixels: np.ndarray) -> int:
-    """Hash of an array's shape and contents, 64 bits."""
-    result = hashlib.blake2b(np.ascontiguousarray(pixels).data, digest_size=8, key=repr(pixels.shape).encode())
-    return int.from_bytes(result.digest(), "little")
+    """Hash of an array's shape and contents, 64 bits. Of all that `hashlib` has, SHA-1 takes the least time."""
+    result = hashlib.sha1(repr(pixels.shape).encode(), usedforsecurity=False)
+    result.update(np.ascontiguousarray(pixels).data)
+    return int.from_bytes(result.digest()[:8], "little")
 
 
 def scan(
@@ -162,8 +165,9 @@ def scan(
     def scan_one(index: int) -> None:
         sample = samples[index]
         try:
-            with PIXELS.hold(sample.pixels()):
-                image, mask, record = scan_sample(sample, values, levels, None if values.given else faults.palettes)
+            with sample.contents() as contents:
+                palettes = None if values.given else faults.palettes
+                image, mask, record = scan_sample(sample, contents, values, levels, palettes)
                 if image is None:
                     facts[index] = record
                     deep.append(index)

@@ -17,7 +17,7 @@ import numpy as np
 
 from trainer import InputError
 from trainer.data.files import list_folders
-from trainer.data.image_io import read_header
+from trainer.data.image_header import read_header
 from trainer.data.layouts.base import PARTS, Found, match_labels, merge_parts
 from trainer.data.layouts.coco_json import Instances, Record, read_images, read_instances, read_record
 from trainer.data.layouts.coco_masks import MOST_OUTLINES, draw_instances, need_pycocotools, outline_length

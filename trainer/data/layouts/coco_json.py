@@ -8,7 +8,7 @@ from pathlib import Path, PureWindowsPath
 from typing import Any
 
 from trainer import IGNORE, InputError
-from trainer.data.image_io import MAX_PIXELS
+from trainer.data.image_header import MAX_PIXELS
 from trainer.data.layouts.base import read_json
 from trainer.data.layouts.coco_masks import Segmentation, check_segmentation, covered_pixels
 from trainer.data.layouts.image_names import ImageNames

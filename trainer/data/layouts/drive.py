@@ -16,6 +16,7 @@ from trainer.data.layouts.class_masks import read_cover
 from trainer.data.layouts.folders import holds_images, pair_folders
 from trainer.data.layouts.meanings import name_only_class
 from trainer.data.sample import Sample
+from trainer.data.stored_palette import StoredPalette
 from trainer.data.value_map import ValueMap
 
 IMAGES, FIELDS = "images", "mask"
@@ -36,12 +37,12 @@ class FieldSample(Sample):
     def mask_content(self) -> bytes:
         return read_bytes(self.mask) + read_bytes(Path(self.field_file))
 
-    def read_mask(self, values: ValueMap, content: bytes | None = None) -> np.ndarray:
-        mask = Sample.read_mask(self, values)  # `super()` fails in classes with slots
+    def read_labels(self, values: ValueMap, content: bytes | None = None) -> tuple[np.ndarray, StoredPalette | None]:
+        mask, palette = Sample.read_labels(self, values)  # `super()` fails in classes with slots
         field = read_cover(Path(self.field_file))
         if field.shape != mask.shape:
             raise InputError(f"{self.field_file}: not of the size of {self.mask_file}; make them the same size")
-        return np.where(field, mask, np.uint8(IGNORE))
+        return np.where(field, mask, np.uint8(IGNORE)), palette
 
 
 def fits(root: Path) -> bool:

@@ -14,8 +14,8 @@ import yaml
 from trainer import IGNORE, InputError
 from trainer.data.class_names import IGNORED
 from trainer.data.encoding import UnknownEncoding, disguised, iconv_all
-from trainer.data.files import OTHER, Reason, file_bytes, list_images, read_names
-from trainer.data.image_io import read_header
+from trainer.data.files import OTHER, Reason, list_images, read_names
+from trainer.data.image_header import count_pixels
 from trainer.data.layouts.base import (
     TWICE,
     UNPAIRED,
@@ -72,11 +72,7 @@ class LabelmeSample(DrawnSample):
     def pixels(self) -> int:
         if self.image_file != self.mask_file:
             return Sample.pixels(self)
-        try:
-            height, width = read_header(self.mask, self.image_content()).size
-        except (InputError, OSError):  # the reading says what is wrong
-            height = width = 0
-        return height * width + file_bytes(self.files) // 4
+        return count_pixels(self.mask_file, self.image_content())
 
     def own_content(self) -> bytes:
         return repr(self.ids).encode()

@@ -18,7 +18,8 @@ import numpy as np
 from trainer import InputError
 from trainer.data.encoding import decode
 from trainer.data.files import list_files, read_bytes
-from trainer.data.image_io import read_header, read_image
+from trainer.data.image_header import read_header
+from trainer.data.image_io import read_image
 from trainer.data.layouts.labelme_shapes import Shape, abbreviate, check_shapes, decode_base64, draw_shapes
 from trainer.system.text import existing_path, label
 

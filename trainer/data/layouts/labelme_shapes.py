@@ -13,7 +13,8 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from trainer import InputError
-from trainer.data.image_io import read_mask, read_size
+from trainer.data.image_header import read_size
+from trainer.data.image_io import read_mask
 
 LINE_WIDTH, POINT_RADIUS = 10, 5
 """Width of a line and radius of a point, in pixels, as Labelme draws them."""

@@ -9,7 +9,8 @@ import numpy as np
 
 from trainer import InputError
 from trainer.data.files import Reason, list_files, list_folders, list_images, scan_folder
-from trainer.data.image_io import read_header, read_stencil
+from trainer.data.image_header import read_header
+from trainer.data.image_io import read_stencil
 from trainer.data.layouts.base import NO_IMAGE, Found, by_stem, match_labels, merge_parts, read_json
 from trainer.data.layouts.labelme_shapes import (
     Shape,

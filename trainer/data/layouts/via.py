@@ -15,7 +15,7 @@ import numpy as np
 
 from trainer import InputError
 from trainer.data.files import list_folders
-from trainer.data.image_io import read_header
+from trainer.data.image_header import read_header
 from trainer.data.layouts.base import PARTS, Found, match_labels, merge_parts, read_json
 from trainer.data.layouts.image_names import ImageNames
 from trainer.data.layouts.json_heads import few_json_files, is_via

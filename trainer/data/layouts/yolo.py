@@ -15,7 +15,7 @@ import yaml
 
 from trainer import InputError
 from trainer.data.files import list_files, list_folders, list_images, read_lines, read_text, scan_folder
-from trainer.data.image_io import read_header
+from trainer.data.image_header import read_header
 from trainer.data.layouts.base import NO_IMAGE, Found, by_stem, match_labels, merge_parts
 from trainer.data.layouts.coco_masks import Segmentation, check_segmentation, draw_instances, need_pycocotools
 from trainer.data.layouts.labelme_shapes import abbreviate

@@ -1,0 +1,124 @@
+"""Opening of image files, and what their headers say, without decoding a pixel."""
+
+import ctypes
+import io
+import logging
+import warnings
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import ExifTags, Image, UnidentifiedImageError, _imaging
+
+from trainer import InputError
+from trainer.data.files import read_bytes
+from trainer.data.levels import is_deep
+from trainer.system.regular_file import open_regular
+
+FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP", "GIF", "AVIF", "PPM")
+"""Formats that are decoded. Without a list Pillow tries some 40, Ghostscript among them, on files from strangers."""
+
+Image.MAX_IMAGE_PIXELS = None  # Pillow warns at 89 million pixels and raises at 179; MAX_PIXELS takes its place
+MAX_PIXELS = 200_000_000
+"""Largest image, in pixels: a header of a few bytes that claims 60000x60000 pixels would take 10 GB of memory."""
+
+# What is wrong with a file is said in our words, or does not matter: Pillow and libtiff are silent.
+warnings.filterwarnings("ignore", module=r"PIL\b")
+logging.getLogger("PIL").setLevel(logging.CRITICAL)
+with suppress(AttributeError, OSError):  # a Pillow without libtiff, or with one that shows no names
+    ctypes.CDLL(_imaging.__file__).TIFFSetErrorHandler(None)
+
+UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""EXIF orientation -> the transposition that makes the stored image upright."""
+
+
+@dataclass(frozen=True)
+class Header:
+    """Facts about an image file that are known without decoding its pixels."""
+
+    format: str
+    """Name of the format as Pillow has it, one of FORMATS."""
+
+    mode: str
+    """Pillow's mode: RGB, L, P, RGBA, CMYK, I;16 and so on; RGB;16 for colours of 16 bits."""
+
+    size: tuple[int, int]
+    """Height and width in pixels of the upright image."""
+
+    orientation: int
+    """EXIF orientation, 1 to 8; 1 is upright."""
+
+    deep: bool
+    """True for more than 8 bits, float or integer."""
+
+
+def count_pixels(path: str | Path, content: bytes | None = None) -> int:
+    """Pixels of an image by its header, without reading the whole file; 0 where it is no image that is decoded.
+
+    `content`: the bytes of the file, if they were read already.
+    """
+    try:
+        stream = open_regular(path) if content is None else io.BytesIO(content)
+        with stream, Image.open(stream, formats=FORMATS) as pil_image:
+            count = pil_image.width * pil_image.height
+    except Exception:  # the reading of the image says what is wrong with it
+        return 0
+    return count if count <= MAX_PIXELS else 0
+
+
+def read_size(path: Path, content: bytes) -> tuple[int, int]:
+    """Height and width of an image as it is stored, by the first bytes of its file. Raises InputError naming it."""
+    width, height = open_image(path, content).size
+    return height, width
+
+
+def read_header(path: Path, content: bytes | None = None) -> Header:
+    """Read the header of an image file. Raises InputError naming the file."""
+    pil_image = open_image(path, content)
+    deep = is_deep(pil_image)
+    mode = "RGB;16" if deep and pil_image.mode[:3] == "RGB" else pil_image.mode
+    try:
+        orientation = orientation_of(pil_image, content)
+    except Exception as error:  # Pillow raises errors of any type for a broken file
+        raise InputError(f"{path}: damaged image ({error}); replace or remove it") from error
+    width, height = pil_image.size
+    size = (width, height) if orientation >= 5 else (height, width)
+    return Header(pil_image.format or "", mode, size, orientation, deep)
+
+
+def open_image(path: Path, content: bytes | None) -> Image.Image:
+    """Open an image without decoding its pixels. Raises InputError naming the file."""
+    # Bytes, never a path: given a path, Pillow 13 maps plain TIFF files into memory, and those with a quarter turn in
+    # their EXIF come out as garbage.
+    content = read_bytes(path) if content is None else content
+    try:
+        pil_image = Image.open(io.BytesIO(content), formats=FORMATS)
+    except UnidentifiedImageError:
+        fault = f"no readable image ({', '.join(FORMATS)})" if content else "an empty file"
+        raise InputError(f"{path}: {fault}; replace or remove it") from None
+    except Exception as error:
+        raise InputError(f"{path}: cannot be opened ({error}); replace or remove it") from error
+    width, height = pil_image.size
+    if width * height > MAX_PIXELS:
+        raise InputError(f"{path}: {width}x{height} pixels, more than {MAX_PIXELS:,}; make it smaller or remove it")
+    return pil_image
+
+
+def orientation_of(pil_image: Image.Image, content: bytes | None = None) -> int:
+    """EXIF orientation, 1 to 8; 1 if there is none or it is invalid. `content`: bytes of the file, if known."""
+    if content is not None and pil_image.format == "PNG" and not any(mark in content for mark in PNG_EXIF):
+        return 1  # Pillow decodes the whole image, in search of EXIF after the pixels
+    value = pil_image.getexif().get(ExifTags.Base.Orientation, 1)
+    return value if value in UPRIGHT else 1
+
+
+PNG_EXIF = b"eXIf", b"Raw profile type exif", b"XML:com.adobe.xmp"
+"""Parts of a PNG file, one of which is there where it has an EXIF orientation."""
