@@ -10,7 +10,7 @@ from trainer import IGNORE, InputError
 from trainer.config import DataConfig
 from trainer.data.account import take_stock
 from trainer.data.files import list_images
-from trainer.data.image_io import read_header
+from trainer.data.image_header import read_header
 from trainer.data.layouts import detect_layout
 from trainer.data.layouts.base import Found
 from trainer.data.sample import DrawnSample, Sample
