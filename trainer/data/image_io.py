@@ -19,7 +19,7 @@ from trainer.data.levels import DeepImage, Levels, decode_deep, has_unreadable_p
 from trainer.drawing.palette import palette
 from trainer.system.parallel import Budget
 from trainer.system.regular_file import open_regular
-from trainer.system.strips import strips
+from trainer.system.strips import on_strips, strips
 
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP", "GIF", "AVIF", "PPM")
 """Formats that are decoded. Without a list Pillow tries some 40, Ghostscript among them, on files from strangers."""
@@ -272,12 +272,13 @@ def _pixels(pil_image: Image.Image, convert: Callable[[Image.Image], Image.Image
     rows = list(strips(height, width))
     if len(rows) == 1 or pil_image.mode[0] in "IF":
         return np.array(convert(pil_image))
-    parts = (np.asarray(convert(pil_image.crop((0, strip.start, width, strip.stop)))) for strip in rows)
-    first = next(parts)
+
+    def part(strip: slice) -> np.ndarray:
+        return np.asarray(convert(pil_image.crop((0, strip.start, width, strip.stop))))
+
+    first = part(rows[0])
     result = np.empty((height, *first.shape[1:]), np.uint8 if first.dtype == bool else first.dtype)
-    result[rows[0]] = first
-    for strip, part in zip(rows[1:], parts, strict=True):
-        result[strip] = part
+    on_strips(lambda strip: result.__setitem__(strip, part(strip)), height, width)
     return result
 
 
