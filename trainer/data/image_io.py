@@ -15,7 +15,8 @@ from PIL import ExifTags, Image, UnidentifiedImageError, _imaging
 
 from trainer import InputError
 from trainer.data.files import read_bytes
-from trainer.data.levels import DeepImage, Levels, decode_deep, has_unreadable_planes, is_deep
+from trainer.data.levels import DeepImage, Levels, as_shown, decode_deep, is_deep, white_is_0
+from trainer.data.tiff_planes import has_planes
 from trainer.drawing.palette import palette
 from trainer.system.parallel import Budget
 from trainer.system.regular_file import open_regular
@@ -63,8 +64,10 @@ def read_scaled(path: Path, content: bytes | None = None, levels: Levels | None 
     """Read as `read_image` does, and return also the share of the levels that is outside of `levels`, 0 to 1."""
     pil_image = _open(path, content)
     try:
+        if levels is None and (has_planes(pil_image) or (pil_image.mode == "I;16" and white_is_0(pil_image))):
+            levels = Levels(0, 65535)
         if levels is not None and is_deep(pil_image):
-            deep = decode_deep(pil_image, lambda: _open(path, content), _upright)
+            deep = as_shown(decode_deep(pil_image, lambda: _open(path, content), _upright), pil_image)
             return _deep_to_rgb(deep, levels), levels.clipped(deep)
         # Orientation first: converting drops the EXIF block from some modes.
         return _pixels(_upright(pil_image), _to_rgb), 0.0
@@ -76,7 +79,7 @@ def read_deep(path: Path, content: bytes | None = None) -> DeepImage:
     """Decode an image of more than 8 bits (`Header.deep`) as it is stored. Raises InputError naming the file."""
     pil_image = _open(path, content)
     try:
-        return decode_deep(pil_image, lambda: _open(path, content), _upright)
+        return as_shown(decode_deep(pil_image, lambda: _open(path, content), _upright), pil_image)
     except Exception as error:  # Pillow raises errors of any type for a broken file
         raise InputError(f"{path}: damaged image ({error}); replace or remove it") from error
 
@@ -256,8 +259,6 @@ def _open(path: Path, content: bytes | None) -> Image.Image:
 
 def _upright(pil_image: Image.Image) -> Image.Image:
     """Apply the EXIF orientation. `ImageOps.exif_transpose` also rewrites the EXIF, and fails where that is broken."""
-    if has_unreadable_planes(pil_image):
-        raise ValueError("16 bits, one channel after the other; save the channels together, as INTERLEAVE=PIXEL")
     pil_image.load()
     method = UPRIGHT.get(_orientation(pil_image))
     return pil_image if method is None else pil_image.transpose(method)
