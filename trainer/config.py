@@ -31,6 +31,12 @@ REFUSED_IN_MODEL_NAMES = "/:%\"'#?&\\"
 OTHER, NEAREST = "other", "nearest"
 """Key of data.value_map for all values and colours not named, and the name that maps these to the nearest one."""
 
+ENCODERS = ("auto", "none", "efficientnet-lite0", "efficientnet-lite1", "efficientnet-lite2")
+"""Values of model.encoder."""
+
+ENCODER_STRIDE = 32
+"""Multiple that a pretrained encoder wants data.image_size to be."""
+
 NAN = "nan"
 """Key of data.value_map for values that are not finite."""
 
@@ -101,8 +107,8 @@ class DataConfig:
     """Part of round(1 / val_fraction) parts that validates, 0 the first: for k-fold cross-validation."""
 
     image_size: int = 256
-    """Side in pixels of the square that the network sees; a multiple of 2 ** model.depth. Masks are predicted and
-    scored at the picture's own size whatever this is."""
+    """Side in pixels of the square that the network sees; a multiple of 32, or of 2 ** model.depth without a
+    pretrained encoder. Masks are predicted and scored at the picture's own size whatever this is."""
 
     augment: Literal["off", "light", "strong"] = "strong"
     """Random changes to training pictures: light = flip, small shifts and colours; strong = also larger turns and
@@ -155,13 +161,22 @@ class DataConfig:
 class ModelConfig:
     width: int | Literal["auto"] = "auto"
     """Channels of the UNet's first level; each level down has twice as many. Cost grows with its square. auto: that of
-    model.init, or else 32, but 16 where fewer than 200 pictures train: they gain more by more steps."""
+    model.init, or else 16 above a pretrained encoder; without one 32, but 16 where fewer than 200 pictures train: they
+    gain more by more steps."""
 
     depth: int = 4
     """Number of times that the UNet halves the image."""
 
     norm: Literal["batch", "group"] = "batch"
     """Normalisation after each convolution: batch, or group (8 channels a group; independent of the batch size)."""
+
+    encoder: str = "auto"
+    """Way down of the UNet. none: the plain one, of model.depth, which learns from nothing; efficientnet-lite0, -lite1
+    or -lite2: pretrained on ImageNet, for a data.image_size that is a multiple of 32. auto: that of model.init, or else
+    efficientnet-lite0 where data.image_size and model.depth allow it."""
+
+    freeze: bool = False
+    """Keep the weights of the pretrained encoder as they are, and train the way up alone."""
 
     init: str | None = None
     """Start from the weights of another model of the same shape: a registry URI such as models:/cat-unet@champion, or a
@@ -171,6 +186,12 @@ class ModelConfig:
         usable = self.width == "auto" or (self.width > 0 and self.width % 8 == 0)
         _require(usable, "model.width", self.width, "a multiple of 8, or auto")
         _require(1 <= self.depth <= 7, "model.depth", self.depth, "1 to 7")
+        _require(self.encoder in ENCODERS, "model.encoder", self.encoder, f"one of {', '.join(ENCODERS)}")
+
+    @property
+    def stride(self) -> int:
+        """Pixels of which data.image_size must be a multiple."""
+        return ENCODER_STRIDE if self.encoder.startswith("efficientnet") else 2**self.depth
 
 
 @dataclass(frozen=True)
@@ -201,6 +222,9 @@ class OptimConfig:
     lr: float = 2e-3
     """Peak learning rate of AdamW, reached after the warm-up, then falling to 0 along a cosine."""
 
+    encoder_lr: float = 0.1
+    """Learning rate of a pretrained encoder, as a share of optim.lr, 0 to 1."""
+
     warmup: float = 0.05
     """Share of all steps over which the learning rate rises from 0, from 0 to 1."""
 
@@ -212,6 +236,7 @@ class OptimConfig:
 
     def __post_init__(self) -> None:
         _require(0 < self.lr < 10, "optim.lr", self.lr, "more than 0, usually 0.0001 to 0.003")
+        _require(0 <= self.encoder_lr <= 1, "optim.encoder_lr", self.encoder_lr, "a share from 0 to 1")
         _require(0 <= self.warmup <= 1, "optim.warmup", self.warmup, "a share from 0 to 1")
         _require(self.weight_decay >= 0, "optim.weight_decay", self.weight_decay, "0 or more")
         _require(self.clip_norm >= 0, "optim.clip_norm", self.clip_norm, "0 or more")
@@ -360,14 +385,15 @@ class Config:
     tracking.* and registry.*."""
 
     def __post_init__(self) -> None:
-        multiple = 2**self.model.depth
+        multiple = self.model.stride
         size = self.data.image_size
         near = max(multiple, round(size / multiple) * multiple)
+        reason = "2 ** model.depth" if multiple == 2**self.model.depth else f"for model.encoder {self.model.encoder}"
         _require(
             size % multiple == 0,
             "data.image_size",
             size,
-            f"a multiple of {multiple} (2 ** model.depth), such as {near}",
+            f"a multiple of {multiple} ({reason}), such as {near}",
         )
 
 

@@ -107,7 +107,9 @@ def tutorial(options: argparse.Namespace, fold: int, scratch: Path) -> Curve:
     dataset = open_dataset(
         find_sources(data), options.image_size, scratch / "cache", lambda _what, _total: lambda: None
     )
-    contract = make_contract(ModelConfig(width=32), options.image_size, dataset.names, dataset.digest, "")
+    contract = make_contract(
+        ModelConfig(encoder="none", width=32), options.image_size, dataset.names, dataset.digest, ""
+    )
     segmenter = make_segmenter(contract, dataset.shares(), seed=0)
     network = plain(segmenter.network)
     images, masks = dataset.resized.read(dataset.split.train)

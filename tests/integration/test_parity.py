@@ -26,6 +26,7 @@ from tests.support.parity import (
 # The first test waits for all the worlds.
 pytestmark = pytest.mark.timeout(900)
 
+ENCODER = ["--train.batch_size", "4", "--model.encoder", "efficientnet-lite0"]
 WHOLE = {
     "image": replace(case("--train.batch_size", "4"), validation_sizes=(1, 7, 21)),
     "batch": case("--train.batch_size", "4", "--loss.reduction", "batch"),
@@ -38,13 +39,15 @@ WHOLE = {
     "weighted": case("--train.batch_size", "4", "--data.sampling", "foreground", "--loss.class_weights", "[0.5,1,3]"),
     "trained": case("--train.batch_size", "4", "--train.epochs", "4", "--model.depth", "2", lr=["--optim.lr", "3e-3"]),
     "one batch": case("--train.batch_size", "11"),
+    "encoder": case(*ENCODER),
+    "encoder, frozen": case(*ENCODER, "--model.freeze", "true"),
     "batch norm": case("--train.batch_size", "4", "--model.norm", "batch"),
 }
 ACCUMULATED = {
     f"{name}, accumulated": Case([*WHOLE[name].arguments, "--train.micro_batch_size", "1"])
     for name in ("image", "batch", "weighted", "image, small", "batch, small", "trained")
 }
-THREE = ["image", "batch", "image, small", "batch, small", "drop last", "weighted", "trained", "one batch"]
+THREE = ["image", "batch", "image, small", "batch, small", "drop last", "weighted", "trained", "one batch", "encoder"]
 THREE += ["image, small, accumulated", "batch, small, accumulated"]
 """Cases that three processes compute too: those that depend on the number of processes."""
 
@@ -89,6 +92,7 @@ def worlds(tmp_path_factory: pytest.TempPathFactory) -> Worlds:
         "resumed": Case([*WHOLE["batch norm"].arguments, "--train.epochs", "2"], resume_after=4),
         "resumed, accumulated": Case([*pieces, "--train.ema", "0.9"], resume_after=1),
     }
+    several["resumed, encoder"] = Case([*WHOLE["encoder"].arguments, "--model.norm", "batch"], resume_after=1)
     three = several | {name: sound[name] for name in ["batch norm", *THREE]}
     three["resumed, unsorted"] = replace(several["resumed"], fault="buckets_as_they_come")
     cases = {1: alone, 2: sound | broken | several, 3: three}
@@ -198,7 +202,7 @@ def test_all_processes_stop_together_with_the_same_statistics(worlds: Worlds) ->
 @pytest.mark.parametrize("processes", [2, 3])
 def test_a_resumed_training_has_the_same_gradients(worlds: Worlds, processes: int) -> None:
     """To the last bit, beginning with the first step after the checkpoint; three add up in the order of places."""
-    for name in ("resumed", "resumed, accumulated"):
+    for name in ("resumed", "resumed, accumulated", "resumed, encoder"):
         assert [one.content["resumed_loses"] for one in worlds[processes][name]] == [0] * processes
     assert worlds[3]["resumed, unsorted"][0].content["resumed_loses"] > 1000
 

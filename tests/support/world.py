@@ -93,6 +93,7 @@ def run_case(prepared: Prepared, accelerator: Accelerator, out: Path, case: dict
     began = time.perf_counter()
     with contextlib.suppress(Interrupted):
         trainer.fit()
+    norms = [module for module in segmenter.network.modules() if isinstance(module, torch.nn.BatchNorm2d)]
     buffers = torch.cat([buffer.flatten().double() for buffer in segmenter.buffers()])
     content = {
         "steps": recorder.steps,
@@ -103,7 +104,7 @@ def run_case(prepared: Prepared, accelerator: Accelerator, out: Path, case: dict
         "device": accelerator.device.type,
         "micro_batch_size": trainer.loader.micro_batch_size,
         "buffers": buffers.tolist(),
-        "first_mean": getattr(segmenter.network.first[1], "running_mean", torch.zeros(0)).tolist(),
+        "first_mean": next((one.running_mean.tolist() for one in norms if one.running_mean is not None), []),
         "best": sum(float(value.double().sum()) for value in trainer.best.values()),
         "seconds": time.perf_counter() - began,
         "resumed_loses": lost_by_resuming(case, accelerator, out, recorder),

@@ -107,13 +107,12 @@ class ImageSides:
         return len({self.small, self.full})
 
 
-def image_sides(image_size: int, depth: int, progressive: bool) -> ImageSides:
-    """Sides for images of `image_size` pixels and a network that halves them `depth` times.
+def image_sides(image_size: int, multiple: int, progressive: bool) -> ImageSides:
+    """Sides for images of `image_size` pixels and a network that takes multiples of `multiple`.
 
-    The small side is a multiple of 2 ** depth, and leaves more than one pixel at the network's bottom: batch norm has
+    The small side is one too, and leaves more than one pixel at the network's bottom: batch norm has
     nothing to normalise there.
     """
-    multiple = 2**depth
     small = min(image_size, max(2 * multiple, round(SMALL_SIDE * image_size / multiple) * multiple))
     return ImageSides(small if progressive else image_size, image_size)
 

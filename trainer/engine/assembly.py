@@ -19,6 +19,7 @@ from trainer.engine.distributed.accelerator import numeric_environment
 from trainer.engine.evaluate import Evaluation, evaluate
 from trainer.engine.loop import Trainer
 from trainer.engine.memory import StepSize
+from trainer.engine.parameters import freeze_encoder
 from trainer.engine.schedule import Schedule
 from trainer.engine.step import TrainingNetwork, TrainStep
 from trainer.model.build import make_contract, make_segmenter
@@ -36,7 +37,7 @@ def prepare_model(config: Config, dataset: Dataset) -> tuple[Config, Segmenter, 
     """
     init = load_model(config.model.init).segmenter if config.model.init is not None else None
     pixels = dataset.pixels.tolist()
-    config, reasons = auto.resolve(config, len(dataset.split.train), pixels, init.contract.width if init else None)
+    config, reasons = auto.resolve(config, len(dataset.split.train), pixels, init.contract if init else None)
     config, name_reason = auto.resolve_names(config, dataset.title)
     contract = make_contract(
         config.model,
@@ -47,6 +48,7 @@ def prepare_model(config: Config, dataset: Dataset) -> tuple[Config, Segmenter, 
         levels=dataset.levels,
     )
     segmenter = make_segmenter(contract, dataset.shares(), config.train.seed, init, config.model.init)
+    freeze_encoder(segmenter.network, config.model.freeze)
     return config, segmenter, [*reasons, *filter(None, [name_reason])]
 
 
@@ -56,6 +58,8 @@ def require_values_to_normalise(config: Config, accelerator: Accelerator, images
     That is one image alone, of one pixel at the network's bottom. Synchronised batch norm sees all processes' images.
     """
     multiple, train, processes = 2**config.model.depth, config.train, accelerator.num_processes
+    if config.model.encoder != "none":  # its norms keep their statistics, and those of the decoder see more pixels
+        return
     synchronised = accelerator.device.type == "cuda" and processes > 1
     if config.model.norm != "batch" or config.data.image_size > multiple or synchronised:
         return
@@ -83,7 +87,7 @@ def build_trainer(
     """Make the Trainer of one process from resolved settings, and the reasons for people. A collective."""
     train, optim = config.train, config.optim
     segmenter.to(accelerator.device)
-    sides = image_sides(config.data.image_size, config.model.depth, train.progressive)
+    sides = image_sides(config.data.image_size, segmenter.contract.stride, train.progressive)
     size, size_reason = _step_size(config, accelerator, dataset, segmenter)
     compiled, compile_reason = _compiled(config, accelerator, dataset, segmenter, sides)
     loader = _loader(config, accelerator, dataset, size, sides, compiled)

@@ -16,11 +16,13 @@ from accelerate import Accelerator
 from torch import nn
 
 from trainer import InputError
-from trainer.config import Config
+from trainer.config import Config, ModelConfig
 from trainer.data.loader import SMALL_SHARE
 from trainer.data.sampler import Sampler
 from trainer.engine.distributed.collectives import all_reduce_min
 from trainer.engine.memory import StepSize, allocation_can_fail, attempt_step, largest_micro_batch
+from trainer.model.encoders import EfficientNetLite
+from trainer.model.segmenter import Contract
 from trainer.tracking.names import model_name
 
 STEPS, FEWEST_EPOCHS = 3000, 30
@@ -29,27 +31,31 @@ STEPS, FEWEST_EPOCHS = 3000, 30
 NARROW, WIDE, FEW_IMAGES = 16, 32, 200
 """Width of the network below FEW_IMAGES training images, and from there on."""
 
+ENCODER = "efficientnet-lite0"
+"""Encoder of auto: better than none on each kind of data that was tried (.github/RESULTS.md)."""
+
 STEPS_BETWEEN_EVALUATIONS = 50
 """Fewest steps between two evaluations, where epochs are shorter than that."""
 
 
-def resolve(config: Config, images: int, pixels: Sequence[int], init_width: int | None) -> tuple[Config, list[str]]:
+def resolve(config: Config, images: int, pixels: Sequence[int], init: Contract | None) -> tuple[Config, list[str]]:
     """Resolve what the data decides; return the settings, and a line for people about each decision.
 
-    `images` train, with `pixels` of each of the K classes; `init_width`: width of the model of model.init. Raises
+    `images` train, with `pixels` of each of the K classes; `init`: contract of the model of model.init. Raises
     InputError where the settings do not fit the data.
     """
     train = config.train
     weights, weights_reason = class_weights(config.loss.class_weights, pixels)
-    width, width_reason = model_width(config.model.width, images, init_width)
+    encoder, encoder_reason = model_encoder(config.model, config.data.image_size, init)
+    width, width_reason = model_width(config.model.width, images, encoder, init)
     count, epochs_reason = epochs(train.epochs, images, train.batch_size, config.data.drop_last)
     config = replace(
         config,
         loss=replace(config.loss, class_weights=weights),
-        model=replace(config.model, width=width),
+        model=replace(config.model, encoder=encoder, width=width),
         train=replace(train, epochs=count),
     )
-    return config, [reason for reason in (weights_reason, width_reason, epochs_reason) if reason]
+    return config, [reason for reason in (weights_reason, encoder_reason, width_reason, epochs_reason) if reason]
 
 
 def resolve_names(config: Config, title: str) -> tuple[Config, str]:
@@ -66,12 +72,31 @@ def resolve_names(config: Config, title: str) -> tuple[Config, str]:
     return config, f"{' and '.join(named)} {name}, after the data folder" if named else ""
 
 
-def model_width(setting: int | str, images: int, init_width: int | None) -> tuple[int, str]:
-    """Channels of the first level: that of model.init, or else narrow where few images train."""
+def model_encoder(model: ModelConfig, image_size: int, init: Contract | None) -> tuple[str, str]:
+    """Pretrained encoder: that of model.init, or else the one that scores best for its cost, where it fits."""
+    if model.encoder != "auto":
+        return model.encoder, ""
+    if init:
+        return init.encoder, f"model.encoder {init.encoder}, as model.init has it"
+    multiple = EfficientNetLite.stride
+    if image_size % multiple:
+        near = max(2, round(image_size / multiple)) * multiple
+        return "none", f"model.encoder none: data.image_size {image_size} is no multiple of {multiple}, as {near} is"
+    if image_size < 2 * multiple:
+        return "none", f"model.encoder none: data.image_size {image_size} would be one pixel at its bottom"
+    if model.depth != ModelConfig.depth:
+        return "none", f"model.encoder none: model.depth {model.depth} is for the plain UNet"
+    return ENCODER, f"model.encoder {ENCODER}, pretrained on ImageNet"
+
+
+def model_width(setting: int | str, images: int, encoder: str, init: Contract | None) -> tuple[int, str]:
+    """Channels of the first level: that of model.init, or else narrow where few images train or the encoder helps."""
     if setting != "auto":
         return int(setting), ""
-    if init_width:
-        return init_width, f"model.width {init_width}, as model.init has it"
+    if init:
+        return init.width, f"model.width {init.width}, as model.init has it"
+    if encoder != "none":
+        return NARROW, f"model.width {NARROW}, above a pretrained encoder"
     width = NARROW if images < FEW_IMAGES else WIDE
     return width, f"model.width {width}, for {images} training pictures"
 

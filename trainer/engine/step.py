@@ -1,5 +1,6 @@
 """One optimizer step: forward, loss, backward, clip, reduce, update, average."""
 
+import itertools
 import statistics
 import time
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from trainer.config import LossConfig, OptimConfig
 from trainer.data.loader import Augmentation, MicroBatch, StepBatch
 from trainer.engine.checkpoint.format import Checkpoint, copy_optimizer, copy_tensors
 from trainer.engine.distributed.collectives import average_buffers
+from trainer.engine.parameters import DECAYS, parameter_groups
 from trainer.engine.step_stats import PendingStats, Requests
 from trainer.model.loss import LossTerms, batch_sums, class_weight_tensor, loss_terms, objective
 from trainer.model.segmenter import Segmenter
@@ -59,7 +61,11 @@ class TrainStep:
             network = nn.SyncBatchNorm.convert_sync_batchnorm(network)
         if compiled:
             network.compile(dynamic=False)
-        optimizer = torch.optim.AdamW(_groups(segmenter, optim.weight_decay), lr=optim.lr, fused=True)
+        groups = [
+            {"params": parameters, "weight_decay": optim.weight_decay if decays else 0.0}
+            for parameters, decays in zip(parameter_groups(segmenter.network), itertools.cycle(DECAYS), strict=False)
+        ]
+        optimizer = torch.optim.AdamW(groups, lr=optim.lr, fused=True)
         self.network, self.optimizer = accelerator.prepare(network, optimizer)
         # Only now: with several processes, preparing gives the weights other memory.
         self.averages, self.followed = _followed(self.ema or segmenter), _followed(segmenter)
@@ -107,8 +113,9 @@ class TrainStep:
 
     def update(self, learning_rate: float, skip: Tensor | None = None) -> None:
         """Move the weights. They stay from the first step on for which `skip`, bool scalar on the device, is true."""
-        for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate
+        for number, group in enumerate(self.optimizer.param_groups):
+            of_encoder = number >= len(DECAYS)
+            group["lr"] = learning_rate * (self.optim.encoder_lr if of_encoder else 1.0)
         if skip is not None and self.accelerator.scaler is None:
             skip = skip.float()
             self.not_finite = skip if self.not_finite is None else torch.maximum(self.not_finite, skip)
@@ -188,8 +195,7 @@ class TrainStep:
         numbers in an order that depends on their places in it. So the first step after a resume would differ from the
         same step of a training that was never interrupted.
         """
-        contract = self.segmenter.contract
-        side = 2 * 2**contract.depth  # batch norm needs more than one pixel at the network's bottom
+        side = 2 * self.segmenter.contract.stride  # batch norm needs more than one pixel at the network's bottom
         self.network.train()
         with torch.compiler.set_stance("force_eager"), _same_buffers(self.network):  # no compiling for this size
             images = torch.zeros(2, 3, side, side, device=self.accelerator.device)
@@ -205,15 +211,6 @@ def _same_buffers(network: nn.Module) -> Iterator[None]:
     with torch.no_grad():
         for buffer, before in zip(network.buffers(), buffers, strict=True):
             buffer.copy_(before)
-
-
-def _groups(segmenter: Segmenter, weight_decay: float) -> list[dict[str, Any]]:
-    """Parameter groups of the optimizer: convolution kernels decay, biases and norms do not."""
-    parameters = list(segmenter.network.parameters())
-    return [
-        {"params": [weight for weight in parameters if weight.ndim > 1], "weight_decay": weight_decay},
-        {"params": [weight for weight in parameters if weight.ndim <= 1], "weight_decay": 0.0},
-    ]
 
 
 def _followed(segmenter: Segmenter) -> list[Tensor]:

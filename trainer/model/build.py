@@ -7,8 +7,9 @@ from trainer.config import ModelConfig
 from trainer.data.levels import Levels
 from trainer.drawing.palette import palette
 from trainer.model.contract import check_contract
+from trainer.model.encoders import IMAGENET_MEAN, IMAGENET_STD
 from trainer.model.segmenter import Contract, Segmenter
-from trainer.model.unet import set_class_prior
+from trainer.model.unet import EncoderUNet, set_class_prior
 
 
 def make_contract(
@@ -25,6 +26,8 @@ def make_contract(
     would read it back: before training, not after.
     """
     assert model.width != "auto"  # resolved once the data are known
+    assert model.encoder != "auto"
+    plain = model.encoder == "none"
     contract = Contract(
         class_names=names,
         colours=tuple((int(r), int(g), int(b)) for r, g, b in palette()[: len(names)]),
@@ -32,6 +35,9 @@ def make_contract(
         width=model.width,
         depth=model.depth,
         norm=model.norm,
+        encoder=model.encoder,
+        mean=Contract.mean if plain else IMAGENET_MEAN,
+        std=Contract.std if plain else IMAGENET_STD,
         levels=None if levels is None else (levels.low, levels.high),
         dataset_digest=digest,
         commit=commit,
@@ -45,15 +51,19 @@ def make_segmenter(
 ) -> Segmenter:
     """Make a model with random weights of `seed`, or with those of `init`, which `init_name` names in errors.
 
+    A pretrained encoder has its own weights.
+
     Of a model of other classes all but the last layer is taken. `shares`: share of each class in the labelled pixels
     that train. Raises InputError where `init` is of another shape.
     """
     torch.manual_seed(seed)
     segmenter = Segmenter(contract)
     if init is None:
+        if isinstance(segmenter.network, EncoderUNet):
+            segmenter.network.encoder.load_pretrained(contract.encoder)
         set_class_prior(segmenter.network, shares)
         return segmenter
-    for name in ("width", "depth", "norm"):
+    for name in ("encoder", "width", "depth", "norm"):
         theirs, ours = getattr(init.contract, name), getattr(contract, name)
         if theirs != ours:
             raise InputError(f"model.init: {init_name} has {name} {theirs}, this run {ours}; make them the same")

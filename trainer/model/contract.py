@@ -17,6 +17,7 @@ from typing import Any
 import torch
 
 from trainer import IGNORE, InputError
+from trainer.model.pretrained import WEIGHTS
 from trainer.model.segmenter import Contract, Segmenter
 from trainer.system.provenance import program_version
 from trainer.system.regular_file import read_regular
@@ -92,6 +93,7 @@ FIELDS = {
     "image_size": Field(lambda value: _whole(value, 8, 8192), "a whole number of pixels from 8 to 8192"),
     "width": Field(lambda value: _whole(value, 8, 1024) and value % 8 == 0, "a multiple of 8 from 8 to 1024"),
     "depth": Field(lambda value: _whole(value, 1, 7), "a whole number from 1 to 7"),
+    "encoder": Field(lambda value: value in ("none", *WEIGHTS), f"none, {', '.join(WEIGHTS)}"),
     "norm": Field(lambda value: value in ("batch", "group"), "batch or group"),
     "mean": Field(lambda value: _several(value, lambda one: _number(one, 0, 255), 3), "three numbers from 0 to 255"),
     "std": Field(lambda value: _several(value, lambda one: _number(one, 0.01, 255), 3), "three numbers, 0.01 to 255"),
@@ -184,12 +186,13 @@ def _check_fields(content: Mapping[str, Any]) -> None:
 
 def _check_agreement(contract: Contract) -> None:
     """Check that fields which are possible by themselves agree, and make no network beyond the limits."""
-    names, colours, multiple = contract.class_names, contract.colours, 2**contract.depth
+    names, colours, multiple = contract.class_names, contract.colours, contract.stride
     if len(colours) != len(names):
         raise InputError(f"colours: {len(colours)} for {len(names)} classes; it may be one for each")
     if contract.image_size % multiple:
-        raise InputError(f"image_size: {contract.image_size} is no multiple of {multiple} (2 ** depth)")
-    network = f"a network of width {contract.width} and depth {contract.depth}"
+        raise InputError(f"image_size: {contract.image_size} is no multiple of {multiple}, the stride of the network")
+    below = f"depth {contract.depth}" if contract.encoder == "none" else f"encoder {contract.encoder}"
+    network = f"a network of width {contract.width} and {below}"
     size = sum(dtype.itemsize * math.prod(shape) for dtype, shape in expected_tensors(contract).values())
     if size > MOST_WEIGHT_BYTES:
         raise InputError(f"width, depth: {network} takes {size:,} bytes; it may be {MOST_WEIGHT_BYTES:,}")

@@ -3,11 +3,11 @@
 import torch
 from torch import Tensor, nn
 
-from trainer.model.unet import UNet
+from trainer.model.unet import EncoderUNet, UNet
 
 
 @torch.no_grad()
-def training_flop(network: UNet, side: int) -> int:
+def training_flop(network: UNet | EncoderUNet, side: int) -> int:
     """Count the floating point operations of the forward and backward pass of one image of side x side pixels.
 
     Counted on the smallest image that the network takes, and scaled by the number of pixels: torch's own counter needs
@@ -24,7 +24,7 @@ def training_flop(network: UNet, side: int) -> int:
 
     layers = [layer for layer in network.modules() if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d)]
     hooks = [layer.register_forward_hook(count) for layer in layers]
-    training, smallest = network.training, 2 ** len(network.down)
+    training, smallest = network.training, network.stride
     network.eval()(torch.zeros(1, 3, smallest, smallest, device=layers[0].weight.device))
     network.train(training)
     for hook in hooks:

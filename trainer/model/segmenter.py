@@ -13,7 +13,8 @@ from torch.nn import functional
 
 from trainer.data.levels import Levels
 from trainer.data.resize import resize_images, shrink_image
-from trainer.model.unet import UNet
+from trainer.model.encoders import EfficientNetLite
+from trainer.model.unet import EncoderUNet, UNet
 from trainer.system.strips import HUGE_PIXELS, strips
 
 LEVEL_COPIES = 6
@@ -37,6 +38,9 @@ class Contract:
     width: int = 32
     depth: int = 4
     norm: str = "batch"
+    encoder: str = "none"
+    """Pretrained encoder, a key of `pretrained.WEIGHTS`; none: the plain UNet, the only one that `depth` is for."""
+
     mean: tuple[float, float, float] = (123.675, 116.28, 103.53)
     """Mean RGB levels, 0..255, that are subtracted from images: those of ImageNet."""
 
@@ -59,6 +63,11 @@ class Contract:
         return None if self.levels is None else Levels(*self.levels)
 
     @property
+    def stride(self) -> int:
+        """Pixels of the image that become one at the network's bottom; image_size is a multiple."""
+        return 2**self.depth if self.encoder == "none" else EfficientNetLite.stride
+
+    @property
     def channels(self) -> int:
         """Channels of the network's output."""
         return 1 if len(self.class_names) == 2 else len(self.class_names)
@@ -79,9 +88,9 @@ class Segmenter(nn.Module):
     def __init__(self, contract: Contract) -> None:
         super().__init__()
         self.contract = contract
-        network = UNet(contract.channels, contract.width, contract.depth, contract.norm)
+        network = _make_network(contract)
         # Channels last is the layout that convolutions are fast in, on CPUs and GPUs alike.
-        self.network: UNet = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.network: UNet | EncoderUNet = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.mean: Tensor
         self.std: Tensor
         self.register_buffer("mean", torch.tensor(contract.mean)[None, :, None, None], persistent=False)
@@ -156,3 +165,9 @@ class Segmenter(nn.Module):
             mask[rows] = self.classes(probabilities)[0].cpu().numpy()
             confidence[rows] = self.confidence(probabilities)[0].cpu().numpy()
         return mask, confidence
+
+
+def _make_network(contract: Contract) -> UNet | EncoderUNet:
+    if contract.encoder == "none":
+        return UNet(contract.channels, contract.width, contract.depth, contract.norm)
+    return EncoderUNet(EfficientNetLite(contract.encoder), contract.channels, contract.width, contract.norm)

@@ -1,10 +1,15 @@
-"""UNet (Ronneberger 2015, fig. 1), padded so that the output is as large as the input, with norm layers."""
+"""UNets (Ronneberger 2015, fig. 1), padded so that the output is as large as the input, with norm layers."""
 
 from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+from trainer.model.encoders import EfficientNetLite
+
+DECODER_WIDTHS = (8, 4, 3, 2, 1)
+"""Channels of the levels above a pretrained encoder, at strides 16, 8, 4, 2 and 1, as multiples of the width."""
 
 MIN_SHARE = 0.01
 """Smallest share of a class in its prior: a class without pixels must stay reachable."""
@@ -30,6 +35,7 @@ class UNet(nn.Module):
         # Each level of the decoder reads the upsampled features and the encoder's features of the same size.
         self.join = nn.ModuleList(double_convolution(2 * wide, wide, norm) for wide in reversed(widths[:-1]))
         self.last = nn.Conv2d(widths[0], channels, 1)
+        self.stride = 2**depth
         self.apply(_initialise)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -40,6 +46,38 @@ class UNet(nn.Module):
             features = down(features)
         for up, join in zip(self.up, self.join, strict=True):
             features = join(torch.cat([skips.pop(), up(features)], dim=1))
+        logits: Tensor = self.last(features)
+        return logits
+
+
+class EncoderUNet(nn.Module):
+    """UNet whose way down is a pretrained encoder.
+
+    in   float [B, 3, H, W], normalised; H and W multiples of encoder.stride
+    out  float [B, channels, H, W]
+
+    The way up reads the encoder's features at each stride, and the image itself at stride 1.
+    """
+
+    def __init__(self, encoder: EfficientNetLite, channels: int, width: int = 16, norm: str = "batch") -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.stride = encoder.stride
+        self.join = nn.ModuleList()
+        below = encoder.channels[-1]
+        for skip, times in zip(reversed((3, *encoder.channels[:-1])), DECODER_WIDTHS, strict=True):
+            self.join.append(double_convolution(below + skip, times * width, norm))
+            below = times * width
+        self.last = nn.Conv2d(below, channels, 1)
+        self.join.apply(_initialise)
+        _initialise(self.last)
+
+    def forward(self, images: Tensor) -> Tensor:
+        levels: list[Tensor] = [images, *self.encoder(images)]
+        features = levels.pop()
+        for skip, join in zip(reversed(levels), self.join, strict=True):
+            features = functional.interpolate(features, scale_factor=2, mode="nearest")
+            features = join(torch.cat([skip, features], dim=1))
         logits: Tensor = self.last(features)
         return logits
 
@@ -95,7 +133,7 @@ def _initialise(module: nn.Module) -> None:
 
 
 @torch.no_grad()
-def set_class_prior(network: UNet, shares: list[float]) -> None:
+def set_class_prior(network: UNet | EncoderUNet, shares: list[float]) -> None:
     """Initialise the last layer so that the untrained network predicts each class with its share of the pixels.
 
     `shares`: K numbers, the background's first. Without this, half of every image is predicted as foreground, and the

@@ -24,6 +24,7 @@ from trainer.engine.auto import (
     resolve_names,
     steps_that_fit,
 )
+from trainer.model.segmenter import Contract
 from trainer.system.text import digest
 
 YEAR_FLOP = 1e20
@@ -76,19 +77,22 @@ def test_given_values_stay_and_decided_ones_have_a_reason(
 ) -> None:
     root = make_voc(*(f"p{number}" for number in range(10)))
 
-    def resolved(*arguments: str, width: int | None = None) -> tuple[Config, list[str]]:
+    def resolved(*arguments: str, init: Contract | None = None) -> tuple[Config, list[str]]:
         config = parse(["--data.root", str(root), "--data.image_size", "32", *arguments])
         dataset = open_dataset(find_sources(config.data), 32, tmp_path, count_nothing)
-        found, lines = resolve(config, len(dataset.split.train), dataset.pixels.tolist(), width)
+        found, lines = resolve(config, len(dataset.split.train), dataset.pixels.tolist(), init)
         assert found.data == config.data
         return found, lines
 
     config, lines = resolved()
     assert (config.model.width, config.train.epochs, config.loss.class_weights) == (16, 3000, None)
-    assert lines == ["model.width 16, for 8 training pictures", "train.epochs 3000, for 8 training pictures"]
-    config, lines = resolved("--train.epochs", "7", width=24)
-    assert (config.model.width, lines) == (24, ["model.width 24, as model.init has it"])
-    config, lines = resolved("--train.epochs", "7", "--model.width", "8", "--loss.class_weights", "auto", width=24)
+    assert lines[1:] == ["model.width 16, for 8 training pictures", "train.epochs 3000, for 8 training pictures"]
+    other = Contract(("_background_", "cat"), ((0, 0, 0), (0, 128, 0)), 32, width=24)
+    config, lines = resolved("--train.epochs", "7", init=other)
+    assert (config.model.width, config.model.encoder) == (24, "none")
+    assert lines == ["model.encoder none, as model.init has it", "model.width 24, as model.init has it"]
+    plain = ["--train.epochs", "7", "--model.encoder", "none", "--model.width", "8"]
+    config, lines = resolved(*plain, "--loss.class_weights", "auto", init=other)
     assert (config.model.width, config.train.epochs) == (8, 7)
     assert isinstance(config.loss.class_weights, list)
     assert lines == [f"loss.class_weights {config.loss.class_weights}, 1 / sqrt(share of the pixels)"]
@@ -97,6 +101,27 @@ def test_given_values_stay_and_decided_ones_have_a_reason(
     assert resolved()[0].model.width == 32
     with pytest.raises(InputError, match="3 weights"):
         resolved("--loss.class_weights", "[1, 1, 1]")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "size", "encoder", "reason"),
+    [
+        ("", 64, "efficientnet-lite0", "model.encoder efficientnet-lite0, pretrained"),
+        ("", 256, "efficientnet-lite0", "model.encoder efficientnet-lite0, pretrained"),
+        ("", 80, "none", "model.encoder none: data.image_size 80 is no multiple of 32, as 64 is"),
+        ("", 48, "none", "model.encoder none: data.image_size 48 is no multiple of 32, as 64 is"),
+        ("", 32, "none", "model.encoder none: data.image_size 32 would be one pixel at its bottom"),
+        ("--model.depth 3", 64, "none", "model.encoder none: model.depth 3 is for the plain UNet"),
+        ("--model.encoder efficientnet-lite2", 32, "efficientnet-lite2", ""),
+        ("--model.encoder none", 128, "none", ""),
+    ],
+)
+def test_encoder_is_the_pretrained_one_where_it_fits(arguments: str, size: int, encoder: str, reason: str) -> None:
+    model = parse(["--data.image_size", f"{size}", *arguments.split()]).model
+    found, said = auto.model_encoder(model, size, None)
+    assert found == encoder
+    assert said.startswith(reason)
+    assert bool(said) == bool(reason)
 
 
 @pytest.mark.parametrize(

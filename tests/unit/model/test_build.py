@@ -12,7 +12,7 @@ from trainer.model.build import make_contract, make_segmenter
 from trainer.model.model_folder import load_segmenter, save_segmenter
 from trainer.model.segmenter import Segmenter
 
-SMALL = ["--model.width", "8", "--model.depth", "2", "--data.image_size", "32"]
+SMALL = ["--model.encoder", "none", "--model.width", "8", "--model.depth", "2", "--data.image_size", "32"]
 
 
 def build(names: tuple[str, ...], *arguments: str) -> Segmenter:

@@ -33,6 +33,7 @@ HOSTILE: list[tuple[str, Any]] = [
     *(("width", value) for value in (1001, 0, -8, 12, "8", 8.0, True, None, 2048, 10**9)),
     *(("depth", value) for value in (12, 50, 0, -1, "2", 2.0, True, None, 10**9)),
     *(("norm", value) for value in ("layer", "", None, 1, ["batch"], {})),
+    *(("encoder", value) for value in ("lite0", "auto", "", None, 1, ["none"], {"none": 1})),
     *(("threshold", value) for value in ("0.5", 9, -0.1, math.nan, math.inf, None, True, [0.5])),
     *(("mean", value) for value in (math.nan, [math.nan, 1, 2], [1, 2], [1, 2, 3, 4], None, 0, "mean", [1, 2, None])),
     *(("mean", value) for value in ([1, 2, math.inf], [1, 2, -1], [True, 1, 2], [[1], [2], [3]])),
@@ -222,12 +223,12 @@ def test_expected_tensors_are_those_that_are_built(make_segmenter: Maker) -> Non
 def test_every_model_that_can_be_configured_is_read_back() -> None:
     """Or is refused before training, not after it."""
     names = ("_background_", *(f"{number}" for number in range(253)))
-    make_contract(ModelConfig(width=8), 256, names, "d", "c")
+    make_contract(ModelConfig(encoder="none", width=8), 256, names, "d", "c")
     for size, depth, width in ((8, 1, 8), (8192, 4, 8), (8192, 7, 8), (256, 2, 1024)):
-        make_contract(ModelConfig(width=width, depth=depth), size, names[:3], "d", "c")
+        make_contract(ModelConfig(encoder="none", width=width, depth=depth), size, names[:3], "d", "c")
     with pytest.raises(InputError, match="width: 2048 is not possible"):
-        make_contract(ModelConfig(width=2048), 256, names, "d", "c")
+        make_contract(ModelConfig(encoder="none", width=2048), 256, names, "d", "c")
     with pytest.raises(InputError, match="width, depth"):
-        make_contract(ModelConfig(width=512, depth=7), 256, names, "d", "c")
+        make_contract(ModelConfig(encoder="none", width=512, depth=7), 256, names, "d", "c")
     with pytest.raises(InputError, match="class_names"):
-        make_contract(ModelConfig(width=8), 256, ("a", "b" * 1001), "d", "c")
+        make_contract(ModelConfig(encoder="none", width=8), 256, ("a", "b" * 1001), "d", "c")

@@ -43,10 +43,11 @@ def test_contract_is_read_as_it_was_written(tmp_path: Path) -> None:
     contract = Contract(
         class_names=("_background_", "Kätzchen", "a/b: c"),
         colours=((0, 0, 0), (0, 128, 0), (255, 0, 1)),
-        image_size=48,
+        image_size=64,
         width=16,
         depth=3,
         norm="group",
+        encoder="efficientnet-lite0",
         mean=(1.5, 0.1, 1 / 3),
         std=(2.0, 3.0, 4.0),
         threshold=0.7,
@@ -54,7 +55,7 @@ def test_contract_is_read_as_it_was_written(tmp_path: Path) -> None:
         dataset_digest="0123",
         commit="4567",
     )
-    defaults = dataclasses.asdict(Contract(contract.class_names, contract.colours, 48))
+    defaults = dataclasses.asdict(Contract(contract.class_names, contract.colours, 64))
     changed = {key for key, value in dataclasses.asdict(contract).items() if value != defaults[key]}
     assert changed == set(defaults) - {"class_names", "colours", "image_size"}  # a new field needs a value above
     save_segmenter(Segmenter(contract), tmp_path)

@@ -4,12 +4,14 @@ import math
 import types
 import typing
 from collections.abc import Callable, Mapping
+from itertools import islice
 from reprlib import repr as abbreviate
 from typing import Any
 
 import torch
 
 from trainer import InputError
+from trainer.engine.parameters import freeze_encoder, parameter_groups
 from trainer.model.contract import Shapes
 from trainer.model.segmenter import Contract, Segmenter
 
@@ -55,11 +57,12 @@ def expected_optimizer(contract: Contract, content: Mapping[str, Any], found: Ma
     Empty where no step was taken yet. Raises InputError where the groups in `content` are not those of the network.
     """
     with torch.device("meta"):
-        parameters = list(Segmenter(contract).network.parameters())
-    kernels = [one for one in parameters if one.ndim > 1]  # the first group; the second has biases and norms
-    ordered = kernels + [one for one in parameters if one.ndim <= 1]
-    groups, numbers = content["optimizer"]["param_groups"], list(range(len(ordered)))
-    if [group.get("params") for group in groups] != [numbers[: len(kernels)], numbers[len(kernels) :]]:
+        network = Segmenter(contract).network
+    freeze_encoder(network, content["config"].get("model.freeze") is True)
+    expected = parameter_groups(network)
+    ordered = [parameter for group in expected for parameter in group]
+    groups, numbers = content["optimizer"]["param_groups"], iter(range(len(ordered)))
+    if [group.get("params") for group in groups] != [list(islice(numbers, len(group))) for group in expected]:
         raise InputError(f"optimizer.param_groups: not those of the network's {len(ordered)} parameters")
     for group in groups:
         for key, holds in HYPERPARAMETERS.items():

@@ -27,11 +27,11 @@ def average_buffers(accelerator: Accelerator, network: nn.Module, weight: float)
     """Average the running statistics of batch norm over all processes, in place. A collective.
 
     `weight`: this process's share of the batch; the shares of all processes add up to 1. Synchronised batch norm has
-    equal statistics already, and other norms have none.
+    equal statistics already, those in eval mode keep theirs, and other norms have none.
     """
     if accelerator.num_processes == 1:
         return
-    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
+    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d) and module.training]
     buffers: list[Tensor] = [buffer for norm in norms for buffer in norm.buffers() if buffer.is_floating_point()]
     if not buffers:
         return
