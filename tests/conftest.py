@@ -42,6 +42,16 @@ def make_voc(tmp_path: Path) -> VocMaker:
     return make
 
 
+@pytest.fixture(scope="session")
+def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Database with MLflow's tables, which take seconds to create; to be copied."""
+    from mlflow import MlflowClient  # not for tests that need none
+
+    file = tmp_path_factory.mktemp("store") / "mlflow.db"
+    MlflowClient(f"sqlite:///{file}").search_experiments()
+    return file
+
+
 @pytest.fixture
 def make_segmenter() -> Callable[..., Segmenter]:
     """Make a small segmenter with random weights, and batch norm statistics that have moved."""

@@ -28,7 +28,10 @@ from trainer.system.run_folder import run_folder_of
 
 def parse(arguments: list[str] | None = None) -> Config:
     """Read the command line of train.py. Exits with code 2, the key and the fix where something is wrong."""
-    set_parsing_settings(docstring_parse_attribute_docstrings=True)
+    given = sys.argv[1:] if arguments is None else arguments
+    # The docstrings of the settings, whose reading takes half of the time, are shown there alone.
+    shown = any(word.startswith(("-h", "--help", "--print_config")) for word in given)
+    set_parsing_settings(docstring_parse_attribute_docstrings=shown)
     parser = _Parser(
         prog="train.py",
         description="Train a UNet on labelled pictures.",
@@ -39,7 +42,6 @@ def parse(arguments: list[str] | None = None) -> Config:
     )
     parser.add_argument("--config", action="config", help="YAML file with any of the keys below; may be repeated.")
     parser.add_class_arguments(Config, as_group=True)
-    given = sys.argv[1:] if arguments is None else arguments
     _learn_secrets(value for option, value in pairwise(given) if option == "--config")
     try:
         config = _frozen(parser, parser.parse_args(_with_own_config(given)))

@@ -4,6 +4,9 @@ python trainer/predict.py --model models:/cat-unet@champion --input PATH [PATH .
 """
 
 if __name__ == "__main__":
+    import signal
+
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # ends without a traceback, until the next import is done
     from trainer.system.entry import guard_imports
 
     guard_imports("predict.py")

@@ -8,6 +8,9 @@ python trainer/prepare.py clean [--yes]
 """
 
 if __name__ == "__main__":
+    import signal
+
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # ends without a traceback, until the next import is done
     from trainer.system.entry import guard_imports
 
     guard_imports("prepare.py")

@@ -4,6 +4,9 @@ accelerate launch trainer/train.py --config configs/cats.yaml --data.root DIR [-
 """
 
 if __name__ == "__main__":
+    import signal
+
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # ends without a traceback, until the next import is done
     from trainer.system.entry import guard_imports
 
     guard_imports("train.py")

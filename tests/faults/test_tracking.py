@@ -46,9 +46,9 @@ def golden(tmp_path_factory: pytest.TempPathFactory, few_images: Path) -> runs.C
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def server(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Iterator[Server]:
     """One server for all tests; each test leaves it running."""
-    running = Server(tmp_path_factory.mktemp("tracking") / "server").start()
+    running = Server(tmp_path_factory.mktemp("tracking") / "server", empty_store).start()
     yield running
     running.kill()
 

@@ -101,6 +101,23 @@ def test_a_signal_during_the_imports(entry: str, number: signal.Signals, program
     assert (ended.returncode, ended.stderr) == (CODES[number], f"{entry}.py: stopped\n")
 
 
+SENDS = """
+import os, signal, sys
+class Sender:
+    def find_spec(self, name, *_given):
+        if name == "trainer":
+            os.kill(os.getpid(), signal.SIGINT)
+sys.meta_path.insert(0, Sender())
+"""
+
+
+@pytest.mark.parametrize("entry", ["train", "predict", "prepare", "sync"])
+def test_ctrl_c_before_the_first_import(entry: str, program: Program) -> None:
+    (program.folder / "sitecustomize.py").write_text(SENDS)
+    ended = program.python(entry, "--help")
+    assert (ended.returncode, ended.output) == (-signal.SIGINT, "")
+
+
 @pytest.mark.long
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("name", ["train", "predict", "check", "labelme", "synthetic", "sync"])

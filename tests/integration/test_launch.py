@@ -45,7 +45,7 @@ WRONG: dict[str, tuple[list[str], dict[str, str]]] = {
 }
 
 
-@pytest.mark.parametrize("case", WRONG)
+@pytest.mark.parametrize("case", [pytest.param(one, marks=[LONG] * one.startswith("MPI")) for one in WRONG])
 def test_wrong_launches_are_refused_with_the_right_command(program: Program, data: Path, case: str) -> None:
     launcher, variables = WRONG[case]
     code = 2 if launcher == PYTHON else 1

@@ -59,8 +59,8 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def program(tmp_path_factory: pytest.TempPathFactory) -> Program:
-    return Program(tmp_path_factory.mktemp("program") / "program", variables=ASCII)
+def program(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Program:
+    return Program(tmp_path_factory.mktemp("program") / "program", variables=ASCII, tables=empty_store)
 
 
 @pytest.fixture(scope="module")

@@ -37,7 +37,7 @@ WHOLE = {
     "no threads": case("--train.batch_size", "4", "--data.workers", "0"),
     "many threads": case("--train.batch_size", "4", "--data.workers", "5"),
     "weighted": case("--train.batch_size", "4", "--data.sampling", "foreground", "--loss.class_weights", "[0.5,1,3]"),
-    "trained": case("--train.batch_size", "4", "--train.epochs", "8", lr=["--optim.lr", "1e-3"]),
+    "trained": case("--train.batch_size", "4", "--train.epochs", "4", "--model.depth", "2", lr=["--optim.lr", "3e-3"]),
     "one batch": case("--train.batch_size", "11"),
     "encoder": case(*ENCODER),
     "encoder, frozen": case(*ENCODER, "--model.freeze", "true"),

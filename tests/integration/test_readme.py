@@ -25,7 +25,6 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Callable
 from functools import cached_property
@@ -38,6 +37,7 @@ import torch
 import yaml
 from PIL import Image
 
+from tests.support.mlflow_server import START_SECONDS
 from tests.support.program import REPOSITORY, Command, Ended, Program
 
 README = REPOSITORY / "README.md"
@@ -100,8 +100,8 @@ def readme_commands() -> list[str]:
 class Person:
     """A copy of the program with an active `.venv`, and the folders that the README names."""
 
-    def __init__(self, folder: Path) -> None:
-        self.program = Program(folder)
+    def __init__(self, folder: Path, tables: Path) -> None:
+        self.program = Program(folder, tables=tables)
         self.folder = folder
         for name in ("pyproject.toml", "README.md", "LICENSE"):
             (folder / name).write_bytes((REPOSITORY / name).read_bytes())
@@ -150,8 +150,8 @@ class Person:
 
 
 @pytest.fixture(scope="module")
-def person(tmp_path_factory: pytest.TempPathFactory) -> Person:
-    return Person(tmp_path_factory.mktemp("readme") / "program")
+def person(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Person:
+    return Person(tmp_path_factory.mktemp("readme") / "program", empty_store)
 
 
 def command_of(beginning: str) -> str:
@@ -181,15 +181,17 @@ def ui(person: Person, command: str) -> None:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     with person.start(command, PORT=str(port)) as process:
-        for _ in range(600):
-            assert process.running, process.output()
-            try:
-                with urllib.request.urlopen(f"{address}:{port}", timeout=2) as answer:
-                    assert "MLflow" in answer.read().decode()
-                return
-            except (urllib.error.URLError, OSError):
-                time.sleep(0.1)
-    pytest.fail(f"{command}: no answer within a minute")
+        page = process.wait_for(lambda: read_page(f"{address}:{port}"), "a page of MLflow", START_SECONDS)
+        assert "MLflow" in page
+
+
+def read_page(address: str) -> str:
+    """Text of a page; empty where nothing answers yet."""
+    try:
+        with urllib.request.urlopen(address, timeout=2) as answer:
+            return str(answer.read().decode())
+    except OSError:
+        return ""
 
 
 def activate(person: Person, command: str) -> None:
@@ -280,7 +282,10 @@ RUN: dict[str, Callable[[Person, str], None]] = {
 }
 """Beginning of a command -> the function that runs it and looks at what it made."""
 
-LONG = ("--resume latest", "accelerate launch --config_file launch/multi_gpu.yaml ", "bash launch/quickstart.sh")
+LONG = (
+    *("--resume latest", "python trainer/train.py --resume mlruns/work/RUN"),
+    *("accelerate launch --config_file launch/multi_gpu.yaml ", "bash launch/quickstart.sh"),
+)
 """Commands of the long tier: they are like others, or take long."""
 
 

@@ -9,7 +9,7 @@ from types import ModuleType
 import pytest
 
 from tests.support.discs import make_discs
-from tests.support.program import TINY, Ended, Program
+from tests.support.program import ONE_THREAD, TINY, Ended, Program
 from trainer import predict, prepare, sync, train
 
 FaultTrial = Callable[[int, str], AbstractContextManager[None]]
@@ -52,7 +52,7 @@ sys.exit(train.main())
 
 @pytest.fixture
 def program(tmp_path: Path) -> Program:
-    program = Program(tmp_path / "program", variables=VARIABLES)
+    program = Program(tmp_path / "program", variables=VARIABLES | ONE_THREAD)
     git = ["git", "-c", "user.name=n", "-c", "user.email=e", "-C", str(program.folder)]
     remote = ["remote", "add", "origin", f"https://oauth2:{MARK}remote@host/a.git"]
     for command in (["init", "-q"], ["add", "trainer"], ["commit", "-qm", "Begin"], remote):

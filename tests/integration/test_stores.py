@@ -11,7 +11,6 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from mlflow import MlflowClient
 
 from tests.support.discs import make_discs
 from tests.support.program import Program
@@ -74,7 +73,9 @@ def program(tmp_path: Path) -> Program:
 
 
 @pytest.fixture(scope="module")
-def stores(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, tuple[dict[str, str], str]]]:
+def stores(
+    tmp_path_factory: pytest.TempPathFactory, empty_store: Path
+) -> Iterator[dict[str, tuple[dict[str, str], str]]]:
     """Case -> environment of the commands, and part of the message."""
     top, found, servers = tmp_path_factory.mktemp("stores"), {}, []
     for case, (status, kind, body, message) in ANSWERS.items():
@@ -89,7 +90,7 @@ def stores(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, tuple
 
     def with_schema(revision: str) -> Callable[[Path], None]:
         def make(file: Path) -> None:
-            shutil.copyfile(top / "good", file)
+            shutil.copyfile(empty_store, file)
             with closing(sqlite3.connect(file)) as opened:
                 opened.execute("update alembic_version set version_num = ?", (revision,))
                 opened.commit()
@@ -100,7 +101,6 @@ def stores(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, tuple
         with closing(sqlite3.connect(file)) as opened:
             opened.execute("create table bookmarks (page)")
 
-    MlflowClient(f"sqlite:///{top / 'good'}").search_experiments()
     upgrade = f"older MLflow; make a copy of it, and then run: mlflow db upgrade sqlite:///{top / 'older'}"
     database("older", upgrade, with_schema("451aebb31d03"))
     database("newer", "made by a newer MLflow than the one installed", with_schema("ffffffffffff"))

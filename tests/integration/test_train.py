@@ -31,9 +31,9 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def program(tmp_path_factory: pytest.TempPathFactory) -> Program:
+def program(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Program:
     """The program whose first run is `trained`."""
-    return Program(tmp_path_factory.mktemp("trained") / "program")
+    return Program(tmp_path_factory.mktemp("trained") / "program", tables=empty_store)
 
 
 @pytest.fixture(scope="module")

@@ -19,11 +19,17 @@ def png_of_16_bits(levels: np.ndarray) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
 
 
-def tiff_of_16_bits(levels: np.ndarray, order: str = "<", deflate: bool = False, planes: bool = False) -> bytes:
-    """Encode levels, uint16 [H, W, 3 or 4], as TIFF. `order`: < or >; `planes`: one channel after the other."""
+def tiff_of_16_bits(
+    levels: np.ndarray, order: str = "<", deflate: bool = False, planes: bool = False, rows: int = 0
+) -> bytes:
+    """Encode levels, uint16 [H, W, 3 or 4], as TIFF.
+
+    `order`: < or >; `planes`: one channel after the other; `rows`: those of a strip, 0 for all.
+    """
     height, width, channels = levels.shape
     parts = np.moveaxis(levels, 2, 0) if planes else [levels]
-    strips = [np.ascontiguousarray(part).astype(f"{order}u2").tobytes() for part in parts]
+    pieces = [part[row : row + (rows or height)] for part in parts for row in range(0, height, rows or height)]
+    strips = [np.ascontiguousarray(piece).astype(f"{order}u2").tobytes() for piece in pieces]
     strips = [zlib.compress(strip) for strip in strips] if deflate else strips
     tags: dict[int, tuple[str, list[int]]] = {
         256: ("H", [width]),
@@ -33,7 +39,7 @@ def tiff_of_16_bits(levels: np.ndarray, order: str = "<", deflate: bool = False,
         262: ("H", [2]),
         273: ("I", [0] * len(strips)),
         277: ("H", [channels]),
-        278: ("H", [height]),
+        278: ("H", [rows or height]),
         279: ("I", [len(strip) for strip in strips]),
         284: ("H", [2 if planes else 1]),
         **({338: ("H", [2])} if channels == 4 else {}),

@@ -3,6 +3,7 @@
 import base64
 import http.client
 import os
+import shutil
 import socket
 import sys
 import threading
@@ -19,11 +20,13 @@ START_SECONDS = 120.0
 
 
 class Server:
-    """A real MLflow server on loopback, with a sqlite store."""
+    """A real MLflow server on loopback, with a sqlite store, which begins as a copy of `tables` where that is given."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, tables: Path | None = None) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
+        if tables is not None:
+            shutil.copyfile(tables, self.database)
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]

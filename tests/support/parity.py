@@ -117,8 +117,7 @@ def run_world(
     order = {"data": str(data), "out": str(out), "mixed_precision": precision, "timeout_minutes": timeout_s / 120}
     order |= {"cases": {name: vars(one) for name, one in cases.items()}}
     (out / "order.json").write_text(json.dumps(order))
-    words = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
-    words += ["-m", "tests.support.world", str(out / "order.json")]
+    words = [sys.executable, "-m", "tests.support.world", str(out / "order.json"), str(processes)]
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("ACCELERATE_")}
     own = {"PYTHONPATH": str(REPOSITORY), "HF_HOME": str(out / "hf"), **ONE_THREAD}
     with Command(words, REPOSITORY, {**inherited, **own, **variables}) as command:

@@ -192,11 +192,16 @@ class Program:
     variables: Mapping[str, str] = field(default_factory=dict)
     """Environment variables of every command."""
 
+    tables: Path | None = None
+    """Database that its store begins as, the fixture `empty_store`; without one the first training makes the tables."""
+
     def __post_init__(self) -> None:
         self.folder.mkdir(parents=True)
         for part in ("trainer", "launch", "configs"):
             shutil.copytree(self.source / part, self.folder / part, symlinks=True)
         (self.folder / "mlruns").mkdir()
+        if self.tables is not None:
+            shutil.copyfile(self.tables, self.database)
 
     def environment(self, **variables: str) -> dict[str, str]:
         """Environment of a command; Accelerate and MLflow settings from outside are left out."""

@@ -35,9 +35,9 @@ class Prepared:
         return build_trainer(self.config, accelerator, self.dataset, self.segmenter, callback, stop)[0]
 
 
-def prepare(arguments: list[str], cache: Path) -> Prepared:
-    """Prepare a training from the command line of train.py."""
-    config = parse(arguments)
+def prepare(arguments: list[str] | Config, cache: Path) -> Prepared:
+    """Prepare a training from the command line of train.py, or from what `parse` made of it."""
+    config = parse(arguments) if isinstance(arguments, list) else arguments
     dataset = open_dataset(find_sources(config.data), config.data.image_size, cache, count_nothing)
     config, segmenter, _ = prepare_model(config, dataset)
     return Prepared(config, dataset, segmenter)

@@ -1,12 +1,13 @@
-"""One process of several: trains short cases through the program's own loop, and writes its numbers to files.
+"""Several processes that train short cases together through the program's own loop, and write their numbers to files.
 
-Started by torchrun (`run_world` of tests/support/parity.py), once per number of processes: starting takes longest.
+Started by `run_world` of tests/support/parity.py, once per number of processes: starting takes longest.
 """
 
 import contextlib
 import dataclasses
 import json
 import os
+import socket
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -16,9 +17,12 @@ from unittest.mock import patch
 
 import numpy as np
 import torch
+import torch._dynamo  # imported by the first optimizer, in each process
 from accelerate import Accelerator
+from torch.multiprocessing import start_processes
 
 from tests.support.training import Prepared, prepare
+from trainer.cli import parse
 from trainer.data import loader, sampler
 from trainer.data.dataset import ValidationSet
 from trainer.engine import assembly, auto, evaluate, schedule, step
@@ -122,7 +126,7 @@ def lost_by_resuming(case: dict[str, Any], accelerator: Accelerator, out: Path, 
     """Number of gradients that are not bit for bit the same in a training resumed from the recorder's checkpoint."""
     if recorder.checkpoint is None:
         return None
-    prepared = prepare(case["words"], out.parent / "cache")
+    prepared = prepare(case["config"], out.parent / "cache")
     again = Recorder(prepared.segmenter)
     trainer = prepared.trainer(accelerator, again)
     trainer.restore(recorder.checkpoint)
@@ -308,21 +312,35 @@ FAULTS: dict[str, Callable[[], Any]] = {
 }
 
 
-def main() -> None:
-    """Run the cases of a JSON file: data folder, output folder, precision, and `Case` fields by name."""
-    order = json.loads(Path(sys.argv[1]).read_text())
+def join_world(rank: int, processes: int, port: int, order: dict[str, Any]) -> None:
+    """Be one of the processes: run the cases of `order`."""
+    os.environ |= {"RANK": f"{rank}", "LOCAL_RANK": f"{rank}", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": f"{port}"}
+    os.environ |= {"WORLD_SIZE": f"{processes}", "LOCAL_WORLD_SIZE": f"{processes}"}
     accelerator = join_processes(order["mixed_precision"], threads=1, timeout_minutes=order["timeout_minutes"])
     out = Path(order["out"])
     for name, case in order["cases"].items():
         with FAULTS[case["fault"]]() if case["fault"] else contextlib.nullcontext():
-            case["words"] = ["--data.root", order["data"], *case["arguments"]]
-            prepared = prepare(case["words"], out / "cache")
+            prepared = prepare(case["config"], out / "cache")
             try:
                 run_case(prepared, accelerator, out / name, case)
             except AssertionError as error:  # the program's own, on all processes
                 (out / name).mkdir(parents=True, exist_ok=True)
                 (out / name / f"{accelerator.process_index}.noticed").write_text(str(error))
     accelerator.end_training()
+
+
+def main() -> None:
+    """Start a world from a JSON file: data folder, output folder, precision, and `Case` fields by name.
+
+    Forked after imports and command lines, which take longer than the cases. An error of one process ends all.
+    """
+    order, processes = json.loads(Path(sys.argv[1]).read_text()), int(sys.argv[2])
+    for case in order["cases"].values():
+        case["config"] = parse(["--data.root", order["data"], *case["arguments"]])
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    start_processes(join_world, (processes, port, order), processes, start_method="fork")
 
 
 if __name__ == "__main__":

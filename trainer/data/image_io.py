@@ -10,11 +10,12 @@ from PIL import Image
 
 from trainer import InputError
 from trainer.data.image_header import UPRIGHT, open_image, orientation_of
-from trainer.data.levels import DeepImage, Levels, decode_deep, has_unreadable_planes, is_deep
+from trainer.data.levels import DeepImage, Levels, as_shown, decode_deep, is_deep, white_is_0
 from trainer.data.stored_palette import GREYS, StoredPalette, decoding_factor, palette_of
+from trainer.data.tiff_planes import has_planes
 from trainer.drawing.palette import palette
 from trainer.system.parallel import Budget
-from trainer.system.strips import strips
+from trainer.system.strips import on_strips, strips
 
 PIXELS = Budget(128_000_000)
 """Pixels that prediction, check and cache have in memory at a time, all threads together; up to 12 bytes each."""
@@ -35,8 +36,10 @@ def read_scaled(path: Path, content: bytes | None = None, levels: Levels | None 
     """Read as `read_image` does, and return also the share of the levels that is outside of `levels`, 0 to 1."""
     pil_image = open_image(path, content)
     try:
+        if levels is None and (has_planes(pil_image) or (pil_image.mode == "I;16" and white_is_0(pil_image))):
+            levels = Levels(0, 65535)
         if levels is not None and is_deep(pil_image):
-            deep = decode_deep(pil_image, lambda: open_image(path, content), _upright)
+            deep = as_shown(decode_deep(pil_image, lambda: open_image(path, content), _upright), pil_image)
             return _deep_to_rgb(deep, levels), levels.clipped(deep)
         # Orientation first: converting drops the EXIF block from some modes.
         return _pixels(_upright(pil_image), _to_rgb), 0.0
@@ -48,7 +51,7 @@ def read_deep(path: Path, content: bytes | None = None) -> DeepImage:
     """Decode an image of more than 8 bits (`Header.deep`) as it is stored. Raises InputError naming the file."""
     pil_image = open_image(path, content)
     try:
-        return decode_deep(pil_image, lambda: open_image(path, content), _upright)
+        return as_shown(decode_deep(pil_image, lambda: open_image(path, content), _upright), pil_image)
     except Exception as error:  # Pillow raises errors of any type for a broken file
         raise InputError(f"{path}: damaged image ({error}); replace or remove it") from error
 
@@ -146,8 +149,6 @@ def write_jpeg(path: Path, image: np.ndarray, quality: int = 90) -> None:
 
 def _upright(pil_image: Image.Image) -> Image.Image:
     """Apply the EXIF orientation. `ImageOps.exif_transpose` also rewrites the EXIF, and fails where that is broken."""
-    if has_unreadable_planes(pil_image):
-        raise ValueError("16 bits, one channel after the other; save the channels together, as INTERLEAVE=PIXEL")
     pil_image.load()
     method = UPRIGHT.get(orientation_of(pil_image))
     return pil_image if method is None else pil_image.transpose(method)
@@ -162,12 +163,13 @@ def _pixels(pil_image: Image.Image, convert: Callable[[Image.Image], Image.Image
     rows = list(strips(height, width))
     if len(rows) == 1 or pil_image.mode[0] in "IF":
         return np.array(convert(pil_image))
-    parts = (np.asarray(convert(pil_image.crop((0, strip.start, width, strip.stop)))) for strip in rows)
-    first = next(parts)
+
+    def part(strip: slice) -> np.ndarray:
+        return np.asarray(convert(pil_image.crop((0, strip.start, width, strip.stop))))
+
+    first = part(rows[0])
     result = np.empty((height, *first.shape[1:]), np.uint8 if first.dtype == bool else first.dtype)
-    result[rows[0]] = first
-    for strip, part in zip(rows[1:], parts, strict=True):
-        result[strip] = part
+    on_strips(lambda strip: result.__setitem__(strip, part(strip)), height, width)
     return result
 
 

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from trainer.data.tiff_planes import has_planes, open_planes
+
 NODATA = (-9999.0, -32768.0)
 """Negative levels by which instruments and maps mark pixels without data."""
 
@@ -130,7 +132,8 @@ OTHER_ORDER = {"B": "L", "L": "B", "N": "B"}
 
 def is_deep(pil_image: Image.Image) -> bool:
     """Return True for an opened image of more than 8 bits, float or integer, whose levels can be had."""
-    return pil_image.mode in ("I", "F") or pil_image.mode.startswith("I;16") or _is_deep_colour(pil_image)
+    grey = pil_image.mode in ("I", "F") or pil_image.mode.startswith("I;16")
+    return grey or has_planes(pil_image) or _is_deep_colour(pil_image)
 
 
 def decode_deep(
@@ -139,6 +142,11 @@ def decode_deep(
     """Decode an image that `is_deep`. `reopen` opens the file again, `upright` decodes and turns an opened image."""
     raw = _raw_mode(pil_image)
     nodata = _nodata(pil_image)
+    if has_planes(pil_image):
+        planes = [np.array(upright(plane)).astype(np.uint16) for plane in open_planes(reopen())]
+        colours = 3 if len(planes) >= 3 else 1
+        alpha = (planes[colours] >> 8).astype(np.uint8) if len(planes) > colours else None
+        return DeepImage(planes[0] if colours == 1 else np.dstack(planes[:3]), nodata, alpha)
     if not _is_deep_colour(pil_image):
         stored = np.array(upright(pil_image))
         if raw.startswith("I;32N"):  # unsigned, which Pillow takes for signed
@@ -157,6 +165,18 @@ def decode_deep(
     return DeepImage(high[..., :3].astype(np.uint16) << 8 | low[..., :3], nodata, alpha)
 
 
+def white_is_0(pil_image: Image.Image) -> bool:
+    """Return True for a TIFF whose level 0 is white (PhotometricInterpretation)."""
+    return bool(_tags(pil_image).get(262) == 0)
+
+
+def as_shown(deep: DeepImage, pil_image: Image.Image) -> DeepImage:
+    """Invert greys of 16 bits in a TIFF whose 0 is white, as ImageJ writes them; Pillow does so for 8 bits alone."""
+    if not white_is_0(pil_image) or deep.stored.dtype != np.uint16:
+        return deep
+    return DeepImage(65535 - deep.stored, None if deep.nodata is None else 65535 - deep.nodata, deep.alpha)
+
+
 def _raw_mode(pil_image: Image.Image) -> str:
     tiles = getattr(pil_image, "tile", None)
     arguments = tiles[0].args if tiles else ""
@@ -168,17 +188,7 @@ def _with_raw_mode(arguments: object, raw: str) -> object:
 
 
 def _is_deep_colour(pil_image: Image.Image) -> bool:
-    return _raw_mode(pil_image)[:-1] in ("RGB;16", "RGBA;16", "RGBX;16", "LA;16") and not _has_planes(pil_image)
-
-
-def _has_planes(pil_image: Image.Image) -> bool:
-    """Return True for a TIFF that stores one channel after the other; of its 16 bits Pillow gives the high 8."""
-    return _tags(pil_image).get(284, 1) == 2  # PlanarConfiguration
-
-
-def has_unreadable_planes(pil_image: Image.Image) -> bool:
-    """Return True for an uncompressed TIFF of 16 bits that stores one channel after the other: Pillow gives garbage."""
-    return _has_planes(pil_image) and len(_raw_mode(pil_image)) == 1 and 16 in _tags(pil_image).get(258, ())
+    return _raw_mode(pil_image)[:-1] in ("RGB;16", "RGBA;16", "RGBX;16", "LA;16")
 
 
 def _nodata(pil_image: Image.Image) -> float | None:

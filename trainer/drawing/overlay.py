@@ -5,16 +5,20 @@ from collections.abc import Sequence
 import numpy as np
 
 from trainer.drawing.palette import palette
-from trainer.system.strips import strips
+from trainer.system.strips import on_strips
 
 
 def draw_overlay(
-    image: np.ndarray, mask: np.ndarray, colours: Sequence[Sequence[int]] | np.ndarray | None = None, alpha: float = 0.3
+    image: np.ndarray,
+    mask: np.ndarray,
+    colours: Sequence[Sequence[int]] | np.ndarray | None = None,
+    alpha: float = 0.3,
+    out: np.ndarray | None = None,
 ) -> np.ndarray:
     """Blend the colours of `mask` over `image`; return uint8 [H, W, 3]. Background pixels are unchanged.
 
     `image`: uint8 [H, W, 3]. `mask`: class ids, uint8 [H, W]. `colours`: RGB of the first class ids, [N, 3]; the others
-    have those of `palette()`. `alpha`: opacity of the mask, in [0, 1].
+    have those of `palette()`. `alpha`: opacity of the mask, in [0, 1]. `out`: array of the result, perhaps `image`.
     """
     table = palette()
     if colours is not None:
@@ -24,12 +28,15 @@ def draw_overlay(
     blends = np.rint((1 - alpha) * levels + alpha * table[:classes].T[..., None])  # [3, K, 256]
     blends[:, 0] = levels
     tables = blends.astype(np.uint8)
-    result = np.empty_like(image)
-    for rows in strips(*mask.shape):
+    result = np.empty_like(image) if out is None else out
+
+    def draw(rows: slice) -> None:
         if not mask[rows].any():  # background alone
             result[rows] = image[rows]
-            continue
-        offsets = mask[rows].astype(np.int32) * 256
+            return
+        offsets = mask[rows].astype(np.uint16) * 256
         for channel, blend in enumerate(tables):
             result[rows, :, channel] = blend.take(offsets + image[rows, :, channel])
+
+    on_strips(draw, *mask.shape)
     return result

@@ -42,12 +42,25 @@ def disk_is_full(error: BaseException) -> bool:
 
 
 def why_not_written(path: Path, error: BaseException) -> str:
-    """Sentence about a file or folder that could not be written; with the free bytes where the disk is full."""
+    """Sentence about a file or folder that could not be written; with the room there is where that is the reason."""
     text = f"{path}: cannot be written ({error})"
     if not disk_is_full(error):
         return text
     existing = next(parent for parent in (path.absolute(), *path.absolute().parents) if parent.exists())
-    return f"{text}; {shutil.disk_usage(existing).free} bytes are free on its disk"
+    free, limit = shutil.disk_usage(existing).free, _largest_file()
+    if limit is not None and limit < free:
+        return f"{text}; files of more than {limit} bytes are not allowed here, see ulimit -f"
+    return f"{text}; {free} bytes are free on its disk"
+
+
+def _largest_file() -> int | None:
+    """Limit on the size of a file that a shell or a cluster has set for this process, in bytes; None without one."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)[0]
+    return None if limit == resource.RLIM_INFINITY else limit
 
 
 def fsync(path: Path) -> None:

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from tests.support.deep import png_of_16_bits, tiff_of_16_bits
-from trainer import InputError
 from trainer.data.image_header import read_header
 from trainer.data.image_io import read_deep, read_image, read_mask, read_scaled, read_stored
 from trainer.data.levels import GDAL_NODATA, DeepImage, Levels, fit_levels
@@ -55,11 +54,30 @@ def test_tiff_of_16_bits(channels: int, order: str, deflate: bool) -> None:
 
 @pytest.mark.parametrize("order", ["<", ">"])
 def test_tiff_with_one_channel_after_the_other(order: str) -> None:
-    """Pillow gives the high byte of compressed ones, and garbage for others, which are refused."""
-    packed = tiff_of_16_bits(NOISE[..., :3], order, deflate=True, planes=True)
-    assert np.array_equal(read_image(FILE, packed, Levels(0, 65535)), NOISE[..., :3] >> 8)
-    with pytest.raises(InputError, match=r"scan\.tif: .*INTERLEAVE=PIXEL"):
-        read_image(FILE, tiff_of_16_bits(NOISE[..., :3], order, planes=True))
+    """Pillow gives the high byte of compressed ones, and garbage for others."""
+    for deflate in (False, True):
+        for channels in (3, 4):
+            content = tiff_of_16_bits(NOISE[..., :channels], order, deflate, planes=True, rows=channels)
+            header, deep = read_header(FILE, content), read_deep(FILE, content)
+            assert (header.mode[:3], header.deep, header.size) == ("RGB", True, (9, 14))
+            assert np.array_equal(deep.stored, NOISE[..., :3])
+            if channels == 4:
+                assert np.array_equal(deep.alpha, NOISE[..., 3] >> 8)  # type: ignore[arg-type]
+            else:
+                dark = Levels(0, 65535).to_uint8(deep)
+                assert np.array_equal(read_image(FILE, content), dark)
+                assert np.array_equal(read_image(FILE, content, Levels(0, 65535)), dark)
+
+
+@pytest.mark.parametrize("levels", [None, Levels(0, 65535)])
+def test_greys_whose_0_is_white(levels: Levels | None) -> None:
+    """Pillow inverts those of 8 bits, not those of 16. Masks keep what is stored."""
+    grey = NOISE[..., 0]
+    content = encoded(grey, tiffinfo={262: 0})
+    expected = read_image(FILE, encoded(65535 - grey), levels)
+    assert np.array_equal(read_image(FILE, content, levels), expected)
+    assert np.array_equal(read_deep(FILE, content).stored, 65535 - grey)
+    assert np.array_equal(read_stored(FILE, content).values, grey)
 
 
 @pytest.mark.parametrize("dtype", [np.uint16, np.int32, np.float32])

@@ -12,8 +12,9 @@ from PIL import Image
 
 from tests.support.images import smooth_image
 from trainer.inference.inputs import InputImage, find_images
-from trainer.inference.predictor import MAX_BATCHES, divide, predict_files
+from trainer.inference.predictor import MAX_BATCHES, count_classes, divide, predict_files
 from trainer.model.segmenter import Segmenter
+from trainer.system import strips
 
 COUNT = st.integers(1, 200)
 
@@ -57,3 +58,12 @@ def test_masks_are_the_same_on_any_number_of_cpus(
         assert np.array_equal(found[threads][0], found[1][0])
         assert found[threads][1] == found[1][1]
     assert len(np.unique(found[1][0])) > 1
+
+
+def test_every_pixel_is_counted_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Counts of classes, in strips, against plain numpy."""
+    mask = np.random.default_rng(0).integers(0, 4, (61, 43), np.uint8)
+    expected = np.bincount(mask.ravel(), minlength=5).tolist()
+    assert count_classes(mask, 5) == expected
+    monkeypatch.setattr(strips, "STRIP_PIXELS", 300)
+    assert count_classes(mask, 5) == expected

@@ -5,6 +5,8 @@ import json
 import os
 import shutil
 import sqlite3
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -133,3 +135,17 @@ def test_only_a_full_disk_is_told_as_one(error: Exception, full: bool, tmp_path:
         text = why_not_written(missing, one)
         assert text.startswith(f"{missing}: cannot be written ({one})")
         assert ("bytes are free on its disk" in text) is full
+
+
+def test_a_limit_on_files_is_told_as_one(tmp_path: Path) -> None:
+    """As `ulimit -f` sets it; in a process of its own, since it cannot be taken back."""
+    code = (
+        "import resource, sys; from pathlib import Path\n"
+        "from trainer.system.atomic import write_text, why_not_written\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))\n"
+        "try: write_text(Path(sys.argv[1]), 'x' * 5000)\n"
+        "except OSError as error: print(why_not_written(Path(sys.argv[1]), error))"
+    )
+    ended = subprocess.run([sys.executable, "-c", code, tmp_path / "file"], capture_output=True, text=True, check=True)
+    assert ended.stdout.endswith("; files of more than 4096 bytes are not allowed here, see ulimit -f\n")
+    assert "bytes are free" not in ended.stdout

@@ -14,13 +14,14 @@ from trainer.data.resize import shrink_image
 from trainer.drawing.overlay import draw_overlay
 from trainer.model.segmenter import Segmenter
 from trainer.system import strips as module
-from trainer.system.strips import strips
+from trainer.system.strips import on_strips, strips
 
 
 @pytest.fixture
 def small_strips(monkeypatch: pytest.MonkeyPatch) -> None:
     """Strips of a few rows, and all images huge."""
     monkeypatch.setattr(module, "STRIP_PIXELS", 300)
+    monkeypatch.setattr(module, "HUGE_PIXELS", 1)
     monkeypatch.setattr("trainer.data.resize.HUGE_PIXELS", 1)
     monkeypatch.setattr("trainer.model.segmenter.HUGE_PIXELS", 1)
 
@@ -30,6 +31,16 @@ def test_strips_cover_all_rows_once() -> None:
         rows = [row for one in strips(height, width) for row in range(one.start, one.stop)]
         assert rows == list(range(height))
         assert all((one.stop - one.start) * width <= max(module.STRIP_PIXELS, width) for one in strips(height, width))
+
+
+@pytest.mark.usefixtures("small_strips")
+def test_an_error_in_one_strip_is_raised() -> None:
+    def fail_at_10(rows: slice) -> None:
+        if rows.start == 10:
+            raise OSError("row 10")
+
+    with pytest.raises(OSError, match="row 10"):
+        on_strips(fail_at_10, 20, 300)
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "I;16", "F"])
@@ -66,6 +77,8 @@ def test_images_are_resized_and_drawn_alike(size: tuple[int, int], request: pyte
     request.getfixturevalue("small_strips")
     np.testing.assert_array_equal(shrink_image(image, 32), whole[0])
     np.testing.assert_array_equal(draw_overlay(image, mask), whole[1])
+    assert draw_overlay(image, mask, out=image) is image
+    np.testing.assert_array_equal(image, whole[1])
 
 
 @pytest.mark.parametrize("foreground", [1, 3])

@@ -14,6 +14,7 @@ from trainer import InputError
 from trainer.data.encoding import decode
 from trainer.data.files import Reason, is_image, read_bytes
 from trainer.data.sample import JoinedSample, Sample
+from trainer.data.witness import images_near
 from trainer.system.text import count_of, match_names
 
 PARTS = {
@@ -103,7 +104,7 @@ def match_labels(labels: Sequence[str], classes: Sequence[str] | None, file: Pat
 
 def read_json(file: Path, remedy: str) -> Any:
     """Parse a JSON file. Raises InputError naming the file, with `remedy` where it is not valid JSON."""
-    text = decode(read_bytes(file), file)
+    text = decode(read_bytes(file), file, images_near(file))
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:

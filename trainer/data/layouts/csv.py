@@ -10,6 +10,7 @@ from trainer import InputError
 from trainer.data.files import read_text
 from trainer.data.layouts.base import PARTS, UNPAIRED, Found, left_part
 from trainer.data.sample import Sample
+from trainer.data.witness import images_near
 from trainer.system.text import count_of, existing_path
 
 
@@ -95,7 +96,7 @@ def _sample_name(image: str) -> str:
 
 def _read_rows(file: Path) -> list[tuple[int, Mapping[str, str]]]:
     """Line number and cells by column name, of each row. Commas, semicolons and tabs separate cells, as in Excel."""
-    text = read_text(file)
+    text = read_text(file, images_near(file))
     header = text.strip().partition("\n")[0]
     delimiter = max(",;\t", key=header.count)
     try:
