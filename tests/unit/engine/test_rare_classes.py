@@ -129,6 +129,9 @@ class Lines:
     def evaluation(self, *_: Any) -> None:
         """Do nothing."""
 
+    def plan(self, total_steps: int) -> None:
+        self.lines.append(f"{total_steps} steps")
+
 
 def reporter(folder: Path, evaluated_share: float = 0.0) -> Reporter:
     run = SimpleNamespace(folder=SimpleNamespace(checkpoints=folder, journal=folder), metrics=lambda *_: None)
@@ -168,3 +171,10 @@ def test_classes_not_found_are_named_once_after_a_third(tmp_path: Path) -> None:
     assert told(reporter(tmp_path, plan.share(30)), plan, iou, 40, 60) == [40]
     assert told(reporter(tmp_path, plan.share(41)), plan, iou, 60, 120) == []  # an earlier start of the run told it
     assert told(reporter(tmp_path), plan.changed(20, 30), iou, 20, 24, 25, 30) == [24]  # the rest is cut short
+
+
+def test_another_number_of_steps_is_shown_with_its_reason(tmp_path: Path) -> None:
+    one = reporter(tmp_path)
+    one.on_plan(TrainState(total_steps=40), "it levels off")
+    one.on_plan(TrainState(total_steps=50))
+    assert one.display.lines == ["it levels off", "40 steps", "50 steps"]  # type: ignore[attr-defined]
