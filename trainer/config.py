@@ -260,8 +260,8 @@ class OptimConfig:
 @dataclass(frozen=True)
 class TrainConfig:
     epochs: int | Literal["auto"] = "auto"
-    """Times that every training picture is seen. auto: as many as make 3000 steps, but 30 at least, or fewer where
-    train.patience auto ends it before."""
+    """Times that every training picture is seen. auto: as many as make 1500 steps, or 3000 where nothing is pretrained,
+    but 30 at least; or fewer where train.patience auto ends it before."""
 
     minutes: float = 0.0
     """Minutes that training may take, with the start of the program and all evaluations: as many steps as fit, planned

@@ -26,8 +26,9 @@ from trainer.model.pretrained import choose_encoder
 from trainer.model.segmenter import Contract
 from trainer.tracking.names import model_name
 
-STEPS, FEWEST_EPOCHS = 3000, 30
-"""Least number of optimizer steps, from k-fold trials with 38 images (.github/RESULTS.md), and of epochs."""
+STEPS, PRETRAINED_STEPS, FEWEST_EPOCHS = 3000, 1500, 30
+"""Least number of optimizer steps, without and with pretrained weights, from k-fold trials with 38 images
+(.github/RESULTS.md), and of epochs."""
 
 NARROW, WIDE, FEW_IMAGES = 16, 32, 200
 """Width of the network below FEW_IMAGES training images, and from there on."""
@@ -49,8 +50,11 @@ def resolve(config: Config, counts: ClassCounts, init: Contract | None) -> tuple
     if init and config.model.encoder == "auto":
         encoder, encoder_reason = init.encoder, f"model.encoder {init.encoder}, as model.init has it"
     width, width_reason = model_width(config.model.width, images, encoder, init)
-    end, patience_reason = patience(train, pretrained=init is not None or encoder != "none")
-    count, epochs_reason = epochs(train.epochs, images, train.batch_size, config.data.drop_last)
+    plain = init is None and encoder == "none"
+    end, patience_reason = patience(train, pretrained=not plain)
+    count, epochs_reason = epochs(
+        train.epochs, images, train.batch_size, config.data.drop_last, STEPS if plain else PRETRAINED_STEPS
+    )
     config = replace(
         config,
         data=replace(config.data, sampling=kind),
@@ -88,11 +92,13 @@ def model_width(setting: int | str, images: int, encoder: str, init: Contract | 
     return width, f"model.width {width}, for {images} training pictures"
 
 
-def epochs(setting: int | str, images: int, batch_size: int, drop_last: bool = False) -> tuple[int, str]:
-    """Epochs that make STEPS steps: few images are seen often and many rarely, since the number of steps counts."""
+def epochs(
+    setting: int | str, images: int, batch_size: int, drop_last: bool = False, steps: int = STEPS
+) -> tuple[int, str]:
+    """Epochs that make so many steps: few images are seen often and many rarely, since the number of steps counts."""
     if setting != "auto":
         return int(setting), ""
-    count = max(FEWEST_EPOCHS, round(STEPS / Sampler(images, batch_size, 0, drop_last).steps_per_epoch))
+    count = max(FEWEST_EPOCHS, round(steps / Sampler(images, batch_size, 0, drop_last).steps_per_epoch))
     return count, f"train.epochs {count}, for {images} training pictures"
 
 

@@ -55,7 +55,7 @@ def read_settings(folder: RunFolder) -> dict[str, Any]:
         isinstance(default.get(name), dict) > isinstance(part, dict) for name, part in sections.items()
     ):
         return {}
-    return flatten(Config()) | dotted(sections)
+    return _with_defaults(dotted(sections))
 
 
 def known_settings(folder: RunFolder) -> dict[str, Any]:
@@ -72,7 +72,16 @@ def known_settings(folder: RunFolder) -> dict[str, Any]:
         return {}
     _, saved = max(found, key=lambda one: one[0])
     default = flatten(Config())
-    return default | {key: value for key, value in saved.items() if key in default} | {"resume": "never"}
+    return _with_defaults({key: value for key, value in saved.items() if key in default}) | {"resume": "never"}
+
+
+def _with_defaults(settings: dict[str, Any]) -> dict[str, Any]:
+    """Add what is missing: defaults, but for runs of version 0.1.0 what they were trained with."""
+    if "model.encoder" not in settings:
+        settings |= {"model.encoder": "none"}
+        if settings.get("loss.class_weights") == "auto":
+            settings |= {"loss.class_weights": "balanced"}
+    return flatten(Config()) | settings
 
 
 def _misplaced(folder: RunFolder) -> list[str]:
