@@ -15,7 +15,7 @@ from trainer import IGNORE
 from trainer.data import augment
 from trainer.engine import step
 from trainer.engine.loop import Trainer
-from trainer.engine.step_stats import Requests
+from trainer.engine.step_stats import PendingStats, Requests
 from trainer.model import unlabelled
 
 Maker = Callable[..., Trainer]
@@ -248,6 +248,18 @@ def test_a_loss_that_is_not_finite_stops_the_step(
     stats = trainer.train_step(trainer.loader.read(0, 32), 1, 1e-3, Requests())
     assert stats.stats.bad_processes == [0]
     assert same_tensors(before, weights(trainer))
+
+
+def test_a_loss_that_is_not_finite_is_known_whatever_the_gradient(make_trainer: Maker, new: list[str]) -> None:
+    """A gradient scaler skips such a step before anybody sees its gradient."""
+    trainer, one = make_trainer(*new), torch.tensor(1.0)
+    batch = trainer.loader.read(0, 32)
+    for loss, bad in ((0.25, []), (float("nan"), [0])):
+        given = trainer.train_step.accelerator, 1, batch, 1e-3, one, one, Requests(), torch.tensor([loss, 0.5])
+        pending = PendingStats(*given)
+        assert bool(pending.not_finite) == bool(bad)
+        assert pending.stats.bad_processes == bad
+        assert bad or pending.stats.unlabelled == (0.25, 0.5)
 
 
 @pytest.mark.usefixtures("sure")
