@@ -17,6 +17,7 @@ import statistics
 import tempfile
 from pathlib import Path
 
+import numpy as np
 import torch
 from rich.console import Console
 from rich.table import Table
@@ -61,7 +62,6 @@ def arguments() -> argparse.Namespace:
     options.seeds = [int(number) for number in options.seeds.split(",")]
     unlabelled = f"--data.unlabelled {shlex.quote(str(options.more / IMAGES))}"
     given = [text.partition(":") for text in options.recipe] or [("with", ":", "")]
-    # A recipe named so has settings of its own for the training without these pictures.
     recipes = {WITHOUT: ""} | {name.strip(): keys for name, _, keys in given}
     options.recipes = {name: keys if name == WITHOUT else f"{unlabelled} {keys}" for name, keys in recipes.items()}
     return options
@@ -89,11 +89,8 @@ def train(program: Program, options: argparse.Namespace, keys: str, seed: int) -
 def show_run(name: str, seed: int, score: float, folder: Path) -> None:
     """Print the score of one training, its steps, and how sure the teacher was in each quarter of them."""
     steps = [record["metrics"] for record in runs.records(folder) if "train/loss" in record.get("metrics", {})]
-    quarter = max(1, len(steps) // 4)
-    sure = [
-        statistics.mean(step.get("train/confident", 0.0) for step in steps[start : start + quarter])
-        for start in range(0, 4 * quarter, quarter)
-    ]
+    confident = [step.get("train/confident", 0.0) for step in steps]
+    sure = [float(part.mean()) for part in np.array_split(confident, 4) if len(part)]
     shares = " ".join(f"{share:.2f}" for share in sure)
     print(f"{name:24} seed {seed}  mIoU {score:.4f}  {len(steps)} steps, sure of {shares}", flush=True)
 

@@ -13,6 +13,8 @@ from trainer.cli import parse
 from trainer.config import REPOSITORY, Config, flatten, to_yaml
 
 BAD_COMMAND_LINES = [
+    ("--data.unlabelled ''", ["data.unlabelled", "a folder, auto"]),
+    ("--data.unlabelled auto --train.ema 0", ["train.ema", "data.unlabelled"]),
     ("--optim.lrr 1", ["optim.lrr: no such key", "optim.lr?"]),
     ("--lr 0.1", ["lr: no such key", "optim.lr?"]),
     ("--epochs 3", ["epochs: no such key", "train.epochs?"]),

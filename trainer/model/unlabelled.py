@@ -8,7 +8,11 @@ from trainer.config import LossConfig
 from trainer.model.loss import LossTerms, image_losses
 
 THRESHOLD = 0.95
-"""Probability of the teacher from which a pixel is a target."""
+"""Probability of the teacher from which a pixel is a target.
+
+At 0.7, a short training from 7 pictures learnt its own mistakes: mean IoU 0.576 after 180 steps, 0.610 after 200
+without unlabelled images, 0.603 at 0.95 (64 pixels, one seed).
+"""
 
 WEIGHT = 1.0
 """Weight of the loss on unlabelled images beside that on labelled ones."""
