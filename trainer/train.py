@@ -66,6 +66,7 @@ def _main(arguments: list[str] | None, stop: StopSignals) -> int:
 def train(config: Config, life: "AnyLifecycle", stop: StopSignals) -> int:
     """Load, build, fit and close; return the exit code."""
     from trainer.data.sources import find_sources
+    from trainer.model.hub_folder import check_encoder
 
     # ---------------------------------------------------------------- load
     life.check_store()
@@ -76,6 +77,7 @@ def train(config: Config, life: "AnyLifecycle", stop: StopSignals) -> int:
 
         roots = [generated_cats(config.data.generated_images, CACHE, progress)]
     sources = find_sources(config.data, roots)
+    check_encoder(config.model)
 
     # From here on, torch, which takes seconds to load: unsound settings and folders end before.
     from trainer.data.dataset import open_dataset

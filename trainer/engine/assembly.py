@@ -24,6 +24,7 @@ from trainer.engine.schedule import Schedule
 from trainer.engine.step import TrainingNetwork, TrainStep
 from trainer.model.build import make_contract, make_segmenter
 from trainer.model.flop import training_flop
+from trainer.model.hub_folder import licence_notice
 from trainer.model.segmenter import Segmenter
 from trainer.system.provenance import git
 from trainer.tracking.load import load_model
@@ -46,10 +47,14 @@ def prepare_model(config: Config, dataset: Dataset) -> tuple[Config, Segmenter, 
         dataset.digest,
         commit=git("rev-parse", "HEAD"),
         levels=dataset.levels,
+        init=init.contract if init else None,
     )
-    segmenter = make_segmenter(contract, dataset.shares(), config.train.seed, init, config.model.init)
+    segmenter = make_segmenter(
+        contract, dataset.shares(), config.train.seed, init, config.model.init, config.model.encoder
+    )
     freeze_encoder(segmenter.network, config.model.freeze)
-    return config, segmenter, [*reasons, *filter(None, [name_reason])]
+    licence = licence_notice(contract.encoder, contract.encoder_licence)
+    return config, segmenter, [*reasons, *filter(None, [name_reason, licence])]
 
 
 def require_values_to_normalise(config: Config, accelerator: Accelerator, images: int) -> None:
