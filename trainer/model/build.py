@@ -54,12 +54,19 @@ def _encoder_fields(encoder: str, init: Contract | None) -> dict[str, Any]:
         return {"encoder": encoder}
     if not encoder.startswith(HUB):
         return {"encoder": encoder, "mean": IMAGENET_MEAN, "std": IMAGENET_STD}
-    names = ("encoder", "encoder_config", "encoder_licence", "mean", "std")
+    names = ("encoder", "encoder_config", "encoder_library", "encoder_licence", "mean", "std")
     if init is not None and init.encoder == encoder:
         return {name: getattr(init, name) for name in names}
     folder = hub_folder.find_folder(encoder)
-    settings, licence = huggingface.encoder_settings(folder), hub_folder.read_licence(folder)
-    return dict(zip(names, (HUB + folder.name, settings, licence, *hub_folder.read_normalisation(folder)), strict=True))
+    mean, std = hub_folder.read_normalisation(folder)
+    return {
+        "encoder": HUB + folder.name,
+        "encoder_config": huggingface.encoder_settings(folder),
+        "encoder_library": huggingface.library(),
+        "encoder_licence": hub_folder.read_licence(folder),
+        "mean": mean,
+        "std": std,
+    }
 
 
 def make_segmenter(

@@ -105,6 +105,7 @@ FIELDS = {
         lambda value: isinstance(value, str) and len(value) <= MOST_CONFIG_CHARACTERS,
         f"a JSON text of at most {MOST_CONFIG_CHARACTERS:,} characters",
     ),
+    "encoder_library": Field(_text, "a text"),
     "encoder_licence": Field(_text, "a text"),
     "norm": Field(lambda value: value in ("batch", "group"), "batch or group"),
     "mean": Field(lambda value: _several(value, lambda one: _number(one, 0, 255), 3), "three numbers from 0 to 255"),

@@ -11,6 +11,7 @@ import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
+from importlib import metadata
 from reprlib import repr as abbreviate
 from typing import TYPE_CHECKING, Any
 
@@ -46,7 +47,7 @@ MOST_CONFIG_CHARACTERS = 10_000
 MOST_NUMBER, MOST_ENTRIES = 100_000, 200
 """Largest number and longest list in a configuration."""
 
-MOST_TENSORS, MOST_BYTES = 20_000, 2**31
+MOST_TENSORS, MOST_BYTES = 4000, 2**31
 """Limits of a network while it is built: tensors, and their bytes."""
 
 FIXED = {"reshape_hidden_states": True, "return_class_token": False}
@@ -162,6 +163,11 @@ class HubEncoder(nn.Module):
             if not bool(torch.isfinite(value).all()):
                 raise InputError(f"{folder.path}: {name} holds NaN or infinite numbers; take another model")
         own.load_state_dict(pretrained.state_dict())
+
+
+def library() -> str:
+    """Installed version of the package that builds the networks, and decides about the names of their tensors."""
+    return f"transformers {metadata.version('transformers')}"
 
 
 def encoder_settings(folder: HubFolder) -> str:

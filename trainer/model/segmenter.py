@@ -47,6 +47,9 @@ class Contract:
     encoder_config: str = ""
     """Settings that rebuild an encoder of hf:, as JSON; see `huggingface.encoder_settings`."""
 
+    encoder_library: str = ""
+    """Package and version that made the encoder of hf:."""
+
     encoder_licence: str = ""
     """Licence of the weights that an encoder of hf: began with, by its model card."""
 

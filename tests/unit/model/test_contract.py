@@ -36,6 +36,7 @@ HOSTILE: list[tuple[str, Any]] = [
     *(("encoder", value) for value in ("lite0", "auto", "", None, 1, ["none"], {"none": 1})),
     *(("encoder", value) for value in ("hf:", "hf:/etc", "hf:a/b/c", "hf:../a", "hf:a b", "hf:" + "a" * 10_000)),
     *(("encoder_config", value) for value in (None, 5, {"model_type": "resnet"}, "x" * 10_001, "{}")),
+    *(("encoder_library", value) for value in (None, 5, "l" * 10_000)),
     *(("encoder_licence", value) for value in (None, 5, "l" * 10_000)),
     *(("threshold", value) for value in ("0.5", 9, -0.1, math.nan, math.inf, None, True, [0.5])),
     *(("mean", value) for value in (math.nan, [math.nan, 1, 2], [1, 2], [1, 2, 3, 4], None, 0, "mean", [1, 2, None])),

@@ -9,8 +9,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from tests.support.images import smooth_image
 from tests.support.backbones import save_backbone
+from tests.support.images import smooth_image
 from trainer import InputError
 from trainer.model import hub_folder
 from trainer.model.huggingface import encoder_settings
@@ -53,6 +53,7 @@ def test_contract_is_read_as_it_was_written(tmp_path: Path) -> None:
         norm="group",
         encoder="hf:small",
         encoder_config=encoder_settings(folder),
+        encoder_library="transformers 5",
         encoder_licence="mit",
         mean=(1.5, 0.1, 1 / 3),
         std=(2.0, 3.0, 4.0),
