@@ -79,8 +79,9 @@ def worlds(tmp_path_factory: pytest.TempPathFactory) -> Worlds:
     """Results of all cases on 1, 2 and 3 processes, of the broken ones on 2."""
     folder = tmp_path_factory.mktemp("worlds")
     data = make_data(folder / "data")
-    for family in ("convnext", "dinov2"):
-        save_backbone(folder / MODELS / family, family)
+    save_backbone(folder / MODELS / "convnext", "convnext")
+    # The gradient of a key's bias is 0 (softmax does not see it), and its bits are rounding alone.
+    save_backbone(folder / MODELS / "dinov2", "dinov2", qkv_bias=False)
     sound = WHOLE | ACCUMULATED
     broken = {fault: Case(WHOLE[name].arguments, fault) for fault, name in FAULTS.items()}
     broken |= {
