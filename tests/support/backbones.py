@@ -1,8 +1,11 @@
 """Folders of Hugging Face models: small networks with random weights, saved as the hub has them."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import torch
 
@@ -46,6 +49,20 @@ SMALL: dict[str, dict[str, Any]] = {
     },
 }
 """Settings of a small network of each family."""
+
+
+@contextmanager
+def no_network() -> Iterator[None]:
+    """Fail where a block asks for a name or connects, even where the error was caught."""
+    asked: list[object] = []
+
+    def refuse(*given: object, **_named: object) -> None:
+        asked.append(given)
+        raise OSError("no network in this test")
+
+    with patch("socket.getaddrinfo", refuse), patch("socket.socket.connect", refuse):
+        yield
+    assert not asked
 
 
 def save_backbone(

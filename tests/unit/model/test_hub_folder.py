@@ -2,11 +2,12 @@
 
 import json
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.support.backbones import save_backbone
+from tests.support.backbones import no_network, save_backbone
 from trainer import InputError
 from trainer.config import ModelConfig
 from trainer.model import hub_folder
@@ -19,6 +20,12 @@ from trainer.model.hub_folder import (
     read_licence,
     read_normalisation,
 )
+
+
+@pytest.fixture(autouse=True)
+def _offline() -> Iterator[None]:
+    with no_network():
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +79,6 @@ def test_a_model_of_the_hub_is_found_in_the_cache(cache: str, tmp_path: Path) ->
     ],
 )
 def test_what_is_not_there_is_said_with_the_command(given: str, said: str, cache: str) -> None:
-    """And nothing is asked of the network, which a resolver that fails at once would show by another text."""
     with pytest.raises(InputError, match=f"model.encoder: hf:{given}: .*{said}"):
         check_encoder(ModelConfig(encoder=f"hf:{given}"))
 

@@ -4,6 +4,7 @@ import json
 import resource
 import shutil
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch.nn import functional
 
-from tests.support.backbones import SMALL, save_backbone
+from tests.support.backbones import SMALL, no_network, save_backbone
 from tests.support.images import smooth_image
 from trainer import InputError
 from trainer.config import ModelConfig
@@ -29,6 +30,12 @@ from trainer.model.unet import EncoderUNet
 NAMES = ("_background_", "cat")
 MEMORY_BYTES = 400_000_000
 """Growth of the peak over all hostile settings together, with the library that the first one imports."""
+
+
+@pytest.fixture(autouse=True)
+def _offline() -> Iterator[None]:
+    with no_network():
+        yield
 
 
 @pytest.fixture(scope="module")
