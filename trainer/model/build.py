@@ -61,7 +61,7 @@ def _encoder_fields(encoder: str, init: Contract | None) -> dict[str, Any]:
     mean, std = hub_folder.read_normalisation(folder)
     return {
         "encoder": HUB + folder.name,
-        "encoder_config": huggingface.encoder_settings(folder),
+        "encoder_config": huggingface.encoder_settings(folder.path / "config.json", hub_folder.read_config(folder)),
         "encoder_library": huggingface.library(),
         "encoder_licence": hub_folder.read_licence(folder),
         "mean": mean,
@@ -111,4 +111,4 @@ def _load_pretrained(encoder: EfficientNetLite | huggingface.HubEncoder, setting
     if isinstance(encoder, EfficientNetLite):
         encoder.load_pretrained(setting)
     else:
-        encoder.load_pretrained(hub_folder.find_folder(setting))
+        encoder.load_pretrained(hub_folder.find_folder(setting).path)

@@ -46,15 +46,6 @@ class HubFolder:
     path: Path
 
 
-def need_transformers(what: str) -> None:
-    """Raise InputError with the command that installs `transformers`, unless it is there."""
-    if importlib.util.find_spec("transformers") is None:
-        raise InputError(
-            f"{what} needs the package transformers; install it with\n"
-            "  pip install -c launch/constraints.txt -e '.[hf]'"
-        )
-
-
 def check_encoder(model: ModelConfig) -> None:
     """Raise InputError where model.encoder names a folder that cannot be used, as far as its files' names tell."""
     if model.encoder.startswith(HUB) and model.init is None:  # whose encoder needs no folder
@@ -66,7 +57,11 @@ def find_folder(setting: str) -> HubFolder:
 
     Raises InputError where there is none, where it has no safetensors, or the package that builds it is missing.
     """
-    need_transformers(f"model.encoder: {setting}")
+    if importlib.util.find_spec("transformers") is None:
+        raise InputError(
+            f"model.encoder: {setting} needs the package transformers; install it with\n"
+            "  pip install -c launch/constraints.txt -e '.[hf]'"
+        )
     given = setting.removeprefix(HUB)
     path = Path(given).expanduser()
     if path.is_dir():

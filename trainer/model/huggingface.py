@@ -6,12 +6,14 @@ network. `transformers` is imported inside functions: it takes seconds, and only
 
 import copy
 import functools
+import importlib.util
 import json
 import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from importlib import metadata
+from pathlib import Path
 from reprlib import repr as abbreviate
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +23,6 @@ from torch.nn import functional
 from torch.nn.modules import module as registration
 
 from trainer import InputError
-from trainer.model.hub_folder import HubFolder, need_transformers, read_config
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel
@@ -130,7 +131,7 @@ class HubEncoder(nn.Module):
         return self
 
     @torch.no_grad()
-    def load_pretrained(self, folder: HubFolder) -> None:
+    def load_pretrained(self, folder: Path) -> None:
         """Load the weights of a folder, from safetensors alone.
 
         Raises InputError where tensors are missing, not finite, or of another shape.
@@ -139,7 +140,7 @@ class HubEncoder(nn.Module):
         try:
             with _quiet():
                 pretrained, report = type(own).from_pretrained(
-                    folder.path,
+                    folder,
                     config=copy.deepcopy(own.config),
                     dtype=torch.float32,
                     use_safetensors=True,
@@ -149,19 +150,17 @@ class HubEncoder(nn.Module):
                     ignore_mismatched_sizes=True,  # said below, in one line
                 )
         except Exception as error:  # of safetensors or transformers, for files that are damaged
-            raise InputError(
-                f"{folder.path}: its weights cannot be read ({_first_line(error)}); fetch it again"
-            ) from error
+            raise InputError(f"{folder}: its weights cannot be read ({_first_line(error)}); fetch it again") from error
         wrong = [name for name in report["missing_keys"] if not any(part in name for part in FRESH)]
         wrong += [f"{entry[0] if isinstance(entry, tuple) else entry}" for entry in report["mismatched_keys"]]
         if wrong:
             raise InputError(
-                f"{folder.path}: its weights are not those of its config.json: {len(wrong)} tensors are missing or of "
+                f"{folder}: its weights are not those of its config.json: {len(wrong)} tensors are missing or of "
                 f"another shape, such as {sorted(wrong)[0]}; fetch it again"
             )
         for name, value in pretrained.state_dict().items():
             if not bool(torch.isfinite(value).all()):
-                raise InputError(f"{folder.path}: {name} holds NaN or infinite numbers; take another model")
+                raise InputError(f"{folder}: {name} holds NaN or infinite numbers; take another model")
         own.load_state_dict(pretrained.state_dict())
 
 
@@ -170,12 +169,11 @@ def library() -> str:
     return f"transformers {metadata.version('transformers')}"
 
 
-def encoder_settings(folder: HubFolder) -> str:
-    """Settings that rebuild the network of a folder, as JSON: those of its architecture, with every default.
+def encoder_settings(file: Path, content: Mapping[str, Any]) -> str:
+    """Settings that rebuild a network, as JSON: those of its architecture in `content` of config.json, with defaults.
 
-    Raises InputError naming config.json where the network is none that this program can train.
+    Raises InputError naming `file` where the network is none that this program can train.
     """
-    content = read_config(folder)
     try:
         kind = _config_class(content)
         given = {name: content[name] for name in _own_fields(kind) if name in content} | FIXED
@@ -190,7 +188,7 @@ def encoder_settings(folder: HubFolder) -> str:
         text = _text(settings | {"out_features": chosen})
         geometry(text)
     except InputError as error:
-        raise InputError(f"{folder.path / 'config.json'}: {error}") from error
+        raise InputError(f"{file}: {error}") from error
     return text
 
 
@@ -290,7 +288,11 @@ def _config_class(content: object) -> "type[PreTrainedConfig]":
     family = content.get("model_type") if isinstance(content, dict) else None
     if family not in FAMILIES:
         raise InputError(f"model_type: {abbreviate(family)} is not possible; it may be one of {', '.join(FAMILIES)}")
-    need_transformers(f"an encoder of the family {family}")
+    if importlib.util.find_spec("transformers") is None:
+        raise InputError(
+            f"an encoder of the family {family} needs the package transformers; install it with\n"
+            "  pip install -c launch/constraints.txt -e '.[hf]'"
+        )
     from transformers import CONFIG_MAPPING
 
     if family not in CONFIG_MAPPING:

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from trainer.config import HUB
 from trainer.data.levels import Levels
 from trainer.data.resize import resize_images, shrink_image
 from trainer.model.encoders import EfficientNetLite
@@ -183,6 +182,6 @@ class Segmenter(nn.Module):
 def _make_network(contract: Contract) -> UNet | EncoderUNet:
     if contract.encoder == "none":
         return UNet(contract.channels, contract.width, contract.depth, contract.norm)
-    hub = contract.encoder.startswith(HUB)
-    encoder = HubEncoder(contract.encoder_config) if hub else EfficientNetLite(contract.encoder)
+    hub = contract.encoder_config
+    encoder = HubEncoder(hub) if hub else EfficientNetLite(contract.encoder)
     return EncoderUNet(encoder, contract.channels, contract.width, contract.norm)

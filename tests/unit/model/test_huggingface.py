@@ -21,7 +21,6 @@ from trainer.config import ModelConfig
 from trainer.engine.parameters import freeze_encoder, parameter_groups
 from trainer.model.build import make_contract, make_segmenter
 from trainer.model.flop import training_flop
-from trainer.model.hub_folder import find_folder
 from trainer.model.huggingface import FAMILIES, STRIDES, HubEncoder, encoder_settings
 from trainer.model.model_folder import load_segmenter, save_segmenter
 from trainer.model.segmenter import Segmenter
@@ -50,6 +49,10 @@ def build(folder: Path, size: int = 64, **settings: Any) -> Segmenter:
     encoder = f"hf:{folder}"
     contract = make_contract(ModelConfig(encoder=encoder, width=8, **settings), size, NAMES, "digest", "commit")
     return make_segmenter(contract, [0.5, 0.5], seed=0, encoder=encoder)
+
+
+def settings_of(folder: Path) -> str:
+    return encoder_settings(folder / "config.json", json.loads((folder / "config.json").read_text()))
 
 
 def pictures(size: int = 64, count: int = 2) -> torch.Tensor:
@@ -229,7 +232,7 @@ FORBIDDEN += ("_name_or_path", "use_kernels", "architectures", "backbone", "torc
 def test_hostile_settings_are_refused_in_little_memory_and_time(folders: dict[str, Path]) -> None:
     cases = [(family, name, value) for family, changes in HOSTILE.items() for name, value in changes.items()]
     cases += [("convnext", name, "someone/code") for name in FORBIDDEN]
-    sound = {family: encoder_settings(find_folder(f"hf:{folders[family]}")) for family in HOSTILE}
+    sound = {family: settings_of(folders[family]) for family in HOSTILE}
     before, began = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
     for family, name, value in cases:
         with pytest.raises(InputError) as error:
@@ -247,10 +250,10 @@ def test_a_setting_of_the_folder_that_chooses_code_is_left_out(name: str, folder
     """The network is the one of the same folder without it."""
     folder = folders["convnext"]
     file, text = folder / "config.json", (folder / "config.json").read_text()
-    sound = encoder_settings(find_folder(f"hf:{folder}"))
+    sound = settings_of(folder)
     try:
         file.write_text(json.dumps(json.loads(text) | {name: {"AutoBackbone": "code.Evil"}}))
-        assert encoder_settings(find_folder(f"hf:{folder}")) == sound
+        assert settings_of(folder) == sound
     finally:
         file.write_text(text)
 

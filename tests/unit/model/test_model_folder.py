@@ -12,7 +12,6 @@ from safetensors.torch import load_file
 from tests.support.backbones import save_backbone
 from tests.support.images import smooth_image
 from trainer import InputError
-from trainer.model import hub_folder
 from trainer.model.huggingface import encoder_settings
 from trainer.model.model_folder import CONTRACT_FILE, WEIGHTS_FILE, load_segmenter, save_segmenter
 from trainer.model.segmenter import Contract, Segmenter
@@ -43,7 +42,7 @@ def test_saved_model_gives_the_same_bits(foreground: int, norm: str, tmp_path: P
 
 
 def test_contract_is_read_as_it_was_written(tmp_path: Path) -> None:
-    folder = hub_folder.find_folder(f"hf:{save_backbone(tmp_path / 'small')}")
+    config = save_backbone(tmp_path / "small") / "config.json"
     contract = Contract(
         class_names=("_background_", "Kätzchen", "a/b: c"),
         colours=((0, 0, 0), (0, 128, 0), (255, 0, 1)),
@@ -52,7 +51,7 @@ def test_contract_is_read_as_it_was_written(tmp_path: Path) -> None:
         depth=3,
         norm="group",
         encoder="hf:small",
-        encoder_config=encoder_settings(folder),
+        encoder_config=encoder_settings(config, json.loads(config.read_text())),
         encoder_library="transformers 5",
         encoder_licence="mit",
         mean=(1.5, 0.1, 1 / 3),
