@@ -34,6 +34,9 @@ OTHER, NEAREST = "other", "nearest"
 ENCODERS = ("auto", "none", "efficientnet-lite0", "efficientnet-lite1", "efficientnet-lite2")
 """Values of model.encoder."""
 
+HUB = "hf:"
+"""Beginning of a value of model.encoder that names a model of the package transformers."""
+
 ENCODER_STRIDE = 32
 """Multiple that a pretrained encoder wants data.image_size to be."""
 
@@ -183,8 +186,11 @@ class ModelConfig:
 
     encoder: str = "auto"
     """Way down of the UNet. none: the plain one, of model.depth, which learns from nothing; efficientnet-lite0, -lite1
-    or -lite2: pretrained on ImageNet, for a data.image_size that is a multiple of 32. auto: that of model.init, or else
-    efficientnet-lite2 where data.image_size and model.depth allow it."""
+    or -lite2: pretrained on ImageNet, for a data.image_size that is a multiple of 32. hf:FOLDER or hf:ID: a model of
+    Hugging Face in safetensors, such as DINOv2, DINOv3, ConvNeXt, Swin or ResNet, from a folder or the hub cache, where
+    `hf download ID` puts it; for the same sizes, by the extra `hf`. Large ones learn best with a small
+    optim.encoder_lr, or with model.freeze. auto: that of model.init, or else efficientnet-lite2 where data.image_size
+    and model.depth allow it."""
 
     freeze: bool = False
     """Keep the weights of the pretrained encoder as they are, and train the way up alone."""
@@ -197,12 +203,14 @@ class ModelConfig:
         usable = self.width == "auto" or (self.width > 0 and self.width % 8 == 0)
         _require(usable, "model.width", self.width, "a multiple of 8, or auto")
         _require(1 <= self.depth <= 7, "model.depth", self.depth, "1 to 7")
-        _require(self.encoder in ENCODERS, "model.encoder", self.encoder, f"one of {', '.join(ENCODERS)}")
+        usable = self.encoder in ENCODERS or self.encoder.removeprefix(HUB) not in ("", self.encoder)
+        wanted = f"one of {', '.join(ENCODERS)}, or {HUB} and a folder or an ID, such as {HUB}facebook/dinov2-small"
+        _require(usable, "model.encoder", self.encoder, wanted)
 
     @property
     def stride(self) -> int:
         """Pixels of which data.image_size must be a multiple."""
-        return ENCODER_STRIDE if self.encoder.startswith("efficientnet") else 2**self.depth
+        return ENCODER_STRIDE if self.encoder.startswith(("efficientnet", HUB)) else 2**self.depth
 
 
 @dataclass(frozen=True)

@@ -131,7 +131,7 @@ def tutorial(options: argparse.Namespace, fold: int, scratch: Path) -> Curve:
         spent += time.perf_counter() - began if epoch <= TIMED else spent_timed / TIMED
         spent_timed = spent if epoch <= TIMED else spent_timed
         if epoch % 2 == 0:
-            result = evaluate(segmenter, dataset.validation, LossConfig())
+            result = evaluate(segmenter, dataset.validation, LossConfig(class_weights=None))
             curve.seconds.append(spent)
             curve.scores.append(result.scores.miou or 0.0)
     return curve

@@ -43,7 +43,9 @@ def main() -> None:
         for seed in options.seeds:
             for name, keys in options.recipes.items():
                 folder = train(program, options, keys, seed)
-                score = evaluate(load_segmenter(folder / "model"), test, LossConfig()).scores.miou or 0.0
+                score = (
+                    evaluate(load_segmenter(folder / "model"), test, LossConfig(class_weights=None)).scores.miou or 0.0
+                )
                 scores.setdefault(name, []).append(score)
                 show_run(name, seed, score, folder)
     show(scores)

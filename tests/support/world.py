@@ -108,7 +108,7 @@ def run_case(prepared: Prepared, accelerator: Accelerator, out: Path, case: dict
         "unlabelled_rows": recorder.unlabelled_rows,
         "validation": recorder.validation,
         "validation_of_size": sizes,
-        "sizes": [weight.numel() for weight in segmenter.network.parameters()],
+        "sizes": [weight.numel() for weight in segmenter.network.parameters() if weight.requires_grad],
         "device": accelerator.device.type,
         "micro_batch_size": trainer.loader.micro_batch_size,
         "buffers": buffers.tolist(),

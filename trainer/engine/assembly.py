@@ -31,6 +31,7 @@ from trainer.engine.step import TrainingNetwork, TrainStep
 from trainer.engine.threads import AutoThreads, is_chosen, threads_at_start
 from trainer.model.build import make_contract, make_segmenter
 from trainer.model.flop import training_flop
+from trainer.model.hub_folder import licence_notice
 from trainer.model.segmenter import Segmenter
 from trainer.system.provenance import git
 from trainer.tracking.load import load_model
@@ -52,10 +53,14 @@ def prepare_model(config: Config, dataset: Dataset) -> tuple[Config, Segmenter, 
         dataset.digest,
         commit=git("rev-parse", "HEAD"),
         levels=dataset.levels,
+        init=init.contract if init else None,
     )
-    segmenter = make_segmenter(contract, dataset.shares(), config.train.seed, init, config.model.init)
+    segmenter = make_segmenter(
+        contract, dataset.shares(), config.train.seed, init, config.model.init, config.model.encoder
+    )
     freeze_encoder(segmenter.network, config.model.freeze)
-    return config, segmenter, [*reasons, *filter(None, [name_reason])]
+    licence = licence_notice(contract.encoder, contract.encoder_licence)
+    return config, segmenter, [*reasons, *filter(None, [name_reason, licence])]
 
 
 def class_counts(dataset: Dataset) -> ClassCounts:

@@ -1,13 +1,16 @@
 """Model that training starts with: new, or from the weights of another one."""
 
+from typing import Any
+
 import torch
 
 from trainer import InputError
-from trainer.config import ModelConfig
+from trainer.config import HUB, ModelConfig
 from trainer.data.levels import Levels
 from trainer.drawing.palette import palette
+from trainer.model import hub_folder, huggingface
 from trainer.model.contract import check_contract
-from trainer.model.encoders import IMAGENET_MEAN, IMAGENET_STD
+from trainer.model.encoders import IMAGENET_MEAN, IMAGENET_STD, EfficientNetLite
 from trainer.model.segmenter import Contract, Segmenter
 from trainer.model.unet import EncoderUNet, set_class_prior
 
@@ -19,15 +22,16 @@ def make_contract(
     digest: str,
     commit: str,
     levels: Levels | None = None,
+    init: Contract | None = None,
 ) -> Contract:
     """Contract of a new model for K class `names`.
 
-    `digest` and `levels` of the dataset and `commit` of the program go into it. Raises InputError where no program
+    `digest` and `levels` of the dataset and `commit` of the program go into it. `init`: contract of the model of
+    model.init, which brings the settings of its own encoder of hf:. Raises InputError where no program
     would read it back: before training, not after.
     """
     assert model.width != "auto"  # resolved once the data are known
     assert model.encoder != "auto"
-    plain = model.encoder == "none"
     contract = Contract(
         class_names=names,
         colours=tuple((int(r), int(g), int(b)) for r, g, b in palette()[: len(names)]),
@@ -35,9 +39,7 @@ def make_contract(
         width=model.width,
         depth=model.depth,
         norm=model.norm,
-        encoder=model.encoder,
-        mean=Contract.mean if plain else IMAGENET_MEAN,
-        std=Contract.std if plain else IMAGENET_STD,
+        **_encoder_fields(model.encoder, init),
         levels=None if levels is None else (levels.low, levels.high),
         dataset_digest=digest,
         commit=commit,
@@ -46,12 +48,39 @@ def make_contract(
     return contract
 
 
+def _encoder_fields(encoder: str, init: Contract | None) -> dict[str, Any]:
+    """Fields of the contract that a value of model.encoder decides."""
+    if encoder == "none":
+        return {"encoder": encoder}
+    if not encoder.startswith(HUB):
+        return {"encoder": encoder, "mean": IMAGENET_MEAN, "std": IMAGENET_STD}
+    names = ("encoder", "encoder_config", "encoder_library", "encoder_licence", "mean", "std")
+    if init is not None and init.encoder == encoder:
+        return {name: getattr(init, name) for name in names}
+    folder = hub_folder.find_folder(encoder)
+    mean, std = hub_folder.read_normalisation(folder)
+    return {
+        "encoder": HUB + folder.name,
+        "encoder_config": huggingface.encoder_settings(folder.path / "config.json", hub_folder.read_config(folder)),
+        "encoder_library": huggingface.library(),
+        "encoder_licence": hub_folder.read_licence(folder),
+        "mean": mean,
+        "std": std,
+    }
+
+
 def make_segmenter(
-    contract: Contract, shares: list[float], seed: int, init: Segmenter | None = None, init_name: str | None = None
+    contract: Contract,
+    shares: list[float],
+    seed: int,
+    init: Segmenter | None = None,
+    init_name: str | None = None,
+    encoder: str | None = None,
 ) -> Segmenter:
     """Make a model with random weights of `seed`, or with those of `init`, which `init_name` names in errors.
 
-    A pretrained encoder has its own weights.
+    A pretrained encoder has its own weights, one of hf: those of the folder that `encoder`, the value of model.encoder,
+    names.
 
     Of a model of other classes all but the last layer is taken. `shares`: share of each class in the labelled pixels
     that train. Raises InputError where `init` is of another shape.
@@ -60,10 +89,13 @@ def make_segmenter(
     segmenter = Segmenter(contract)
     if init is None:
         if isinstance(segmenter.network, EncoderUNet):
-            segmenter.network.encoder.load_pretrained(contract.encoder)
+            _load_pretrained(segmenter.network.encoder, encoder or contract.encoder)
         set_class_prior(segmenter.network, shares)
         return segmenter
-    for name in ("encoder", "width", "depth", "norm"):
+    if init.contract.encoder_config != contract.encoder_config and init.contract.encoder == contract.encoder:
+        raise InputError(f"model.init: {init_name} has another {contract.encoder}; give --model.encoder auto to use it")
+    same_network = contract.encoder_config != "" and init.contract.encoder_config == contract.encoder_config
+    for name in ("width", "norm") if same_network else ("encoder", "width", "depth", "norm"):
         theirs, ours = getattr(init.contract, name), getattr(contract, name)
         if theirs != ours:
             raise InputError(f"model.init: {init_name} has {name} {theirs}, this run {ours}; make them the same")
@@ -73,3 +105,10 @@ def make_segmenter(
         weights |= {name: value for name, value in segmenter.state_dict().items() if name.startswith("network.last.")}
     segmenter.load_state_dict(weights)
     return segmenter
+
+
+def _load_pretrained(encoder: EfficientNetLite | huggingface.HubEncoder, setting: str) -> None:
+    if isinstance(encoder, EfficientNetLite):
+        encoder.load_pretrained(setting)
+    else:
+        encoder.load_pretrained(hub_folder.find_folder(setting).path)

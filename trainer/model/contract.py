@@ -17,6 +17,8 @@ from typing import Any
 import torch
 
 from trainer import IGNORE, InputError
+from trainer.config import HUB
+from trainer.model.huggingface import MOST_CONFIG_CHARACTERS, geometry
 from trainer.model.pretrained import WEIGHTS
 from trainer.model.segmenter import Contract, Segmenter
 from trainer.system.provenance import program_version
@@ -87,13 +89,24 @@ def _levels(value: Any) -> bool:
     return value is None or (_several(value, lambda one: _number(one, -1e30, 1e30), 2) and value[0] < value[1])
 
 
+def _encoder(value: Any) -> bool:
+    hub = isinstance(value, str) and re.fullmatch(rf"{HUB}\w[\w.-]*(/\w[\w.-]*)?", value) is not None
+    return _text(value) and (hub or value in ("none", *WEIGHTS))
+
+
 FIELDS = {
     "class_names": Field(_names, f"2 to {MOST_CLASSES} different texts, the background's first"),
     "colours": Field(_colours, "three whole numbers from 0 to 255 for each class"),
     "image_size": Field(lambda value: _whole(value, 8, 8192), "a whole number of pixels from 8 to 8192"),
     "width": Field(lambda value: _whole(value, 8, 1024) and value % 8 == 0, "a multiple of 8 from 8 to 1024"),
     "depth": Field(lambda value: _whole(value, 1, 7), "a whole number from 1 to 7"),
-    "encoder": Field(lambda value: value in ("none", *WEIGHTS), f"none, {', '.join(WEIGHTS)}"),
+    "encoder": Field(_encoder, f"none, {', '.join(WEIGHTS)}, or {HUB} and a name"),
+    "encoder_config": Field(
+        lambda value: isinstance(value, str) and len(value) <= MOST_CONFIG_CHARACTERS,
+        f"a JSON text of at most {MOST_CONFIG_CHARACTERS:,} characters",
+    ),
+    "encoder_library": Field(_text, "a text"),
+    "encoder_licence": Field(_text, "a text"),
     "norm": Field(lambda value: value in ("batch", "group"), "batch or group"),
     "mean": Field(lambda value: _several(value, lambda one: _number(one, 0, 255), 3), "three numbers from 0 to 255"),
     "std": Field(lambda value: _several(value, lambda one: _number(one, 0.01, 255), 3), "three numbers, 0.01 to 255"),
@@ -189,6 +202,13 @@ def _check_agreement(contract: Contract) -> None:
     names, colours, multiple = contract.class_names, contract.colours, contract.stride
     if len(colours) != len(names):
         raise InputError(f"colours: {len(colours)} for {len(names)} classes; it may be one for each")
+    if (contract.encoder_config != "") != contract.encoder.startswith(HUB):
+        raise InputError(f"encoder_config: with encoder {contract.encoder}; it may be there for {HUB}, and must be")
+    if contract.encoder_config:
+        try:
+            geometry(contract.encoder_config)
+        except InputError as error:
+            raise InputError(f"encoder_config: {error}") from error
     if contract.image_size % multiple:
         raise InputError(f"image_size: {contract.image_size} is no multiple of {multiple}, the stride of the network")
     below = f"depth {contract.depth}" if contract.encoder == "none" else f"encoder {contract.encoder}"

@@ -19,10 +19,13 @@ def training_flop(network: UNet | EncoderUNet, side: int) -> int:
         nonlocal counted
         assert isinstance(layer.weight, Tensor)
         # Each weight meets each pixel of the result once, or of the input where a transposed convolution spreads it.
-        pixels = (given[0] if isinstance(layer, nn.ConvTranspose2d) else result)[0, 0].numel()
+        if isinstance(layer, nn.Linear):
+            pixels = result.numel() // len(layer.weight)
+        else:
+            pixels = (given[0] if isinstance(layer, nn.ConvTranspose2d) else result)[0, 0].numel()
         counted += 2 * layer.weight.numel() * pixels  # a multiplication and an addition
 
-    layers = [layer for layer in network.modules() if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d)]
+    layers = [layer for layer in network.modules() if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d | nn.Linear)]
     hooks = [layer.register_forward_hook(count) for layer in layers]
     training, smallest = network.training, network.stride
     network.eval()(torch.zeros(1, 3, smallest, smallest, device=layers[0].weight.device))

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from trainer import InputError
 from trainer.model.contract import MOST_WEIGHT_BYTES, contract_json, expected_tensors, read_contract
+from trainer.model.huggingface import library
 from trainer.model.segmenter import Contract, Segmenter
 from trainer.model.tensor_file import MOST_HEADER_BYTES, check_header, read_tensors
 from trainer.system.regular_file import open_regular
@@ -48,13 +49,23 @@ def load_segmenter(folder: Path) -> Segmenter:
             raise InputError(f"{folder}: no model of this program there ({name} is missing){inside}")
     contract, digest = read_contract(folder / CONTRACT_FILE)
     expected = expected_tensors(contract)
-    check_header(folder / WEIGHTS_FILE, expected, CONTRACT_FILE)
+    try:
+        check_header(folder / WEIGHTS_FILE, expected, CONTRACT_FILE)
+    except InputError as error:
+        raise _by_another_library(contract, error) from error
     if digest != sha256(folder / WEIGHTS_FILE):
         raise InputError(f"{folder / WEIGHTS_FILE}: not the weights that were saved (SHA-256 differs)")
     weights = read_tensors(folder / WEIGHTS_FILE, expected, CONTRACT_FILE)
     segmenter = Segmenter(contract)
     segmenter.load_state_dict(weights)
     return segmenter.eval()
+
+
+def _by_another_library(contract: Contract, error: InputError) -> InputError:
+    """Error of a file whose tensors do not fit, with the version of the library whose tensors they are."""
+    if contract.encoder_library in ("", library()):
+        return error
+    return InputError(f"{error}; it was written with {contract.encoder_library}, and {library()} is installed")
 
 
 def sha256(path: Path, most_bytes: int = MOST_WEIGHT_BYTES + MOST_HEADER_BYTES) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from trainer import InputError
 from trainer.config import ENCODER_STRIDE, Config, ModelConfig
+from trainer.model.hub_folder import check_encoder
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,7 @@ def choose_encoder(model: ModelConfig, image_size: int) -> tuple[str, str]:
 
 def check_weights(config: Config) -> None:
     """Raise InputError where the weights that a new model starts from cannot be used, before any data is read."""
+    check_encoder(config.model)
     encoder, _ = choose_encoder(config.model, config.data.image_size)
     if config.model.init is None and encoder in WEIGHTS:
         find_weights(encoder)

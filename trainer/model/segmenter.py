@@ -14,6 +14,7 @@ from torch.nn import functional
 from trainer.data.levels import Levels
 from trainer.data.resize import resize_images, shrink_image
 from trainer.model.encoders import EfficientNetLite
+from trainer.model.huggingface import HubEncoder, geometry
 from trainer.model.unet import EncoderUNet, UNet
 from trainer.system.strips import HUGE_PIXELS, strips
 
@@ -39,7 +40,17 @@ class Contract:
     depth: int = 4
     norm: str = "batch"
     encoder: str = "none"
-    """Pretrained encoder, a key of `pretrained.WEIGHTS`; none: the plain UNet, the only one that `depth` is for."""
+    """Pretrained encoder, a key of `pretrained.WEIGHTS`, or hf: and a name for people; none: the plain UNet, the only
+    one that `depth` is for."""
+
+    encoder_config: str = ""
+    """Settings that rebuild an encoder of hf:, as JSON; see `huggingface.encoder_settings`."""
+
+    encoder_library: str = ""
+    """Package and version that made the encoder of hf:."""
+
+    encoder_licence: str = ""
+    """Licence of the weights that an encoder of hf: began with, by its model card."""
 
     mean: tuple[float, float, float] = (123.675, 116.28, 103.53)
     """Mean RGB levels, 0..255, that are subtracted from images: those of ImageNet."""
@@ -84,7 +95,8 @@ class Contract:
     @property
     def picture_bytes(self) -> int:
         """Memory that one picture takes in the network, about, in bytes."""
-        return 4 * self.image_size**2 * max(LEVEL_COPIES * self.width, 2 * self.channels)
+        widest = max(float(self.width), geometry(self.encoder_config).numbers_per_pixel if self.encoder_config else 0.0)
+        return int(4 * self.image_size**2 * max(LEVEL_COPIES * widest, 2 * self.channels))
 
 
 class Segmenter(nn.Module):
@@ -179,4 +191,6 @@ class Segmenter(nn.Module):
 def _make_network(contract: Contract) -> UNet | EncoderUNet:
     if contract.encoder == "none":
         return UNet(contract.channels, contract.width, contract.depth, contract.norm)
-    return EncoderUNet(EfficientNetLite(contract.encoder), contract.channels, contract.width, contract.norm)
+    hub = contract.encoder_config
+    encoder = HubEncoder(hub) if hub else EfficientNetLite(contract.encoder)
+    return EncoderUNet(encoder, contract.channels, contract.width, contract.norm)

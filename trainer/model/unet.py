@@ -7,6 +7,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from trainer.model.encoders import EfficientNetLite
+from trainer.model.huggingface import HubEncoder
+from trainer.model.reassembly import Reassembly
 
 DECODER_WIDTHS = (8, 4, 3, 2, 1)
 """Channels of the levels above a pretrained encoder, at strides 16, 8, 4, 2 and 1, as multiples of the width."""
@@ -59,13 +61,20 @@ class EncoderUNet(nn.Module):
     The way up reads the encoder's features at each stride, and the image itself at stride 1.
     """
 
-    def __init__(self, encoder: EfficientNetLite, channels: int, width: int = 16, norm: str = "batch") -> None:
+    def __init__(
+        self, encoder: EfficientNetLite | HubEncoder, channels: int, width: int = 16, norm: str = "batch"
+    ) -> None:
         super().__init__()
         self.encoder = encoder
         self.stride = encoder.stride
+        self.reassembly = None
+        if isinstance(encoder, HubEncoder) and encoder.map_stride:
+            self.reassembly = Reassembly(encoder.channels, encoder.map_stride, width)
+            self.reassembly.apply(_initialise)
+        read = (self.reassembly or encoder).channels
         self.join = nn.ModuleList()
-        below = encoder.channels[-1]
-        for skip, times in zip(reversed((3, *encoder.channels[:-1])), DECODER_WIDTHS, strict=True):
+        below = read[-1]
+        for skip, times in zip(reversed((3, *read[:-1])), DECODER_WIDTHS, strict=True):
             self.join.append(double_convolution(below + skip, times * width, norm))
             below = times * width
         self.last = nn.Conv2d(below, channels, 1)
@@ -73,7 +82,8 @@ class EncoderUNet(nn.Module):
         _initialise(self.last)
 
     def forward(self, images: Tensor) -> Tensor:
-        levels: list[Tensor] = [images, *self.encoder(images)]
+        maps = self.encoder(images)
+        levels: list[Tensor] = [images, *(self.reassembly(images, maps) if self.reassembly else maps)]
         features = levels.pop()
         for skip, join in zip(reversed(levels), self.join, strict=True):
             features = functional.interpolate(features, scale_factor=2, mode="nearest")

@@ -68,7 +68,7 @@ def test_never_compiled_on_a_cpu_or_an_unknown_device() -> None:
 )
 def test_epochs_for_some_3000_steps(images: int, batch_size: int, expected: int) -> None:
     assert epochs("auto", images, batch_size)[0] == expected
-    assert epochs("auto", images, batch_size, steps=1500)[0] == max(30, expected // 2)
+    assert epochs("auto", images, batch_size, steps=1500)[0] == max(30, round(expected / 2))
 
 
 def test_a_dropped_batch_is_no_step() -> None:

@@ -9,8 +9,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from tests.support.backbones import save_backbone
 from tests.support.images import smooth_image
 from trainer import InputError
+from trainer.model.huggingface import encoder_settings
 from trainer.model.model_folder import CONTRACT_FILE, WEIGHTS_FILE, load_segmenter, save_segmenter
 from trainer.model.segmenter import Contract, Segmenter
 
@@ -40,6 +42,7 @@ def test_saved_model_gives_the_same_bits(foreground: int, norm: str, tmp_path: P
 
 
 def test_contract_is_read_as_it_was_written(tmp_path: Path) -> None:
+    config = save_backbone(tmp_path / "small") / "config.json"
     contract = Contract(
         class_names=("_background_", "Kätzchen", "a/b: c"),
         colours=((0, 0, 0), (0, 128, 0), (255, 0, 1)),
@@ -47,7 +50,10 @@ def test_contract_is_read_as_it_was_written(tmp_path: Path) -> None:
         width=16,
         depth=3,
         norm="group",
-        encoder="efficientnet-lite0",
+        encoder="hf:small",
+        encoder_config=encoder_settings(config, json.loads(config.read_text())),
+        encoder_library="transformers 5",
+        encoder_licence="mit",
         mean=(1.5, 0.1, 1 / 3),
         std=(2.0, 3.0, 4.0),
         threshold=0.7,
@@ -58,8 +64,8 @@ def test_contract_is_read_as_it_was_written(tmp_path: Path) -> None:
     defaults = dataclasses.asdict(Contract(contract.class_names, contract.colours, 64))
     changed = {key for key, value in dataclasses.asdict(contract).items() if value != defaults[key]}
     assert changed == set(defaults) - {"class_names", "colours", "image_size"}  # a new field needs a value above
-    save_segmenter(Segmenter(contract), tmp_path)
-    assert load_segmenter(tmp_path).contract == contract
+    save_segmenter(Segmenter(contract), tmp_path / "model")
+    assert load_segmenter(tmp_path / "model").contract == contract
 
 
 @pytest.mark.parametrize("name", [CONTRACT_FILE, WEIGHTS_FILE])
