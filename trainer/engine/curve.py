@@ -132,7 +132,7 @@ def _gain(scores: Sequence[float], interval: int) -> float | None:
         return None
     fitted = list(scores[-len(steps) :])
     curve = fit(steps, fitted)
-    if statistics.median(fitted[-LATEST:]) - curve.at(step) >= 1:
+    if statistics.median(fitted[-LATEST:]) - curve.at(step) >= max(LITTLE, curve.noise):
         return None
     return curve.gain(step) + min(curve.gain_error(step), LITTLE / 2)
 

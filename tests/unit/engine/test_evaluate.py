@@ -25,6 +25,8 @@ from trainer.model.segmenter import Segmenter
 
 Maker = Callable[..., Segmenter]
 
+LOSS = LossConfig(class_weights=None)
+
 
 def make_set(root: Path, cache: Path, rows: list[int], size: int = 32) -> ValidationSet:
     samples = find_samples([root]).samples
@@ -43,12 +45,12 @@ def on_processes(segmenter: Segmenter, data: ValidationSet, count: int) -> list[
 
     for process in range(count):
         parts.append([])
-        evaluate(segmenter, data, LossConfig(class_weights=None), process, count, collect)
+        evaluate(segmenter, data, LOSS, process, count, collect)
     totals = [torch.stack(same).sum(dim=0) for same in zip(*parts, strict=True)]
 
     def run(process: int) -> Evaluation:
         waiting = iter(totals)
-        return evaluate(segmenter, data, LossConfig(class_weights=None), process, count, lambda _own: next(waiting))
+        return evaluate(segmenter, data, LOSS, process, count, lambda _own: next(waiting))
 
     return [run(process) for process in range(count)]
 
@@ -70,9 +72,7 @@ def test_a_model_of_another_size_is_scored_as_predict_shows_it_the_images(
         numbers[size] = jaccard_score(true, found)
         for cached in (32, 64):
             data = make_set(root, tmp_path / "cache", list(range(5)), cached)
-            assert evaluate(segmenter, data, LossConfig(class_weights=None)).scores.miou == pytest.approx(
-                numbers[size], abs=1e-9
-            )
+            assert evaluate(segmenter, data, LOSS).scores.miou == pytest.approx(numbers[size], abs=1e-9)
     assert len(set(numbers.values())) == 3
 
 
@@ -86,7 +86,7 @@ def test_scores_at_the_masks_own_size(
     mask[:10] = IGNORE
     write_mask(file, mask)
     data, segmenter = make_set(root, tmp_path / "cache", [0, 2, 3]), make_segmenter(foreground)
-    found = evaluate(segmenter, data, LossConfig(class_weights=None))
+    found = evaluate(segmenter, data, LOSS)
     true, predicted, losses = [], [], []
     with torch.no_grad():
         for row, sample in zip(data.rows, data.samples, strict=True):
@@ -110,7 +110,7 @@ def test_same_bits_on_any_number_of_processes(
 ) -> None:
     root = make_voc(*(f"p{number:02}" for number in range(count)))
     data, segmenter = make_set(root, tmp_path / "cache", list(range(count))), make_segmenter()
-    alone = evaluate(segmenter, data, LossConfig(class_weights=None))
+    alone = evaluate(segmenter, data, LOSS)
     for processes in (1, 2, 3):
         assert on_processes(segmenter, data, processes) == [alone] * processes
 
@@ -120,17 +120,17 @@ def test_a_sample_that_no_process_saw_is_an_error(make_voc: VocMaker, make_segme
         make_voc(*(f"p{number:02}" for number in range(CHUNK + 1))), tmp_path / "cache", list(range(CHUNK + 1))
     )
     with pytest.raises(AssertionError, match="validation saw"):
-        evaluate(make_segmenter(), data, LossConfig(class_weights=None), process=0, processes=2)
+        evaluate(make_segmenter(), data, LOSS, process=0, processes=2)
 
 
 def test_training_mode_and_gradients_do_not_matter(make_voc: VocMaker, make_segmenter: Maker, tmp_path: Path) -> None:
     data, segmenter = make_set(make_voc(*"abc"), tmp_path / "cache", [0, 1, 2]), make_segmenter()
     expected, before = (
-        evaluate(segmenter, data, LossConfig(class_weights=None)),
+        evaluate(segmenter, data, LOSS),
         {n: v.clone() for n, v in segmenter.state_dict().items()},
     )
     segmenter.train()
-    assert evaluate(segmenter, data, LossConfig(class_weights=None)) == expected
+    assert evaluate(segmenter, data, LOSS) == expected
     assert all(torch.equal(value, before[name]) for name, value in segmenter.state_dict().items())
     assert all(weight.grad is None for weight in segmenter.parameters())
 
@@ -141,9 +141,9 @@ def test_a_stop_requested_on_one_process_stops_all(make_voc: VocMaker, make_segm
     data = make_set(make_voc(*stems), tmp_path / "cache", list(range(len(stems))))
     requests = iter([False, True])
     with pytest.raises(EvaluationStopped):
-        evaluate(make_segmenter(), data, LossConfig(class_weights=None), stop_requested=lambda: next(requests))
+        evaluate(make_segmenter(), data, LOSS, stop_requested=lambda: next(requests))
     with pytest.raises(EvaluationStopped):
-        evaluate(make_segmenter(), data, LossConfig(class_weights=None), 1, 2, all_reduce=lambda own: own + 1)
+        evaluate(make_segmenter(), data, LOSS, 1, 2, all_reduce=lambda own: own + 1)
 
 
 @pytest.mark.parametrize("foreground", [1, 2, 4])
