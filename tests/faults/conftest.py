@@ -27,6 +27,19 @@ def settings(data: Path) -> list[str]:
     return ["--data.root", str(data), *TINY, *FULL]
 
 
+RESOLVED = [
+    "--model.encoder",
+    "none",
+    "--train.patience",
+    "0",
+    "--loss.class_weights",
+    "null",
+    "--data.sampling",
+    "even",
+]
+"""What `auto` becomes with these settings and data."""
+
+
 @pytest.fixture
 def program(tmp_path: Path) -> Program:
     return Program(tmp_path / "program", variables=ONE_THREAD)
@@ -80,7 +93,7 @@ def find_start(settings: list[str]) -> Callable[..., resume.Start]:
     """Find what `--resume wanted` means, in this process; the lock on the run folder is released again."""
 
     def find(program: Program, wanted: str, *arguments: str) -> resume.Start:
-        config = parse([*settings, "--resume", wanted, *arguments])
+        config = parse([*settings, *RESOLVED, "--resume", wanted, *arguments])
         data = json.loads((program.run_folders()[0] / "split.json").read_text())
         try:
             return resume.find_run(config, program.folder / "mlruns" / "work", data, "")

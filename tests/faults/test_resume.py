@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.faults.conftest import release_locks
+from tests.faults.conftest import RESOLVED, release_locks
 from tests.support import runs
 from tests.support.program import Program, saved, train_command
 from trainer import InputError, cli
@@ -77,7 +77,7 @@ def test_a_named_folder_of_another_training_is_refused(
         with pytest.raises(InputError, match=r"data\.root"):
             resume.find_run(config, folder.parent, changed, "")
         with pytest.raises(InputError, match=r"no unfinished run .*\n.*\n +data\.root"):
-            resume.find_run(parse([*settings, "--resume", "latest"]), folder.parent, changed, "")
+            resume.find_run(parse([*settings, *RESOLVED, "--resume", "latest"]), folder.parent, changed, "")
 
 
 def test_a_named_checkpoint_is_the_one_that_is_read(again: Program, find_start: FindStart) -> None:
