@@ -33,7 +33,7 @@ from tests.benchmarks.measuring import machine, markdown
 from tests.support import runs
 from tests.support.program import Command, Program, reached
 from trainer.drawing.palette import palette
-from trainer.engine.auto import STEPS
+from trainer.engine.auto import PRETRAINED_STEPS as STEPS
 from trainer.engine.threads import FEWEST_STEPS
 from trainer.model.model_folder import save_segmenter
 from trainer.model.segmenter import Contract, Segmenter
