@@ -26,7 +26,7 @@ SMALL_BYTES = 4_000_000
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """What the files of a sample hold, each read once."""
+    """Contents of the files of a sample, each read once."""
 
     image: bytes
     mask: bytes

@@ -32,7 +32,7 @@ MOST_SIDE = 8192
 
 @dataclass(frozen=True)
 class ClassCounts:
-    """What the training data hold of each of K classes, the background first."""
+    """Contents of the training data by each of K classes, the background first."""
 
     names: Sequence[str]
     pixels: Sequence[int]

@@ -159,7 +159,7 @@ class AutoThreads:
 
     @property
     def variable(self) -> bool:
-        """Whether there is more than one number to choose from."""
+        """True where there is more than one number to choose from."""
         return self.most > 1
 
     def worth_measuring(self, steps_left: int) -> bool:

@@ -77,7 +77,7 @@ class Geometry:
 
     @property
     def flat(self) -> bool:
-        """Whether all maps have one stride."""
+        """True where all maps have one stride."""
         return len(set(self.strides)) < len(self.strides)
 
 
