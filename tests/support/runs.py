@@ -106,10 +106,7 @@ def result(folder: Path) -> tuple[dict[str, str], Curves]:
         last = json.loads((folder / "last_checkpoint.json").read_text())
     names = ("weights", "unaveraged", "best", "optimizer")
     digests = {name: last["sha256"][f"{name}.safetensors"] for name in names}
-    # An empty list is what an earlier version does not know of.
-    timeless = {
-        key: value for key, value in last["position"].items() if key not in ("seconds", "waited_s") and value != []
-    }
+    timeless = {key: value for key, value in last["position"].items() if key not in ("seconds", "waited_s")}
     return digests | {"position": json.dumps(timeless)}, curves(folder)
 
 
