@@ -11,6 +11,7 @@ from trainer.drawing.palette import palette
 from trainer.model import hub_folder, huggingface
 from trainer.model.contract import check_contract
 from trainer.model.encoders import IMAGENET_MEAN, IMAGENET_STD, EfficientNetLite
+from trainer.model.pretrained import find_weights
 from trainer.model.segmenter import Contract, Segmenter
 from trainer.model.unet import EncoderUNet, set_class_prior
 
@@ -109,6 +110,6 @@ def make_segmenter(
 
 def _load_pretrained(encoder: EfficientNetLite | huggingface.HubEncoder, setting: str) -> None:
     if isinstance(encoder, EfficientNetLite):
-        encoder.load_pretrained(setting)
+        encoder.load_pretrained(find_weights(setting))
     else:
         encoder.load_pretrained(hub_folder.find_folder(setting).path)

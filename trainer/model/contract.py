@@ -18,8 +18,8 @@ import torch
 
 from trainer import IGNORE, InputError
 from trainer.config import HUB
+from trainer.model.encoders import SCALES
 from trainer.model.huggingface import MOST_CONFIG_CHARACTERS, geometry
-from trainer.model.pretrained import WEIGHTS
 from trainer.model.segmenter import Contract, Segmenter
 from trainer.system.provenance import program_version
 from trainer.system.regular_file import read_regular
@@ -91,7 +91,7 @@ def _levels(value: Any) -> bool:
 
 def _encoder(value: Any) -> bool:
     hub = isinstance(value, str) and re.fullmatch(rf"{HUB}\w[\w.-]*(/\w[\w.-]*)?", value) is not None
-    return _text(value) and (hub or value in ("none", *WEIGHTS))
+    return _text(value) and (hub or value in ("none", *SCALES))
 
 
 FIELDS = {
@@ -100,7 +100,7 @@ FIELDS = {
     "image_size": Field(lambda value: _whole(value, 8, 8192), "a whole number of pixels from 8 to 8192"),
     "width": Field(lambda value: _whole(value, 8, 1024) and value % 8 == 0, "a multiple of 8 from 8 to 1024"),
     "depth": Field(lambda value: _whole(value, 1, 7), "a whole number from 1 to 7"),
-    "encoder": Field(_encoder, f"none, {', '.join(WEIGHTS)}, or {HUB} and a name"),
+    "encoder": Field(_encoder, f"none, {', '.join(SCALES)}, or {HUB} and a name"),
     "encoder_config": Field(
         lambda value: isinstance(value, str) and len(value) <= MOST_CONFIG_CHARACTERS,
         f"a JSON text of at most {MOST_CONFIG_CHARACTERS:,} characters",

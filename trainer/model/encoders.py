@@ -1,13 +1,13 @@
 """Pretrained encoders: the way down of a UNet, with weights that were trained on the photographs of ImageNet."""
 
 import math
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from trainer.config import ENCODER_STRIDE
-from trainer.model.pretrained import find_weights
 
 STAGES = (
     (1, 3, 1, 16, 1),
@@ -83,16 +83,16 @@ class EfficientNetLite(nn.Module):
         return self
 
     @torch.no_grad()
-    def load_pretrained(self, name: str) -> None:
-        """Load the weights of the package of `name`. Raises InputError where it is not installed or another one.
+    def load_pretrained(self, file: Path) -> None:
+        """Load the weights of the file that `pretrained.find_weights` has found.
 
         Names in the file differ, but its tensors stand in the order of the layers; those of the classifier are last.
         """
-        content = torch.load(find_weights(name), map_location="cpu", weights_only=True)
+        content = torch.load(file, map_location="cpu", weights_only=True)
         own = self.state_dict()
         for (key, value), given in zip(own.items(), content.values(), strict=False):
             if value.shape != given.shape:  # cannot be, by the digest of the file
-                raise RuntimeError(f"{name}: {key} has shape {tuple(given.shape)} in the file")
+                raise RuntimeError(f"{file}: {key} has shape {tuple(given.shape)} in the file")
             value.copy_(given)
 
 
