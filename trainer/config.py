@@ -117,6 +117,23 @@ class DataConfig:
     """Side in pixels of the square that the network sees; a multiple of 32, or of 2 ** model.depth without a
     pretrained encoder. Masks are predicted and scored at the picture's own size whatever this is."""
 
+    view: Literal["auto", "whole", "tiles"] = "auto"
+    """whole: each picture is resized to that square. tiles: pictures keep their own pixels, training sees random parts
+    of them, as large as the square, and prediction goes over them part by part, for things that would become too thin
+    in a squeezed picture. auto: tiles where resizing there and back leaves the masks an IoU below 0.85."""
+
+    scale: float | Literal["auto"] = "auto"
+    """With data.view tiles, the share of their side that pictures are shown at, 0.01 to 1: less shows more around each
+    pixel, and costs less. auto: so that the thinnest labelled things stay at least 3 pixels wide."""
+
+    keep_aspect: bool | Literal["auto"] = "auto"
+    """With data.view whole, fill a picture up to a square before it is resized, instead of squeezing it; what is filled
+    counts nowhere. auto: where the longer side of most pictures is more than 1.5 times the shorter one."""
+
+    crop_foreground: float = 0.5
+    """With data.view tiles, the share of the training parts, 0 to 1, that are centred near a labelled pixel: of a
+    class chosen at random, a rare one more often."""
+
     augment: Literal["off", "light", "strong"] = "strong"
     """Random changes to training pictures: light = flip, small shifts and colours; strong = also larger turns and
     zooms, blur."""
@@ -145,6 +162,9 @@ class DataConfig:
         folds = round(1 / self.val_fraction) if self.val_fraction else 1
         _require(0 <= self.fold < folds, "data.fold", self.fold, f"0 to {folds - 1} for this data.val_fraction")
         _require(8 <= self.image_size <= 8192, "data.image_size", self.image_size, "8 to 8192 pixels")
+        usable = self.scale == "auto" or (0.01 <= self.scale <= 1 and round(1000 * self.scale) == 1000 * self.scale)
+        _require(usable, "data.scale", self.scale, "0.01 to 1 in thousandths, or auto")
+        _require(0 <= self.crop_foreground <= 1, "data.crop_foreground", self.crop_foreground, "a share from 0 to 1")
         _require(0 <= self.copy_paste <= 1, "data.copy_paste", self.copy_paste, "a share from 0 to 1")
         _require(self.workers >= 0, "data.workers", self.workers, "0 or more")
         _require(self.generated_images >= 2, "data.generated_images", self.generated_images, "2 or more")

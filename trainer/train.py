@@ -13,6 +13,7 @@ if __name__ == "__main__":
 
 import functools
 import traceback
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from trainer import EXIT_INPUT, InputError
@@ -71,7 +72,9 @@ def _main(arguments: list[str] | None, stop: StopSignals) -> int:
 
 def train(config: Config, life: "AnyLifecycle", stop: StopSignals) -> int:
     """Load, build, fit and close; return the exit code."""
+    from trainer.data.choose_view import choose_view
     from trainer.data.sources import find_sources
+    from trainer.data.view import view_of
     from trainer.model.pretrained import check_weights
 
     # ---------------------------------------------------------------- load
@@ -84,6 +87,8 @@ def train(config: Config, life: "AnyLifecycle", stop: StopSignals) -> int:
 
         roots = [generated_cats(config.data.generated_images, CACHE, progress)]
     sources = find_sources(config.data, roots)
+    data, view_reasons = choose_view(config.data, sources, CACHE, progress)
+    config = replace(config, data=data)
 
     # From here on, torch, which takes seconds to load: unsound settings and folders end before.
     from trainer.data.dataset import open_dataset
@@ -94,7 +99,7 @@ def train(config: Config, life: "AnyLifecycle", stop: StopSignals) -> int:
     accelerator = hardware.join_processes(
         str(config.train.mixed_precision), config.train.threads, config.train.timeout_minutes
     )
-    dataset = open_dataset(sources, config.data.image_size, CACHE, progress)
+    dataset = open_dataset(sources, view_of(data), CACHE, progress)
     life.show_data(dataset)
     settings = {key: value for key, value in flatten(config).items() if key not in FOUND_BY_CONTENT}
     require_same(accelerator, settings, dataset.digest, len(dataset.split.train))
@@ -102,7 +107,7 @@ def train(config: Config, life: "AnyLifecycle", stop: StopSignals) -> int:
     # ---------------------------------------------------------------- build
     config, segmenter, reasons = prepare_model(config, dataset)
     require_values_to_normalise(config, accelerator, len(dataset.split.train), len(sources.unlabelled))
-    for reason in reasons:
+    for reason in [*view_reasons, *reasons]:
         life.display.log(reason)
     facts, environment = hardware.hardware_facts(accelerator), hardware.numeric_environment(accelerator)
     stop.defer()

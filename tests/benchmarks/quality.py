@@ -31,6 +31,7 @@ from tests.support.program import Program, train_command
 from trainer.config import DataConfig, LossConfig, ModelConfig
 from trainer.data.dataset import open_dataset
 from trainer.data.sources import find_sources
+from trainer.data.view import View
 from trainer.engine.evaluate import evaluate
 from trainer.model.build import make_contract, make_segmenter
 from trainer.model.loss import dice_loss
@@ -105,14 +106,14 @@ def tutorial(options: argparse.Namespace, fold: int, scratch: Path) -> Curve:
     roots = options.root.strip("[]").split(",")
     data = DataConfig(root=roots, fold=fold, image_size=options.image_size)
     dataset = open_dataset(
-        find_sources(data), options.image_size, scratch / "cache", lambda _what, _total: lambda: None
+        find_sources(data), View(options.image_size), scratch / "cache", lambda _what, _total: lambda: None
     )
     contract = make_contract(
-        ModelConfig(encoder="none", width=32), options.image_size, dataset.names, dataset.digest, ""
+        ModelConfig(encoder="none", width=32), View(options.image_size), dataset.names, dataset.digest, ""
     )
     segmenter = make_segmenter(contract, dataset.shares(), seed=0)
     network = plain(segmenter.network)
-    images, masks = dataset.resized.read(dataset.split.train)
+    images, masks = dataset.stored.read(dataset.split.train)
     images, truth = segmenter.normalise(images).contiguous(), (masks == 1).float()[:, None]
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-4)
     order, curve, spent, spent_timed = np.random.default_rng(0), Curve(), 0.0, 0.0

@@ -29,6 +29,7 @@ from trainer.config import DataConfig, LossConfig
 from trainer.data.dataset import ValidationSet, open_dataset
 from trainer.data.layouts.voc import IMAGES
 from trainer.data.sources import find_sources
+from trainer.data.view import View
 from trainer.engine.evaluate import evaluate
 from trainer.model.model_folder import load_segmenter
 
@@ -72,8 +73,8 @@ def arguments() -> argparse.Namespace:
 def all_samples(options: argparse.Namespace, cache: Path) -> ValidationSet:
     """All samples of the folder whose pictures train without their masks."""
     sources = find_sources(DataConfig(root=str(options.more)))
-    dataset = open_dataset(sources, options.image_size, cache, count_nothing)
-    return ValidationSet(sources.samples, range(len(sources.samples)), dataset.resized, sources.values, dataset.levels)
+    dataset = open_dataset(sources, View(options.image_size), cache, count_nothing)
+    return ValidationSet(sources.samples, range(len(sources.samples)), dataset.stored, sources.values, dataset.levels)
 
 
 def train(program: Program, options: argparse.Namespace, keys: str, seed: int) -> Path:

@@ -33,6 +33,7 @@ from trainer.data.dataset import open_dataset
 from trainer.data.image_io import read_image, write_mask
 from trainer.data.sample import Sample
 from trainer.data.sources import find_sources
+from trainer.data.view import View
 from trainer.make.synthetic import write_labelme, write_voc
 
 
@@ -75,7 +76,7 @@ def test_training_refuses_the_errors_of_the_check(fault: str, folder: Folder) ->
     file = ERRORS[fault][1](folder)
     cache = folder.root.parent / "cache"
     with pytest.raises(InputError) as error:
-        open_dataset(find_sources(DataConfig(root=str(folder.root))), 32, cache, count_nothing)
+        open_dataset(find_sources(DataConfig(root=str(folder.root))), View(32), cache, count_nothing)
     assert str(error.value) == check(folder.root).of("error")[0].text
     assert str(file) in str(error.value)
 
@@ -124,7 +125,7 @@ def test_all_errors_in_one_list(folder: Folder) -> None:
     assert [error.files for error in errors] == [(str(file),) for file in named]
     cache = folder.root.parent / "cache"
     with pytest.raises(InputError) as error:
-        open_dataset(find_sources(DataConfig(root=str(folder.root))), 32, cache, count_nothing)
+        open_dataset(find_sources(DataConfig(root=str(folder.root))), View(32), cache, count_nothing)
     assert str(error.value) == "\n".join(error.text for error in errors)
 
 

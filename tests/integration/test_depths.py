@@ -79,7 +79,7 @@ def prepared(root: Path, *arguments: str) -> Prepared:
 
 
 def pixels(one: Prepared) -> np.ndarray:
-    return one.dataset.resized.read(range(10))[0].numpy().astype(int)
+    return one.dataset.stored.read(range(10))[0].numpy().astype(int)
 
 
 @pytest.mark.parametrize("name", [*FORMS, *STRETCHED])

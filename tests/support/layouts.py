@@ -18,6 +18,7 @@ from trainer.data.dataset import Dataset, open_dataset
 from trainer.data.image_io import write_mask
 from trainer.data.layouts.base import Found
 from trainer.data.sources import Sources, find_samples, find_sources
+from trainer.data.view import View
 
 Names = tuple[str, ...]
 NAMES = ("_background_", "cat", "dog")
@@ -193,7 +194,7 @@ def plan_data(root: Path, cache: Path, **settings: object) -> Sources:
 
 def open_data(root: Path, cache: Path, **settings: object) -> Dataset:
     """Open the dataset of one folder at an image size of 16 pixels; `settings` as in DataConfig."""
-    return open_dataset(plan_data(root, cache, **settings), 16, cache, count_nothing)
+    return open_dataset(plan_data(root, cache, **settings), View(16), cache, count_nothing)
 
 
 def split_names(sources: Sources) -> tuple[list[str], list[str]]:

@@ -1,7 +1,7 @@
 """A training in the test's own process, from the program's own parts: settings, data, model, Trainer."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -10,8 +10,10 @@ from accelerate import Accelerator
 from tests.support.data import count_nothing
 from trainer.cli import parse
 from trainer.config import Config
+from trainer.data.choose_view import choose_view
 from trainer.data.dataset import Dataset, open_dataset
 from trainer.data.sources import find_sources
+from trainer.data.view import view_of
 from trainer.engine.assembly import build_trainer, prepare_model
 from trainer.engine.callback import Callback, NullCallback
 from trainer.engine.checkpoint.format import TrainState
@@ -38,7 +40,10 @@ class Prepared:
 def prepare(arguments: list[str] | Config, cache: Path) -> Prepared:
     """Prepare a training from the command line of train.py, or from what `parse` made of it."""
     config = parse(arguments) if isinstance(arguments, list) else arguments
-    dataset = open_dataset(find_sources(config.data), config.data.image_size, cache, count_nothing)
+    sources = find_sources(config.data)
+    data, _ = choose_view(config.data, sources, cache, count_nothing)
+    config = replace(config, data=data)
+    dataset = open_dataset(sources, view_of(data), cache, count_nothing)
     config, segmenter, _ = prepare_model(config, dataset)
     return Prepared(config, dataset, segmenter)
 

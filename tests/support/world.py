@@ -87,7 +87,7 @@ def run_case(prepared: Prepared, accelerator: Accelerator, out: Path, case: dict
     sizes = {}
     for size in case["validation_sizes"]:
         several = (rows * 3)[:size]
-        data = ValidationSet(dataset.samples(several), several, dataset.resized, dataset.sources.values)
+        data = ValidationSet(dataset.samples(several), several, dataset.stored, dataset.sources.values)
         reduce = accelerator.reduce
         sizes[size] = numbers(evaluate.evaluate(segmenter, data, config.loss, process, processes, reduce))
     recorder = Recorder(segmenter)

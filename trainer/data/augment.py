@@ -6,7 +6,7 @@ batch, process or thread.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import kornia
@@ -65,6 +65,15 @@ PASTE_STRENGTH = Strength(rotation=20, zoom=1.6, stretch=1.2, shift=0.3, brightn
 
 BOX_SHARE = 0.5
 """Share of the unlabelled images that a box of another one is put into."""
+
+
+def reach(preset: str) -> float:
+    """Side of the square that a changed image may show parts of, in sides of the image; 1 where nothing moves."""
+    if preset == "off":
+        return 1.0
+    strength = STRENGTHS[preset]
+    angle = math.radians(strength.rotation)
+    return strength.zoom * math.sqrt(strength.stretch) * (math.cos(angle) + math.sin(angle))
 
 
 @dataclass(frozen=True)
@@ -148,6 +157,7 @@ def augment(
     samples: Sequence[int] | np.ndarray,
     side: int | None = None,
     pasted: tuple[Tensor, Tensor] | None = None,
+    share: float = 1.0,
 ) -> tuple[Tensor, Tensor]:
     """Augment a batch: images uint8 [B, 3, S, S] -> float32 RGB levels [B, 3, T, T]; masks stay uint8, [B, T, T].
 
@@ -158,11 +168,14 @@ def augment(
     side = side or masks.shape[1]
     if preset == "off" or len(samples) == 0:
         return _shrink(images, masks, side)
-    parameters = [draw_parameters(STRENGTHS[preset], seed, epoch, int(sample)) for sample in samples]
-    images, masks = _warp(images, masks, parameters, side)
+    strength, movement = STRENGTHS[preset], PASTE_STRENGTH
+    if share != 1:  # where a crop lies is random already
+        strength, movement = replace(strength, shift=0), replace(movement, shift=0)
+    parameters = [draw_parameters(strength, seed, epoch, int(sample)) for sample in samples]
+    images, masks = _warp(images, masks, parameters, side, share)
     if pasted is not None:
-        movement = [draw_parameters(PASTE_STRENGTH, seed, epoch, int(sample), stream=13) for sample in samples]
-        source_images, source_masks = _warp(*pasted, movement, side)
+        moved = [draw_parameters(movement, seed, epoch, int(sample), stream=13) for sample in samples]
+        source_images, source_masks = _warp(*pasted, moved, side, share)
         foreground = (source_masks > 0) & (source_masks != IGNORE)
         images = torch.where(foreground[:, None], source_images, images)
         masks = torch.where(foreground, source_masks, masks)
@@ -179,9 +192,11 @@ def _shrink(images: Tensor, masks: Tensor, side: int) -> tuple[Tensor, Tensor]:
     return images, masks
 
 
-def _warp(images: Tensor, masks: Tensor, parameters: list[Parameters], side: int) -> tuple[Tensor, Tensor]:
+def _warp(
+    images: Tensor, masks: Tensor, parameters: list[Parameters], side: int, share: float = 1.0
+) -> tuple[Tensor, Tensor]:
     """Flip, rotate, zoom and shift to side x side pixels; images as float32 in [0, 1]."""
-    affine = _to_device(images.device, np.stack([one.affine for one in parameters]))
+    affine = _to_device(images.device, np.stack([share * one.affine for one in parameters]))
     grid = torch.nn.functional.affine_grid(affine, [len(parameters), 1, side, side], align_corners=False)
     sample = torch.nn.functional.grid_sample
     warped = sample(images.float() / 255, grid, mode="bilinear", padding_mode="zeros", align_corners=False)

@@ -1,7 +1,8 @@
 """Cache of resized samples: decoded, checked and resized once, then read from two files by all processes.
 
 A folder `mlruns/cache/<key>/` holds images.npy uint8 [N, S, S, 3], masks.npy uint8 [N, S, S] and facts.npy. The key
-comes from the contents of all files, so a changed image makes another folder.
+comes from the contents of all files, so a changed image makes another folder. Of samples that are shown in tiles it
+holds what `full_size.py` says instead.
 
 Rows are read and written with `pread` and `pwrite`, not through a memory map: the pages of a map count as the process's
 memory, which would then grow with the number of images.
@@ -12,7 +13,7 @@ import hashlib
 import os
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,13 +25,26 @@ from filelock import FileLock
 
 from trainer import InputError
 from trainer.data.checks.inspect import inspect
-from trainer.data.checks.scan import FACTS, levels_of, scan
+from trainer.data.checks.scan import FACTS, Faults, levels_of, scan
 from trainer.data.file_index import FileIndex, digests_of
+from trainer.data.full_size import (
+    PIXELS,
+    PLACE,
+    PLACES,
+    POINTS,
+    CachedFullSize,
+    FullSize,
+    FullSizeWriter,
+    PixelFile,
+    UncachedFullSize,
+)
 from trainer.data.levels import Levels
-from trainer.data.resize import shrink_image, shrink_mask
+from trainer.data.resize import shrink_image
+from trainer.data.resize_mask import shrink_mask
 from trainer.data.sample import Sample
 from trainer.data.sources import Sources, raise_all
 from trainer.data.value_map import ValueMap
+from trainer.data.view import View
 from trainer.system.atomic import atomic_folder, leftovers, why_not_written
 from trainer.system.parallel import Progress
 
@@ -86,8 +100,8 @@ class ResizedSamples(Protocol):
         ...
 
     @property
-    def size(self) -> int:
-        """Side S in pixels."""
+    def view(self) -> View:
+        """Way in which they are shown; its size is S."""
         ...
 
     @property
@@ -111,11 +125,8 @@ class CachedSamples:
     """uint8 [N, S, S] class ids."""
 
     facts: np.ndarray
+    view: View
     reading_seconds: float = 0.0
-
-    @property
-    def size(self) -> int:
-        return self.images.shape[1]
 
     def read(self, indices: Sequence[int] | np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
         rows = [int(index) for index in indices]
@@ -128,7 +139,7 @@ class UncachedSamples:
     """Samples decoded and resized each time they are read: slower, without need of disk."""
 
     samples: Sequence[Sample]
-    size: int
+    view: View
     values: ValueMap
     facts: np.ndarray
     levels: Levels | None
@@ -136,37 +147,61 @@ class UncachedSamples:
 
     def read(self, indices: Sequence[int] | np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
         chosen = [self.samples[int(index)] for index in indices]
-        images = np.empty((len(chosen), self.size, self.size, 3), np.uint8)
-        masks = np.empty((len(chosen), self.size, self.size), np.uint8)
+        size, keep_aspect = self.view.size, self.view.keep_aspect
+        images = np.empty((len(chosen), size, size, 3), np.uint8)
+        masks = np.empty((len(chosen), size, size), np.uint8)
         for place, sample in enumerate(chosen):
             with sample.contents() as contents:
-                images[place] = shrink_image(sample.read_image(contents.image, self.levels), self.size)
-                masks[place] = shrink_mask(sample.read_mask(self.values, contents.mask), self.size)
+                images[place] = shrink_image(sample.read_image(contents.image, self.levels), size, keep_aspect)
+                masks[place] = shrink_mask(sample.read_mask(self.values, contents.mask), size, keep_aspect)
         return torch.from_numpy(images).permute(0, 3, 1, 2), torch.from_numpy(masks)
 
 
-def open_resized(
-    sources: Sources, size: int, folder: Path, progress: Progress, levels: Levels | None = None
-) -> tuple[ResizedSamples, list[str]]:
-    """Open the samples at size x size pixels, from the cache or by decoding them now; also returns warnings.
+StoredSamples = ResizedSamples | FullSize
+"""Samples of a view: whole ones resized, or in their own pixels for tiles."""
+
+
+def open_samples(
+    sources: Sources, view: View, folder: Path, progress: Progress, levels: Levels | None = None
+) -> tuple[StoredSamples, list[str]]:
+    """Open the samples as `view` shows them, from the cache or by decoding them now; also returns warnings.
 
     `levels`: those of another dataset for images of more than 8 bits; by default these samples' own. Raises one
     InputError for all unreadable files, masks of another size than their image, and problems of `sources`.
     """
-    samples, values = sources.samples, sources.values
     folder.mkdir(parents=True, exist_ok=True)
-    cache, seconds = _find_or_build(sources, size, folder, progress, levels)
+    cache, seconds = _find_or_build(sources, view, folder, progress, levels)
     facts = np.load(cache / "facts.npy", mmap_mode="r")
-    if not (cache / "images.npy").is_file():
-        advice = "Pictures are decoded at every step instead, which is slower"
-        return UncachedSamples(samples, size, values, facts, levels or levels_of(facts), seconds), [
-            f"{folder}: too little free space for the cache. {advice}"
-        ]
-    return CachedSamples(Rows(cache / "images.npy"), Rows(cache / "masks.npy"), facts, seconds), []
+    cached = (cache / (PIXELS if view.tiles else "images.npy")).is_file()
+    advice = "Pictures are decoded at every step instead, which is slower"
+    warnings = [] if cached else [f"{folder}: too little free space for the cache. {advice}"]
+    decoded = sources.samples, sources.values, levels or levels_of(facts)
+    if view.tiles:
+        placed = view, facts, np.load(cache / PLACES), np.load(cache / POINTS, mmap_mode="r"), seconds
+        if cached:
+            return CachedFullSize(*placed, PixelFile(cache / PIXELS)), warnings
+        return UncachedFullSize(*placed, *decoded), warnings
+    if cached:
+        images, masks = Rows(cache / "images.npy"), Rows(cache / "masks.npy")
+        return CachedSamples(images, masks, facts, view, seconds), warnings
+    samples, values, levels = decoded
+    return UncachedSamples(samples, view, values, facts, levels, seconds), warnings
+
+
+def decoded_samples(samples: Sequence[Sample], view: View, values: ValueMap, levels: Levels | None) -> StoredSamples:
+    """Samples as `view` shows them, decoded each time they are read, for one that no cache was made for.
+
+    Their records and points are empty.
+    """
+    facts = np.zeros(len(samples), FACTS)
+    if not view.tiles:
+        return UncachedSamples(samples, view, values, facts, levels)
+    places, points = np.zeros(len(samples), PLACE), np.zeros((0, 3), np.int32)
+    return UncachedFullSize(view, facts, places, points, 0.0, samples, values, levels)
 
 
 def _find_or_build(
-    sources: Sources, size: int, folder: Path, progress: Progress, levels: Levels | None
+    sources: Sources, view: View, folder: Path, progress: Progress, levels: Levels | None
 ) -> tuple[Path, float]:
     """Folder of the cache of these samples in `folder`, built if there is none, and the seconds that took."""
     if sources.problems:  # nothing is cached; they are raised with those of the files
@@ -174,16 +209,16 @@ def _find_or_build(
     else:
         index = FileIndex(sources.samples, folder)
         with index.lock:
-            if (index.load() == b"").any() and not _may_fit(folder, len(sources.samples), size):
-                return _build_first(index, sources, size, folder, progress, levels)
+            if (index.load() == b"").any() and not _may_fit(folder, len(sources.samples), view):
+                return _build_first(index, sources, view, folder, progress, levels)
         digests = digests_of(sources.samples, index, progress)
-    cache = folder / _key(digests, sources, size, levels)
+    cache = folder / _key(digests, sources, view, levels)
     with FileLock(cache.with_suffix(".lock")):
-        return cache, 0.0 if cache.is_dir() else _build(cache, sources, size, progress, levels)
+        return cache, 0.0 if cache.is_dir() else _build(cache, sources, view, progress, levels)
 
 
 def _build_first(
-    index: FileIndex, sources: Sources, size: int, folder: Path, progress: Progress, levels: Levels | None
+    index: FileIndex, sources: Sources, view: View, folder: Path, progress: Progress, levels: Levels | None
 ) -> tuple[Path, float]:
     """Build a cache of files whose digests are not known: each is read once, for its pixels and its digest.
 
@@ -192,9 +227,9 @@ def _build_first(
     """
     unnamed = folder / f".{index.file.stem}.new"
     shutil.rmtree(unnamed, ignore_errors=True)
-    seconds = _build(unnamed, sources, size, progress, levels)
+    seconds = _build(unnamed, sources, view, progress, levels)
     digests = np.load(unnamed / "facts.npy", mmap_mode="r")["digest"]
-    cache = folder / _key(digests, sources, size, levels)
+    cache = folder / _key(digests, sources, view, levels)
     with FileLock(cache.with_suffix(".lock")):
         _remove_leftovers(cache)
         if cache.is_dir():
@@ -205,20 +240,23 @@ def _build_first(
     return cache, seconds
 
 
-def _key(digests: np.ndarray, sources: Sources, size: int, levels: Levels | None) -> str:
+def _key(digests: np.ndarray, sources: Sources, view: View, levels: Levels | None) -> str:
     """Name of the cache of samples with these digests, S64 [N]."""
     scaled = f"{levels.low} {levels.high} " if levels else ""
-    settings = f"{FORMAT} {size} {sources.values.key} {scaled}".encode()
+    settings = f"{FORMAT} {view.key} {sources.values.key} {scaled}".encode()
     return hashlib.sha256(settings + b" ".join(digests.tolist())).hexdigest()[:16]
 
 
-def _may_fit(folder: Path, count: int, size: int) -> bool:
-    """Return False where no cache in `folder` holds `count` samples of this size, whatever they are."""
+def _may_fit(folder: Path, count: int, view: View) -> bool:
+    """Return False where no cache in `folder` holds `count` samples of this view, whatever they are."""
     for file in folder.glob("[!.]*/facts.npy"):
         images = file.with_name("images.npy")
         with suppress(OSError, ValueError, EOFError):  # removed in the meantime, or damaged
-            same_size = not images.exists() or np.load(images, mmap_mode="r").shape[1] == size
-            if same_size and len(np.load(file, mmap_mode="r")) == count:
+            if view.tiles or file.with_name(PLACES).exists():
+                same_view = view.tiles and file.with_name(PLACES).exists()
+            else:
+                same_view = not images.exists() or np.load(images, mmap_mode="r").shape[1] == view.size
+            if same_view and len(np.load(file, mmap_mode="r")) == count:
                 return True
     return False
 
@@ -228,32 +266,53 @@ def _remove_leftovers(target: Path) -> None:
         shutil.rmtree(leftover, ignore_errors=True)
 
 
-def _build(target: Path, sources: Sources, size: int, progress: Progress, levels: Levels | None) -> float:
+def _build(target: Path, sources: Sources, view: View, progress: Progress, levels: Levels | None) -> float:
     """Decode everything into the folder `target`, whose lock the caller holds; return the seconds that took."""
     began = time.perf_counter()
     _remove_leftovers(target)
     try:
         with atomic_folder(target) as partial:
-            _fill(partial, sources, size, progress, levels)
+            _fill(partial, sources, view, progress, levels)
     except OSError as error:
         raise InputError(why_not_written(target, error)) from error
     return time.perf_counter() - began
 
 
-def _fill(folder: Path, sources: Sources, size: int, progress: Progress, levels: Levels | None) -> None:
+def _fill(folder: Path, sources: Sources, view: View, progress: Progress, levels: Levels | None) -> None:
     count = len(sources.samples)
     facts = np.lib.format.open_memmap(folder / "facts.npy", "w+", FACTS, (count,))
-    free = shutil.disk_usage(folder).free
-    if sources.problems or free - count * size * size * 4 < RESERVE_BYTES:
-        faults = scan(sources.samples, sources.values, facts, progress, levels=levels)
+    fits = shutil.disk_usage(folder).free - _bytes_needed(sources, view) >= RESERVE_BYTES
+
+    def read(store: Callable[[int, np.ndarray, np.ndarray], None]) -> Faults:
+        return scan(sources.samples, sources.values, facts, progress, store, levels)
+
+    if sources.problems or not (fits or view.tiles):
+        faults = read(lambda _index, _image, _mask: None)
+    elif view.tiles:
+        writer = FullSizeWriter(folder, count, view, pixels=fits)
+        faults = read(writer.store)
+        writer.close()
     else:
+        size, keep_aspect = view.size, view.keep_aspect
         images = Rows.make(folder / "images.npy", (count, size, size, 3))
         masks = Rows.make(folder / "masks.npy", (count, size, size))
 
         def store(index: int, image: np.ndarray, mask: np.ndarray) -> None:
-            images[index], masks[index] = shrink_image(image, size), shrink_mask(mask, size)
+            images[index] = shrink_image(image, size, keep_aspect)
+            masks[index] = shrink_mask(mask, size, keep_aspect)
 
-        faults = scan(sources.samples, sources.values, facts, progress, store, levels)
+        faults = read(store)
     if sources.problems or faults:
         raise_all([error.text for error in inspect(sources, facts, faults).errors])
     facts.flush()
+
+
+def _bytes_needed(sources: Sources, view: View) -> int:
+    """Bytes of the pixels in a cache of this view."""
+    if not view.tiles:
+        return 4 * len(sources.samples) * view.size**2
+    pixels = 0
+    for sample in sources.samples:
+        with suppress(InputError, OSError):  # reported where it is read
+            pixels += sample.pixels()
+    return int(4 * pixels * view.scale**2)

@@ -1,4 +1,4 @@
-"""The data of a run: samples, split, classes, digest, and the resized pixels."""
+"""The data of a run: samples, split, classes, digest, and their pixels as the network is shown them."""
 
 import dataclasses
 import mmap
@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from trainer.data.cache import ResizedSamples, UncachedSamples, open_resized
+from trainer.data.cache import StoredSamples, decoded_samples, open_samples
 from trainer.data.checks.finding import WARNING, Finding
 from trainer.data.checks.inspect import Inspection, inspect
 from trainer.data.checks.report import Report, make_report
@@ -21,39 +21,37 @@ from trainer.data.sources import Sources, raise_all
 from trainer.data.split import Split, dataset_digest
 from trainer.data.unlabelled import refuse_labelled
 from trainer.data.value_map import ValueMap
+from trainer.data.view import View
 from trainer.system.parallel import Progress
 
 
 @dataclass(frozen=True)
 class ValidationSet:
-    """Samples that validate, and where their resized pixels are."""
+    """Samples that validate, and where their pixels are."""
 
     samples: Sequence[Sample]
     rows: Sequence[int]
-    """Rows of `resized` that hold these samples."""
+    """Rows of `stored` that hold these samples."""
 
-    resized: ResizedSamples
+    stored: StoredSamples
     values: ValueMap
     levels: Levels | None = None
-    """Range of the levels with which images of more than 8 bits were resized."""
+    """Range of the levels with which images of more than 8 bits were read."""
 
-    def at(self, size: int, levels: Levels | None) -> "ValidationSet":
+    def at(self, view: View, levels: Levels | None) -> "ValidationSet":
         """These samples as another model is shown them: from the cache where it wants the same, or decoded anew."""
-        if (size, levels) == (self.resized.size, self.levels):
+        if (view.key, levels) == (self.stored.view.key, self.levels):
             return self
-        anew = UncachedSamples(self.samples, size, self.values, self.resized.facts, levels)
+        anew = decoded_samples(self.samples, view, self.values, levels)
         return ValidationSet(self.samples, range(len(self.samples)), anew, self.values, levels)
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """Samples, split, classes, digest and resized pixels of a run."""
+    """Samples, split, classes, digest and pixels of a run."""
 
     sources: Sources
-    resized: ResizedSamples
-    size: int
-    """Side of the resized images in pixels."""
-
+    stored: StoredSamples
     names: tuple[str, ...]
     """K class names, the background's first."""
 
@@ -65,7 +63,7 @@ class Dataset:
     cache: Path
     """Folder where near-duplicates that were found are stored for the next start."""
 
-    unlabelled: ResizedSamples | None = None
+    unlabelled: StoredSamples | None = None
     """Images that train without labels; None without any."""
 
     @property
@@ -86,32 +84,32 @@ class Dataset:
     def validation(self) -> ValidationSet:
         """Samples that validate, with their pixels."""
         rows = self.split.val
-        return ValidationSet(self.samples(rows), rows, self.resized, self.sources.values, self.levels)
+        return ValidationSet(self.samples(rows), rows, self.stored, self.sources.values, self.levels)
 
     @cached_property
     def pixels(self) -> np.ndarray:
         """Labelled training pixels of each class, int64 [K]."""
         total: np.ndarray = self._counts().sum(axis=0, dtype=np.int64)
-        release_pages(self.resized.facts)
+        release_pages(self.stored.facts)
         return total
 
     @cached_property
     def pictures(self) -> np.ndarray:
         """Training images that have a pixel of each class, int64 [K]."""
         total: np.ndarray = (self._counts() > 0).sum(axis=0, dtype=np.int64)
-        release_pages(self.resized.facts)
+        release_pages(self.stored.facts)
         return total
 
     @property
     def usual_side(self) -> int:
         """Shorter side of the median training image, in pixels."""
-        side = int(np.median(self.resized.facts["size"][list(self.split.train)].min(axis=1)))
-        release_pages(self.resized.facts)
+        side = int(np.median(self.stored.facts["size"][list(self.split.train)].min(axis=1)))
+        release_pages(self.stored.facts)
         return side
 
     def _counts(self) -> np.ndarray:
         """Labelled pixels of each class in each training image, int [N, K]."""
-        counts: np.ndarray = self.resized.facts["counts"][list(self.split.train), : len(self.names)]
+        counts: np.ndarray = self.stored.facts["counts"][list(self.split.train), : len(self.names)]
         return counts
 
     def shares(self) -> list[float]:
@@ -121,8 +119,8 @@ class Dataset:
     @cached_property
     def report(self) -> Report:
         """Summary of the data, and what may be wrong with it."""
-        report = make_report(self.sources, self.resized.facts, self.inspection, self.size, self.cache)
-        release_pages(self.resized.facts)
+        report = make_report(self.sources, self.stored.facts, self.inspection, self.stored.view.size, self.cache)
+        release_pages(self.stored.facts)
         return report
 
     def content(self) -> dict[str, Any]:
@@ -131,28 +129,28 @@ class Dataset:
         return {"digest": self.digest} | parts
 
 
-def open_dataset(sources: Sources, size: int, cache: Path, progress: Progress) -> Dataset:
-    """Decode, check and resize what `find_sources` found, or take it from the folder `cache`.
+def open_dataset(sources: Sources, view: View, cache: Path, progress: Progress) -> Dataset:
+    """Decode and check what `find_sources` found, as `view` shows it, or take it from the folder `cache`.
 
     Raises one InputError with all unreadable files and impossible values.
     """
-    resized, warnings = open_resized(sources, size, cache, progress)
-    inspection = inspect(sources, resized.facts)
+    stored, warnings = open_samples(sources, view, cache, progress)
+    inspection = inspect(sources, stored.facts)
     raise_all([error.text for error in inspection.errors])
     assert inspection.names is not None
-    digests = [digest.decode() for digest in resized.facts["digest"]]
-    levels = levels_of(resized.facts)
-    unlabelled, unlabelled_digests = _open_unlabelled(sources, resized, cache, progress, levels)
+    digests = [digest.decode() for digest in stored.facts["digest"]]
+    levels = levels_of(stored.facts)
+    unlabelled, unlabelled_digests = _open_unlabelled(sources, stored, cache, progress, levels)
     digest = dataset_digest(digests, sources.split, inspection.names, sources.values, levels, unlabelled_digests)
-    release_pages(resized.facts)
+    release_pages(stored.facts)
     notes = [*inspection.notes, *(Finding(WARNING, "note", text) for text in warnings)]
     names, inspection = inspection.names, dataclasses.replace(inspection, notes=notes)
-    return Dataset(sources, resized, size, names, digest, inspection, levels, cache, unlabelled)
+    return Dataset(sources, stored, names, digest, inspection, levels, cache, unlabelled)
 
 
 def _open_unlabelled(
-    sources: Sources, labelled: ResizedSamples, cache: Path, progress: Progress, levels: Levels | None
-) -> tuple[ResizedSamples | None, list[str]]:
+    sources: Sources, labelled: StoredSamples, cache: Path, progress: Progress, levels: Levels | None
+) -> tuple[StoredSamples | None, list[str]]:
     """Open the images that train without labels; None without any. Returns also their digests.
 
     Raises InputError where one cannot be read, or is a labelled one.
@@ -162,12 +160,12 @@ def _open_unlabelled(
         return None, []
     alone = Sources(sources.title, list(samples), Split((), ()), None, ValueMap())
     # A folder of its own: digests are stored by the folders of the images, where labelled ones may lie too.
-    resized, _ = open_resized(alone, labelled.size, cache / "unlabelled", progress, levels)
-    hashes = resized.facts["image"], labelled.facts["image"]
+    stored, _ = open_samples(alone, labelled.view, cache / "unlabelled", progress, levels)
+    hashes = stored.facts["image"], labelled.facts["image"]
     refuse_labelled(samples, hashes[0], sources.samples, hashes[1], set(sources.split.val))
-    digests = [digest.decode() for digest in resized.facts["digest"]]
-    release_pages(resized.facts)
-    return resized, digests
+    digests = [digest.decode() for digest in stored.facts["digest"]]
+    release_pages(stored.facts)
+    return stored, digests
 
 
 def release_pages(facts: np.ndarray) -> None:

@@ -1,7 +1,7 @@
 """Loading of training batches: which samples each step reads, at which size, and what is pasted into them."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -9,7 +9,8 @@ from torch import Tensor
 
 from trainer.config import DataConfig
 from trainer.data.augment import augment, choose_paste_sources
-from trainer.data.cache import ResizedSamples
+from trainer.data.cache import StoredSamples
+from trainer.data.crops import training_pixels
 from trainer.data.sampler import Sampler, foreground_weights, micro_batches, share
 from trainer.data.unlabelled import unlabelled_in_step
 from trainer.system.parallel import read_ahead
@@ -51,10 +52,13 @@ class MicroBatch:
     paste: ImageMaskBatch | None = None
     """Sources of copy-paste; an empty mask where nothing is pasted."""
 
+    share: float = 1.0
+    """Part of the side S that is shown, as `augment` has it."""
+
     def to(self, device: torch.device) -> "MicroBatch":
         """Copy to a device."""
-        paste = self.paste.to(device) if self.paste else None
-        return MicroBatch(self.rows, self.weights.to(device, non_blocking=True), self.batch.to(device), paste)
+        weights = self.weights.to(device, non_blocking=True)
+        return replace(self, weights=weights, batch=self.batch.to(device), paste=self.paste and self.paste.to(device))
 
 
 @dataclass(frozen=True)
@@ -103,7 +107,7 @@ class Augmentation:
         """Images float32 [B, 3, side, side] and masks uint8 [B, side, side] as the network is shown them."""
         paste = (micro.paste.images, micro.paste.masks) if micro.paste else None
         images, masks = micro.batch.images, micro.batch.masks
-        return augment(images, masks, self.preset, self.seed, epoch, micro.rows, side, paste)
+        return augment(images, masks, self.preset, self.seed, epoch, micro.rows, side, paste, micro.share)
 
 
 @dataclass(frozen=True)
@@ -141,7 +145,7 @@ class TrainLoader:
 
     def __init__(
         self,
-        resized: ResizedSamples,
+        samples: StoredSamples,
         rows: tuple[int, ...],
         classes: int,
         config: DataConfig,
@@ -154,22 +158,25 @@ class TrainLoader:
         processes: int = 1,
         pad: bool = False,
         pin: bool = False,
-        unlabelled: ResizedSamples | None = None,
+        unlabelled: StoredSamples | None = None,
     ) -> None:
-        """`rows` of `resized` train, with K = `classes` classes; and all of `unlabelled`.
+        """`rows` of `samples` train, with K = `classes` classes; and all of `unlabelled`.
 
         `pad`: fill the last micro-batch with samples of weight 0, so that all are of one size; `pin`: read into pinned
         memory, for a GPU.
         """
-        self.resized, self.train_rows, self.config, self.sides = resized, np.array(rows), config, sides
+        self.train_rows, self.config, self.sides = np.array(rows), config, sides
         self.micro_batch_size, self.process, self.processes = micro_batch_size, process, processes
         self.pad, self.pin = pad, pin
-        counts = resized.facts["counts"][self.train_rows, :classes]
+        counts = samples.facts["counts"][self.train_rows, :classes]
         weights = foreground_weights(counts) if config.sampling == "foreground" else None
         self.sampler = Sampler(len(rows), batch_size, seed, config.drop_last, weights)
         self.paste_candidates = self.train_rows[counts[:, 1:].any(axis=1)]
         """Rows with a pixel of any class."""
-        self.unlabelled = unlabelled
+        pixels = counts.sum(axis=0, dtype=np.int64)
+        self.pixels = training_pixels(samples, seed, config.augment, config.crop_foreground, pixels)
+        # Without a margin: the teacher would have to look at it too.
+        self.unlabelled = None if unlabelled is None else training_pixels(unlabelled, seed, "off")
         self.unlabelled_sampler = _unlabelled_sampler(unlabelled, min(batch_size, len(rows)), seed)
 
     @property
@@ -206,13 +213,13 @@ class TrainLoader:
             # A process without samples runs one dummy sample of weight 0: all must make the same collective calls.
             places = self.micro_batch_size if self.pad else max(1, len(piece))
             rows = np.resize(piece if len(piece) else all_rows[:1], places)
-            micro.append(self.micro_batch(rows, epoch, real=len(piece)))
+            micro.append(self.micro_batch(rows, epoch, real=len(piece), side=side))
         return StepBatch(micro, len(own_rows), len(all_rows), epoch, side, self._read_unlabelled(step, side))
 
     def _read_unlabelled(self, step: int, side: int) -> Part | None:
         """Read this process's part of the step's unlabelled images."""
-        sampler, resized = self.unlabelled_sampler, self.unlabelled
-        if sampler is None or resized is None:
+        sampler, pixels = self.unlabelled_sampler, self.unlabelled
+        if sampler is None or pixels is None:
             return None
         epoch, number = divmod(step, sampler.steps_per_epoch)
         all_rows = sampler.batch(epoch, number)
@@ -221,25 +228,26 @@ class TrainLoader:
         for piece in micro_batches(own_rows, len(all_rows), self.processes, self.micro_batch_size):
             places = self.micro_batch_size if self.pad else max(1, len(piece))
             rows = np.resize(with_next(piece, all_rows), places + 1)
-            batch = self._pinned(ImageMaskBatch(*resized.read(rows)))
+            batch = self._pinned(ImageMaskBatch(*pixels.read(rows, epoch, side)))
             micro.append(MicroBatch(rows, _weights(places, len(piece)), batch))
         return Part(micro, len(own_rows), len(all_rows), epoch, side)
 
-    def micro_batch(self, rows: np.ndarray, epoch: int, real: int | None = None) -> MicroBatch:
-        """Read samples, int64 [B], of which the first `real` count; by default all."""
+    def micro_batch(self, rows: np.ndarray, epoch: int, real: int | None = None, side: int | None = None) -> MicroBatch:
+        """Read samples, int64 [B], of which the first `real` count, by default all; at `side`, by default the full."""
+        side = side or self.sides.full
         weights = _weights(len(rows), len(rows) if real is None else real)
-        batch = self._pinned(ImageMaskBatch(*self.resized.read(rows)))
-        return MicroBatch(rows, weights, batch, self._paste_sources(rows, epoch))
+        batch = self._pinned(ImageMaskBatch(*self.pixels.read(rows, epoch, side)))
+        return MicroBatch(rows, weights, batch, self._paste_sources(rows, epoch, side), self.pixels.share(side))
 
     def _pinned(self, batch: ImageMaskBatch) -> ImageMaskBatch:
         return batch.pin() if self.pin else batch
 
-    def _paste_sources(self, rows: np.ndarray, epoch: int) -> ImageMaskBatch | None:
+    def _paste_sources(self, rows: np.ndarray, epoch: int, side: int) -> ImageMaskBatch | None:
         config = self.config
         if config.copy_paste == 0 or config.augment == "off" or len(self.paste_candidates) == 0:
             return None
         chosen = choose_paste_sources(config.copy_paste, self.sampler.seed, epoch, rows, self.paste_candidates)
-        batch = ImageMaskBatch(*self.resized.read(np.where(chosen < 0, rows, chosen)))
+        batch = ImageMaskBatch(*self.pixels.read(np.where(chosen < 0, rows, chosen), epoch, side, stream=1))
         batch.masks[torch.from_numpy(chosen < 0)] = 0
         return self._pinned(batch)
 
@@ -255,7 +263,7 @@ def with_next(piece: np.ndarray, all_rows: np.ndarray) -> np.ndarray:
     return np.append(piece, all_rows[place % len(all_rows)])
 
 
-def _unlabelled_sampler(unlabelled: ResizedSamples | None, labelled: int, seed: int) -> Sampler | None:
+def _unlabelled_sampler(unlabelled: StoredSamples | None, labelled: int, seed: int) -> Sampler | None:
     """Order of the unlabelled images, as many in every step, beside `labelled` ones; None without any."""
     if unlabelled is None:
         return None

@@ -48,7 +48,7 @@ def prepare_model(config: Config, dataset: Dataset) -> tuple[Config, Segmenter, 
     config, name_reason = auto.resolve_names(config, dataset.title)
     contract = make_contract(
         config.model,
-        config.data.image_size,
+        dataset.stored.view,
         dataset.names,
         dataset.digest,
         commit=git("rev-parse", "HEAD"),
@@ -193,7 +193,7 @@ def _loader(
     config: Config, accelerator: Accelerator, dataset: Dataset, size: StepSize, sides: ImageSides, compiled: bool
 ) -> TrainLoader:
     return TrainLoader(
-        dataset.resized,
+        dataset.stored,
         dataset.split.train,
         len(dataset.names),
         config.data,

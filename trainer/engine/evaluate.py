@@ -1,6 +1,6 @@
 """Validation: every sample exactly once on any number of processes, scored at its mask's own size."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -8,7 +8,8 @@ from torch import Tensor
 
 from trainer.config import LossConfig
 from trainer.data.dataset import ValidationSet
-from trainer.model.loss import class_weight_tensor, image_losses, loss_terms
+from trainer.data.full_size import FullSize
+from trainer.model.loss import LossSums, class_weight_tensor, image_losses, loss_terms
 from trainer.model.metrics import Scores, confusion_matrix, scores
 from trainer.model.segmenter import Segmenter
 
@@ -50,7 +51,7 @@ def evaluate(
     Raises EvaluationStopped, on all of them, where `stop_requested` turns true on one before it is done.
     """
     segmenter.eval()
-    data = data.at(segmenter.contract.image_size, segmenter.contract.range_of_levels)
+    data = data.at(segmenter.contract.shown, segmenter.contract.range_of_levels)
     device = next(segmenter.parameters()).device
     classes = len(segmenter.contract.class_names)
     confusion = torch.zeros(classes, classes, dtype=torch.int64, device=device)
@@ -60,20 +61,17 @@ def evaluate(
         len(data.samples) + 1, dtype=torch.int64, device=device
     )  # the last place counts processes asked to stop
     weights = class_weight_tensor(loss, device)
-    starts = range(0, len(data.samples), CHUNK)
+    chunk = 1 if segmenter.contract.view == "tiles" else CHUNK
+    starts = range(0, len(data.samples), chunk)
     for start in starts[process::processes]:
         if stop_requested():
             seen[-1] = 1
             break
-        places = range(start, min(start + CHUNK, len(data.samples)))
-        images, small_masks = data.resized.read([data.rows[place] for place in places])
-        logits = segmenter.logits(images.to(device))
-        terms = loss_terms(logits, small_masks.to(device), weights)
-        losses[list(places)] = image_losses(terms, loss.smooth, loss.cross_entropy).double()
-        for row, place in enumerate(places):
-            mask = torch.from_numpy(data.samples[place].read_mask(data.values)).to(device)
-            confusion += sample_confusion(segmenter, logits[row : row + 1], mask)
-            seen[place] += 1
+        places = range(start, min(start + chunk, len(data.samples)))
+        look = _look_at_tiles if segmenter.contract.view == "tiles" else _look_at_whole
+        losses[list(places)], found = look(segmenter, data, places, loss, weights)
+        confusion += found
+        seen[list(places)] += 1
     confusion, losses, seen = (all_reduce(value) for value in (confusion, losses, seen))
     if seen[-1]:
         raise EvaluationStopped
@@ -81,18 +79,63 @@ def evaluate(
     return Evaluation(scores(confusion, segmenter.contract.class_names), float(losses.mean()))
 
 
+def _look_at_whole(
+    segmenter: Segmenter, data: ValidationSet, places: range, loss: LossConfig, weights: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """Losses, float64 [B], and pixel counts, int64 [K, K], of images that are resized."""
+    assert not isinstance(data.stored, FullSize)
+    images, small_masks = data.stored.read([data.rows[place] for place in places])
+    device = segmenter.mean.device
+    logits = segmenter.logits(images.to(device))
+    terms = loss_terms(logits, small_masks.to(device), weights)
+    counts = [
+        sample_confusion(segmenter, logits[row : row + 1], _read_mask(data, place, device))
+        for row, place in enumerate(places)
+    ]
+    return image_losses(terms, loss.smooth, loss.cross_entropy).double(), torch.stack(counts).sum(dim=0)
+
+
+def _look_at_tiles(
+    segmenter: Segmenter, data: ValidationSet, places: range, loss: LossConfig, weights: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """Losses, float64 [1], and pixel counts, int64 [K, K], of one image that is gone over tile by tile."""
+    assert isinstance(data.stored, FullSize)
+    mask = _read_mask(data, places[0], segmenter.mean.device)
+    height, width = mask.shape
+    classes = len(segmenter.contract.class_names)
+    confusion = torch.zeros(classes, classes, dtype=torch.int64, device=mask.device)
+    sums = LossSums()
+    for part, probabilities in segmenter.rows(data.stored.image(data.rows[places[0]]), (height, width)):
+        sums.add(probabilities, mask[part], weights)
+        for strip, truth in _strips(probabilities, mask[part]):
+            confusion += confusion_matrix(segmenter.classes(strip)[0], truth, classes)
+    return image_losses(sums.terms(), loss.smooth, loss.cross_entropy).double(), confusion
+
+
+def _read_mask(data: ValidationSet, place: int, device: torch.device) -> Tensor:
+    """Mask of a sample at its own size, uint8 [H, W]."""
+    return torch.from_numpy(data.samples[place].read_mask(data.values)).to(device)
+
+
+def _strips(probabilities: Tensor, mask: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """Probabilities [1, C, rows, W] and truth, uint8 [rows, W], of some rows at a time.
+
+    Class ids are counted strip by strip: the integers in between take some 40 bytes a pixel.
+    """
+    rows = max(1, STRIP_PIXELS // mask.shape[1])
+    return zip(probabilities.split(rows, dim=2), mask.split(rows), strict=True)
+
+
 def sample_confusion(segmenter: Segmenter, logits: Tensor, mask: Tensor) -> Tensor:
     """Pixel counts, int64 [K, K], of the network's logits [1, C, S, S] against one mask, uint8 [H, W].
 
-    Class ids are counted strip by strip: the integers in between take some 40 bytes a pixel. The probabilities are
-    made in one piece but for huge masks, since neither resizing nor softmax gives the same bits in strips: their
-    vectors begin elsewhere.
+    The probabilities are made in one piece but for huge masks, since neither resizing nor softmax gives the same bits
+    in strips: their vectors begin elsewhere.
     """
     height, width = mask.shape
-    rows = max(1, STRIP_PIXELS // width)
     classes = len(segmenter.contract.class_names)
     confusion = torch.zeros(classes, classes, dtype=torch.int64, device=mask.device)
     for part, probabilities in segmenter.strips(logits, (height, width)):
-        for strip, truth in zip(probabilities.split(rows, dim=2), mask[part].split(rows), strict=True):
+        for strip, truth in _strips(probabilities, mask[part]):
             confusion += confusion_matrix(segmenter.classes(strip)[0], truth, classes)
     return confusion

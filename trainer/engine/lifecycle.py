@@ -65,7 +65,7 @@ class Lifecycle:
         """Print the warnings about the data, and what trains."""
         from trainer.data.checks.report import check_command
 
-        count, seconds = len(dataset.sources.samples), dataset.resized.reading_seconds
+        count, seconds = len(dataset.sources.samples), dataset.stored.reading_seconds
         if seconds:
             self.display.log(f"{count} pictures read in {seconds:.1f} s, {count / seconds:.0f} images/s")
         account = dataset.sources.account

@@ -7,9 +7,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from trainer import IGNORE
 from trainer.data.dataset import ValidationSet
 from trainer.data.loader import Augmentation, TrainLoader
-from trainer.data.resize import nearest_pixels
+from trainer.data.resize_mask import nearest_pixels
 from trainer.drawing.figures import contact_sheet, shrink_to_panel, watch_panels
 from trainer.engine.checkpoint.folder import CheckpointFolder
 from trainer.engine.checkpoint.format import Checkpoint, TrainState
@@ -17,7 +18,8 @@ from trainer.engine.checkpoint.writer import CheckpointWriter
 from trainer.engine.evaluate import Evaluation
 from trainer.engine.rare_classes import TOLD_AFTER, Advice
 from trainer.engine.stopping import NotWritten, writing
-from trainer.model.segmenter import Segmenter
+from trainer.model.segmenter import Contract, Segmenter
+from trainer.model.tiles import TILE_SIDE
 from trainer.system.terminal import Display
 from trainer.tracking.names import image_key, metric_key
 from trainer.tracking.run import Run
@@ -119,11 +121,11 @@ class Reporter:
             key = f"watch/{image_key(sample.name)}"
             if self.run.has_image(key, step):
                 continue
-            panels = watch_image(
-                segmenter,
-                sample.read_image(levels=segmenter.contract.range_of_levels),
-                sample.read_mask(self.validation.values),
-            )
+            image = sample.read_image(levels=segmenter.contract.range_of_levels)
+            mask = sample.read_mask(self.validation.values)
+            if segmenter.contract.view == "tiles":
+                image, mask = image[part := watched_part(mask, segmenter.contract)], mask[part]
+            panels = watch_image(segmenter, image, mask)
             try:
                 with writing(self.run.folder.images):
                     self.run.image(key, panels, step)
@@ -178,6 +180,23 @@ def augmentation_sheet(loader: TrainLoader, augment: Augmentation) -> np.ndarray
 
 def _as_arrays(image: Tensor, mask: Tensor) -> tuple[np.ndarray, np.ndarray]:
     return image.permute(1, 2, 0).round().to(torch.uint8).numpy(), mask.numpy()
+
+
+def watched_part(mask: np.ndarray, contract: Contract) -> tuple[slice, slice]:
+    """Rows and columns of a large image that are drawn: as much as a tile shows, around the middle of what is labelled.
+
+    `mask`: uint8 [H, W]. In the whole image, drawn as small as it is, thin things could not be seen.
+    """
+    labelled = np.argwhere((mask > 0) & (mask != IGNORE))
+    side = round(TILE_SIDE * contract.image_size / contract.scale)
+    # The labelled pixel nearest to their middle, which may be empty.
+    middle = np.array(mask.shape) / 2 if not len(labelled) else labelled.mean(axis=0)
+    if len(labelled):
+        middle = labelled[((labelled - middle) ** 2).sum(axis=1).argmin()]
+    starts = [
+        int(min(max(0, at - side / 2), max(0, length - side))) for at, length in zip(middle, mask.shape, strict=True)
+    ]
+    return slice(starts[0], starts[0] + side), slice(starts[1], starts[1] + side)
 
 
 def watch_image(segmenter: Segmenter, image: np.ndarray, mask: np.ndarray) -> np.ndarray:

@@ -18,11 +18,10 @@ from trainer import InputError
 from trainer.data.files import file_bytes
 from trainer.data.image_header import count_pixels
 from trainer.data.image_io import PIXELS, read_scaled, write_jpeg, write_mask
-from trainer.data.resize import shrink_image
 from trainer.data.stack import page_content
 from trainer.drawing.overlay import draw_overlay
 from trainer.inference.inputs import InputImage
-from trainer.model.segmenter import Contract, Segmenter
+from trainer.model.segmenter import Segmenter
 from trainer.system.parallel import read_ahead
 from trainer.system.strips import strips
 from trainer.system.text import valid
@@ -45,8 +44,8 @@ class ImageResult:
     image: np.ndarray | None = None
     """Uint8 RGB [H, W, 3]."""
 
-    resized: np.ndarray | None = None
-    """Uint8 RGB [S, S, 3], the network's input."""
+    shown: np.ndarray | None = None
+    """Uint8 RGB as the network is shown it: [S, S, 3], or what tiles are cut from."""
 
     mask: np.ndarray | None = None
     """Class ids, uint8 [H, W]."""
@@ -96,7 +95,7 @@ def predict_files(
             with PIXELS.hold(pixels):
                 # Threads of this worker: all of them where the others wait for the memory that it takes.
                 torch.set_num_threads(threads if pixels > PIXELS.total else max(1, threads // workers))
-                results = [decode(source, segmenter.contract) for source in group]
+                results = [decode(source, segmenter) for source in group]
                 predict_batch(segmenter, results)
                 rows += [write(result, segmenter, output) for result in results]
         return rows
@@ -150,36 +149,50 @@ def group_by_pixels(batch: list[InputImage], most: int) -> Iterator[tuple[list[I
     yield group, total
 
 
-def decode(source: InputImage, contract: Contract) -> ImageResult:
-    """Read an image and resize it to the network's input, or note what is wrong with the file."""
+def decode(source: InputImage, segmenter: Segmenter) -> ImageResult:
+    """Read an image, or note what is wrong with the file."""
     began = time.perf_counter()
     try:
         content = page_content(source.path, source.page) if source.page else None
-        image, clipped = read_scaled(source.path, content, levels=contract.range_of_levels)
+        image, clipped = read_scaled(source.path, content, levels=segmenter.contract.range_of_levels)
     except (InputError, OSError) as error:
         return ImageResult(source, error=str(error))
-    resized = shrink_image(image, contract.image_size)
-    return ImageResult(source, image, resized, clipped=clipped, seconds=time.perf_counter() - began)
+    return ImageResult(source, image, segmenter.show(image), clipped=clipped, seconds=time.perf_counter() - began)
 
 
 @torch.inference_mode()
 def predict_batch(segmenter: Segmenter, batch: list[ImageResult]) -> None:
     """Fill in class ids and confidence of each decoded image, at its own size."""
-    decoded = [(one, one.image, one.resized) for one in batch if one.image is not None and one.resized is not None]
+    decoded = [(one, one.shown) for one in batch if one.shown is not None]
     if not decoded:
         return
     began = time.perf_counter()
-    resized = torch.from_numpy(np.stack([resized for _, _, resized in decoded])).permute(0, 3, 1, 2)
-    logits = segmenter.logits(resized.to(segmenter.mean.device))
-    for row, (result, image, _) in enumerate(decoded):
-        height, width, _ = image.shape
-        result.mask, confidence = np.empty((height, width), np.uint8), 0.0
-        for rows, probabilities in segmenter.strips(logits[row : row + 1], (height, width)):
-            result.mask[rows] = segmenter.classes(probabilities)[0].cpu().numpy()
-            confidence += float(segmenter.confidence(probabilities).mean()) * (rows.stop - rows.start)
-        result.confidence = confidence / height
-    for result, _, _ in decoded:
+    if segmenter.contract.view == "tiles":
+        for result, shown in decoded:
+            fill(segmenter, result, segmenter.rows(shown, size_of(result)))
+    else:
+        resized = torch.from_numpy(np.stack([shown for _, shown in decoded])).permute(0, 3, 1, 2)
+        logits = segmenter.logits(resized.to(segmenter.mean.device))
+        for row, (result, _) in enumerate(decoded):
+            fill(segmenter, result, segmenter.strips(logits[row : row + 1], size_of(result)))
+    for result, _ in decoded:
         result.seconds += (time.perf_counter() - began) / len(decoded)
+
+
+def size_of(result: ImageResult) -> tuple[int, int]:
+    """Height and width of a decoded image."""
+    assert result.image is not None
+    return result.image.shape[0], result.image.shape[1]
+
+
+def fill(segmenter: Segmenter, result: ImageResult, parts: Iterator[tuple[slice, torch.Tensor]]) -> None:
+    """Fill in class ids and confidence from the probabilities [1, C, rows, W] of the rows of an image."""
+    height, _ = size = size_of(result)
+    result.mask, confidence = np.empty(size, np.uint8), 0.0
+    for rows, probabilities in parts:
+        result.mask[rows] = segmenter.classes(probabilities)[0].cpu().numpy()
+        confidence += float(segmenter.confidence(probabilities).mean()) * (rows.stop - rows.start)
+    result.confidence = confidence / height
 
 
 def write(result: ImageResult, segmenter: Segmenter, output: Path) -> dict[str, Any]:
@@ -196,7 +209,7 @@ def write(result: ImageResult, segmenter: Segmenter, output: Path) -> dict[str, 
             file.parent.mkdir(parents=True, exist_ok=True)
         write_mask(mask_file, result.mask)
         overlay = draw_overlay(result.image, result.mask, colours, out=result.image)
-        result.image = result.resized = None  # encoding takes as much memory again
+        result.image = result.shown = None  # encoding takes as much memory again
         write_jpeg(overlay_file, overlay)
     except OSError as error:
         return row | {"error": valid(f"{result.source.path}: result cannot be written ({error})")}

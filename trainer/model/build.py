@@ -7,6 +7,7 @@ import torch
 from trainer import InputError
 from trainer.config import HUB, ModelConfig
 from trainer.data.levels import Levels
+from trainer.data.view import View
 from trainer.drawing.palette import palette
 from trainer.model import hub_folder, huggingface
 from trainer.model.contract import check_contract
@@ -18,7 +19,7 @@ from trainer.model.unet import EncoderUNet, set_class_prior
 
 def make_contract(
     model: ModelConfig,
-    image_size: int,
+    view: View,
     names: tuple[str, ...],
     digest: str,
     commit: str,
@@ -36,7 +37,10 @@ def make_contract(
     contract = Contract(
         class_names=names,
         colours=tuple((int(r), int(g), int(b)) for r, g, b in palette()[: len(names)]),
-        image_size=image_size,
+        image_size=view.size,
+        view="tiles" if view.tiles else "whole",
+        scale=view.scale,
+        keep_aspect=view.keep_aspect,
         width=model.width,
         depth=model.depth,
         norm=model.norm,

@@ -24,7 +24,7 @@ from trainer.model.segmenter import Contract, Segmenter
 from trainer.system.provenance import program_version
 from trainer.system.regular_file import read_regular
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 """Version of the schema that is written. Files without one are of version 1, which is read too: it has neither the
 version nor the program's."""
 
@@ -111,6 +111,9 @@ FIELDS = {
     "mean": Field(lambda value: _several(value, lambda one: _number(one, 0, 255), 3), "three numbers from 0 to 255"),
     "std": Field(lambda value: _several(value, lambda one: _number(one, 0.01, 255), 3), "three numbers, 0.01 to 255"),
     "threshold": Field(lambda value: _number(value, 0, 1), "a number from 0 to 1"),
+    "view": Field(lambda value: value in ("whole", "tiles"), "whole or tiles"),
+    "scale": Field(lambda value: _number(value, 0.01, 1), "a number from 0.01 to 1"),
+    "keep_aspect": Field(lambda value: type(value) is bool, "true or false"),
     "levels": Field(_levels, "null, or the lowest and the highest level, two different finite numbers in order"),
     "dataset_digest": Field(_text, "a text"),
     "commit": Field(_text, "a text"),
@@ -211,6 +214,10 @@ def _check_agreement(contract: Contract) -> None:
             raise InputError(f"encoder_config: {error}") from error
     if contract.image_size % multiple:
         raise InputError(f"image_size: {contract.image_size} is no multiple of {multiple}, the stride of the network")
+    if contract.view == "tiles" and contract.keep_aspect:
+        raise InputError("keep_aspect: true with view tiles, which squeeze nothing; it may be false")
+    if contract.view == "whole" and contract.scale != 1:
+        raise InputError(f"scale: {contract.scale} with view whole; it may be 1")
     below = f"depth {contract.depth}" if contract.encoder == "none" else f"encoder {contract.encoder}"
     network = f"a network of width {contract.width} and {below}"
     size = sum(dtype.itemsize * math.prod(shape) for dtype, shape in expected_tensors(contract).values())

@@ -53,6 +53,36 @@ def loss_terms(logits: Tensor, masks: Tensor, class_weights: Tensor | None = Non
     )
 
 
+class LossSums:
+    """Terms of the loss of one image, from probabilities that come in parts."""
+
+    def __init__(self) -> None:
+        self.sums: Tensor | None = None
+        self.entropy, self.weight = 0.0, 0.0
+
+    def add(self, probabilities: Tensor, mask: Tensor, class_weights: Tensor | None = None) -> None:
+        """Add rows of the image: probabilities [1, C, rows, W] and their truth, uint8 [rows, W]; as in `loss_terms`."""
+        counted = mask != IGNORE
+        truth, probabilities = mask[counted].long(), probabilities[0][:, counted].double()  # [N], [C, N]
+        if len(probabilities) == 1:
+            probabilities = torch.cat([1 - probabilities, probabilities])
+        own = probabilities.gather(0, truth[None])[0].clamp(min=1e-38)
+        weights = torch.ones_like(own) if class_weights is None else class_weights[truth].double()
+        self.entropy -= float((weights * own.log()).sum())
+        self.weight += float(weights.sum())
+        classes = torch.arange(1, len(probabilities), device=mask.device)
+        true = truth[None] == classes[:, None]
+        sums = torch.stack([(probabilities[1:] * true).sum(1), probabilities[1:].sum(1), true.sum(1).double()])
+        self.sums = sums if self.sums is None else self.sums + sums
+
+    def terms(self) -> LossTerms:
+        """Terms of the whole image."""
+        assert self.sums is not None
+        intersection, predicted, true = self.sums.float()[:, None]
+        entropy = torch.tensor([self.entropy / self.weight if self.weight else 0.0], device=self.sums.device)
+        return LossTerms(intersection, predicted, true, entropy)
+
+
 def dice_loss(intersection: Tensor, predicted: Tensor, true: Tensor, smooth: float) -> Tensor:
     """1 - (2 |P.G| + smooth) / (|P| + |G| + smooth), elementwise; 0 is perfect, 1 is disjoint."""
     return 1 - (2 * intersection + smooth) / (predicted + true + smooth)

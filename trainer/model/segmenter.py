@@ -12,9 +12,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from trainer.data.levels import Levels
-from trainer.data.resize import resize_images, shrink_image
+from trainer.data.resize import resize_images, scale_image, shrink_image
+from trainer.data.view import View, scaled_length
 from trainer.model.encoders import EfficientNetLite
 from trainer.model.huggingface import HubEncoder, geometry
+from trainer.model.tiles import TILE_SIDE, TOGETHER, stretch_rows, tile_rows
 from trainer.model.unet import EncoderUNet, UNet
 from trainer.system.strips import HUGE_PIXELS, strips
 
@@ -61,6 +63,15 @@ class Contract:
     threshold: float = 0.5
     """Foreground probability above which a pixel is foreground, for one foreground class."""
 
+    view: str = "whole"
+    """whole: the network sees an image resized to image_size; tiles: parts of it, trained with crops of that side."""
+
+    scale: float = 1.0
+    """Side of the image that tiles are cut from, as a share of its own."""
+
+    keep_aspect: bool = False
+    """Whether an image is filled up to a square before it is resized."""
+
     levels: tuple[float, float] | None = None
     """Stored levels, lowest and highest, that become 0..255 in images of more than 8 bits; None: each image by itself,
     as in models that were trained on 8 bits."""
@@ -72,6 +83,11 @@ class Contract:
     def range_of_levels(self) -> Levels | None:
         """Scaling of images of more than 8 bits, for `read_image`."""
         return None if self.levels is None else Levels(*self.levels)
+
+    @property
+    def shown(self) -> View:
+        """Way in which the network is shown images."""
+        return View(self.image_size, self.view == "tiles", self.scale, self.keep_aspect)
 
     @property
     def stride(self) -> int:
@@ -96,7 +112,8 @@ class Contract:
     def picture_bytes(self) -> int:
         """Memory that one picture takes in the network, about, in bytes."""
         widest = max(float(self.width), geometry(self.encoder_config).numbers_per_pixel if self.encoder_config else 0.0)
-        return int(4 * self.image_size**2 * max(LEVEL_COPIES * widest, 2 * self.channels))
+        tiles = TOGETHER * TILE_SIDE**2 if self.view == "tiles" else 1
+        return int(4 * self.image_size**2 * max(LEVEL_COPIES * widest, 2 * self.channels)) * tiles
 
 
 class Segmenter(nn.Module):
@@ -118,8 +135,30 @@ class Segmenter(nn.Module):
         self.register_buffer("std", torch.tensor(contract.std)[None, :, None, None], persistent=False)
 
     def forward(self, images: Tensor) -> Tensor:
-        resized = resize_images(images.permute(0, 3, 1, 2), self.contract.image_size)
-        return self.probabilities(self.logits(resized), (images.shape[1], images.shape[2]))
+        levels, (height, width) = images.permute(0, 3, 1, 2), images.shape[1:3]
+        view = self.contract.shown
+        if view.tiles:  # all at once: a graph holds no loop over the tiles of an image of any size
+            return self._forward_tiles(levels)
+        if not view.keep_aspect:
+            return self.probabilities(self.logits(resize_images(levels, view.size)), (height, width))
+        longer = torch.sym_max(height, width)
+        square = _fit(_fit(levels, 2, longer), 3, longer)
+        found = self.probabilities(self.logits(resize_images(square, view.size)), (longer, longer))
+        return _fit(_fit(found, 2, height), 3, width)
+
+    def _forward_tiles(self, levels: Tensor) -> Tensor:
+        """Probabilities [B, C, H, W] of RGB levels [B, 3, H, W], as if each image were one tile."""
+        (height, width), scale, stride = levels.shape[2:], self.contract.scale, self.contract.stride
+        scaled = levels.float()
+        if scale != 1:
+            size = scaled_length(height, scale), scaled_length(width, scale)
+            scaled = functional.interpolate(scaled, size=size, mode="bilinear", antialias=True).round().clamp(0, 255)
+        rows, columns = scaled.shape[2:]
+        # One unit more than is needed: a graph for any size must not meet a single pixel at the bottom.
+        filled = _fit(scaled, 2, ((rows + stride - 1) // stride + 1) * stride)
+        filled = _fit(filled, 3, ((columns + stride - 1) // stride + 1) * stride)
+        found = _fit(_fit(self.logits(filled), 2, rows), 3, columns)
+        return self.probabilities(found, (height, width))
 
     def normalise(self, resized: Tensor) -> Tensor:
         """RGB levels [B, 3, S, S] in 0..255, of any dtype, as float32 around 0."""
@@ -135,21 +174,61 @@ class Segmenter(nn.Module):
         logits = functional.interpolate(logits.float(), size=size, mode="bilinear", align_corners=False)
         return self._activate(logits)
 
+    def show(self, image: np.ndarray) -> np.ndarray:
+        """Image as `rows` takes it, uint8 RGB: resized to a square, or at the scale of tiles; from uint8 [H, W, 3]."""
+        view = self.contract.shown
+        if view.tiles:
+            return scale_image(image, view.scaled(image.shape))
+        return shrink_image(image, view.size, view.keep_aspect)
+
+    def rows(self, shown: np.ndarray, size: tuple[int, int], flips: bool = False) -> Iterator[tuple[slice, Tensor]]:
+        """Yield rows of an image of `size` (H, W) and their probabilities [1, C, rows, W], from what `show` gave.
+
+        `flips`: mean of the image's and of its mirror image's.
+        """
+        levels = torch.from_numpy(shown).permute(2, 0, 1).to(self.mean.device)
+        view = self.contract.shown
+        if view.tiles:
+            yield from self._tile_rows(levels, size, flips)
+            return
+        logits = self.logits(levels[None])
+        if not flips:
+            yield from self.strips(logits, size)
+            return
+        mirrored = self.logits(levels[None].flip(3)).flip(3)
+        for (part, one), (_, other) in zip(self.strips(logits, size), self.strips(mirrored, size), strict=True):
+            yield part, (one + other) / 2
+
+    def _tile_rows(self, levels: Tensor, size: tuple[int, int], flips: bool) -> Iterator[tuple[slice, Tensor]]:
+        contract = self.contract
+
+        def probabilities(tiles: Tensor) -> Tensor:
+            found = self._activate(self.logits(tiles).float())
+            return (found + self._activate(self.logits(tiles.flip(3)).float()).flip(3)) / 2 if flips else found
+
+        parts = tile_rows(levels, contract.image_size, contract.stride, contract.channels, probabilities)
+        height, width = levels.shape[1:]
+        return stretch_rows(parts, (height, width), size)
+
     def strips(self, logits: Tensor, size: tuple[int, int]) -> Iterator[tuple[slice, Tensor]]:
         """Yield rows of an image of `size` (H, W) and their probabilities [1, C, rows, W], from logits [1, C, S, S].
 
-        All rows at once, with the bits of `probabilities`; but for a huge image strip by strip.
+        All rows at once, with the bits of `probabilities`; but for a huge image strip by strip, and for one that was
+        filled up to a square.
         """
         height, width = size
-        if height * width * logits.shape[1] <= HUGE_PIXELS:
+        longer = max(size) if self.contract.keep_aspect else 0
+        if not longer and height * width * logits.shape[1] <= HUGE_PIXELS:
             yield slice(0, height), self.probabilities(logits, size)
             return
         side = logits.shape[2]
-        wide = functional.interpolate(logits.float(), size=(side, width), mode="bilinear", align_corners=False)
+        whole = longer or height, longer or width
+        wide = functional.interpolate(logits.float(), size=(side, whole[1]), mode="bilinear", align_corners=False)
+        wide = wide[..., :width]
         for rows in strips(height, width * logits.shape[1]):
             # As torch places the centres of the new pixels between those of the old ones.
             places = torch.arange(rows.start, rows.stop, device=logits.device, dtype=torch.float32) + 0.5
-            places = (places * (side / height) - 0.5).clamp(min=0)
+            places = (places * (side / whole[0]) - 0.5).clamp(min=0)
             above = places.long().clamp(max=side - 1)
             below, share = (above + 1).clamp(max=side - 1), (places - above)[:, None]
             strip = wide[:, :, above] * (1 - share) + wide[:, :, below] * share
@@ -176,16 +255,21 @@ class Segmenter(nn.Module):
 
         `size` is by default the image's own (H, W).
         """
-        resized = torch.from_numpy(shrink_image(image, self.contract.image_size)).permute(2, 0, 1)[None]
-        return self.decide(self.logits(resized.to(self.mean.device)), size or (image.shape[0], image.shape[1]))
-
-    def decide(self, logits: Tensor, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-        """Class ids, uint8 [*size], and confidence, float32 [*size], from the logits [1, C, S, S] of one image."""
+        size = size or (image.shape[0], image.shape[1])
         mask, confidence = np.empty(size, np.uint8), np.empty(size, np.float32)
-        for rows, probabilities in self.strips(logits, size):
+        for rows, probabilities in self.rows(self.show(image), size):
             mask[rows] = self.classes(probabilities)[0].cpu().numpy()
             confidence[rows] = self.confidence(probabilities)[0].cpu().numpy()
         return mask, confidence
+
+
+def _fit(images: Tensor, dim: int, length: int) -> Tensor:
+    """Cut or fill up one dimension with zeros. Unlike slicing and padding, the same operations for any length."""
+    places = torch.arange(length, device=images.device)
+    shape = [1, 1, 1, 1]
+    shape[dim] = -1
+    inside = (places < images.shape[dim]).reshape(shape)
+    return images.index_select(dim, places.clamp(max=images.shape[dim] - 1)) * inside
 
 
 def _make_network(contract: Contract) -> UNet | EncoderUNet:

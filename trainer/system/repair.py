@@ -81,6 +81,8 @@ def _with_defaults(settings: dict[str, Any]) -> dict[str, Any]:
         settings |= {"model.encoder": "none"}
         if settings.get("loss.class_weights") == "auto":
             settings |= {"loss.class_weights": "balanced"}
+    if "data.view" not in settings:
+        settings |= {"data.view": "whole", "data.scale": 1.0, "data.keep_aspect": False}
     return flatten(Config()) | settings
 
 

@@ -52,7 +52,9 @@ def export(segmenter: Segmenter, folder: Path) -> None:
     from mlflow.types import Schema, TensorSpec
 
     # A batch of 1, or equal height and width, would become constants of the exported graph.
-    example = np.random.default_rng(0).integers(0, 256, (2, 48, 80, 3), dtype=np.uint8)
+    # Nor must a tile be so small that the network's bottom is one pixel.
+    height, width = (48, 80) if segmenter.contract.view == "whole" else (208, 336)
+    example = np.random.default_rng(0).integers(0, 256, (2, height, width, 3), dtype=np.uint8)
     signature = ModelSignature(
         inputs=Schema([TensorSpec(np.dtype(np.uint8), (-1, -1, -1, 3))]),
         outputs=Schema([TensorSpec(np.dtype(np.float32), (-1, segmenter.contract.channels, -1, -1))]),

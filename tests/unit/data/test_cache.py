@@ -14,7 +14,7 @@ from PIL import Image
 from tests.support.data import SAME, VocMaker, count_nothing, sources_of
 from trainer import InputError
 from trainer.config import DataConfig
-from trainer.data.cache import CachedSamples, UncachedSamples, open_resized
+from trainer.data.cache import CachedSamples, UncachedSamples, open_samples
 from trainer.data.dataset import open_dataset
 from trainer.data.file_index import FileIndex
 from trainer.data.image_io import read_image, read_mask, write_mask
@@ -22,10 +22,11 @@ from trainer.data.resize import resize_images
 from trainer.data.sample import Sample, digest
 from trainer.data.sources import find_samples, find_sources
 from trainer.data.value_map import ValueMap
+from trainer.data.view import View
 
 
 def opened(samples: list[Sample], folder: Path, size: int = 32, values: ValueMap = SAME) -> CachedSamples:
-    resized, warnings = open_resized(sources_of(samples, values), size, folder, count_nothing)
+    resized, warnings = open_samples(sources_of(samples, values), View(size), folder, count_nothing)
     assert isinstance(resized, CachedSamples)
     assert not warnings
     return resized
@@ -83,7 +84,9 @@ def test_renamed_folder_is_found_again(make_voc: VocMaker, tmp_path: Path) -> No
     opened(find_samples([root]).samples, tmp_path / "cache")
     samples = find_samples([root.rename(tmp_path / "other")]).samples
     bars: list[str] = []
-    open_resized(sources_of(samples), 32, tmp_path / "cache", lambda text, _total: bars.append(text) or (lambda: None))
+    open_samples(
+        sources_of(samples), View(32), tmp_path / "cache", lambda text, _total: bars.append(text) or (lambda: None)
+    )
     assert bars == ["comparing files"]
     assert len(folders(tmp_path / "cache")) == 1
 
@@ -125,7 +128,7 @@ def test_a_cache_that_was_built_in_the_meantime_is_kept(make_voc: VocMaker, tmp_
     def come_back(_text: str, _total: int) -> Callable[[], None]:
         return lambda: None if made.is_dir() else shutil.copytree(away, made) and None
 
-    resized, _ = open_resized(sources_of(samples), 32, tmp_path / "cache", come_back)
+    resized, _ = open_samples(sources_of(samples), View(32), tmp_path / "cache", come_back)
     assert isinstance(resized, CachedSamples)
     assert (resized.images[1] == 77).all()
     assert [path.name for path in (tmp_path / "cache").iterdir() if path.is_dir()] == [made.name]
@@ -211,14 +214,14 @@ def test_little_space_gives_uncached_samples(
     samples = find_samples([make_voc("a", "b", "c", classes=3)]).samples
     cached = opened(samples, tmp_path / "cache")
     monkeypatch.setattr("trainer.data.cache.RESERVE_BYTES", 1 << 62)
-    resized, warnings = open_resized(sources_of(samples), 32, tmp_path / "full", count_nothing)
+    resized, warnings = open_samples(sources_of(samples), View(32), tmp_path / "full", count_nothing)
     assert isinstance(resized, UncachedSamples)
     assert str(tmp_path / "full") in warnings[0]
     for found, expected in zip(resized.read([2, 0]), cached.read([2, 0]), strict=True):
         assert torch.equal(found, expected)
         assert found.stride() == expected.stride()
     assert np.array_equal(resized.facts, cached.facts)
-    again, warnings = open_resized(sources_of(samples), 32, tmp_path / "full", count_nothing)
+    again, warnings = open_samples(sources_of(samples), View(32), tmp_path / "full", count_nothing)
     assert isinstance(again, UncachedSamples)
     assert len(warnings) == 1
 
@@ -229,6 +232,6 @@ def test_problems_of_folders_and_files_in_one_list(make_voc: VocMaker, tmp_path:
     (root / "JPEGImages" / "b.jpg").write_bytes(b"broken")
     sources = find_sources(DataConfig(root=str(root)))
     with pytest.raises(InputError) as error:
-        open_dataset(sources, 32, tmp_path / "cache", count_nothing)
+        open_dataset(sources, View(32), tmp_path / "cache", count_nothing)
     lines = str(error.value).splitlines()
     assert ["a.jpg" in lines[0], "b.jpg" in lines[1], len(lines)] == [True, True, 2]

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from trainer.data.resize import shrink_mask
+from trainer.data.resize_mask import shrink_mask
 
 
 @pytest.mark.parametrize("size", [8, 10, 31, 64])

@@ -17,6 +17,7 @@ from trainer.data.sample import Sample
 from trainer.data.sources import find_samples, find_sources
 from trainer.data.split import Split, dataset_digest, split_samples
 from trainer.data.value_map import ValueMap
+from trainer.data.view import View
 
 STEMS = [f"image_{number}" for number in range(10)]
 
@@ -152,7 +153,7 @@ def test_digest_of_a_folder(make_voc: VocMaker, tmp_path: Path) -> None:
 
     def digest(folder: Path, fold: int = 0) -> str:
         sources = find_sources(DataConfig(root=str(folder), fold=fold, classes=["cat"]))
-        return open_dataset(sources, 16, tmp_path / "cache", count_nothing).digest
+        return open_dataset(sources, View(16), tmp_path / "cache", count_nothing).digest
 
     first = digest(root)
     assert digest(root, fold=1) != first

@@ -102,7 +102,7 @@ def test_a_sample_for_each_page(tmp_path: Path) -> None:
         np.testing.assert_array_equal(sample.read_image(), image)
         np.testing.assert_array_equal(sample.read_mask(dataset.sources.values), mask)
     assert dataset.pixels.sum() == sum((masks[row]).size for row in dataset.split.train)
-    assert len(set(dataset.resized.facts["digest"].tolist())) == 5
+    assert len(set(dataset.stored.facts["digest"].tolist())) == 5
     again = open_data(tmp_path, tmp_path.parent / "cache")
     assert again.digest == dataset.digest
 

@@ -16,6 +16,7 @@ from trainer.config import DataConfig
 from trainer.data.dataset import Dataset, open_dataset
 from trainer.data.resize import shrink_image
 from trainer.data.sources import Sources, find_sources
+from trainer.data.view import View
 
 
 def pictures(folder: Path, count: int = 3) -> Path:
@@ -32,7 +33,7 @@ def sources_of(root: Path, unlabelled: Path | str | None) -> Sources:
 
 
 def opened(root: Path, unlabelled: Path | str | None, cache: Path) -> Dataset:
-    return open_dataset(sources_of(root, unlabelled), 16, cache, count_nothing)
+    return open_dataset(sources_of(root, unlabelled), View(16), cache, count_nothing)
 
 
 def test_images_of_a_folder_and_below_are_resized_as_labelled_ones(make_voc: VocMaker, tmp_path: Path) -> None:
@@ -48,7 +49,7 @@ def test_images_of_a_folder_and_below_are_resized_as_labelled_ones(make_voc: Voc
         expected = shrink_image(np.array(Image.open(folder / names[place])), 16)
         assert np.array_equal(images[place].permute(1, 2, 0).numpy(), expected)
     assert dataset.unlabelled.facts["size"][3].tolist() == [30, 20]
-    assert len(dataset.sources.samples) == len(dataset.resized.facts) == 6
+    assert len(dataset.sources.samples) == len(dataset.stored.facts) == 6
 
 
 def _turned() -> Image.Exif:

@@ -14,6 +14,7 @@ from trainer.cli import parse
 from trainer.config import Config
 from trainer.data.dataset import open_dataset
 from trainer.data.sources import find_sources
+from trainer.data.view import View
 from trainer.engine import auto
 from trainer.engine.assembly import class_counts
 from trainer.engine.auto import (
@@ -83,7 +84,7 @@ def test_given_values_stay_and_decided_ones_have_a_reason(
 
     def resolved(*arguments: str, init: Contract | None = None) -> tuple[Config, list[str]]:
         config = parse(["--data.root", str(root), "--data.image_size", "32", *arguments])
-        dataset = open_dataset(find_sources(config.data), 32, tmp_path, count_nothing)
+        dataset = open_dataset(find_sources(config.data), View(32), tmp_path, count_nothing)
         found, lines = resolve(config, class_counts(dataset), init)
         assert found.data == replace(config.data, sampling="even")
         return found, lines
@@ -182,7 +183,7 @@ def test_the_curve_ends_pretrained_models(tmp_path: Path, make_voc: Callable[...
 
     def decided(*arguments: str, init: Contract | None = None) -> int | str:
         config = parse(["--data.root", str(root), *arguments])
-        dataset = open_dataset(find_sources(config.data), 64, tmp_path, count_nothing)
+        dataset = open_dataset(find_sources(config.data), View(64), tmp_path, count_nothing)
         return resolve(config, class_counts(dataset), init)[0].train.patience
 
     assert decided() == "curve"

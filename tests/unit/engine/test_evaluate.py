@@ -12,10 +12,11 @@ from torch import Tensor
 from tests.support.data import SAME, VocMaker, count_nothing, sources_of
 from trainer import IGNORE
 from trainer.config import LossConfig
-from trainer.data.cache import open_resized
+from trainer.data.cache import open_samples
 from trainer.data.dataset import ValidationSet
 from trainer.data.image_io import read_image, read_mask, write_mask
 from trainer.data.sources import find_samples
+from trainer.data.view import View
 from trainer.engine.evaluate import CHUNK, Evaluation, EvaluationStopped, evaluate, sample_confusion
 from trainer.inference.inputs import find_images
 from trainer.inference.predictor import predict_files
@@ -30,7 +31,7 @@ LOSS = LossConfig(class_weights=None)
 
 def make_set(root: Path, cache: Path, rows: list[int], size: int = 32) -> ValidationSet:
     samples = find_samples([root]).samples
-    resized, _ = open_resized(sources_of(samples), size, cache, count_nothing)
+    resized, _ = open_samples(sources_of(samples), View(size), cache, count_nothing)
     return ValidationSet([samples[row] for row in rows], rows, resized, SAME)
 
 
@@ -94,7 +95,7 @@ def test_scores_at_the_masks_own_size(
             classes = segmenter.classes(segmenter(torch.from_numpy(image)[None]))[0].numpy()  # as predict does
             true.append(mask[mask != IGNORE])
             predicted.append(classes[mask != IGNORE])
-            images, masks = data.resized.read([row])
+            images, masks = data.stored.read([row])
             terms = loss_terms(segmenter.network(segmenter.normalise(images)), masks)
             losses.append(float(image_losses(terms, 1.0, 0.5)))
     expected = jaccard_score(

@@ -8,6 +8,7 @@ import torch
 
 from trainer import InputError
 from trainer.cli import parse
+from trainer.data.view import View
 from trainer.model.build import make_contract, make_segmenter
 from trainer.model.model_folder import load_segmenter, save_segmenter
 from trainer.model.segmenter import Segmenter
@@ -20,7 +21,7 @@ def build(names: tuple[str, ...], *arguments: str) -> Segmenter:
     shares = [1 / len(names)] * len(names)
     config = parse([*SMALL, *arguments])
     init = load_segmenter(Path(config.model.init)) if config.model.init else None
-    contract = make_contract(config.model, config.data.image_size, names, "digest", "commit")
+    contract = make_contract(config.model, View(config.data.image_size), names, "digest", "commit")
     return make_segmenter(contract, shares, config.train.seed, init, config.model.init)
 
 

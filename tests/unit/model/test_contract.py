@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from trainer import InputError
 from trainer.config import ModelConfig
+from trainer.data.view import View
 from trainer.model.build import make_contract
 from trainer.model.contract import FIELDS, SCHEMA_VERSION, expected_tensors
 from trainer.model.model_folder import CONTRACT_FILE, WEIGHTS_FILE, load_segmenter, save_segmenter, sha256
@@ -227,12 +228,12 @@ def test_expected_tensors_are_those_that_are_built(make_segmenter: Maker) -> Non
 def test_every_model_that_can_be_configured_is_read_back() -> None:
     """Or is refused before training, not after it."""
     names = ("_background_", *(f"{number}" for number in range(253)))
-    make_contract(ModelConfig(encoder="none", width=8), 256, names, "d", "c")
+    make_contract(ModelConfig(encoder="none", width=8), View(256), names, "d", "c")
     for size, depth, width in ((8, 1, 8), (8192, 4, 8), (8192, 7, 8), (256, 2, 1024)):
-        make_contract(ModelConfig(encoder="none", width=width, depth=depth), size, names[:3], "d", "c")
+        make_contract(ModelConfig(encoder="none", width=width, depth=depth), View(size), names[:3], "d", "c")
     with pytest.raises(InputError, match="width: 2048 is not possible"):
-        make_contract(ModelConfig(encoder="none", width=2048), 256, names, "d", "c")
+        make_contract(ModelConfig(encoder="none", width=2048), View(256), names, "d", "c")
     with pytest.raises(InputError, match="width, depth"):
-        make_contract(ModelConfig(encoder="none", width=512, depth=7), 256, names, "d", "c")
+        make_contract(ModelConfig(encoder="none", width=512, depth=7), View(256), names, "d", "c")
     with pytest.raises(InputError, match="class_names"):
-        make_contract(ModelConfig(encoder="none", width=8), 256, ("a", "b" * 1001), "d", "c")
+        make_contract(ModelConfig(encoder="none", width=8), View(256), ("a", "b" * 1001), "d", "c")

@@ -18,6 +18,7 @@ from tests.support.backbones import SMALL, no_network, save_backbone
 from tests.support.images import smooth_image
 from trainer import InputError
 from trainer.config import ModelConfig
+from trainer.data.view import View
 from trainer.engine.parameters import freeze_encoder, parameter_groups
 from trainer.model.build import make_contract, make_segmenter
 from trainer.model.flop import training_flop
@@ -47,7 +48,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 def build(folder: Path, size: int = 64, **settings: Any) -> Segmenter:
     """Make the model that a training with this encoder starts with."""
     encoder = f"hf:{folder}"
-    contract = make_contract(ModelConfig(encoder=encoder, width=8, **settings), size, NAMES, "digest", "commit")
+    contract = make_contract(ModelConfig(encoder=encoder, width=8, **settings), View(size), NAMES, "digest", "commit")
     return make_segmenter(contract, [0.5, 0.5], seed=0, encoder=encoder)
 
 
@@ -301,7 +302,7 @@ def test_a_model_with_the_same_encoder_is_continued(folders: dict[str, Path], tm
     """By its own settings, without the folder; by another folder of the same network; not by another network."""
     first = build(folders["convnext"])
     config = ModelConfig(encoder="hf:convnext", width=8, init="the model")
-    contract = make_contract(config, 64, NAMES, "digest", "commit", init=first.contract)
+    contract = make_contract(config, View(64), NAMES, "digest", "commit", init=first.contract)
     assert contract == first.contract
     again = make_segmenter(contract, [0.5, 0.5], 1, first, "the model", "hf:convnext")
     assert all(torch.equal(value, first.state_dict()[name]) for name, value in again.state_dict().items())

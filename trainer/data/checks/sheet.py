@@ -9,7 +9,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from trainer import IGNORE, InputError
 from trainer.data.levels import Levels
-from trainer.data.resize import nearest_pixels
+from trainer.data.resize_mask import nearest_pixels
 from trainer.data.sample import Sample
 from trainer.data.value_map import BACKGROUND, ValueMap
 from trainer.drawing.figures import PAPER, draw_outlined

@@ -21,6 +21,7 @@ from trainer.data.image_io import write_mask
 from trainer.data.sample import Sample
 from trainer.data.sources import find_sources
 from trainer.data.value_map import BACKGROUND, UNMAPPED, ValueMap
+from trainer.data.view import View
 
 STEMS = [f"image_{number}" for number in range(10)]
 
@@ -126,7 +127,7 @@ def test_the_suggested_option_works(
 
     def names_with(extra: list[str]) -> tuple[str, ...]:
         sources = find_sources(parse(arguments + extra).data)
-        return open_dataset(sources, 32, tmp_path / "cache", count_nothing).names
+        return open_dataset(sources, View(32), tmp_path / "cache", count_nothing).names
 
     with pytest.raises(InputError) as error:
         names_with([])

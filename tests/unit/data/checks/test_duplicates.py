@@ -23,6 +23,7 @@ from trainer.data.checks.duplicates import (
 from trainer.data.dataset import open_dataset
 from trainer.data.image_io import write_mask
 from trainer.data.sources import find_sources
+from trainer.data.view import View
 
 
 def thumbnail(pil_image: Image.Image) -> np.ndarray:
@@ -163,7 +164,7 @@ def test_later_start_gives_the_same_warnings(
 
     def warnings(cache: str) -> list[str]:
         sources = find_sources(DataConfig(root=str(root)))
-        report = open_dataset(sources, 32, tmp_path / cache, count_nothing).report
+        report = open_dataset(sources, View(32), tmp_path / cache, count_nothing).report
         return [finding.text for finding in report.findings]
 
     first = warnings("cache")

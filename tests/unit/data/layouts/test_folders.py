@@ -157,8 +157,8 @@ def test_several_masks_of_an_image_are_joined(tmp_path: Path) -> None:
     first, file = write_two_masks(tmp_path, second)
     dataset = open_data(tmp_path, tmp_path / "cache")
     np.testing.assert_array_equal(dataset.sources.samples[0].read_mask(SAME), first | second)
-    assert sum(dataset.resized.facts["counts"][0, :2]) == first.size
-    assert dataset.resized.facts["counts"][0, 1] == (first | second).sum()
+    assert sum(dataset.stored.facts["counts"][0, :2]) == first.size
+    assert dataset.stored.facts["counts"][0, 1] == (first | second).sum()
     assert any(str(file) in note and "joined" in note for note in dataset.sources.notes)
     save_mask(file, np.zeros_like(second))
     assert open_data(tmp_path, tmp_path / "cache").digest != dataset.digest

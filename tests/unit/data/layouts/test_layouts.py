@@ -25,6 +25,7 @@ from tests.support.tool_layouts import EXPRESSED, TOOL_WRITERS
 from trainer.config import DataConfig
 from trainer.data.dataset import open_dataset
 from trainer.data.layouts import LAYOUTS, detect_layout, find
+from trainer.data.view import View
 
 EVERY = WRITERS | TOOL_WRITERS
 GENERAL = "folders"
@@ -85,7 +86,7 @@ def test_every_layout_gives_the_same_images_and_masks(layout: str, named: bool, 
         difference = np.abs(sample.read_image().astype(int) - scene.image)
         assert difference.mean() < (4 if layout == "pets" else 0.001)  # JPEG
         np.testing.assert_array_equal(sample.read_mask(sources.values), mask)
-    dataset = open_dataset(sources, 16, tmp_path / "cache", count_nothing)
+    dataset = open_dataset(sources, View(16), tmp_path / "cache", count_nothing)
     assert dataset.names == names
     assert dataset.pixels.sum() > 0
     _, val = split_names(sources)
