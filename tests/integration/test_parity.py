@@ -27,6 +27,7 @@ from tests.support.parity import (
 # The first test waits for all the worlds.
 pytestmark = pytest.mark.timeout(900)
 
+TILES = ["--train.batch_size", "4", "--data.view", "tiles", "--data.scale", "1"]
 ENCODER = ["--train.batch_size", "4", "--model.encoder", "efficientnet-lite0"]
 HUB = ["--train.batch_size", "4", "--model.encoder"]
 MODELS = "MODELS"
@@ -48,14 +49,27 @@ WHOLE = {
     "encoder, frozen": case(*ENCODER, "--model.freeze", "true"),
     "hub, stages": case(*HUB, f"hf:{MODELS}/convnext"),
     "hub, transformer": case(*HUB, f"hf:{MODELS}/dinov2"),
+    "tiles": replace(case(*TILES), validation_sizes=(1, 7)),
+    "tiles, pasted": case(*TILES, "--data.copy_paste", "0.5", "--data.scale", "0.75"),
     "batch norm": case("--train.batch_size", "4", "--model.norm", "batch"),
 }
 ACCUMULATED = {
     f"{name}, accumulated": Case([*WHOLE[name].arguments, "--train.micro_batch_size", "1"])
     for name in ("image", "batch", "weighted", "image, small", "batch, small", "trained")
 }
-THREE = ["image", "batch", "image, small", "batch, small", "drop last", "weighted", "trained", "one batch", "encoder"]
-THREE += ["hub, stages", "hub, transformer", "image, small, accumulated", "batch, small, accumulated"]
+THREE = [
+    "image",
+    "batch",
+    "image, small",
+    "batch, small",
+    "drop last",
+    "weighted",
+    "trained",
+    "one batch",
+    "encoder",
+    "tiles",
+]
+THREE += ["tiles", "hub, stages", "hub, transformer", "image, small, accumulated", "batch, small, accumulated"]
 """Cases that three processes compute too: those that depend on the number of processes."""
 
 EXACT = [name for name in [*WHOLE, *ACCUMULATED] if name != "batch norm"]
@@ -70,6 +84,7 @@ FAULTS = {
     "gradients_are_not_exchanged": "image",
     "accumulation_divides": "image",
     "augmentation_by_place": "image",
+    "crops_by_place": "tiles",
 }
 Worlds = dict[int, dict[str, list[Result] | str]]
 
@@ -103,6 +118,7 @@ def worlds(tmp_path_factory: pytest.TempPathFactory) -> Worlds:
         "resumed, accumulated": Case([*pieces, "--train.ema", "0.9"], resume_after=1),
     }
     several["resumed, encoder"] = Case([*WHOLE["encoder"].arguments, "--model.norm", "batch"], resume_after=1)
+    several["resumed, tiles"] = Case(WHOLE["tiles"].arguments, resume_after=1)
     several["resumed, hub"] = Case(WHOLE["hub, transformer"].arguments, resume_after=1)
     three = several | {name: sound[name] for name in ["batch norm", *THREE]}
     three["resumed, unsorted"] = replace(several["resumed"], fault="buckets_as_they_come")
@@ -148,14 +164,15 @@ def test_the_cases_cover_what_they_are_for(worlds: Worlds) -> None:
     assert 0.1 < max(last.values()) < 1
 
 
+@pytest.mark.parametrize("name", ["image", "tiles"])
 @pytest.mark.parametrize("processes", [2, 3])
-def test_validation_is_the_same_to_the_last_digit(worlds: Worlds, processes: int) -> None:
+def test_validation_is_the_same_to_the_last_digit(worlds: Worlds, processes: int, name: str) -> None:
     """With 1, 7 and 21 samples; of 1, two of three processes have none."""
-    alone = worlds[1]["image"][0].content
-    for one in worlds[processes]["image"]:
+    alone = worlds[1][name][0].content
+    for one in worlds[processes][name]:
         assert one.content["validation_of_size"] == alone["validation_of_size"]
         assert one.content["validation"][0] == alone["validation"][0]
-    assert list(alone["validation_of_size"]) == ["1", "7", "21"]
+    assert list(alone["validation_of_size"]) == (["1", "7", "21"] if name == "image" else ["1", "7"])
     assert len({values["loss"] for values in alone["validation_of_size"].values()}) >= 2
 
 
@@ -215,7 +232,7 @@ def test_all_processes_stop_together_with_the_same_statistics(worlds: Worlds) ->
 @pytest.mark.parametrize("processes", [2, 3])
 def test_a_resumed_training_has_the_same_gradients(worlds: Worlds, processes: int) -> None:
     """To the last bit, beginning with the first step after the checkpoint; three add up in the order of places."""
-    for name in ("resumed", "resumed, accumulated", "resumed, encoder", "resumed, hub"):
+    for name in ("resumed", "resumed, accumulated", "resumed, encoder", "resumed, hub", "resumed, tiles"):
         assert [one.content["resumed_loses"] for one in worlds[processes][name]] == [0] * processes
     assert worlds[3]["resumed, unsorted"][0].content["resumed_loses"] > 1000
 

@@ -5,6 +5,7 @@ Started by `run_world` of tests/support/parity.py, once per number of processes:
 
 import contextlib
 import dataclasses
+import itertools
 import json
 import os
 import socket
@@ -23,7 +24,7 @@ from torch.multiprocessing import start_processes
 
 from tests.support.training import Prepared, prepare
 from trainer.cli import parse
-from trainer.data import loader, sampler
+from trainer.data import crops, loader, sampler
 from trainer.data.dataset import ValidationSet
 from trainer.engine import assembly, auto, evaluate, schedule, step
 from trainer.engine.callback import NullCallback
@@ -181,6 +182,15 @@ def augmentation_by_place() -> Any:
     return patch.object(loader, "augment", lambda *given: real(*given[:5], range(len(given[5])), *given[6:]))
 
 
+def crops_by_place() -> Any:
+    """Crops that depend on the place of a sample in its micro-batch."""
+    real = crops.Crops.corner
+    count = itertools.count()
+    return patch.object(
+        crops.Crops, "corner", lambda self, row, epoch, side, stream=0: real(self, row, next(count), side, stream)
+    )
+
+
 def all_validate_everything() -> Any:
     real = assembly.evaluate
     alone = {"process": 0, "processes": 1}
@@ -297,6 +307,7 @@ FAULTS: dict[str, Callable[[], Any]] = {
         gradients_are_not_exchanged,
         accumulation_divides,
         augmentation_by_place,
+        crops_by_place,
         all_validate_everything,
         statistics_are_not_averaged,
         buckets_as_they_come,

@@ -13,6 +13,7 @@ from accelerate import Accelerator
 from trainer import InputError, redact_all
 from trainer.config import Config, flatten
 from trainer.data.dataset import Dataset
+from trainer.data.full_size import FullSize
 from trainer.data.loader import Augmentation, ImageSides, TrainLoader, image_sides
 from trainer.data.sampler import Sampler, micro_batches, share
 from trainer.data.unlabelled import PER_LABELLED, unlabelled_in_step
@@ -33,6 +34,7 @@ from trainer.model.build import make_contract, make_segmenter
 from trainer.model.flop import training_flop
 from trainer.model.hub_folder import licence_notice
 from trainer.model.segmenter import Segmenter
+from trainer.model.tiles import make_axis
 from trainer.system.provenance import git
 from trainer.tracking.load import load_model
 
@@ -114,7 +116,8 @@ def build_trainer(
     size, size_reason = _step_size(config, accelerator, dataset, segmenter)
     compiled, compile_reason = _compiled(config, accelerator, dataset, segmenter, sides)
     loader = _loader(config, accelerator, dataset, size, sides, compiled)
-    interval, interval_reason = auto.evaluation_interval(train.eval_every, loader.steps_per_epoch)
+    least = auto.affordable_interval(_tiled_pixels(dataset), train.batch_size, config.data.image_size)
+    interval, interval_reason = auto.evaluation_interval(train.eval_every, loader.steps_per_epoch, least)
     steps, settings = int(train.epochs) * loader.steps_per_epoch, redact_all(flatten(config))
     threads_reason = threads_at_start(train.threads, 1)[1]
 
@@ -156,6 +159,15 @@ def build_trainer(
     if loader.unlabelled_sampler:
         sizes += f" and {loader.unlabelled_sampler.batch_size} without labels"
     return trainer, [sizes, *filter(None, [size_reason, compile_reason, interval_reason, threads_reason])]
+
+
+def _tiled_pixels(dataset: Dataset) -> float:
+    """Pixels of the tiles of all validation images; 0 where they are resized as a whole."""
+    stored, rows = dataset.stored, dataset.split.val
+    if not isinstance(stored, FullSize):
+        return 0
+    axes = ((make_axis(length, stored.view.size, 1) for length in stored.size(row)) for row in rows)
+    return sum(math.prod(len(axis.starts) * axis.side for axis in pair) for pair in axes)
 
 
 def _threads(config: Config, accelerator: Accelerator) -> AutoThreads:

@@ -36,6 +36,9 @@ NARROW, WIDE, FEW_IMAGES = 16, 32, 200
 STEPS_BETWEEN_EVALUATIONS = 50
 """Fewest steps between two evaluations, where epochs are shorter than that."""
 
+EVALUATION_SHARE = 0.25
+"""Time of evaluations over that of the steps between them, where validation images are gone over tile by tile."""
+
 
 def resolve(config: Config, counts: ClassCounts, init: Contract | None) -> tuple[Config, list[str]]:
     """Resolve what the data decides; return the settings, and a line for people about each decision.
@@ -114,12 +117,20 @@ def patience(train: TrainConfig, pretrained: bool) -> tuple[int | Literal["curve
     return "curve", "train.patience curve: it ends once val/miou levels off"
 
 
-def evaluation_interval(setting: int | str, epoch_steps: int) -> tuple[int, str]:
-    """Steps between evaluations, a multiple of the `epoch_steps` of one epoch."""
+def evaluation_interval(setting: int | str, epoch_steps: int, least: int = 0) -> tuple[int, str]:
+    """Steps between evaluations, a multiple of the `epoch_steps` of one epoch; at least `least`."""
     if setting != "auto":
         return epoch_steps * int(setting), ""
-    count = max(1, round(STEPS_BETWEEN_EVALUATIONS / epoch_steps))
+    count = max(1, round(STEPS_BETWEEN_EVALUATIONS / epoch_steps), math.ceil(least / epoch_steps))
     return epoch_steps * count, f"train.eval_every {count}, so that evaluations are {epoch_steps * count} steps apart"
+
+
+def affordable_interval(pixels: float, batch_size: int, image_size: int) -> int:
+    """Steps between evaluations of `pixels` pixels that leave EVALUATION_SHARE of the time to them.
+
+    A step goes over its pixels forwards and backwards, which takes three times as long as forwards alone.
+    """
+    return math.ceil(pixels / EVALUATION_SHARE / (3 * batch_size * image_size**2))
 
 
 def mixed_precision(setting: str, accelerated: bool) -> tuple[str, str]:

@@ -31,8 +31,11 @@ THIN = 2.0
 MOST = 0.9
 """Share of a class's pixels that is in things of at least the width that `width_of_most` gives."""
 
-LARGEST_WIDTH = 64
-"""Width in pixels that is not measured beyond."""
+WIDTHS = (1, 2, 3, 4, 6, 8, 11, 16, 23, 32, 45, 64)
+"""Widths in pixels that things are told apart by."""
+
+MEASURED_WIDTHS = 8
+"""Number of samples whose widths are measured: that takes as long as many others."""
 
 
 @dataclass(frozen=True)
@@ -60,9 +63,9 @@ class Squeeze:
         return sum(self.iou.values()) / len(self.iou) if self.iou else 1.0
 
 
-def spread(samples: Sequence[Sample]) -> list[Sample]:
-    """Choose the samples that are measured."""
-    return [samples[place] for place in sorted({*np.linspace(0, len(samples) - 1, MEASURED).astype(int).tolist()})]
+def spread(samples: Sequence[Sample], count: int = MEASURED) -> list[Sample]:
+    """Choose the samples that are measured: `count` of them, evenly."""
+    return [samples[place] for place in sorted({*np.linspace(0, len(samples) - 1, count).astype(int).tolist()})]
 
 
 def measure(samples: Sequence[Sample], values: ValueMap, size: int, folder: Path, progress: Progress) -> Squeeze:
@@ -83,28 +86,42 @@ def measure(samples: Sequence[Sample], values: ValueMap, size: int, folder: Path
     return result
 
 
-def width_of_most(samples: Sequence[Sample], values: ValueMap) -> float:
+def width_of_most(samples: Sequence[Sample], values: ValueMap, progress: Progress) -> float:
     """Width in pixels that MOST of the pixels of the thinnest class are not below, in some samples; 0 without a class.
 
     Each pixel is in a thing as wide as the largest square inside its class that covers it (Matheron 1967,
     granulometry, with squares).
     """
-    left = np.zeros((256, LARGEST_WIDTH + 1), np.int64)
-    for sample in spread(samples):
-        with suppress(InputError, OSError):
-            with sample.contents() as contents:
-                mask = sample.read_mask(values, contents.mask)
+    left = np.zeros((256, len(WIDTHS)), np.int64)
+    chosen = spread(samples, MEASURED_WIDTHS)
+    advance = progress("measuring widths", len(chosen))
+
+    def add(sample: Sample) -> np.ndarray:
+        found = np.zeros_like(left)
+        with suppress(InputError, OSError), sample.contents() as contents:
+            mask = sample.read_mask(values, contents.mask)
             for number in np.flatnonzero(np.bincount(mask.ravel(), minlength=256)[: IGNORE - 1]).tolist():
                 if number:
-                    inside = np.pad(mask == number, 1)
-                    inside = np.pad(inside[_bounds(inside)], 1)
-                    for width in range(1, LARGEST_WIDTH + 1):
-                        left[number, width] += (count := int(_opened(inside, width).sum()))
-                        if not count:
-                            break
-    classes = np.flatnonzero(left[:, 1])
-    wide = [int((left[number, 1:] >= MOST * left[number, 1]).sum()) for number in classes]
+                    found[number] = _survivors(mask == number)
+        advance()
+        return found
+
+    for found in on_all_cores(add, chosen):
+        left += found
+    classes = np.flatnonzero(left[:, 0])
+    wide = [WIDTHS[int((left[number] >= MOST * left[number, 0]).sum()) - 1] for number in classes]
     return float(min(wide, default=0))
+
+
+def _survivors(inside: np.ndarray) -> list[int]:
+    """Pixels of a shape, bool [H, W], that squares of each of WIDTHS inside it cover."""
+    inside = np.pad(inside[_bounds(inside)], 1)
+    counts = [0] * len(WIDTHS)
+    for place, width in enumerate(WIDTHS):
+        counts[place] = int(_opened(inside, width).sum())
+        if not counts[place]:
+            break
+    return counts
 
 
 @dataclass
