@@ -1,8 +1,9 @@
 """Choice of the way in which the network is shown images, from what a squeeze would take from the masks."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from trainer.config import DataConfig
 from trainer.data.checks.squeeze import THIN, Squeeze, measure, width_of_most
@@ -41,6 +42,8 @@ def choose_view(config: DataConfig, sources: Sources, folder: Path, progress: Pr
         scale, reason = choose_scale(width_of_most(sources.samples, sources.values, progress))
         config = replace(config, scale=scale)
         reasons.append(reason)
+    if not tiles:
+        reasons += [f"warning: {text}" for text in squeeze_warnings(found, config.image_size, sources.names)]
     if not tiles and config.keep_aspect == "auto":
         config = replace(config, keep_aspect=found.ratio > LONG)
         if config.keep_aspect:
@@ -72,14 +75,27 @@ def ceiling_text(found: Squeeze, size: int) -> str:
     return f"{text} ({found.measured} pictures measured)"
 
 
-def squeeze_warnings(found: Squeeze, size: int, names: Sequence[str]) -> Mapping[str, str]:
-    """Class name -> warning, for each class that a squeeze would take much of."""
-    return {
-        name: (
-            f"{name}: {found.thin[number]:.0%} of its pixels are in things that become thinner than {THIN:g} pixels "
-            f"where pictures are resized to {size}; IoU {found.iou[number]:.2f} is the most that can be reached. "
-            "Give --data.view tiles, or a larger --data.image_size"
-        )
-        for number, name in enumerate(names)
-        if found.iou.get(number, 1.0) < TILES_BELOW
+def squeeze_warnings(found: Squeeze, size: int, names: Sequence[str] | None) -> list[str]:
+    """Warnings about the classes that a squeeze would take much of; `names` of all K, the background's first."""
+    chosen = "data.view auto chooses tiles here" if found.ceiling < TILES_BELOW else "give --data.view tiles"
+    return [
+        f"{_name(number, names)}: {found.thin[number]:.0%} of its pixels are in things that become thinner than "
+        f"{THIN:g} pixels where pictures are resized to {size}, and IoU {iou:.2f} is the most that can be reached; "
+        f"{chosen}, or give a larger --data.image_size"
+        for number, iou in found.iou.items()
+        if iou < TILES_BELOW
+    ]
+
+
+def squeeze_summary(found: Squeeze, size: int, names: Sequence[str] | None) -> dict[str, Any]:
+    """Measurements for the report on a dataset."""
+    by_class = {
+        key: {_name(number, names): round(value, 4) for number, value in getattr(found, key).items()}
+        for key in ("iou", "thin")
     }
+    view = "tiles" if found.ceiling < TILES_BELOW else "whole"
+    return {"image_size": size, "pictures": found.measured, "miou": round(found.ceiling, 4), **by_class, "view": view}
+
+
+def _name(number: int, names: Sequence[str] | None) -> str:
+    return names[number] if names and number < len(names) else f"class_{number}"

@@ -77,6 +77,57 @@ def test_a_model_of_another_size_is_scored_as_predict_shows_it_the_images(
     assert len(set(numbers.values())) == 3
 
 
+@pytest.mark.parametrize("changes", [{"scale": 1.0}, {"scale": 0.5}])
+@pytest.mark.parametrize("foreground", [1, 2])
+def test_tiles_are_scored_as_predict_shows_them(
+    foreground: int, changes: dict[str, float], make_voc: VocMaker, make_segmenter: Maker, tmp_path: Path
+) -> None:
+    """The same number as that of the mask files, whether the images are cached for tiles or not."""
+    root = make_voc(*"abc", classes=foreground + 1)
+    inputs, _ = find_images([root / "JPEGImages"], tmp_path / "out")
+    segmenter = make_segmenter(foreground, image_size=16, threshold=0.45, view="tiles", **changes)
+    assert len(list(predict_files(segmenter, inputs, tmp_path / "out", 8))) == 3
+    true, found = (
+        np.concatenate([read_mask(path / f"{name}.png").ravel() for name in "abc"])
+        for path in (root / "SegmentationClassPNG", tmp_path / "out" / "masks")
+    )
+    expected = jaccard_score(true, found, labels=range(1, foreground + 1), average=None)
+    results = []
+    for view in (segmenter.contract.shown, View(32)):
+        samples = find_samples([root]).samples
+        stored, _ = open_samples(sources_of(samples), view, tmp_path / "cache", count_nothing)
+        results.append(evaluate(segmenter, ValidationSet(samples, range(3), stored, SAME), LOSS))
+    assert list(results[0].scores.iou.values()) == pytest.approx(expected, abs=1e-9)
+    assert results[0] == results[1]
+    assert expected.min() > 0
+
+
+def test_the_loss_of_tiles_is_that_of_the_whole_image(
+    make_voc: VocMaker, make_segmenter: Maker, tmp_path: Path
+) -> None:
+    """Dice and cross-entropy of all pixels together, with ignored ones and weights of the classes."""
+    root = make_voc(*"ab", classes=3)
+    file = root / "SegmentationClassPNG" / "a.png"
+    mask = read_mask(file)
+    mask[:10] = IGNORE
+    write_mask(file, mask)
+    segmenter = make_segmenter(2, image_size=16, view="tiles")
+    samples = find_samples([root]).samples
+    stored, _ = open_samples(sources_of(samples), segmenter.contract.shown, tmp_path / "cache", count_nothing)
+    for weights in (None, [0.5, 1.0, 3.0]):
+        loss = LossConfig(class_weights=weights)
+        found = evaluate(segmenter, ValidationSet(samples, range(2), stored, SAME), loss).loss
+        expected = []
+        for sample in samples:
+            image, mask = read_image(sample.image), torch.from_numpy(read_mask(sample.mask))
+            parts = segmenter.rows(segmenter.show(image), image.shape[:2])
+            with torch.no_grad():
+                logits = torch.cat([part for _, part in parts], dim=2).clamp(min=1e-30).log()
+            terms = loss_terms(logits, mask[None], None if weights is None else torch.tensor(weights))
+            expected.append(float(image_losses(terms, 1.0, 0.5)))
+        assert found == pytest.approx(np.mean(expected), rel=1e-5)
+
+
 @pytest.mark.parametrize("foreground", [1, 2])
 def test_scores_at_the_masks_own_size(
     foreground: int, make_voc: VocMaker, make_segmenter: Maker, tmp_path: Path

@@ -11,6 +11,9 @@ The report as JSON (`Report.to_json`; it counts the images that could be read):
     rotated                number of images that their EXIF turns or mirrors
     empty                  number of images without a pixel of any class
     values                 class id -> pixels, 255 (ignore) too
+    squeeze                {image_size, pictures, miou, iou, thin, view}: what resizing leaves of the masks of some:
+                           IoU there and back by class, share of the pixels in things thinner than two pixels then; and
+                           what data.view auto is; without errors alone
     classes                [{id, name, pixels, pixel_share, pictures, picture_share, train, val}]; shares of what is
                            labelled; train and val: images that have it
     errors, warnings       number of findings
@@ -20,12 +23,12 @@ The report as JSON (`Report.to_json`; it counts the images that could be read):
 Kinds of errors: folder (missing pairs, clashing stems, broken annotations), unreadable, size (mask and image differ),
 turned (they differ by the image's EXIF), value (no class). Kinds of warnings: leak (one image trains and validates),
 near (so do two nearly equal ones), contradiction (one image, two masks), duplicate, ignored, whole, scaled, shifted,
-empty, absent, rare (masks and classes), small, blank, dim, missing, frames, turned (images), note.
+empty, absent, rare, thin (masks and classes), small, blank, dim, missing, frames, turned (images), note.
 """
 
 import json
 from collections import Counter
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +41,8 @@ from trainer.data.checks.finding import ERROR, WARNING, Finding, folder_error
 from trainer.data.checks.inspect import Inspection, inspect, sound_rows
 from trainer.data.checks.rules import ScannedSamples, run_rules
 from trainer.data.checks.scan import FACTS, levels_of, scan
+from trainer.data.checks.squeeze import measure
+from trainer.data.choose_view import squeeze_summary, squeeze_warnings
 from trainer.data.sources import Sources, find_sources
 from trainer.data.value_map import BACKGROUND
 from trainer.system.parallel import Progress
@@ -82,7 +87,17 @@ def check_folders(config: DataConfig, progress: Progress) -> Report:
         return Report(findings=[folder_error(line) for line in messages(str(error))])
     facts = np.zeros(len(sources.samples), dtype=FACTS)
     faults = scan(sources.samples, sources.values, facts, progress)
-    return make_report(sources, facts, inspect(sources, facts, faults), config.image_size)
+    report = make_report(sources, facts, inspect(sources, facts, faults), config.image_size)
+    return report if report.of(ERROR) else _with_squeeze(report, sources, config, progress)
+
+
+def _with_squeeze(report: Report, sources: Sources, config: DataConfig, progress: Progress) -> Report:
+    """Add what the masks lose where their images are resized."""
+    size, names = config.image_size, [row["name"] for row in report.summary["classes"]]
+    found = measure(sources.samples, sources.values, size, None, progress)
+    warnings = [Finding(WARNING, "thin", text) for text in squeeze_warnings(found, size, names)]
+    summary = report.summary | {"squeeze": squeeze_summary(found, size, names)}
+    return replace(report, summary=summary, findings=[*report.findings, *warnings])
 
 
 def make_report(

@@ -68,21 +68,22 @@ def spread(samples: Sequence[Sample], count: int = MEASURED) -> list[Sample]:
     return [samples[place] for place in sorted({*np.linspace(0, len(samples) - 1, count).astype(int).tolist()})]
 
 
-def measure(samples: Sequence[Sample], values: ValueMap, size: int, folder: Path, progress: Progress) -> Squeeze:
-    """Measure some samples for a square of `size` pixels; stored in `folder` for the next start.
+def measure(samples: Sequence[Sample], values: ValueMap, size: int, folder: Path | None, progress: Progress) -> Squeeze:
+    """Measure some samples for a square of `size` pixels; stored in `folder`, if any, for the next start.
 
     Samples that cannot be read are left out: they are reported where all are read.
     """
     chosen = spread(samples)
-    file = folder / f"squeeze-{_key(chosen, values, size)}.json"
-    stored = _from_json(read_object(file))
+    file = folder and folder / f"squeeze-{_key(chosen, values, size)}.json"
+    stored = _from_json(read_object(file)) if file else None
     if stored is not None:
         return stored
     advance = progress("measuring things", len(chosen))
     counts = [one for one in on_all_cores(lambda sample: _measure_one(sample, values, size, advance), chosen) if one]
     result = _join(counts)
-    folder.mkdir(parents=True, exist_ok=True)
-    write_json(file, vars(result))
+    if file:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_json(file, vars(result))
     return result
 
 
