@@ -114,7 +114,9 @@ def build_trainer(
     size, size_reason = _step_size(config, accelerator, dataset, segmenter)
     compiled, compile_reason = _compiled(config, accelerator, dataset, segmenter, sides)
     loader = _loader(config, accelerator, dataset, size, sides, compiled)
-    interval, interval_reason = auto.evaluation_interval(train.eval_every, loader.steps_per_epoch)
+    interval, interval_reason = auto.evaluation_interval(
+        train.eval_every, loader.steps_per_epoch, by_curve=train.patience == "curve"
+    )
     steps, settings = int(train.epochs) * loader.steps_per_epoch, redact_all(flatten(config))
     threads_reason = threads_at_start(train.threads, 1)[1]
 

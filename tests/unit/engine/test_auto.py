@@ -137,6 +137,7 @@ def test_evaluations_are_some_50_steps_apart() -> None:
     assert evaluation_interval(3, 7) == (21, "")
     steps = [evaluation_interval("auto", epoch)[0] for epoch in (1, 7, 49, 50, 51, 1000)]
     assert steps == [50, 49, 49, 50, 51, 1000]
+    assert [evaluation_interval("auto", epoch, by_curve=True)[0] for epoch in (1, 5, 24, 26, 100)] == [25, 25, 24, 26, 100]
 
 
 @pytest.mark.parametrize(
