@@ -288,8 +288,8 @@ class OptimConfig:
 @dataclass(frozen=True)
 class TrainConfig:
     epochs: int | Literal["auto"] = "auto"
-    """Times that every training picture is seen. auto: as many as make 1500 steps, or 3000 where nothing is pretrained,
-    but 30 at least; or fewer where train.patience auto ends it before."""
+    """Times that every training picture is seen. auto: as many as make 1000 steps, with several classes 1500, or 3000
+    where nothing is pretrained, but 30 at least; or fewer where train.patience auto ends it before."""
 
     minutes: float = 0.0
     """Minutes that training may take, with the start of the program and all evaluations: as many steps as fit, planned
@@ -322,8 +322,8 @@ class TrainConfig:
     enough to win that time back, and there is a C++ compiler."""
 
     eval_every: int | Literal["auto"] = "auto"
-    """Epochs between evaluations; the untrained network and the last step are always evaluated. auto: 1, or where an
-    epoch has fewer than 50 steps, as many as come near to that."""
+    """Epochs between evaluations; the untrained network and the last step are always evaluated. auto: 1, or as many as
+    make 50 steps, where these are more; 25 where train.patience is curve."""
 
     patience: int | Literal["auto", "curve"] = "auto"
     """Evaluations without a better val/miou after which training stops; 0 never. curve: once a curve fitted to val/miou

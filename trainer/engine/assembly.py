@@ -117,7 +117,8 @@ def build_trainer(
     compiled, compile_reason = _compiled(config, accelerator, dataset, segmenter, sides)
     loader = _loader(config, accelerator, dataset, size, sides, compiled)
     least = auto.affordable_interval(_tiled_pixels(dataset), train.batch_size, config.data.image_size)
-    interval, interval_reason = auto.evaluation_interval(train.eval_every, loader.steps_per_epoch, least)
+    by_curve = train.patience == "curve"
+    interval, interval_reason = auto.evaluation_interval(train.eval_every, loader.steps_per_epoch, by_curve, least)
     steps, settings = int(train.epochs) * loader.steps_per_epoch, redact_all(flatten(config))
     threads_reason = threads_at_start(train.threads, 1)[1]
 

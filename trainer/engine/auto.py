@@ -26,15 +26,16 @@ from trainer.model.pretrained import choose_encoder
 from trainer.model.segmenter import Contract
 from trainer.tracking.names import model_name
 
-STEPS, PRETRAINED_STEPS, FEWEST_EPOCHS = 3000, 1500, 30
-"""Least number of optimizer steps, without and with pretrained weights, from k-fold trials with 38 images
-(.github/RESULTS.md), and of epochs."""
+STEPS, PRETRAINED_STEPS, PRETRAINED_STEPS_OF_SEVERAL, FEWEST_EPOCHS = 3000, 1000, 1500, 30
+"""Least number of optimizer steps, without and with pretrained weights, there with one class and with several, from
+k-fold trials with 38 images (.github/RESULTS.md); and of epochs."""
 
 NARROW, WIDE, FEW_IMAGES = 16, 32, 200
 """Width of the network below FEW_IMAGES training images, and from there on."""
 
-STEPS_BETWEEN_EVALUATIONS = 50
-"""Fewest steps between two evaluations, where epochs are shorter than that."""
+STEPS_BETWEEN_EVALUATIONS, STEPS_BETWEEN_POINTS = 50, 25
+"""Fewest steps between two evaluations, where epochs are shorter than that; and where each is a point of the curve that
+ends the training."""
 
 EVALUATION_SHARE = 0.25
 """Time of evaluations over that of the steps between them, where validation images are gone over tile by tile."""
@@ -55,8 +56,9 @@ def resolve(config: Config, counts: ClassCounts, init: Contract | None) -> tuple
     width, width_reason = model_width(config.model.width, images, encoder, init)
     plain = init is None and encoder == "none"
     end, patience_reason = patience(train, pretrained=not plain)
+    pretrained = PRETRAINED_STEPS if len(counts.names) == 2 else PRETRAINED_STEPS_OF_SEVERAL
     count, epochs_reason = epochs(
-        train.epochs, images, train.batch_size, config.data.drop_last, STEPS if plain else PRETRAINED_STEPS
+        train.epochs, images, train.batch_size, config.data.drop_last, STEPS if plain else pretrained
     )
     config = replace(
         config,
@@ -117,11 +119,17 @@ def patience(train: TrainConfig, pretrained: bool) -> tuple[int | Literal["curve
     return "curve", "train.patience curve: it ends once val/miou levels off"
 
 
-def evaluation_interval(setting: int | str, epoch_steps: int, least: int = 0) -> tuple[int, str]:
-    """Steps between evaluations, a multiple of the `epoch_steps` of one epoch; at least `least`."""
+def evaluation_interval(
+    setting: int | str, epoch_steps: int, by_curve: bool = False, least: int = 0
+) -> tuple[int, str]:
+    """Steps between evaluations, a multiple of the `epoch_steps` of one epoch.
+
+    `by_curve`: they end the training. `least`: number of steps that pay for one.
+    """
     if setting != "auto":
         return epoch_steps * int(setting), ""
-    count = max(1, round(STEPS_BETWEEN_EVALUATIONS / epoch_steps), math.ceil(least / epoch_steps))
+    apart = max(STEPS_BETWEEN_POINTS if by_curve else STEPS_BETWEEN_EVALUATIONS, least)
+    count = max(1, round(apart / epoch_steps))
     return epoch_steps * count, f"train.eval_every {count}, so that evaluations are {epoch_steps * count} steps apart"
 
 

@@ -18,6 +18,7 @@ from trainer.data.view import View
 from trainer.engine import auto
 from trainer.engine.assembly import class_counts
 from trainer.engine.auto import (
+    affordable_interval,
     compile_network,
     epochs,
     evaluation_interval,
@@ -138,6 +139,21 @@ def test_evaluations_are_some_50_steps_apart() -> None:
     assert evaluation_interval(3, 7) == (21, "")
     steps = [evaluation_interval("auto", epoch)[0] for epoch in (1, 7, 49, 50, 51, 1000)]
     assert steps == [50, 49, 49, 50, 51, 1000]
+    assert [evaluation_interval("auto", epoch, by_curve=True)[0] for epoch in (1, 5, 24, 26, 100)] == [
+        25,
+        25,
+        24,
+        26,
+        100,
+    ]
+    assert [evaluation_interval("auto", 5, least=steps)[0] for steps in (0, 60, 1000)] == [50, 60, 1000]
+
+
+def test_evaluations_in_tiles_take_a_quarter_of_the_time() -> None:
+    """10 images of 1000x1000 pixels cost as much as 6.4 steps of 8 crops of 256, of which a step takes three times."""
+    steps = affordable_interval(1e7, 8, 256)
+    assert steps == pytest.approx(1e7 / (8 * 256**2) / 3 / 0.25, abs=1)
+    assert affordable_interval(0, 8, 256) == 0
 
 
 @pytest.mark.parametrize(
