@@ -17,7 +17,7 @@ TILE_SIDE = 2
 """Side of a tile, in sides of the crops that trained: fewer tiles cover the image, and fewer pixels twice."""
 
 OVERLAP = 0.5
-"""Least overlap of neighbouring tiles, in sides of the crops that trained."""
+"""Overlap of neighbouring tiles, in sides of the crops that trained, but for one stride."""
 
 MARGIN = 0.25
 """Share of the overlap, at a tile's border, in which the neighbour decides: the network sees black beyond it."""
