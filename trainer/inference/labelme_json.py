@@ -24,7 +24,10 @@ LEAST_IOU = 0.99
 """IoU of each class, as the outlines are drawn again, below which a smaller error is tried."""
 
 LINKED = {"JPEG": (".jpg", ".jpeg"), "PNG": (".png",)}
-"""Formats that every version of Labelme opens, whatever their colours, with the suffixes that it knows them by."""
+"""Formats that every version of Labelme opens, with the suffixes that it knows them by."""
+
+MODES = ("1", "L", "LA", "P", "RGB", "RGBA")
+"""Modes of Pillow that every version of Labelme opens."""
 
 TURNED = ("JPEG",)
 """Formats that every version of Labelme turns as their EXIF says."""
@@ -132,7 +135,7 @@ def place_image(source: Path, target: Path, pixels: np.ndarray) -> Path:
     RGB [H, W, 3].
     """
     header = read_header(source)
-    opens = source.suffix.lower() in LINKED.get(header.format, ()) and not header.deep
+    opens = source.suffix.lower() in LINKED.get(header.format, ()) and header.mode in MODES
     if opens and (header.orientation == 1 or header.format in TURNED):
         linked = target.with_name(f"{target.name}{source.suffix}")
         linked.unlink(missing_ok=True)

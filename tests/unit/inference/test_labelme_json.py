@@ -175,7 +175,8 @@ def test_what_labelme_may_not_open_becomes_a_png(tmp_path: Path) -> None:
     image = smooth_image(20, 32)
     Image.fromarray(image).convert("P").save(tmp_path / "photo.gif")
     Image.fromarray(image[..., 0].astype(np.uint16) * 257).save(tmp_path / "deep.png")
-    for name in ("photo.gif", "deep.png"):
+    Image.fromarray(image).convert("CMYK").save(tmp_path / "printed.jpg")
+    for name in ("photo.gif", "deep.png", "printed.jpg"):
         placed = place_image(tmp_path / name, tmp_path / "beside", image)
         assert placed.name == "beside.png"
         np.testing.assert_array_equal(np.array(Image.open(placed)), image)
