@@ -16,6 +16,7 @@ from trainer.data.layouts.labelme_json import make_record
 from trainer.data.layouts.labelme_shapes import Points, Shape, draw_shapes, pack_crop
 from trainer.inference.objects import Objects
 from trainer.inference.outline import simplify, trace_outlines
+from trainer.system.strips import strips
 
 TOLERANCES = (1.0, 0.5, 0.0)
 """Errors of an outline in pixels, from the one that is tried first; the last one keeps every pixel."""
@@ -120,9 +121,13 @@ def _agrees(shapes: Sequence[Shape], mask: np.ndarray, class_names: Sequence[str
     """Return whether the shapes, drawn again, give the mask: each class with an IoU of at least LEAST_IOU."""
     ids: Mapping[str, int] = {name: number for number, name in enumerate(class_names)}
     drawn = draw_shapes(shapes, ids, (mask.shape[0], mask.shape[1]))
-    for class_id in np.unique([ids[one.label] for one in shapes]):
-        ours, theirs = mask == class_id, drawn == class_id
-        if np.count_nonzero(ours & theirs) < LEAST_IOU * np.count_nonzero(ours | theirs):
+    for class_id in sorted({ids[one.label] for one in shapes}):
+        both = either = 0
+        for rows in strips(*mask.shape):
+            ours, theirs = mask[rows] == class_id, drawn[rows] == class_id
+            both += int(np.count_nonzero(ours & theirs))
+            either += int(np.count_nonzero(ours | theirs))
+        if both < LEAST_IOU * either:
             return False
     return True
 

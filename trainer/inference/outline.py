@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from trainer.system.strips import strips
+
 ROUNDING = 1e-9
 """Distance in pixels that points on a line may seem to have from it."""
 
@@ -25,7 +27,7 @@ def trace_outlines(pixels: np.ndarray) -> list[np.ndarray]:
         "left": (padded[1:-1, :-2], (1, 0), (0, 0)),
     }
     for neighbour, (down, right), (end_down, end_right) in sides.values():
-        rows, columns = np.divmod(np.flatnonzero(inside & ~neighbour), width)
+        rows, columns = np.divmod(_places(inside, neighbour), width)
         begins.append((rows + down) * line + columns + right)
         ends.append((rows + end_down) * line + columns + end_right)
         owners.append(rows * width + columns)
@@ -37,6 +39,13 @@ def trace_outlines(pixels: np.ndarray) -> list[np.ndarray]:
     another = np.minimum(following + 1, len(begin) - 1)
     crosses = (begin[another] == end) & (another != following) & (owner[following] == owner)
     return _follow(np.where(crosses, another, following).tolist(), owner, width)
+
+
+def _places(inside: np.ndarray, neighbour: np.ndarray) -> np.ndarray:
+    """Places of pixels, bool [h, w], that are inside and whose neighbour is not."""
+    height, width = inside.shape
+    found = [rows.start * width + np.flatnonzero(inside[rows] & ~neighbour[rows]) for rows in strips(height, width)]
+    return np.concatenate(found)
 
 
 def _follow(following: list[int], owner: np.ndarray, width: int) -> list[np.ndarray]:

@@ -163,13 +163,20 @@ class ResultWriter:
             write_grey(self.output / files["confidence_map"], result.confidence_map, self.origin)
         result.confidence_map = None
         if options.labelme:
-            assert objects is not None
-            files["labelme"] = self._write_labelme(result, objects)
+            target = self.output / self._file("labelme", source, "")
+            beside = place_image(source.path, target, result.image).name
         if options.overlay != "none":
             files["overlay"] = self._file("overlays", source, ".jpg")
             overlay = draw_result(result.image, result.mask, self.contract, options.overlay)
             result.image = result.resized = None  # encoding takes as much memory again
             write_jpeg(self.output / files["overlay"], overlay)
+            del overlay
+        if options.labelme:
+            assert objects is not None
+            names, form = self.contract.class_names, options.labelme
+            record = labelme_record(result.mask, objects, names, beside, form, self.model[1])
+            files["labelme"] = self._file("labelme", source, ".json")
+            (self.output / files["labelme"]).write_text(json.dumps(record, indent=1), encoding="utf-8")
         return {key: valid(file) for key, file in files.items()}
 
     def _file(self, folder: str, source: InputImage, suffix: str) -> str:
@@ -184,10 +191,12 @@ class ResultWriter:
         assert levels is not None
         if self.options.probabilities == "npy":
             file = self._file("probabilities", result.source, ".npy")
-            halves = np.empty(levels.shape, np.float16)
-            for rows in strips(*levels.shape[1:]):
-                halves[:, rows] = levels[:, rows] / np.float32(FULL)
-            np.save(self.output / file, halves, allow_pickle=False)
+            with (self.output / file).open("wb") as target:
+                header = {"descr": "<f2", "fortran_order": False, "shape": levels.shape}
+                np.lib.format.write_array_header_1_0(target, header)
+                for plane in levels:
+                    for rows in strips(*plane.shape):
+                        target.write((plane[rows] / np.float32(FULL)).astype("<f2").tobytes())
             return file
         if len(levels) == 1:
             file = self._file("probabilities", result.source, ".png")
@@ -198,18 +207,6 @@ class ResultWriter:
         for class_id, name in enumerate(self.contract.class_names):
             write_grey(self.output / folder / f"{class_id}.png", levels[class_id], self.origin | {"class": name})
         return folder
-
-    def _write_labelme(self, result: ImageResult, objects: Objects) -> str:
-        """Write Labelme's file of an image, and the image beside it."""
-        assert result.image is not None
-        assert result.mask is not None
-        file = self._file("labelme", result.source, ".json")
-        target = self.output / self._file("labelme", result.source, "")
-        image = place_image(result.source.path, target, result.image)
-        names, form = self.contract.class_names, self.options.labelme
-        record = labelme_record(result.mask, objects, names, image.name, form, self.model[1])
-        (self.output / file).write_text(json.dumps(record, indent=1), encoding="utf-8")
-        return file
 
 
 def draw_result(image: np.ndarray, mask: np.ndarray, contract: Contract, form: str) -> np.ndarray:

@@ -93,7 +93,7 @@ class OtherParts:
     """The other processes of a call, as the main one sees them."""
 
     def __init__(self, output: Path, part: Part) -> None:
-        self.output = output
+        self.output, self.part = output, part
         self.waiting = {number: Follower(journal_file(output, number)) for number in part.others}
         self.began_s = time.monotonic()
         self.died: list[int] = []
@@ -113,6 +113,6 @@ class OtherParts:
 
     def remove(self) -> None:
         """Remove the files of the call that only its processes need."""
-        for number in range(1, 1 + len(self.waiting) + len(self.died)):
+        for number in self.part.others:
             journal_file(self.output, number).unlink(missing_ok=True)
         (self.output / CALL).unlink(missing_ok=True)
