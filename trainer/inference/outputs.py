@@ -152,8 +152,6 @@ class ResultWriter:
         assert result.image is not None
         assert result.mask is not None
         options, source, files = self.options, result.source, {}
-        files["mask"] = self._file("masks", source, ".png")
-        write_mask(self.output / files["mask"], result.mask, self.origin)
         if options.probabilities:
             files["probabilities"] = self._write_probabilities(result)
             result.probabilities = None
@@ -162,6 +160,8 @@ class ResultWriter:
             files["confidence_map"] = self._file("confidence", source, ".png")
             write_grey(self.output / files["confidence_map"], result.confidence_map, self.origin)
         result.confidence_map = None
+        files["mask"] = self._file("masks", source, ".png")
+        write_mask(self.output / files["mask"], result.mask, self.origin)
         if options.labelme:
             target = self.output / self._file("labelme", source, "")
             beside = place_image(source.path, target, result.image).name
