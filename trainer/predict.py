@@ -11,25 +11,33 @@ if __name__ == "__main__":
 
     guard_imports("predict.py")
 
-import csv
+import argparse
 import functools
-import io
-import json
+import math
 import sys
 import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trainer import EXIT_INPUT, InputError, redact_all
-from trainer.system.atomic import why_not_written, write_text
+from trainer.inference.options import LABELME, OVERLAYS, PROBABILITIES, TTA, Options
+from trainer.system.atomic import why_not_written
 from trainer.system.entry import EXIT_FAILED, leave, run_program
 from trainer.system.output import Parser, ShowVersion, prepare_output
+from trainer.system.provenance import program_version
 from trainer.system.signals import StopSignals, exit_code
-from trainer.system.text import cell, one_line
+from trainer.system.text import count_of, one_line, valid
 
 if TYPE_CHECKING:
     from trainer.data.account import Account
-    from trainer.inference.inputs import InputImage
+    from trainer.inference.given import InputImage
+    from trainer.inference.journal import Entry, JournalWriter
+    from trainer.inference.model import Model
+    from trainer.inference.outputs import ResultWriter
+    from trainer.inference.parts import OtherParts, Part
+    from trainer.inference.report import Report
 
 EXIT_SOME_FAILED = 3
 RESULTS = (("masks", ".png"), ("overlays", ".jpg"))
@@ -49,111 +57,364 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _main(arguments: list[str] | None, stop: StopSignals) -> int:
     prepare_output(arguments)
-    options = _parser().parse_args(arguments)
+    given = _parser().parse_args(arguments)
+    options = _options(given)
     try:
-        if options.batch_size < 1:
-            raise InputError(f"--batch_size: {options.batch_size} is not possible; give 1 or more")
+        from trainer.inference.parts import this_part
+
+        part = this_part()
+        if part.number:
+            return predict_part(given, options, part, stop)
         from trainer.inference.inputs import find_images
 
-        images, account = find_images(options.input, options.output)
-        make_output(options.output)
-        return predict(options.model, images, account, options.output, options.batch_size, stop)
+        images, account = find_images(given.input, given.output)
+        make_output(given.output, options)
+        return predict(given, options, images, account, part, stop)
     except InputError as error:
         print(f"predict.py: {error}", file=sys.stderr)
         return EXIT_INPUT
     except OSError as error:  # a full disk, after the images: theirs are reported one by one
-        print(f"predict.py: the report: {why_not_written(options.output, error)}", file=sys.stderr)
+        print(f"predict.py: the report: {why_not_written(given.output, error)}", file=sys.stderr)
         return EXIT_FAILED
 
 
 def _parser() -> Parser:
-    parser = Parser(prog="predict.py", description="Outline the known classes in pictures.")
+    parser = Parser(
+        prog="predict.py",
+        description="Outline the known classes in pictures.",
+        epilog="Several processes: accelerate launch trainer/predict.py ... ; each takes its share of the pictures.",
+    )
     parser.add_argument("--version", action=ShowVersion, nargs=0, help="print the version")
     parser.add_argument(
         "--model", required=True, help="models:/name@alias, models:/name/3, runs:/..., or a model folder"
     )
     parser.add_argument(
-        "--input", required=True, nargs="+", type=Path, metavar="PATH", help="pictures, or folders of them"
+        *("--input",),
+        required=True,
+        nargs="+",
+        type=Path,
+        metavar="PATH",
+        help="pictures, folders of them, patterns ('pics/**/*.jpg'), or - for a list of paths on standard input",
     )
     parser.add_argument(
         "--output", required=True, type=Path, metavar="DIR", help="where masks/, overlays/ and report.* go"
     )
-    parser.add_argument("--batch_size", type=int, default=8, help="pictures that go through the network together (8)")
+    parser.add_argument(
+        *("--batch_size",), type=_count(1), default=8, metavar="N", help="pictures that go through together (8)"
+    )
+    parser.add_argument(
+        "--skip_existing", action="store_true", help="leave out what an earlier call has done: same picture and model"
+    )
+    masks = parser.add_argument_group("masks")
+    masks.add_argument("--threshold", type=_threshold, metavar="T", help="0 to 1, for one class (the model's own)")
+    masks.add_argument("--min_area", type=_count(0), default=0, metavar="PIXELS", help="remove smaller objects (0)")
+    masks.add_argument(
+        "--tta",
+        choices=TTA,
+        default="",
+        help="flips: the mean with the mirror image's (twice the time)",
+    )
+    masks.add_argument("--largest_only", action="store_true", help="keep only the largest object of each class")
+    files = parser.add_argument_group("files")
+    files.add_argument(
+        "--overlay", choices=OVERLAYS, default="contour", help="contours and a legend (contour), or the blend alone"
+    )
+    files.add_argument("--probabilities", choices=PROBABILITIES, default="", help="16-bit PNG, or float16 arrays")
+    files.add_argument("--confidence_map", action="store_true", help="confidence/: grey pictures, white is sure")
+    files.add_argument(
+        "--labelme", choices=LABELME, default="", help="labelme/: files to correct in Labelme; masks keep every pixel"
+    )
+    files.add_argument("--coco", action="store_true", help="coco.json: every object with its run lengths")
+    files.add_argument("--objects", action="store_true", help="objects.csv: area, box and centre of every object")
     return parser
 
 
-def make_output(output: Path) -> None:
+def _count(least: int) -> Any:
+    """Type of an option that is a whole number of at least `least`."""
+
+    def convert(text: str) -> int:
+        if not (text.isdecimal() and text.isascii() and len(text) < 19 and int(text) >= least):
+            raise argparse.ArgumentTypeError(f"{text} is not possible; give {least} or more")
+        return int(text)
+
+    return convert
+
+
+def _threshold(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not 0 <= number <= 1:
+        raise argparse.ArgumentTypeError(f"{text} is not possible; give a number from 0 to 1")
+    return number
+
+
+def _options(given: argparse.Namespace) -> Options:
+    names = Options.__dataclass_fields__
+    return Options(**{name: getattr(given, name) for name in names})
+
+
+def make_output(output: Path, options: Options) -> None:
     """Make the folders of the results. Raises InputError where that is not possible, before any work."""
     try:
-        for part in ("masks", "overlays"):
+        for part in options.folders:
             (output / part).mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=output).close()
     except OSError as error:
         raise InputError(f"--output {output}: cannot be written ({error.strerror}); give another folder") from error
 
 
-def predict(
-    uri: str, images: "list[InputImage]", account: "Account", output: Path, batch_size: int, stop: StopSignals
-) -> int:
-    """Load the model, predict every image, write masks, overlays and report; return the exit code.
+# ---------------------------------------------------------------- model
 
-    A signal ends it early: batches under way are finished, and the report holds what is done.
-    """
+
+def load(
+    uri: str, options: Options, output: Path, origin: dict[str, str] | None = None
+) -> "tuple[Model, ResultWriter]":
+    """Load a model, ready to predict, and a writer of its results; `origin`: as another process has found it."""
+    import dataclasses
+    import os
+
     import torch
 
-    from trainer.inference.predictor import predict_files
+    from trainer.inference.outputs import ResultWriter
+    from trainer.inference.resume import model_digest
     from trainer.system.cpus import usable_cpus
     from trainer.system.launcher import given_threads
-    from trainer.system.terminal import Display
     from trainer.tracking.load import load_model
 
     torch.set_num_threads(given_threads()[0] or min(torch.get_num_threads(), usable_cpus()))
-    display = Display()
     model = load_model(uri)
+    model = dataclasses.replace(model, origin=origin or model.origin)
+    segmenter, digest = model.segmenter, model_digest(model.segmenter)
+    if options.threshold is not None:
+        if segmenter.contract.channels > 1:
+            count = len(segmenter.contract.class_names) - 1
+            raise InputError(f"--threshold: the model has {count} classes, and takes the most probable; leave it out")
+        segmenter.contract = dataclasses.replace(segmenter.contract, threshold=options.threshold)
+    number = int(os.environ.get("LOCAL_RANK", "0"))
+    devices = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    segmenter.to(torch.device(f"cuda:{number % devices}" if devices else "cpu"))
+    facts = model_facts(model)
+    texts = {"Software": facts["program"], "model": facts.get("name") or facts["uri"]}
+    texts |= {key: f"{facts[key]}" for key in TRACED if facts.get(key) not in (None, "")}
+    name = " version ".join(filter(None, (texts["model"], facts.get("version"))))
+    return model, ResultWriter(segmenter.contract, output, options, redact_all(texts), (digest, redact_all(name)))
+
+
+TRACED = ("version", "alias", "run_id", "commit", "dataset_digest", "threshold")
+"""Facts about the model that PNG files hold, beside its name and the program."""
+
+
+def model_facts(model: "Model") -> dict[str, Any]:
+    """What the reports say about a model."""
     contract = model.segmenter.contract
-    model.segmenter.to(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
-    display.log("  ".join(f"{key} {value}" for key, value in model.origin.items() if value))
-
-    advance = display.progress_bar("predicting", len(images))
-    rows: list[dict[str, Any]] = []
-    stop.defer()
-    for row in predict_files(model.segmenter, images, output, batch_size, stop.requested):
-        rows.append(row)
-        advance()
-    display.close()
-
-    facts = {
+    return model.origin | {
         "commit": contract.commit,
         "dataset_digest": contract.dataset_digest,
         "classes": list(contract.class_names),
+        "threshold": contract.threshold if contract.channels == 1 else None,
+        "program": f"segtrainer {program_version()}",
     }
-    write_report(output, model.origin | facts, rows, account.content())
-    done_names = {image.name for image, row in zip(images, rows, strict=False) if "error" not in row}
-    if earlier := earlier_results(output, done_names):
+
+
+def version_uri(uri: str, origin: dict[str, str]) -> str:
+    """URI of the version that a model was loaded from, wherever its alias points now."""
+    return f"models:/{origin['name']}/{origin['version']}" if "version" in origin else uri
+
+
+# ---------------------------------------------------------------- prediction
+
+
+@dataclass
+class Work:
+    """A call under way, on the main process."""
+
+    report: "Report"
+    journal: "JournalWriter"
+    others: "OtherParts"
+
+    def take(self, entries: "Iterator[Entry] | Sequence[Entry]") -> None:
+        """Note finished images in journal and report."""
+        for entry in entries:
+            self.journal.add(entry)
+            self.report.add(entry)
+        self.report.write_when_due()
+
+
+def predict(
+    given: argparse.Namespace,
+    options: Options,
+    images: "list[InputImage]",
+    account: "Account",
+    part: "Part",
+    stop: StopSignals,
+) -> int:
+    """Load the model, predict every image, write the files and the reports; return the exit code.
+
+    A signal ends it early: batches under way are finished, and the report holds what is done.
+    """
+    from trainer.inference.journal import JournalWriter, journal_file
+    from trainer.inference.outputs import result_name
+    from trainer.inference.parts import OtherParts, publish
+    from trainer.inference.predictor import predict_files
+    from trainer.inference.report import Report
+    from trainer.inference.resume import make_plan
+    from trainer.system.terminal import Display
+
+    display, output = Display(), given.output
+    JournalWriter(journal_file(output)).close()  # refused where another call is writing
+    model, writer = load(given.model, options, output)
+    display.log("  ".join(f"{key} {value}" for key, value in model.origin.items() if value))
+    plan = make_plan(images, writer, given.skip_existing)
+    if plan.note:
+        display.log(plan.note)
+    report = Report(
+        output, model_facts(model) | {"options": options.changed}, list(map(result_name, images)), account.content()
+    )
+    for entry in plan.done:
+        report.add(entry)
+    journal = JournalWriter(journal_file(output))
+    if part.count > 1:
+        publish(output, version_uri(given.model, model.origin), model.origin, plan.images)
+    work = Work(report, journal, OtherParts(output, part))
+    advance = display.progress_bar("predicting", len(part.share(plan.images)))
+    stop.defer()
+    report.write(complete=False)
+    for entry in predict_files(
+        model.segmenter,
+        part.share(plan.images),
+        writer,
+        given.batch_size,
+        stop.requested,
+        options.maps,
+        options.tta == "flips",
+    ):
+        work.take([entry])
+        work.take(work.others.new_entries())
+        advance()
+    display.close()
+    collect(work, stop)
+    report.write(complete=len(report.rows) == len(images))
+    journal.close()
+    write_tables(output, options, images, report)
+    work.others.remove()
+    tell_earlier(display, output, options, images, report)
+    return conclude(display, output, images, report, account, model, stop, work.others.died)
+
+
+def predict_part(given: argparse.Namespace, options: Options, part: "Part", stop: StopSignals) -> int:
+    """Do the share of a process that is not the main one; only its journal tells of it."""
+    from trainer.inference.journal import JournalWriter, journal_file
+    from trainer.inference.parts import wait_for_call
+    from trainer.inference.predictor import predict_files
+
+    uri, origin, images = wait_for_call(given.output, stop.requested)
+    journal = JournalWriter(journal_file(given.output, part.number))
+    model, writer = load(uri, options, given.output, origin)
+    stop.defer()
+    share = part.share(images)
+    for entry in predict_files(
+        model.segmenter, share, writer, given.batch_size, stop.requested, options.maps, options.flips
+    ):
+        journal.add(entry)
+    journal.end()
+    journal.close()
+    return exit_code(stop.number) if stop.requested() else 0
+
+
+def collect(work: Work, stop: StopSignals) -> None:
+    """Wait for the other processes, and take what they have done."""
+    import time
+
+    while work.others.waiting:
+        work.take(work.others.new_entries())
+        if work.others.waiting:
+            time.sleep(0.2)
+
+
+def write_tables(output: Path, options: Options, images: "list[InputImage]", report: "Report") -> None:
+    """Write objects.csv and coco.json of all images that are done, by the journal."""
+    import dataclasses
+
+    from trainer.inference.journal import index_entries, read_at
+    from trainer.inference.outputs import result_name
+    from trainer.inference.report import write_coco, write_objects
+
+    places = index_entries(output) if options.objects or options.coco else {}
+
+    def entries() -> "Iterator[Entry]":
+        for image in images:
+            place = places.get(result_name(image))
+            entry = None if place is None else read_at(place)
+            if entry is not None and "error" not in entry.row and entry.name in report.rows:
+                yield dataclasses.replace(entry, row=entry.row | {"file": valid(image.shown)})
+
+    if options.objects:
+        write_objects(output / "objects.csv", entries(), report.model)
+    if options.coco:
+        write_coco(output / "coco.json", entries, report.model)
+
+
+# ---------------------------------------------------------------- what is said at the end
+
+
+def conclude(
+    display: Any,
+    output: Path,
+    images: "list[InputImage]",
+    report: "Report",
+    account: "Account",
+    model: "Model",
+    stop: StopSignals,
+    died: list[int],
+) -> int:
+    """Say what was done and what was not; return the exit code."""
+    rows = [report.rows[name] for name in report.names if name in report.rows]
+    failed = [row for row in rows if "error" in row]
+    for row in failed[:MOST_ERRORS]:
+        print(f"predict.py: {one_line(row['error'])}", file=sys.stderr)
+    tell_clipped(display, [row["file"] for row in rows if "clipped" in row], model)
+    done = len(rows) - len(failed)
+    for number in died:
+        print(f"predict.py: process {number} died before it had done its pictures", file=sys.stderr)
+    if stop.requested():
+        print(f"predict.py: stopped; {done} of {len(images)} pictures are done, see report.csv", file=sys.stderr)
+        return exit_code(stop.number)
+    if len(rows) < len(images):
+        left = count_of(len(images) - len(rows), "picture")
+        print(f"predict.py: {left} not done; the same command with --skip_existing does the rest", file=sys.stderr)
+        return EXIT_FAILED
+    folder = output / ("overlays" if (output / "overlays").is_dir() else "masks")
+    display.log(f"{done} pictures done, {len(failed)} failed; see {folder} and report.csv")
+    if account.count:
+        display.log(f"left out, {account.summary()}", "yellow" if account.warnings() else "")
+    return EXIT_SOME_FAILED if failed else 0
+
+
+def tell_clipped(display: Any, clipped: list[str], model: "Model") -> None:
+    """Say which images have levels that the model does not know."""
+    levels = model.segmenter.contract.levels
+    if clipped and levels is not None:
+        others = f" and {len(clipped) - 1} more" if len(clipped) > 1 else ""
+        display.log(
+            f"{one_line(clipped[0])}{others}: levels beyond the {levels[0]:g} to {levels[1]:g} that the model knows "
+            "were clipped"
+        )
+
+
+def tell_earlier(display: Any, output: Path, options: Options, images: "list[InputImage]", report: "Report") -> None:
+    """Warn of masks and overlays of other images, which the reports do not name."""
+    from trainer.inference.outputs import result_name
+
+    rows = {image.name: report.rows.get(result_name(image), {"error": "not done"}) for image in images}
+    if earlier := earlier_results(output, {name for name, row in rows.items() if "error" not in row}):
         display.log(
             f"warning: {len(earlier)} files in {output} are of an earlier call, such as "
             f"{earlier[0].relative_to(output)}: of other pictures, perhaps of another model; the reports tell of "
             "this call alone",
             "yellow",
         )
-    failed = [row for row in rows if "error" in row]
-    for row in failed[:MOST_ERRORS]:
-        print(f"predict.py: {one_line(row['error'])}", file=sys.stderr)
-    clipped = [row["file"] for row in rows if "clipped" in row]
-    if clipped and contract.levels is not None:
-        others = f" and {len(clipped) - 1} more" if len(clipped) > 1 else ""
-        low, high = contract.levels
-        display.log(
-            f"{one_line(clipped[0])}{others}: levels beyond the {low:g} to {high:g} that the model knows were clipped"
-        )
-    done = len(rows) - len(failed)
-    if stop.requested():
-        print(f"predict.py: stopped; {done} of {len(images)} pictures are done, see report.csv", file=sys.stderr)
-        return exit_code(stop.number)
-    display.log(f"{done} pictures done, {len(failed)} failed; see {output / 'overlays'} and report.csv")
-    if account.count:
-        display.log(f"left out, {account.summary()}", "yellow" if account.warnings() else "")
-    return EXIT_SOME_FAILED if failed else 0
 
 
 def earlier_results(output: Path, done: set[Path]) -> list[Path]:
@@ -166,24 +427,6 @@ def earlier_results(output: Path, done: set[Path]) -> list[Path]:
         return Path(*rest).with_name(path.name.removesuffix(suffixes[part]))
 
     return [path for path in found if name(path) not in done]
-
-
-def write_report(
-    output: Path, model: dict[str, Any], rows: list[dict[str, Any]], left_out: list[dict[str, Any]]
-) -> None:
-    """Write report.json with everything, and report.csv with one line for each image."""
-    content = redact_all({"model": model, "files": rows, "left_out": left_out})
-    write_text(output / "report.json", json.dumps(content, indent=1, ensure_ascii=False))
-    names = model["classes"]
-    file = io.StringIO(newline="")
-    table = csv.writer(file)
-    shares = [one_line(f"share {name}") for name in names]
-    table.writerow(["file", "width", "height", *shares, "confidence", "seconds", "error"])
-    for row in rows:
-        parts = [row.get("share", {}).get(name, "") for name in names]
-        size, rest = (row.get("width"), row.get("height")), (row.get("confidence"), row.get("seconds"))
-        table.writerow([cell(row["file"]), *size, *parts, *rest, cell(row.get("error"))])
-    write_text(output / "report.csv", file.getvalue())
 
 
 if __name__ == "__main__":

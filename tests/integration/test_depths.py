@@ -21,6 +21,7 @@ from trainer.data.resize import shrink_image
 from trainer.engine.distributed.accelerator import join_processes
 from trainer.inference.inputs import find_images
 from trainer.inference.model import Model
+from trainer.inference.outputs import ResultWriter
 from trainer.inference.predictor import predict_files
 from trainer.model.model_folder import load_segmenter, save_segmenter
 
@@ -110,7 +111,8 @@ def train(one: Prepared) -> tuple[float, list[Path]]:
     segmenter = trainer.train_step.segmenter.eval()
     samples = one.dataset.validation.samples
     root = samples[0].image.parent
-    list(predict_files(segmenter, find_images([root], root / "out")[0], root / "out", 4))
+    writer = ResultWriter(segmenter.contract, root / "out")
+    list(predict_files(segmenter, find_images([root], root / "out")[0], writer, 4))
     predicted = [read_mask(root / "out" / "masks" / f"{sample.name}.png") for sample in samples]
     with torch.inference_mode():
         for sample, mask in zip(samples, predicted, strict=True):

@@ -47,10 +47,14 @@ def images(tmp_path: Path) -> Path:
     return root
 
 
-def predict(program: Program, model: object, output: Path, *inputs: Path, code: int = 0, batch_size: int = 8) -> Ended:
-    """Run predict.py, which must end with `code`, and never with a traceback."""
+def predict(
+    program: Program, model: object, output: Path, *inputs: Path, code: int = 0, batch_size: int = 8, more: str = ""
+) -> Ended:
+    """Run predict.py with `more` options; it must end with `code`, and never with a traceback."""
     paths = ["--input", *map(str, inputs), "--output", str(output)]
-    ended = program.python("predict", "--model", str(model), *paths, "--batch_size", str(batch_size), code=code)
+    ended = program.python(
+        "predict", "--model", str(model), *paths, "--batch_size", str(batch_size), *more.split(), code=code
+    )
     assert "Traceback" not in ended.output
     return ended
 
@@ -165,7 +169,7 @@ def test_each_result_belongs_to_its_image(program: Program, model: Path, tmp_pat
         Image.fromarray(smooth_image(*size, seed=index)).save(folder / f"{index:02}.png")
     for index in (0, 4, 5):
         (folder / f"{index:02}.png").write_bytes(b"no image")
-    predict(program, model, out, folder, code=3, batch_size=3)
+    predict(program, model, out, folder, code=3, batch_size=3, more="--overlay blend")
     rows = json.loads((out / "report.json").read_text())["files"]
     assert [Path(row["file"]).stem for row in rows] == [f"{index:02}" for index in range(11)]
     assert ["error" in row for row in rows] == [index in (0, 4, 5) for index in range(11)]

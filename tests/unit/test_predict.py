@@ -1,8 +1,62 @@
-"""What is left in an output folder by earlier calls of predict.py."""
+"""Options of predict.py, and what is left in an output folder by earlier calls."""
 
+import json
+import subprocess
+import sys
 from pathlib import Path
 
+import pytest
+
+from tests.support.program import REPOSITORY
 from trainer.predict import earlier_results
+
+REFUSED = {
+    "--threshold 1.5": "1.5 is not possible; give a number from 0 to 1",
+    "--threshold -0.1": "-0.1 is not possible; give a number from 0 to 1",
+    "--threshold nan": "nan is not possible; give a number from 0 to 1",
+    "--threshold much": "much is not possible; give a number from 0 to 1",
+    "--min_area -1": "-1 is not possible; give 0 or more",
+    "--min_area 2.5": "2.5 is not possible; give 0 or more",
+    "--batch_size 0": "0 is not possible; give 1 or more",
+    "--overlay nice": "invalid choice: 'nice' (choose from",
+    "--probabilities jpg": "invalid choice: 'jpg' (choose from",
+    "--labelme boxes": "invalid choice: 'boxes' (choose from",
+    "--coco file.json": "unrecognized arguments: file.json",
+}
+"""Option -> part of the message."""
+
+EACH = """
+import contextlib, io, json, sys
+from trainer.predict import main
+ends = {}
+for given in json.loads(sys.argv[1]):
+    with contextlib.redirect_stderr(io.StringIO()) as error:
+        try:
+            code = main(["--model", "m", "--input", "nothing.png", "--output", "o", *given.split()])
+        except SystemExit as end:
+            code = end.code
+    ends[given] = code, error.getvalue()
+assert not {"torch", "numpy", "mlflow"} & set(sys.modules)
+print(json.dumps(ends))
+"""
+
+
+@pytest.fixture(scope="module")
+def refusals(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[int, str]]:
+    """Exit code and message for each of REFUSED; nothing heavy is imported before."""
+    command = [sys.executable, "-c", EACH, json.dumps(list(REFUSED))]
+    environment = {"PYTHONPATH": str(REPOSITORY), "COLUMNS": "300"}
+    folder = tmp_path_factory.mktemp("nothing")
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=100)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+@pytest.mark.parametrize("given", list(REFUSED))
+def test_impossible_options_are_refused(given: str, refusals: dict[str, tuple[int, str]]) -> None:
+    code, error = refusals[given]
+    assert code == 2
+    assert REFUSED[given] in error
 
 
 def test_results_of_other_pictures_are_found(tmp_path: Path) -> None:

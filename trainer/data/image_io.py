@@ -1,12 +1,13 @@
 """Decoding and encoding of image and mask files, for training, validation and prediction alike."""
 
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from trainer import InputError
 from trainer.data.image_header import UPRIGHT, open_image, orientation_of
@@ -134,12 +135,29 @@ def read_stencil(path: Path, content: bytes) -> np.ndarray:
         raise InputError(f"{path}: damaged mask ({error}); replace or remove it") from error
 
 
-def write_mask(path: Path, mask: np.ndarray) -> None:
-    """Write class ids, uint8 [H, W], as a palette PNG that every viewer shows in colour."""
+def write_mask(path: Path, mask: np.ndarray, texts: Mapping[str, str] | None = None) -> None:
+    """Write class ids, uint8 [H, W], as a palette PNG that every viewer shows in colour.
+
+    `texts`: what the file says about itself, by keyword.
+    """
     pil_image = Image.fromarray(mask, mode=None).convert("L")
     pil_image.putpalette(palette().tobytes())  # all 256 entries, or Pillow packs the indices into fewer bits
     # Masks consist of areas of one value; searching for more than runs takes zlib five times as long.
-    pil_image.save(path, format="PNG", compress_type=zlib.Z_RLE)
+    pil_image.save(path, format="PNG", compress_type=zlib.Z_RLE, pnginfo=_png_texts(texts))
+
+
+def write_grey(path: Path, levels: np.ndarray, texts: Mapping[str, str] | None = None) -> None:
+    """Write levels, uint8 or uint16 [H, W], as a grey PNG of 8 or 16 bits. `texts`: as in `write_mask`."""
+    Image.fromarray(levels).save(path, format="PNG", compress_level=1, pnginfo=_png_texts(texts))
+
+
+def _png_texts(texts: Mapping[str, str] | None) -> PngInfo | None:
+    if not texts:
+        return None
+    chunks = PngInfo()
+    for keyword, text in texts.items():
+        chunks.add_text(keyword, text)  # as iTXt where it is no Latin-1
+    return chunks
 
 
 def write_jpeg(path: Path, image: np.ndarray, quality: int = 90) -> None:

@@ -1,15 +1,17 @@
 """Images found in files and folders, the names of their results, and what is left out."""
 
 import os
+import sys
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from trainer import InputError
 from trainer.data.account import Account, take_stock
 from trainer.data.files import Reason, list_images
 from trainer.data.stack import HEAD_BYTES, count_frames, count_pages, may_be_animated
+from trainer.inference.given import InputImage, expand
+from trainer.inference.options import FOLDERS
 
 EARLIER = Reason("of earlier predictions", by="folder")
 LATER = Reason("behind the first frame, or pages of another size", warn=True)
@@ -20,30 +22,22 @@ MOST_CLASHES = 20
 """Groups of images of one name that an error lists."""
 
 
-@dataclass(frozen=True)
-class InputImage:
-    """File to predict, or a page of it, and the name of its results below masks/ and overlays/, without suffix."""
-
-    path: Path
-    name: Path
-    page: int = 0
-    """Number of the page of a stack, from 1; 0 for a file of one page."""
-
-    @property
-    def shown(self) -> str:
-        """Path, and the page as `#3`."""
-        return f"{self.path}#{self.page}" if self.page else str(self.path)
-
-
-def find_images(inputs: Sequence[Path], output: Path) -> tuple[list[InputImage], Account]:
+def find_images(
+    inputs: Sequence[Path], output: Path, read_list: Callable[[], bytes] = lambda: sys.stdin.buffer.read()
+) -> tuple[list[InputImage], Account]:
     """List the images of files and folders, the latter with their subfolders, and account for what is left out.
 
-    Earlier results are no input. Raises InputError where there is no image, an input is missing, or some would have the
-    same name.
+    An input may also be a pattern such as `pics/**/*.jpg`, or `-` for the list of paths that `read_list` gives. Earlier
+    results are no input. Raises InputError where there is no image, an input is missing, or some would have the same
+    name.
     """
-    results = [output.resolve() / part for part in ("masks", "overlays")]
+    results = [output.resolve() / part for part in FOLDERS]
+    given_inputs = [given for one in inputs for given in expand(one, read_list)]
+    inputs = [path for path, _ in given_inputs]
     images = {
-        (os.path.realpath(image.path), image.name): image for given in inputs for image in _images_of(given, results)
+        (os.path.realpath(image.path), image.name): image
+        for given, name in given_inputs
+        for image in _images_of(given, results, name)
     }
     named: defaultdict[Path, list[InputImage]] = defaultdict(list)
     for image in images.values():
@@ -69,17 +63,20 @@ def find_images(inputs: Sequence[Path], output: Path) -> tuple[list[InputImage],
     return list(images.values()), account
 
 
-def _images_of(given: Path, results: Sequence[Path]) -> Iterator[InputImage]:
-    """Images of one input; the folders `results` and those below are left out."""
+def _images_of(given: Path, results: Sequence[Path], name: Path | None) -> Iterator[InputImage]:
+    """Images of one input; the folders `results` and those below are left out.
+
+    `name`: that of the results of a file, or the folder for those of a folder; None: the input says it.
+    """
     if not given.is_dir():
         if not given.is_file():
             raise InputError(f"{given}: {'no regular file' if given.exists() else 'no such file or folder'}")
-        yield from _pages_of(given, Path(given.stem))
+        yield from _pages_of(given, name or Path(given.stem))
         return
     earlier = _below(given, results)
     for path in list_images(given, deep=True):
         if not any(path.is_relative_to(folder) for folder in earlier):
-            yield from _pages_of(path, path.relative_to(given).with_suffix(""))
+            yield from _pages_of(path, (name or Path()) / path.relative_to(given).with_suffix(""))
 
 
 def _pages_of(path: Path, name: Path) -> Iterator[InputImage]:

@@ -1,15 +1,14 @@
-"""Prediction of image files: decode, predict and write masks and overlays, several batches at the same time."""
+"""Prediction of image files: decoded, predicted and handed on to be written, several batches at the same time."""
 
 import ctypes
 import functools
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import takewhile
-from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -17,17 +16,13 @@ import torch
 from trainer import InputError
 from trainer.data.files import file_bytes
 from trainer.data.image_header import count_pixels
-from trainer.data.image_io import PIXELS, read_scaled, write_jpeg, write_mask
+from trainer.data.image_io import PIXELS, read_scaled
 from trainer.data.stack import page_content
-from trainer.drawing.overlay import draw_overlay
-from trainer.inference.inputs import InputImage
+from trainer.inference.given import InputImage
 from trainer.model.segmenter import Segmenter
 from trainer.system.parallel import read_ahead
-from trainer.system.strips import strips
-from trainer.system.text import valid
 
-MOST_CLIPPED = 0.01
-"""Share of an image's levels outside of the range that the model knows, above which it is said."""
+R = TypeVar("R")
 
 MAX_BATCHES = 4
 """Most whole batches under way at the same time; each holds its images in memory."""
@@ -56,6 +51,12 @@ class ImageResult:
     confidence: float = 0.0
     """Mean probability of the predicted classes, 0 to 1."""
 
+    confidence_map: np.ndarray | None = None
+    """Probability of each pixel's class, 0 to 1 as uint8 [H, W]; only where it is asked for."""
+
+    probabilities: np.ndarray | None = None
+    """Probability of the foreground or of each class, 0 to 1 as uint16 [C, H, W]; only where they are asked for."""
+
     seconds: float = 0.0
     error: str = ""
 
@@ -70,11 +71,15 @@ M_MMAP_THRESHOLD = -3
 def predict_files(
     segmenter: Segmenter,
     images: list[InputImage],
-    output: Path,
+    write: Callable[[ImageResult], R],
     batch_size: int,
     stop_requested: Callable[[], bool] = lambda: False,
-) -> Iterator[dict[str, Any]]:
-    """Write the masks and overlays of `images` below `output`; yield a row of the report for each, in order.
+    maps: Collection[str] = (),
+    flips: bool = False,
+) -> Iterator[R]:
+    """Predict `images`; yield what `write` returns for the result of each, in order.
+
+    `maps`: which of `confidence_map` and `probabilities` the results have. `flips`: as `predict_batch` has it.
 
     Threads take a batch each from file to file, so that all cores have work whatever the network is; together they use
     as many threads as torch was given. Each holds one batch of images in memory, however many there are. No batch is
@@ -85,19 +90,24 @@ def predict_files(
     most = (NETWORK_BYTES if on_cpu else NETWORK_BYTES_GPU) // segmenter.contract.picture_bytes
     workers, size = divide(len(images), batch_size, threads if on_cpu else MAX_BATCHES, most)
 
-    def work(batch: list[InputImage]) -> list[dict[str, Any]]:
+    # Pixels that take the memory of one with its maps; without them up to 12 bytes.
+    weight = 1 + ("confidence_map" in maps) / 12 + ("probabilities" in maps) * segmenter.contract.channels / 6
+
+    def work(batch: list[InputImage]) -> list[R]:
         if stop_requested():
             return []
-        rows = []
-        for group, pixels in group_by_pixels(batch, PIXELS.total // workers):
+        rows: list[R] = []
+        for group, pixels in group_by_pixels(batch, int(PIXELS.total / weight) // workers):
             if pixels > HUGE:
                 return_freed_memory()
-            with PIXELS.hold(pixels):
+            with PIXELS.hold(int(weight * pixels)):
                 # Threads of this worker: all of them where the others wait for the memory that it takes.
-                torch.set_num_threads(threads if pixels > PIXELS.total else max(1, threads // workers))
+                torch.set_num_threads(threads if weight * pixels > PIXELS.total else max(1, threads // workers))
                 results = [decode(source, segmenter) for source in group]
-                predict_batch(segmenter, results)
-                rows += [write(result, segmenter, output) for result in results]
+                if pixels > HUGE:
+                    trim_memory()
+                predict_batch(segmenter, results, maps, flips)
+                rows += [write(result) for result in results]
         return rows
 
     batches = (images[at : at + size] for at in range(0, len(images), size))
@@ -132,6 +142,12 @@ def return_freed_memory() -> None:
         ctypes.CDLL("libc.so.6").mallopt(M_MMAP_THRESHOLD, 4 * 2**20)
 
 
+def trim_memory() -> None:
+    """Give freed blocks back at once: after the resizing of 100 megapixels 1.1 GB of them are left."""
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
+
+
 def group_by_pixels(batch: list[InputImage], most: int) -> Iterator[tuple[list[InputImage], int]]:
     """Divide a batch, in its order, into groups of at most `most` pixels; yield each with its number of pixels.
 
@@ -161,20 +177,25 @@ def decode(source: InputImage, segmenter: Segmenter) -> ImageResult:
 
 
 @torch.inference_mode()
-def predict_batch(segmenter: Segmenter, batch: list[ImageResult]) -> None:
-    """Fill in class ids and confidence of each decoded image, at its own size."""
+def predict_batch(
+    segmenter: Segmenter, batch: list[ImageResult], maps: Collection[str] = (), flips: bool = False
+) -> None:
+    """Fill in class ids, confidence and `maps` of each decoded image, at its own size.
+
+    `flips`: from the mean of the probabilities of the image and of its mirror image.
+    """
     decoded = [(one, one.shown) for one in batch if one.shown is not None]
     if not decoded:
         return
     began = time.perf_counter()
-    if segmenter.contract.view == "tiles":
+    if segmenter.contract.view == "tiles" or flips:
         for result, shown in decoded:
-            fill(segmenter, result, segmenter.rows(shown, size_of(result)))
+            fill(segmenter, result, segmenter.rows(shown, size_of(result), flips), maps)
     else:
         resized = torch.from_numpy(np.stack([shown for _, shown in decoded])).permute(0, 3, 1, 2)
         logits = segmenter.logits(resized.to(segmenter.mean.device))
         for row, (result, _) in enumerate(decoded):
-            fill(segmenter, result, segmenter.strips(logits[row : row + 1], size_of(result)))
+            fill(segmenter, result, segmenter.strips(logits[row : row + 1], size_of(result)), maps)
     for result, _ in decoded:
         result.seconds += (time.perf_counter() - began) / len(decoded)
 
@@ -185,50 +206,22 @@ def size_of(result: ImageResult) -> tuple[int, int]:
     return result.image.shape[0], result.image.shape[1]
 
 
-def fill(segmenter: Segmenter, result: ImageResult, parts: Iterator[tuple[slice, torch.Tensor]]) -> None:
-    """Fill in class ids and confidence from the probabilities [1, C, rows, W] of the rows of an image."""
-    height, _ = size = size_of(result)
+def fill(
+    segmenter: Segmenter, result: ImageResult, parts: Iterator[tuple[slice, torch.Tensor]], maps: Collection[str]
+) -> None:
+    """Fill in class ids, confidence and `maps` from the probabilities [1, C, rows, W] of the rows of an image."""
+    height, width = size = size_of(result)
     result.mask, confidence = np.empty(size, np.uint8), 0.0
+    if "confidence_map" in maps:
+        result.confidence_map = np.empty(size, np.uint8)
+    if "probabilities" in maps:
+        result.probabilities = np.empty((segmenter.contract.channels, height, width), np.uint16)
     for rows, probabilities in parts:
         result.mask[rows] = segmenter.classes(probabilities)[0].cpu().numpy()
-        confidence += float(segmenter.confidence(probabilities).mean()) * (rows.stop - rows.start)
+        certainty = segmenter.confidence(probabilities)
+        confidence += float(certainty.mean()) * (rows.stop - rows.start)
+        if result.confidence_map is not None:
+            result.confidence_map[rows] = (certainty[0] * 255).round().to(torch.uint8).cpu().numpy()
+        if result.probabilities is not None:
+            result.probabilities[:, rows] = (probabilities[0] * 65535).round().int().cpu().numpy()
     result.confidence = confidence / height
-
-
-def write(result: ImageResult, segmenter: Segmenter, output: Path) -> dict[str, Any]:
-    """Write mask and overlay of one image; return its row of the report."""
-    row: dict[str, Any] = {"file": valid(result.source.shown)}
-    if result.image is None or result.mask is None:
-        return row | {"error": result.error}
-    began = time.perf_counter()
-    names, colours, name = segmenter.contract.class_names, segmenter.contract.colours, result.source.name
-    mask_file = output / "masks" / name.with_name(f"{name.name}.png")
-    overlay_file = output / "overlays" / name.with_name(f"{name.name}.jpg")
-    try:
-        for file in (mask_file, overlay_file):
-            file.parent.mkdir(parents=True, exist_ok=True)
-        write_mask(mask_file, result.mask)
-        overlay = draw_overlay(result.image, result.mask, colours, out=result.image)
-        result.image = result.shown = None  # encoding takes as much memory again
-        write_jpeg(overlay_file, overlay)
-    except OSError as error:
-        return row | {"error": valid(f"{result.source.path}: result cannot be written ({error})")}
-    height, width = result.mask.shape
-    counts = count_classes(result.mask, len(names))
-    return row | {
-        "width": width,
-        "height": height,
-        "share": {name: round(count / result.mask.size, 6) for name, count in zip(names, counts, strict=True)},
-        "confidence": round(result.confidence, 4),
-        "seconds": round(result.seconds + time.perf_counter() - began, 4),
-        **({"clipped": round(result.clipped, 4)} if result.clipped > MOST_CLIPPED else {}),
-    }
-
-
-def count_classes(mask: np.ndarray, classes: int) -> list[int]:
-    """Pixels of each class id from 0 to `classes` - 1 in a mask, uint8 [H, W]."""
-    counts = [0] * classes
-    for rows in strips(*mask.shape):
-        for index in range(classes):  # far faster than bincount
-            counts[index] += int(np.count_nonzero(mask[rows] == index))
-    return counts

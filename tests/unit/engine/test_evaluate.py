@@ -19,6 +19,7 @@ from trainer.data.sources import find_samples
 from trainer.data.view import View
 from trainer.engine.evaluate import CHUNK, Evaluation, EvaluationStopped, evaluate, sample_confusion
 from trainer.inference.inputs import find_images
+from trainer.inference.outputs import ResultWriter
 from trainer.inference.predictor import predict_files
 from trainer.model.loss import image_losses, loss_terms
 from trainer.model.metrics import confusion_matrix
@@ -64,7 +65,8 @@ def test_a_model_of_another_size_is_scored_as_predict_shows_it_the_images(
     inputs, _ = find_images([root / "JPEGImages"], tmp_path / "out")
     for size in (16, 32, 64):
         segmenter = make_segmenter(image_size=size, threshold=0.45, mean=(90.0, 100.0, 110.0))
-        assert len(list(predict_files(segmenter, inputs, tmp_path / f"{size}", 8))) == 5
+        writer = ResultWriter(segmenter.contract, tmp_path / f"{size}")
+        assert len(list(predict_files(segmenter, inputs, writer, 8))) == 5
         masks = [
             [read_mask(path / f"{name}.png") for name in "abcde"]
             for path in (root / "SegmentationClassPNG", tmp_path / f"{size}" / "masks")
@@ -86,7 +88,8 @@ def test_tiles_are_scored_as_predict_shows_them(
     root = make_voc(*"abc", classes=foreground + 1)
     inputs, _ = find_images([root / "JPEGImages"], tmp_path / "out")
     segmenter = make_segmenter(foreground, image_size=16, threshold=0.45, view="tiles", **changes)
-    assert len(list(predict_files(segmenter, inputs, tmp_path / "out", 8))) == 3
+    writer = ResultWriter(segmenter.contract, tmp_path / "out")
+    assert len(list(predict_files(segmenter, inputs, writer, 8))) == 3
     true, found = (
         np.concatenate([read_mask(path / f"{name}.png").ravel() for name in "abc"])
         for path in (root / "SegmentationClassPNG", tmp_path / "out" / "masks")

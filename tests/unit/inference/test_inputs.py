@@ -9,7 +9,8 @@ from PIL import Image
 
 from tests.support.layouts import refusal
 from trainer.data.account import Account
-from trainer.inference.inputs import InputImage, find_images
+from trainer.inference.given import InputImage
+from trainer.inference.inputs import find_images
 
 
 def touch(root: Path, *names: str) -> Path:

@@ -11,8 +11,10 @@ import torch
 from PIL import Image
 
 from tests.support.images import smooth_image
-from trainer.inference.inputs import InputImage, find_images
-from trainer.inference.predictor import MAX_BATCHES, count_classes, divide, predict_files
+from trainer.inference.given import InputImage
+from trainer.inference.inputs import find_images
+from trainer.inference.outputs import ResultWriter, count_classes
+from trainer.inference.predictor import MAX_BATCHES, divide, predict_files
 from trainer.model.segmenter import Segmenter
 from trainer.system import strips
 
@@ -48,10 +50,13 @@ def test_masks_are_the_same_on_any_number_of_cpus(
         for threads in (1, 2, 5):
             torch.set_num_threads(threads)
             output = tmp_path / f"{threads}"
-            rows = list(predict_files(segmenter, images, output, 4))
+            entries = list(predict_files(segmenter, images, ResultWriter(segmenter.contract, output), 4))
             assert torch.get_num_threads() == threads
             masks = [np.array(Image.open(file)) for file in sorted((output / "masks").iterdir())]
-            found[threads] = np.concatenate([mask.ravel() for mask in masks]), [row["confidence"] for row in rows]
+            found[threads] = (
+                np.concatenate([mask.ravel() for mask in masks]),
+                [entry.row["confidence"] for entry in entries],
+            )
     finally:
         torch.set_num_threads(1)
     for threads in (2, 5):

@@ -20,7 +20,14 @@ from trainer.data.encoding import decode
 from trainer.data.files import list_files, read_bytes
 from trainer.data.image_header import read_header
 from trainer.data.image_io import read_image
-from trainer.data.layouts.labelme_shapes import Shape, abbreviate, check_shapes, decode_base64, draw_shapes
+from trainer.data.layouts.labelme_shapes import (
+    Shape,
+    abbreviate,
+    check_shapes,
+    decode_base64,
+    draw_shapes,
+    encode_crop,
+)
 from trainer.system.text import existing_path, label
 
 MAX_BYTES = 100_000_000
@@ -111,12 +118,24 @@ def draw_annotation(file: Path, folder: Path, ids: Mapping[str, int]) -> np.ndar
     return draw_shapes(shapes, ids, size)
 
 
-def make_record(shapes: Sequence[Shape], image_name: str, size: tuple[int, int]) -> dict[str, Any]:
-    """Content of a JSON file, as Labelme 5 writes it, for polygons of an image file of `size` (H, W) beside it."""
-    rest: dict[str, Any] = {"group_id": None, "description": "", "flags": {}, "mask": None}
-    entries = [{"label": one.label, "points": one.points, "shape_type": one.kind, **rest} for one in shapes]
+def make_record(
+    shapes: Sequence[Shape],
+    image_name: str,
+    size: tuple[int, int],
+    flags: Mapping[str, bool] | None = None,
+    descriptions: Sequence[str] | None = None,
+) -> dict[str, Any]:
+    """Content of a JSON file, as Labelme 5 writes it, for shapes of an image file of `size` (H, W) beside it.
+
+    `flags`: those of the image. `descriptions`: a text for each shape.
+    """
+    entries: list[dict[str, Any]] = [
+        {"label": one.label, "points": one.points, "shape_type": one.kind, "group_id": None, "description": text}
+        | {"flags": {}, "mask": None if one.crop is None else encode_crop(one.crop)}
+        for one, text in zip(shapes, descriptions or [""] * len(shapes), strict=True)
+    ]
     image = {"imagePath": image_name, "imageData": None, "imageHeight": size[0], "imageWidth": size[1]}
-    return {"version": "5.5.0", "flags": {}, "shapes": entries, **image}
+    return {"version": "5.5.0", "flags": dict(flags or {}), "shapes": entries, **image}
 
 
 def read_record(file: Path, folder: Path) -> dict[str, Any]:

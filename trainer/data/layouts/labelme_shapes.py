@@ -1,6 +1,7 @@
 """Labelme's shapes: check the entries of a JSON file, and draw the mask that they make."""
 
 import base64
+import io
 import math
 import re
 from collections.abc import Collection, Mapping, Sequence
@@ -247,6 +248,13 @@ def _read_crop(text: object, where: str, size: tuple[int, int]) -> Crop:
     if crop.ndim != 2:
         raise InputError(f"{where} is a colour picture; draw it again or delete it")
     return pack_crop(crop > 0)
+
+
+def encode_crop(crop: Crop) -> str:
+    """Base64 text of a crop as a PNG of one channel, 255 where it covers, as the field `mask` of a shape holds it."""
+    content = io.BytesIO()
+    Image.fromarray(crop.pixels.astype(np.uint8) * 255).save(content, format="PNG")
+    return base64.b64encode(content.getvalue()).decode()
 
 
 def decode_base64(text: object, where: str) -> bytes:

@@ -1,0 +1,89 @@
+"""Legend of an overlay: the classes that are in a picture, with their colours, where it covers least."""
+
+import functools
+import importlib.util
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from trainer.system.text import show
+
+LEAST_FONT, FONT_SHARE = 11, 1 / 40
+"""Height of the letters: at least, in pixels, and as a share of the image's longer side."""
+
+MOST_HEIGHT, MOST_WIDTH = 0.35, 0.5
+"""Most that a legend takes of an image's height and width; where it needs more, it is left out."""
+
+MOST_NAMES, LONGEST_NAME = 12, 30
+"""Classes that a legend lists, and characters of a name in it."""
+
+GROUND, TEXT = (32, 32, 32), (255, 255, 255)
+"""Colours of the box and the letters, RGB."""
+
+Entry = tuple[str, tuple[int, int, int]]
+"""Name and RGB colour of a class."""
+
+
+def draw_legend(image: np.ndarray, mask: np.ndarray, entries: Sequence[Entry]) -> None:
+    """Draw a legend of `entries` into a corner of `image`, uint8 RGB [H, W, 3], in place.
+
+    The corner is that with the least foreground in `mask`, uint8 [H, W]. Nothing is drawn without entries, or where the
+    image is too small.
+    """
+    height, width = mask.shape
+    margin = max(LEAST_FONT, round(max(height, width) * FONT_SHARE)) // 2
+    box = _fitting(tuple(entries), (height, width), margin)
+    if box is None:
+        return
+    down, across = box.shape[0] + margin, box.shape[1] + margin
+    corners = [
+        (rows, columns)
+        for rows in (slice(height - down, height - margin), slice(margin, down))
+        for columns in (slice(margin, across), slice(width - across, width - margin))
+    ]
+    rows, columns = min(corners, key=lambda corner: int(np.count_nonzero(mask[corner])))
+    image[rows, columns] = box
+
+
+def _fitting(entries: tuple[Entry, ...], size: tuple[int, int], margin: int) -> np.ndarray | None:
+    """Box with the largest letters that fit an image of `size` (H, W); None where there are none, or no entries."""
+    most = MOST_HEIGHT * size[0] - margin, MOST_WIDTH * size[1] - margin
+    font = max(LEAST_FONT, round(max(size) * FONT_SHARE))
+    while entries and font >= LEAST_FONT:
+        if font * min(MOST_NAMES, len(entries)) <= most[0]:
+            box = _render(entries, font)
+            if box.shape[0] <= most[0] and box.shape[1] <= most[1]:
+                return box
+        font = min(font - 1, round(0.85 * font))
+    return None
+
+
+@functools.lru_cache(maxsize=64)
+def _render(entries: tuple[Entry, ...], size: int) -> np.ndarray:
+    """Box with a coloured square and the name of each class, uint8 RGB [h, w, 3], with letters of `size` pixels."""
+    font = _font(size)
+    lines = [(show(name, LONGEST_NAME), colour) for name, colour in entries[:MOST_NAMES]]
+    if len(entries) > MOST_NAMES:
+        lines.append((f"and {len(entries) - MOST_NAMES} more", GROUND))
+    pad, line = size // 2, round(1.35 * size)
+    text_width = max(font.getlength(name) for name, _ in lines)
+    picture = Image.new("RGB", (round(3 * pad + size + text_width), line * len(lines) + pad), GROUND)
+    pen = ImageDraw.Draw(picture)
+    for number, (name, colour) in enumerate(lines):
+        top = pad // 2 + number * line + (line - size) // 2
+        frame = TEXT if colour != GROUND else GROUND
+        pen.rectangle([pad, top, pad + size - 1, top + size - 1], fill=colour, outline=frame, width=max(1, size // 12))
+        pen.text((2 * pad + size, top + size / 2), name, TEXT, font, anchor="lm")
+    return np.array(picture)
+
+
+def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    """DejaVu Sans, which comes with matplotlib and has most letters of Europe; Pillow's own has those of English."""
+    package = importlib.util.find_spec("matplotlib")  # found, not imported
+    for folder in (package.submodule_search_locations or []) if package else []:
+        with suppress(OSError):
+            return ImageFont.truetype(Path(folder) / "mpl-data" / "fonts" / "ttf" / "DejaVuSans.ttf", size)
+    return ImageFont.load_default(size)

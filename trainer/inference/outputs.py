@@ -1,0 +1,231 @@
+"""Files of a predicted image: mask, overlay, probabilities, files of Labelme; and what the reports say about it."""
+
+import hashlib
+import json
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from trainer import InputError
+from trainer.data.files import read_bytes
+from trainer.data.image_io import write_grey, write_jpeg, write_mask
+from trainer.drawing.contour import draw_contours
+from trainer.drawing.legend import draw_legend
+from trainer.drawing.overlay import draw_overlay
+from trainer.inference.given import InputImage
+from trainer.inference.journal import Entry
+from trainer.inference.labelme_json import labelme_record, place_image, write_labels
+from trainer.inference.objects import MOST_RUNS, Objects, find_objects, keep_objects
+from trainer.inference.options import Options
+from trainer.inference.predictor import ImageResult
+from trainer.inference.run_lengths import encode_runs
+from trainer.model.segmenter import Contract
+from trainer.system.strips import strips
+from trainer.system.text import valid
+
+MOST_CLIPPED = 0.01
+"""Share of an image's levels outside of the range that the model knows, above which it is said."""
+
+FULL = 65535
+"""Level of a probability of 1 in `ImageResult.probabilities`."""
+
+
+def content_digest(source: InputImage) -> str:
+    """Digest of an image's file, and its page. Raises OSError or InputError where it cannot be read."""
+    digest = hashlib.sha256(read_bytes(source.path)).hexdigest()[:32]
+    return f"{digest}#{source.page}" if source.page else digest
+
+
+def result_name(source: InputImage) -> str:
+    """Name of an image's results as the journal has it."""
+    return valid(source.name.as_posix())
+
+
+class ResultWriter:
+    """Writer of everything that the options ask for, image by image; several threads may call it at the same time."""
+
+    def __init__(
+        self,
+        contract: Contract,
+        output: Path,
+        options: Options | None = None,
+        origin: Mapping[str, str] | None = None,
+        model: tuple[str, str] = ("", ""),
+    ) -> None:
+        """`origin`: what PNG files say about the model, by keyword; `model`: its digest, and its name for a person."""
+        self.contract, self.output, self.options = contract, output, options or Options()
+        self.origin, self.model = dict(origin or {}), model
+        if self.options.labelme:
+            (output / "labelme").mkdir(parents=True, exist_ok=True)
+            write_labels(output / "labelme", contract.class_names)
+
+    def __call__(self, result: ImageResult) -> Entry:
+        """Write the files of an image; return its entry of the journal. What fails is an error in its row."""
+        began = time.perf_counter()
+        shown = valid(result.source.shown)
+        if result.image is None or result.mask is None:
+            return self._entry(result.source, {"file": shown, "error": result.error})
+        try:
+            content = content_digest(result.source)
+            objects = self._clean(result.mask)
+            about = self._describe_objects(result, objects)
+            row = {"file": shown} | self._describe(result, objects) | self._write(result, objects)
+        except OSError as error:
+            text = f"{result.source.path}: result cannot be written ({error})"
+            return self._entry(result.source, {"file": shown, "error": valid(text)})
+        except InputError as error:
+            return self._entry(result.source, {"file": shown, "error": valid(f"{error}")})
+        row["seconds"] = round(result.seconds + time.perf_counter() - began, 4)
+        return self._entry(result.source, row, content, about)
+
+    def _entry(
+        self, source: InputImage, row: dict[str, Any], content: str = "", objects: list[dict[str, Any]] | None = None
+    ) -> Entry:
+        digest, version = self.model
+        return Entry(result_name(source), content, digest, self.options.digest, version, row, objects or [])
+
+    # ---------------------------------------------------------------- what is found
+
+    def _clean(self, mask: np.ndarray) -> Objects | None:
+        """Remove objects that are not wanted; return the others, None for noise. Raises InputError if they are needed.
+
+        `mask`: class ids, uint8 [H, W], changed in place.
+        """
+        options, objects = self.options, find_objects(mask)
+        if objects is None:
+            if options.min_area or options.largest_only or options.labelme or options.coco or options.objects:
+                raise InputError(f"the mask has more than {MOST_RUNS:,} pieces; its objects cannot be told apart")
+            return None
+        if (options.min_area or options.largest_only) and keep_objects(
+            mask, objects, options.min_area, options.largest_only
+        ):
+            return find_objects(mask)
+        return objects
+
+    def _describe(self, result: ImageResult, objects: Objects | None) -> dict[str, Any]:
+        """Row of the report, but for the names of the files."""
+        assert result.mask is not None
+        names = self.contract.class_names
+        height, width = result.mask.shape
+        counts = count_classes(result.mask, len(names))
+        return {
+            "width": width,
+            "height": height,
+            "share": {name: round(count / result.mask.size, 6) for name, count in zip(names, counts, strict=True)},
+            "pixels": dict(zip(names, counts, strict=True)),
+            **(
+                {} if objects is None else {"objects": dict(zip(names[1:], objects.count(len(names))[1:], strict=True))}
+            ),
+            "confidence": round(result.confidence, 4),
+            **({"clipped": round(result.clipped, 4)} if result.clipped > MOST_CLIPPED else {}),
+        }
+
+    def _describe_objects(self, result: ImageResult, objects: Objects | None) -> list[dict[str, Any]]:
+        """What objects.csv and coco.json say about each object."""
+        if objects is None or not (self.options.objects or self.options.coco):
+            return []
+        assert result.confidence_map is not None
+        means = objects.mean_levels(result.confidence_map) / 255
+        runs = objects.runs_of_each() if self.options.coco else []
+        described = []
+        for number in range(len(objects)):
+            box = objects.boxes[number].tolist()
+            about: dict[str, Any] = {
+                "class": int(objects.classes[number]),
+                "area": int(objects.areas[number]),
+                "box": box,
+                "centroid": np.round(objects.centroids[number], 2).tolist(),
+                "confidence": round(float(means[number]), 4),
+            }
+            if runs:
+                about["runs"] = encode_runs(objects.crop(number, runs[number]), box[0], box[1], objects.size)
+            described.append(about)
+        return described
+
+    # ---------------------------------------------------------------- files
+
+    def _write(self, result: ImageResult, objects: Objects | None) -> dict[str, str]:
+        """Write the files; return their paths below the output folder, by what they are."""
+        assert result.image is not None
+        assert result.mask is not None
+        options, source, files = self.options, result.source, {}
+        if options.probabilities:
+            files["probabilities"] = self._write_probabilities(result)
+            result.probabilities = None
+        if options.confidence_map:
+            assert result.confidence_map is not None
+            files["confidence_map"] = self._file("confidence", source, ".png")
+            write_grey(self.output / files["confidence_map"], result.confidence_map, self.origin)
+        result.confidence_map = None
+        files["mask"] = self._file("masks", source, ".png")
+        write_mask(self.output / files["mask"], result.mask, self.origin)
+        if options.labelme:
+            target = self.output / self._file("labelme", source, "")
+            beside = place_image(source.path, target, result.image).name
+        if options.overlay != "none":
+            files["overlay"] = self._file("overlays", source, ".jpg")
+            overlay = draw_result(result.image, result.mask, self.contract, options.overlay)
+            result.image = result.shown = None  # encoding takes as much memory again
+            write_jpeg(self.output / files["overlay"], overlay)
+            del overlay
+        if options.labelme:
+            assert objects is not None
+            names, form = self.contract.class_names, options.labelme
+            record = labelme_record(result.mask, objects, names, beside, form, self.model[1])
+            files["labelme"] = self._file("labelme", source, ".json")
+            (self.output / files["labelme"]).write_text(json.dumps(record, indent=1), encoding="utf-8")
+        return {key: valid(file) for key, file in files.items()}
+
+    def _file(self, folder: str, source: InputImage, suffix: str) -> str:
+        """Path of a result below the output folder; its own folder is made."""
+        path = Path(folder) / source.name.with_name(f"{source.name.name}{suffix}")
+        (self.output / path).parent.mkdir(parents=True, exist_ok=True)
+        return path.as_posix()
+
+    def _write_probabilities(self, result: ImageResult) -> str:
+        """Write the probabilities of an image; return the file, or the folder with one for each class."""
+        levels = result.probabilities
+        assert levels is not None
+        if self.options.probabilities == "npy":
+            file = self._file("probabilities", result.source, ".npy")
+            with (self.output / file).open("wb") as target:
+                header = {"descr": "<f2", "fortran_order": False, "shape": levels.shape}
+                np.lib.format.write_array_header_1_0(target, header)
+                for plane in levels:
+                    for rows in strips(*plane.shape):
+                        target.write((plane[rows] / np.float32(FULL)).astype("<f2").tobytes())
+            return file
+        if len(levels) == 1:
+            file = self._file("probabilities", result.source, ".png")
+            write_grey(self.output / file, levels[0], self.origin)
+            return file
+        folder = self._file("probabilities", result.source, "")
+        (self.output / folder).mkdir(exist_ok=True)
+        for class_id, name in enumerate(self.contract.class_names):
+            write_grey(self.output / folder / f"{class_id}.png", levels[class_id], self.origin | {"class": name})
+        return folder
+
+
+def draw_result(image: np.ndarray, mask: np.ndarray, contract: Contract, form: str) -> np.ndarray:
+    """Draw the overlay of a mask, uint8 [H, W], over its image, uint8 RGB [H, W, 3], in place; return it.
+
+    `form`: blend, the classes blended over the image; or contour, with their borders and a legend as well.
+    """
+    overlay = draw_overlay(image, mask, contract.colours, out=image)
+    if form == "contour":
+        draw_contours(overlay, mask, contract.colours)
+        present = np.flatnonzero(count_classes(mask, len(contract.class_names))[1:]) + 1
+        draw_legend(overlay, mask, [(contract.class_names[one], contract.colours[one]) for one in present])
+    return overlay
+
+
+def count_classes(mask: np.ndarray, classes: int) -> list[int]:
+    """Pixels of each class id from 0 to `classes` - 1 in a mask, uint8 [H, W]."""
+    counts = [0] * classes
+    for rows in strips(*mask.shape):
+        for index in range(classes):  # far faster than bincount
+            counts[index] += int(np.count_nonzero(mask[rows] == index))
+    return counts
