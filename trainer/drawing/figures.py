@@ -3,9 +3,11 @@
 from collections.abc import Sequence
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageDraw, ImageOps
 
 from trainer import IGNORE
+from trainer.drawing.contour import draw_contours
+from trainer.drawing.legend import find_font
 from trainer.drawing.overlay import draw_overlay
 from trainer.drawing.palette import palette
 
@@ -18,29 +20,59 @@ SHEET = 200
 PAPER = (245, 245, 245)
 """Colour around the panels, RGB."""
 
-RIGHT, WRONG, MISSED, CONFUSED = (0, 150, 0), (230, 60, 40), (40, 90, 230), (240, 180, 0)
-"""Colours of the cases of `error_map`, RGB."""
+RIGHT, WRONG, MISSED, CONFUSED = (230, 230, 230), (230, 159, 0), (0, 114, 178), (204, 121, 167)
+"""Colours of the cases of `error_map`, RGB, which colour-blind people tell apart (Okabe 2008, Color universal design):
+white right, orange false, blue missed, purple the wrong class."""
 
 ERROR_COLOURS = [(0, 0, 0), RIGHT, WRONG, MISSED, CONFUSED, (128, 128, 128)]
 """Colour of each value of `error_map`, RGB."""
 
+TEXT_SIZE = 22
+"""Height of the letters in a panel, in pixels."""
 
-def watch_panels(image: np.ndarray, mask: np.ndarray, predicted: np.ndarray) -> np.ndarray:
-    """Draw one square figure of four panels, uint8 RGB [640, 640, 3]: image, mask; prediction, errors.
 
-    `image` uint8 [H, W, 3]; `mask` and `predicted` uint8 [H, W]. In the errors, correct foreground is green, false
-    foreground red, missed foreground blue, a confused class yellow and ignored pixels grey.
+def watch_panels(
+    image: np.ndarray,
+    mask: np.ndarray,
+    predicted: np.ndarray,
+    colours: Sequence[Sequence[int]] | None = None,
+    score: float | None = None,
+) -> np.ndarray:
+    """Draw one figure of four panels in a row, uint8 RGB [320, 1280, 3]: image, mask, prediction, errors.
+
+    `image` uint8 [H, W, 3]; `mask` and `predicted` uint8 [H, W]; `colours`: RGB of the class ids. In the errors, right
+    foreground is white, false foreground orange, missed foreground blue, a confused class purple and ignored pixels
+    grey. `score`: mean IoU, 0 to 1, written into the prediction.
     """
-    grey = np.repeat(image.mean(axis=2, keepdims=True), 3, axis=2).astype(np.uint8)
+    grey = np.repeat(image.mean(axis=2, keepdims=True), 3, axis=2).astype(np.uint8) // 2
+    shown = _outlined(image, predicted, colours)
     panels = [
-        image,
-        draw_overlay(image, np.where(mask == IGNORE, 0, mask), alpha=0.6),
-        draw_overlay(image, predicted, alpha=0.6),
-        draw_overlay(grey, error_map(mask, predicted), ERROR_COLOURS, alpha=0.7),
+        _fit_square(image),
+        _fit_square(_outlined(image, np.where(mask == IGNORE, 0, mask).astype(np.uint8), colours)),
+        _fit_square(shown),
+        _fit_square(draw_overlay(grey, error_map(mask, predicted), ERROR_COLOURS, alpha=0.8)),
     ]
-    top_left, top_right, bottom_left, bottom_right = (_fit_square(panel) for panel in panels)
-    rows = [np.concatenate(row, axis=1) for row in ((top_left, top_right), (bottom_left, bottom_right))]
-    return np.concatenate(rows, axis=0)
+    if score is not None:
+        panels[2] = _with_text(panels[2], f"IoU {score:.2f}")
+    return np.concatenate(panels, axis=1)
+
+
+def _outlined(image: np.ndarray, mask: np.ndarray, colours: Sequence[Sequence[int]] | None) -> np.ndarray:
+    """Image with the mask lightly over it and its border as a line, which shows on dark fur too."""
+    drawn = draw_overlay(image, mask, colours, alpha=0.3)
+    draw_contours(drawn, mask, () if colours is None else colours)
+    return drawn
+
+
+def _with_text(panel: np.ndarray, text: str) -> np.ndarray:
+    """Panel with a text in its upper left corner, on a dark ground."""
+    picture = Image.fromarray(panel)
+    pen = ImageDraw.Draw(picture)
+    font = find_font(TEXT_SIZE)
+    box = pen.textbbox((10, 8), text, font=font)
+    pen.rectangle((box[0] - 6, box[1] - 4, box[2] + 6, box[3] + 4), fill=(20, 20, 20))
+    pen.text((10, 8), text, (255, 255, 255), font)
+    return np.array(picture)
 
 
 def contact_sheet(columns: Sequence[Sequence[tuple[np.ndarray, np.ndarray]]]) -> np.ndarray:

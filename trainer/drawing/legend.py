@@ -64,7 +64,7 @@ def _fitting(entries: tuple[Entry, ...], size: tuple[int, int], margin: int) -> 
 @functools.lru_cache(maxsize=64)
 def _render(entries: tuple[Entry, ...], size: int) -> np.ndarray:
     """Box with a coloured square and the name of each class, uint8 RGB [h, w, 3], with letters of `size` pixels."""
-    font = _font(size)
+    font = find_font(size)
     lines = [(show(name, LONGEST_NAME), colour) for name, colour in entries[:MOST_NAMES]]
     if len(entries) > MOST_NAMES:
         lines.append((f"and {len(entries) - MOST_NAMES} more", GROUND))
@@ -80,7 +80,7 @@ def _render(entries: tuple[Entry, ...], size: int) -> np.ndarray:
     return np.array(picture)
 
 
-def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+def find_font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
     """DejaVu Sans, which comes with matplotlib and has most letters of Europe; Pillow's own has those of English."""
     package = importlib.util.find_spec("matplotlib")  # found, not imported
     for folder in (package.submodule_search_locations or []) if package else []:

@@ -31,7 +31,7 @@ class Callback(Protocol):
         """The validation samples were scored; `values` holds metrics that are no scores."""
         ...
 
-    def on_images(self, segmenter: Segmenter, step: int) -> None:
+    def on_images(self, segmenter: Segmenter, step: int, series: str = "watch") -> None:
         """It is time to draw the watch list as `segmenter` sees it."""
         ...
 
@@ -70,7 +70,7 @@ class NullCallback:
     def on_evaluation(self, state: TrainState, values: dict[str, float], evaluation: Evaluation) -> None:
         """Do nothing."""
 
-    def on_images(self, segmenter: Segmenter, step: int) -> None:
+    def on_images(self, segmenter: Segmenter, step: int, series: str = "watch") -> None:
         """Do nothing."""
 
     def checkpoint_due(self) -> bool:

@@ -23,7 +23,7 @@ from trainer.system.terminal import Display
 from trainer.system.text import quote
 from trainer.tracking import store
 from trainer.tracking.names import run_name
-from trainer.tracking.run import Run, log_settings, open_run
+from trainer.tracking.run import Run, log_settings, open_run, run_title
 
 if TYPE_CHECKING:  # these load torch, which a mistyped setting must not wait for
     from trainer.data.dataset import Dataset, ValidationSet
@@ -131,7 +131,7 @@ class Lifecycle:
     def _open(self, start: "Start", dataset: "Dataset") -> Run:
         config, folder = self.config, start.folder
         if folder is None:
-            tracking, title = config.tracking, run_name(f"{dataset.title}-{config.data.image_size}px")
+            tracking, title = config.tracking, run_name(run_title(dataset.title, config))
             name, experiment = tracking.run_name and run_name(tracking.run_name), redact(tracking.experiment)
             began = store.store_id() if tracking.enabled else None
             folder = new_run_folder(MLRUNS / "work", experiment, name, tracking.enabled, title, began)
@@ -191,7 +191,7 @@ class Lifecycle:
         state, segmenter, run = trainer.state, trainer.train_step.segmenter, self.run
         segmenter.load_state_dict(trainer.best)
         segmenter.to("cpu")
-        trainer.callback.on_images(segmenter, state.best_step or 0)
+        trainer.callback.on_images(segmenter, 0, "best")
         not_drawn = trainer.callback.error()
         if not_drawn:
             raise not_drawn

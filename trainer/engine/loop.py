@@ -25,8 +25,9 @@ from trainer.engine.threads import AutoThreads
 from trainer.model.metrics import Scores
 from trainer.model.segmenter import Segmenter
 
-IMAGES_SECONDS = 60.0
-"""Shortest time between two drawings of the watch list, in seconds."""
+DRAWN_AT = (0.1, 0.25, 0.5, 0.75)
+"""Shares of the course of a training after which the watch list is drawn, beside its first and its last evaluation:
+the same steps in all runs of a length, so that MLflow's UI shows them side by side."""
 
 
 class Trainer:
@@ -52,7 +53,6 @@ class Trainer:
         self.saved: TrainState | None = None
         self.best: dict[str, Tensor] = {}
         self.requests = Requests()
-        self.images_due_s = 0.0
         self.start_s = 0.0
         """Seconds that the start of the program has taken, which count as part of train.minutes."""
         self.budget = Budget(schedule.minutes, loader.sides, schedule.evaluation_interval)
@@ -295,10 +295,11 @@ class Trainer:
         state.evaluated_step = state.step
 
     def _draw(self, last: bool) -> None:
-        """Draw the watch list at step 0, at the last evaluation, and at most every IMAGES_SECONDS between."""
-        if self.state.step == 0 or last or time.perf_counter() >= self.images_due_s:
-            self.callback.on_images(self.train_step.result, self.state.step)
-            self.images_due_s = time.perf_counter() + IMAGES_SECONDS
+        """Draw the watch list at step 0, at the last evaluation, and at the first one after each of DRAWN_AT."""
+        step, interval = self.state.step, self.schedule.evaluation_interval
+        before, now = (self.state.plan.share(at) for at in (max(0, step - 1) // interval * interval, step))
+        if step == 0 or last or any(before < share <= now for share in DRAWN_AT):
+            self.callback.on_images(self.train_step.result, step)
 
     def _save(self, wait: bool) -> None:
         self._report_pending()

@@ -18,6 +18,7 @@ from trainer.engine.checkpoint.writer import CheckpointWriter
 from trainer.engine.evaluate import Evaluation
 from trainer.engine.rare_classes import TOLD_AFTER, Advice
 from trainer.engine.stopping import NotWritten, writing
+from trainer.model.metrics import confusion_matrix, scores
 from trainer.model.segmenter import Contract, Segmenter
 from trainer.model.tiles import TILE_SIDE
 from trainer.system.terminal import Display
@@ -113,12 +114,16 @@ class Reporter:
             text = self.advice.not_found(missing, state.step, state.total_steps)
             self.display.log(f"warning: {text}", "yellow")
 
-    def on_images(self, segmenter: Segmenter, step: int) -> None:
-        """Draw the watch list; an earlier start of the run may have drawn it at this step."""
+    def on_images(self, segmenter: Segmenter, step: int, series: str = "watch") -> None:
+        """Draw the watch list; an earlier start of the run may have drawn it at this step.
+
+        `series`: watch for those of the training, best for those of the best weights, which are all at one step, so
+        that MLflow's UI shows them without its slider.
+        """
         segmenter.eval()
         for place in self.watched:
             sample = self.validation.samples[place]
-            key = f"watch/{image_key(sample.name)}"
+            key = f"{series}/{image_key(sample.name)}"
             if self.run.has_image(key, step):
                 continue
             image = sample.read_image(levels=segmenter.contract.range_of_levels)
@@ -204,4 +209,7 @@ def watch_image(segmenter: Segmenter, image: np.ndarray, mask: np.ndarray) -> np
     size = shrink_to_panel(mask.shape)
     predicted, _ = segmenter.predict(image, size)
     pixels = nearest_pixels(mask.shape, size)
-    return watch_panels(image[pixels], mask[pixels], predicted)
+    contract, truth = segmenter.contract, mask[pixels]
+    confusion = confusion_matrix(torch.from_numpy(predicted), torch.from_numpy(truth), len(contract.class_names))
+    score = scores(confusion, contract.class_names).miou
+    return watch_panels(image[pixels], truth, predicted, contract.colours, score)

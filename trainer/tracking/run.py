@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from trainer import InputError, printable, redact
-from trainer.config import Config, TrackingConfig, flatten
+from trainer.config import HUB, Config, TrackingConfig, flatten
 from trainer.system.atomic import write_json
 from trainer.system.provenance import versions
 from trainer.system.run_folder import RunFolder
@@ -23,8 +23,17 @@ from trainer.tracking.sender import Sender
 if TYPE_CHECKING:  # loads MLflow, which a run without tracking does not need
     from mlflow import MlflowClient
 
-THUMBNAIL_SIZE = 256, 256
-"""Largest width and height of an image's thumbnail, in pixels."""
+MOST_PARAMS = 8
+"""Params of a run. MLflow's UI prints all of them above each image, and more push it off its card."""
+
+COMPARED = ("model.encoder", "data.image_size", "optim.lr", "train.epochs", "train.batch_size")
+"""Settings that are params of every run, so that runs can be compared by them."""
+
+MOST_NAMED = 3
+"""Changed settings in the name of a run."""
+
+NOT_COMPARED = ("resume", "data.root", "tracking.", "registry.", "train.checkpoint_minutes", "train.timeout_minutes")
+"""Beginnings of settings that never are: they decide nothing about the model."""
 
 
 class Run:
@@ -102,8 +111,7 @@ class Run:
         full, small = (folder / name for name in image_names(key, step, self.folder.read_run()["time"], self.uid))
         pil_image = Image.fromarray(image)
         pil_image.save(full)
-        pil_image.thumbnail(THUMBNAIL_SIZE)
-        pil_image.save(small)
+        pil_image.save(small, quality=85)  # as large: the UI shows this one, enlarged too
         for path in (full, small):
             self.artifact(path, "images")
         self.image_ids.add(image_id(key, step, self.uid))
@@ -179,13 +187,48 @@ def open_run(
 
 
 def log_settings(run: Run, config: Config, facts: Mapping[str, Any], title: str, data: Mapping[str, Any]) -> None:
-    """Record settings, `facts`, versions and datasets. Params of an earlier start of the run stay as they are.
+    """Record settings, `facts`, versions and datasets.
 
-    `title`: name of the dataset; `data`: its digest, and the names of the samples under train and val.
+    Few settings are params, which stay as an earlier start of the run has recorded them. All are in config.yaml; what
+    is known of machine, program and data are tags. `title`: name of the dataset; `data`: its digest, and the names of
+    the samples under train and val.
     """
-    run.params(flatten(config) | dict(facts) | versions() | {"data.digest": data["digest"]})
-    run.params({"data.train_samples": len(data["train"])})
+    run.params(chosen_params(config))
+    run.tags(dict(facts) | versions() | {"data": title, "data.digest": data["digest"]})
+    run.tags({"data.train_samples": len(data["train"]), "model": f"{model_text(config)}, width {config.model.width}"})
     for context, part in (("training", "train"), ("validation", "val")):
         run.dataset(title, data["digest"], context, {"samples": len(data[part])})
     for file in (run.folder.config, run.folder.split, run.folder.check):
         run.artifact(file)
+
+
+def chosen_params(config: Config) -> dict[str, Any]:
+    """Settings that are params of a run: COMPARED, and of those that a person has changed the first few."""
+    settings = flatten(config)
+    keys = [*COMPARED, *(key for key in changed_settings(config) if key not in COMPARED)]
+    return {key: settings[key] for key in keys[:MOST_PARAMS]}
+
+
+def changed_settings(config: Config) -> list[str]:
+    """Keys of the settings that decide about the model and differ from their defaults.
+
+    What is auto by default is resolved by now: it differs without anybody's choice.
+    """
+    settings, defaults = flatten(config), flatten(Config())
+    differing = [key for key, value in settings.items() if value != defaults[key] and defaults[key] != "auto"]
+    return [key for key in differing if not key.startswith(NOT_COMPARED)]
+
+
+def model_text(config: Config) -> str:
+    """Network in a word, for names and tags."""
+    encoder = config.model.encoder
+    return "unet" if encoder == "none" else encoder.removeprefix("efficientnet-").removeprefix(HUB).rpartition("/")[2]
+
+
+def run_title(title: str, config: Config) -> str:
+    """Beginning of a run's name, from its data and what is not as usual: cats-128px-lite2-lr0.003-fold1."""
+    settings = flatten(config)
+    changed = [key for key in changed_settings(config) if key != "data.image_size" and not key.startswith("model.")]
+    values = {key.rpartition(".")[2].replace("_", ""): settings[key] for key in changed}
+    short = [f"{name}{value}" for name, value in values.items() if isinstance(value, int | float | str)]
+    return "-".join([f"{title}-{config.data.image_size}px", model_text(config), *short[:MOST_NAMED]])
