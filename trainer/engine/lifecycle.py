@@ -175,7 +175,7 @@ class Lifecycle:
         size, compiled = trainer.size.micro_batch_size, trainer.train_step.compiled
         sheet = augmentation_sheet(trainer.loader, trainer.train_step.augment)
         with writing(self.run.folder.path):
-            self.run.params({"hardware.micro_batch_size": size, "hardware.compiled": compiled})
+            self.run.tags({"hardware.micro_batch_size": size, "hardware.compiled": compiled})
             if not self.run.has_image("augmented", 0):
                 self.run.image("augmented", sheet, 0)
 

@@ -67,7 +67,7 @@ class Reporter:
             epochs = state.total_steps / self.steps_per_epoch
             self.display.log(f"{state.total_steps} steps, {epochs:.1f} epochs, fit into {self.minutes:g} minutes")
         with self._journal_errors():
-            self.run.params({"train.steps": state.total_steps})
+            self.run.tags({"train.steps": state.total_steps})
         self.display.start_training(state.total_steps, state.step)
 
     def on_plan(self, state: TrainState, reason: str = "") -> None:
