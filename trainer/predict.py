@@ -16,6 +16,7 @@ import functools
 import math
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,6 +43,9 @@ if TYPE_CHECKING:
 EXIT_SOME_FAILED = 3
 RESULTS = (("masks", ".png"), ("overlays", ".jpg"))
 """Folders of the results, and the suffix of the files in each."""
+
+END_SECONDS = 30.0
+"""Time in which other processes end that have got the same signal, in seconds."""
 
 MOST_ERRORS = 20
 """Number of failed images that are printed; the report has all."""
@@ -324,13 +328,16 @@ def predict_part(given: argparse.Namespace, options: Options, part: "Part", stop
 
 
 def collect(work: Work, stop: StopSignals) -> None:
-    """Wait for the other processes, and take what they have done."""
-    import time
+    """Wait for the other processes, after a signal for a while, and take what they have done."""
+    from trainer.inference.parts import POLL_SECONDS
 
-    while work.others.waiting:
+    stopped_s = math.inf
+    while work.others.waiting and time.monotonic() < stopped_s + END_SECONDS:
         work.take(work.others.new_entries())
         if work.others.waiting:
-            time.sleep(0.2)
+            time.sleep(POLL_SECONDS)
+        if stop.requested():
+            stopped_s = min(stopped_s, time.monotonic())
 
 
 def write_tables(output: Path, options: Options, images: "list[InputImage]", report: "Report") -> None:
