@@ -25,10 +25,13 @@ from trainer.system.atomic import why_not_written, write_text
 from trainer.system.entry import EXIT_FAILED, leave, run_program
 from trainer.system.output import Parser, ShowVersion, prepare_output
 from trainer.system.signals import StopSignals, exit_code
-from trainer.system.text import cell, one_line
+from trainer.system.text import cell, one_line, quote
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from trainer.data.account import Account
+    from trainer.inference.doubt import Doubts
     from trainer.inference.inputs import InputImage
 
 EXIT_SOME_FAILED = 3
@@ -37,6 +40,11 @@ RESULTS = (("masks", ".png"), ("overlays", ".jpg"))
 
 MOST_ERRORS = 20
 """Number of failed images that are printed; the report has all."""
+
+MOST_UNSURE = 3
+"""Number of images to look at first that are printed; the report has all."""
+
+CONTRACT_FILE = "segmenter.json"
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -101,6 +109,7 @@ def predict(
     """
     import torch
 
+    from trainer.inference.doubt import Doubts
     from trainer.inference.predictor import predict_files
     from trainer.system.cpus import usable_cpus
     from trainer.system.launcher import given_threads
@@ -116,8 +125,9 @@ def predict(
 
     advance = display.progress_bar("predicting", len(images))
     rows: list[dict[str, Any]] = []
+    doubts = Doubts(contract)
     stop.defer()
-    for row in predict_files(model.segmenter, images, output, batch_size, stop.requested):
+    for row in predict_files(model.segmenter, images, output, batch_size, stop.requested, doubts):
         rows.append(row)
         advance()
     display.close()
@@ -146,6 +156,7 @@ def predict(
         display.log(
             f"{one_line(clipped[0])}{others}: levels beyond the {low:g} to {high:g} that the model knows were clipped"
         )
+    show_doubts(doubts, [row["file"] for row in rows if row.get("unsure")], model.origin, display.log)
     done = len(rows) - len(failed)
     if stop.requested():
         print(f"predict.py: stopped; {done} of {len(images)} pictures are done, see report.csv", file=sys.stderr)
@@ -154,6 +165,23 @@ def predict(
     if account.count:
         display.log(f"left out, {account.summary()}", "yellow" if account.warnings() else "")
     return EXIT_SOME_FAILED if failed else 0
+
+
+def show_doubts(doubts: "Doubts", unsure: list[str], origin: dict[str, str], log: "Callable[[str, str], None]") -> None:
+    """Print the images to look at first, and warnings about images that are unlike those of the training."""
+    count = len(doubts.certainties)
+    if unsure and count > 1:
+        first = ", ".join(one_line(file) for file in unsure[:MOST_UNSURE])
+        more = f" and {len(unsure) - MOST_UNSURE} more in report.json" if len(unsure) > MOST_UNSURE else ""
+        log(f"look first at the {len(unsure)} of {count} that the model is least sure of: {first}{more}", "")
+    warnings = doubts.warnings()
+    for text in warnings:
+        log(f"warning: {text}", "yellow")
+    if warnings and origin.get("run_id"):
+        log("what it was trained on, the pictures of its run show:  bash launch/ui.sh", "yellow")
+    elif warnings:
+        contract = Path(origin["uri"]) / CONTRACT_FILE
+        log(f"what it was trained on, its contract says:  python -m json.tool {quote(contract)}", "yellow")
 
 
 def earlier_results(output: Path, done: set[Path]) -> list[Path]:

@@ -21,6 +21,7 @@ from trainer.data.image_io import PIXELS, read_scaled, write_jpeg, write_mask
 from trainer.data.resize import shrink_image
 from trainer.data.stack import page_content
 from trainer.drawing.overlay import draw_overlay
+from trainer.inference.doubt import Certainty, Doubts, is_unsure
 from trainer.inference.inputs import InputImage
 from trainer.model.segmenter import Contract, Segmenter
 from trainer.system.parallel import read_ahead
@@ -57,6 +58,9 @@ class ImageResult:
     confidence: float = 0.0
     """Mean probability of the predicted classes, 0 to 1."""
 
+    certainty: float = 0.0
+    """Certainty of the foreground, 0 to 1, as `Certainty` has it."""
+
     seconds: float = 0.0
     error: str = ""
 
@@ -74,8 +78,11 @@ def predict_files(
     output: Path,
     batch_size: int,
     stop_requested: Callable[[], bool] = lambda: False,
+    doubts: Doubts | None = None,
 ) -> Iterator[dict[str, Any]]:
     """Write the masks and overlays of `images` below `output`; yield a row of the report for each, in order.
+
+    What their warnings need is noted in `doubts`.
 
     Threads take a batch each from file to file, so that all cores have work whatever the network is; together they use
     as many threads as torch was given. Each holds one batch of images in memory, however many there are. No batch is
@@ -98,6 +105,9 @@ def predict_files(
                 torch.set_num_threads(threads if pixels > PIXELS.total else max(1, threads // workers))
                 results = [decode(source, segmenter.contract) for source in group]
                 predict_batch(segmenter, results)
+                for result in results:
+                    if doubts is not None and result.mask is not None and result.resized is not None:
+                        doubts.note(result.certainty, result.mask, result.resized)
                 rows += [write(result, segmenter, output) for result in results]
         return rows
 
@@ -173,11 +183,13 @@ def predict_batch(segmenter: Segmenter, batch: list[ImageResult]) -> None:
     logits = segmenter.logits(resized.to(segmenter.mean.device))
     for row, (result, image, _) in enumerate(decoded):
         height, width, _ = image.shape
-        result.mask, confidence = np.empty((height, width), np.uint8), 0.0
+        result.mask, confidence, certainty = np.empty((height, width), np.uint8), 0.0, Certainty()
         for rows, probabilities in segmenter.strips(logits[row : row + 1], (height, width)):
-            result.mask[rows] = segmenter.classes(probabilities)[0].cpu().numpy()
-            confidence += float(segmenter.confidence(probabilities).mean()) * (rows.stop - rows.start)
-        result.confidence = confidence / height
+            classes, sure = segmenter.classes(probabilities), segmenter.confidence(probabilities)
+            result.mask[rows] = classes[0].cpu().numpy()
+            confidence += float(sure.mean()) * (rows.stop - rows.start)
+            certainty.add(probabilities, classes, sure)
+        result.confidence, result.certainty = confidence / height, certainty.value(segmenter.contract)
     for result, _, _ in decoded:
         result.seconds += (time.perf_counter() - began) / len(decoded)
 
@@ -207,6 +219,7 @@ def write(result: ImageResult, segmenter: Segmenter, output: Path) -> dict[str, 
         "height": height,
         "share": {name: round(count / result.mask.size, 6) for name, count in zip(names, counts, strict=True)},
         "confidence": round(result.confidence, 4),
+        **({"unsure": True} if is_unsure(result.certainty, segmenter.contract) else {}),
         "seconds": round(result.seconds + time.perf_counter() - began, 4),
         **({"clipped": round(result.clipped, 4)} if result.clipped > MOST_CLIPPED else {}),
     }
