@@ -56,11 +56,10 @@ class Certainty:
 
     def add(self, probabilities: Tensor, classes: Tensor, confidence: Tensor) -> None:
         """Add a strip: probabilities [1, C, h, w], class ids [1, h, w] and their probabilities [1, h, w]."""
-        foreground = classes > 0
-        found = int(torch.count_nonzero(foreground))
+        found = int(torch.count_nonzero(classes))
         if found:
             self.found += found
-            self.total += float((confidence * foreground).sum(dtype=torch.float64))
+            self.total += float((confidence * classes.clamp(max=1)).sum())
         elif not self.found:
             others = probabilities if probabilities.shape[1] == 1 else probabilities[:, 1:]
             self.highest = max(self.highest, float(others.amax()))

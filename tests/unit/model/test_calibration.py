@@ -162,3 +162,13 @@ def test_temperature_sharpens_and_keeps_the_classes(foreground: int) -> None:
         assert last.numpy() == pytest.approx(expected[:, -1], abs=1e-6)
         assert torch.equal(segmenter.classes(found), segmenter.classes(plain))
         assert torch.equal(found, plain) is (temperature == 1.0)
+
+
+@pytest.mark.parametrize("threshold", [0.5, 0.2, 0.925])
+def test_confidence_is_the_probability_of_the_class(threshold: float) -> None:
+    """With a threshold of 0.5 that of the more probable one, bit for bit."""
+    segmenter, probabilities = segmenter_at(threshold), torch.rand(1, 1, 60, 70)
+    foreground = probabilities[0, 0]
+    found, classes = segmenter.confidence(probabilities)[0], segmenter.classes(probabilities)[0]
+    assert torch.equal(found, torch.where(classes == 1, foreground, 1 - foreground))
+    assert torch.equal(found, torch.maximum(foreground, 1 - foreground)) is (threshold == 0.5)
