@@ -23,7 +23,7 @@ CERTAINTY_DEVIATIONS, CERTAINTY_NOISE = 2.0, 0.1
 """Drop of the mean certainty of n images that is said: these standard deviations of single images, and this / sqrt(n).
 """
 
-LOOK_DEVIATIONS, LOOK_NOISE = 2.0, 1.5
+LOOK_DEVIATIONS, LOOK_NOISE = 1.5, 2.0
 """Median deviation of n images from those that trained that is said: this and this / sqrt(n), in standard deviations.
 """
 

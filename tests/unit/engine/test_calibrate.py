@@ -1,6 +1,7 @@
 """Calibration of a trained model: its contract against evaluation, the masks that are predicted, and plain numpy."""
 
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from tests.support.discs import make_discs, mean_iou
 from tests.support.training import Prepared, prepare
 from trainer.config import LossConfig
 from trainer.data.image_io import read_image, read_mask
+from trainer.data.resize import shrink_image
 from trainer.engine import calibrate as module
 from trainer.engine.calibrate import Calibration, calibrate
 from trainer.engine.distributed.accelerator import join_processes
@@ -21,9 +23,10 @@ from trainer.engine.evaluate import evaluate
 from trainer.inference.doubt import Doubts
 from trainer.inference.inputs import find_images
 from trainer.inference.predictor import predict_files
+from trainer.make.synthetic import write_voc
 from trainer.model.calibration import THRESHOLDS
 from trainer.model.model_folder import load_segmenter, save_segmenter
-from trainer.model.segmenter import Segmenter
+from trainer.model.segmenter import Contract, Segmenter
 
 SMALL = ["--model.encoder", "none", "--model.width", "8", "--model.depth", "2", "--data.image_size", "32"]
 SMALL += ["--data.workers", "0", "--train.mixed_precision", "no", "--train.batch_size", "4"]
@@ -159,6 +162,41 @@ def test_the_training_images_are_described(
         expected = float(means[:, place].mean()), float(means[:, place].std(correction=0))
         assert contract.training_look[place] == pytest.approx(expected, abs=0.01)
     assert contract.empty_share == 0.0
+
+
+STRANGE: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "inverted": lambda image: 255 - image,
+    "grey": lambda image: np.repeat(image.mean(axis=2, keepdims=True).astype(np.uint8), 3, axis=2),
+    "night": lambda image: (0.12 * image).astype(np.uint8),
+    "icon": lambda image: shrink_image(image, 16),
+}
+"""Changes after which an image is unlike those that trained."""
+
+
+def test_generated_cats_are_ordinary_and_changed_ones_are_not(tmp_path: Path) -> None:
+    """By looks and size alone, whatever the model finds: of other cats, each alone and all together."""
+    write_voc(tmp_path / "cats", 100, size=96)
+    write_voc(tmp_path / "others", 40, size=96, seed=5)
+    prepared = prepare(["--data.root", str(tmp_path / "cats"), *SMALL], tmp_path / "cache")
+    contract = calibrate(prepared.segmenter, prepared.dataset).contract
+    others = [read_image(path) for path in sorted((tmp_path / "others" / "JPEGImages").iterdir())]
+    mine = [read_image(sample.image) for sample in prepared.dataset.validation.samples]
+    for images in (others, mine, others[:8], *([image] for image in others)):
+        assert warnings(contract, images) == []
+    for name, change in STRANGE.items():
+        (text,) = warnings(contract, [change(image) for image in others])
+        assert ("small, 16x16" if name == "icon" else "unlike those that trained") in text, name
+
+
+def warnings(contract: Contract, images: list[np.ndarray]) -> list[str]:
+    """Warnings about images whose masks are as certain as those of the validation images, and not all the same."""
+    doubts = Doubts(contract)
+    assert contract.certainty is not None
+    for image in images:
+        mask = np.zeros(image.shape[:2], np.uint8)
+        mask[1] = 1
+        doubts.note(contract.certainty[0], mask, shrink_image(image, contract.image_size))
+    return doubts.warnings()
 
 
 def test_too_few_images_fit_nothing(make_voc: VocMaker, tmp_path: Path) -> None:

@@ -144,7 +144,8 @@ def test_a_model_that_is_not_calibrated_warns_of_nothing_it_cannot_know() -> Non
 def test_appearance_in_plain_numpy() -> None:
     image = smooth_image(48, 61, 3)
     pixels = image.reshape(-1, 3).astype(float)
-    expected = [*pixels.mean(axis=0), *pixels.std(axis=0), (pixels.max(axis=1) - pixels.min(axis=1)).mean()]
+    colourfulness = (255 * (pixels.max(axis=1) - pixels.min(axis=1)).mean()) ** 0.5
+    expected = [*pixels.mean(axis=0), *pixels.std(axis=0), colourfulness]
     assert appearance(image) == pytest.approx(expected)
     large = np.repeat(np.repeat(image, 4, axis=0), 4, axis=1)
     assert appearance(large) == pytest.approx(expected, abs=2.0)  # of every third pixel
