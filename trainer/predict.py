@@ -179,8 +179,7 @@ def show_doubts(doubts: "Doubts", unsure: list[str], origin: dict[str, str], log
         log(f"warning: {text}", "yellow")
     if warnings and origin.get("run_id"):
         log("what it was trained on, the pictures of its run show:  bash launch/ui.sh", "yellow")
-    elif warnings:
-        contract = Path(origin["uri"]) / CONTRACT_FILE
+    elif warnings and (contract := Path(origin["uri"]) / CONTRACT_FILE).is_file():
         log(f"what it was trained on, its contract says:  python -m json.tool {quote(contract)}", "yellow")
 
 
