@@ -39,6 +39,9 @@ LEAST_EMPTY_SHARE, LEAST_CHANCE = 0.05, 0.05
 """Empty masks are said where their chance is below: that of a single one to the power of n, at least the former."""
 
 LOOK_NAMES = ("red", "green", "blue", "contrast in red", "contrast in green", "contrast in blue", "colourfulness")
+"""The numbers of `appearance`, for people."""
+
+UNLIKE = "are they pictures of the kind that it was trained on?"
 
 
 @dataclass
@@ -148,9 +151,6 @@ class Doubts:
             f"these pictures look unlike those that trained: {LOOK_NAMES[place]} {level:.0f} of 255, usually "
             f"{mean[place]:.0f}; light, camera or colours may differ: label some of them and train again"
         )
-
-
-UNLIKE = "are they pictures of the kind that it was trained on?"
 
 
 def _pictures(count: int) -> str:
