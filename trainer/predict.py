@@ -29,10 +29,11 @@ from trainer.system.entry import EXIT_FAILED, leave, run_program
 from trainer.system.output import Parser, ShowVersion, prepare_output
 from trainer.system.provenance import program_version
 from trainer.system.signals import StopSignals, exit_code
-from trainer.system.text import count_of, one_line, valid
+from trainer.system.text import count_of, one_line, quote, valid
 
 if TYPE_CHECKING:
     from trainer.data.account import Account
+    from trainer.inference.doubt import Doubts
     from trainer.inference.given import InputImage
     from trainer.inference.journal import Entry, JournalWriter
     from trainer.inference.model import Model
@@ -49,6 +50,11 @@ END_SECONDS = 30.0
 
 MOST_ERRORS = 20
 """Number of failed images that are printed; the report has all."""
+
+MOST_UNSURE = 3
+"""Number of images to look at first that are printed; the report has all."""
+
+CONTRACT_FILE = "segmenter.json"
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -258,6 +264,7 @@ def predict(
 
     A signal ends it early: batches under way are finished, and the report holds what is done.
     """
+    from trainer.inference.doubt import Doubts
     from trainer.inference.journal import JournalWriter, journal_file
     from trainer.inference.outputs import result_name
     from trainer.inference.parts import OtherParts, publish
@@ -281,19 +288,12 @@ def predict(
     journal = JournalWriter(journal_file(output))
     if part.count > 1:
         publish(output, version_uri(given.model, model.origin), model.origin, plan.images)
-    work = Work(report, journal, OtherParts(output, part))
+    work, doubts = Work(report, journal, OtherParts(output, part)), Doubts(model.segmenter.contract)
     advance = display.progress_bar("predicting", len(part.share(plan.images)))
     stop.defer()
     report.write(complete=False)
-    for entry in predict_files(
-        model.segmenter,
-        part.share(plan.images),
-        writer,
-        given.batch_size,
-        stop.requested,
-        options.maps,
-        options.tta == "flips",
-    ):
+    settings = stop.requested, options.maps, options.flips, doubts
+    for entry in predict_files(model.segmenter, part.share(plan.images), writer, given.batch_size, *settings):
         work.take([entry])
         work.take(work.others.new_entries())
         advance()
@@ -304,6 +304,7 @@ def predict(
     write_tables(output, options, images, report)
     work.others.remove()
     tell_earlier(display, output, options, images, report)
+    tell_doubts(display, doubts, report, model)
     return conclude(display, output, images, report, account, model, stop, work.others.died)
 
 
@@ -422,6 +423,23 @@ def tell_earlier(display: Any, output: Path, options: Options, images: "list[Inp
             "this call alone",
             "yellow",
         )
+
+
+def tell_doubts(display: Any, doubts: "Doubts", report: "Report", model: "Model") -> None:
+    """Name the images to look at first, and warn about images that are unlike those of the training."""
+    log, origin = display.log, model.origin
+    unsure = [row["file"] for row in report.rows.values() if row.get("unsure")]
+    if unsure and len(report.rows) > 1:
+        first = ", ".join(one_line(file) for file in unsure[:MOST_UNSURE])
+        more = f" and {len(unsure) - MOST_UNSURE} more in report.csv" if len(unsure) > MOST_UNSURE else ""
+        log(f"look first at the {len(unsure)} of {len(report.rows)} that the model is least sure of: {first}{more}", "")
+    warnings = doubts.warnings()
+    for text in warnings:
+        log(f"warning: {text}", "yellow")
+    if warnings and origin.get("run_id"):
+        log("what it was trained on, the pictures of its run show:  bash launch/ui.sh", "yellow")
+    elif warnings and (contract := Path(origin["uri"]) / CONTRACT_FILE).is_file():
+        log(f"what it was trained on, its contract says:  python -m json.tool {quote(contract)}", "yellow")
 
 
 def earlier_results(output: Path, done: set[Path]) -> list[Path]:

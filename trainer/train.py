@@ -146,7 +146,7 @@ def run(
         code = fit(trainer, life, dataset)
         accelerator.wait_for_everyone()  # a launcher ends the others when one leaves, and this one may still be saving
         if code == 0:
-            life.register(trainer, dataset.validation, stop)
+            life.register(trainer, dataset, stop)
             code = life.end("finished", trainer, resume=None, best_miou=trainer.state.best_miou)
     except BaseException as error:
         if stop.interrupting():  # while registering

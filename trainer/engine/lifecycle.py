@@ -179,17 +179,19 @@ class Lifecycle:
             if not self.run.has_image("augmented", 0):
                 self.run.image("augmented", sheet, 0)
 
-    def register(self, trainer: "Trainer", validation: "ValidationSet", stop: StopSignals) -> None:
-        """Save the best weights as the run's model, register it, and decide about the champion.
+    def register(self, trainer: "Trainer", dataset: "Dataset", stop: StopSignals) -> None:
+        """Calibrate the best weights, save them as the run's model, register it, and decide about the champion.
 
         Raises KeyboardInterrupt where a signal arrives; nothing of the training is lost then.
         """
+        from trainer.engine.calibrate import calibrate
         from trainer.engine.stopping import writing
         from trainer.model.model_folder import load_segmenter, save_segmenter
 
         stop.interrupt_again()
         state, segmenter, run = trainer.state, trainer.train_step.segmenter, self.run
         segmenter.load_state_dict(trainer.best)
+        calibration = calibrate(segmenter, dataset)
         segmenter.to("cpu")
         trainer.callback.on_images(segmenter, state.best_step or 0)
         not_drawn = trainer.callback.error()
@@ -200,7 +202,10 @@ class Lifecycle:
             save_segmenter(segmenter, model)
         with writing(run.folder.journal):
             run.tags({"best.miou": state.best_miou, "best.step": state.best_step})
-        self.display.log(f"best: step {state.best_step}, val/miou {state.best_miou or 0:.4f}", "bold")
+            run.metrics(calibration.metrics(), state.step)
+        miou = calibration.scores.miou
+        self.display.log(f"best: step {state.best_step}, val/miou {miou or 0:.4f}", "bold")
+        self.display.log(calibration.describe())
         name = self.config.registry.name
         if self.config.tracking.enabled:
             from trainer.tracking.registry import export
@@ -211,10 +216,10 @@ class Lifecycle:
                 contract = segmenter.contract
                 tags = {"commit": contract.commit, "dataset_digest": contract.dataset_digest}
                 with writing(run.folder.journal):
-                    run.register(name, tags | {"val/miou": f"{state.best_miou}"})
+                    run.register(name, tags | {"val/miou": f"{miou}"})
             sent = run.flush(FLUSH_SECONDS)
             if name:
-                self.unregistered = self._promote(validation) if sent else run.last_error or "no answer in time"
+                self.unregistered = self._promote(dataset.validation) if sent else run.last_error or "no answer in time"
         stop.defer()
 
     def _promote(self, validation: "ValidationSet") -> str:
@@ -356,7 +361,7 @@ class NullLifecycle:
     def describe(self, _trainer: "Trainer", _reasons: Sequence[str]) -> None:
         """Print nothing."""
 
-    def register(self, _trainer: "Trainer", _validation: "ValidationSet", _stop: StopSignals) -> None:
+    def register(self, _trainer: "Trainer", _dataset: "Dataset", _stop: StopSignals) -> None:
         """Leave it to the main process."""
 
     def end(self, state: str, _trainer: "Trainer | None", **_details: Any) -> int:
