@@ -16,6 +16,9 @@ SHARE_OF_SIDE = 1 / 330
 LIGHT = 0.55
 """Share of white in the colour of a line; the rest is the colour of its class."""
 
+NOISE = 16
+"""A mask of which more than one pixel in so many is border gets lines of one pixel without a rim."""
+
 MOST_WORK = 1
 """Pixels that contours draw, for each pixel of the image, above which their lines are thinner."""
 
@@ -36,6 +39,9 @@ def draw_contours(image: np.ndarray, mask: np.ndarray, colours: Sequence[Sequenc
     lines = np.rint(LIGHT * 255 + (1 - LIGHT) * table).astype(np.uint8)
     width = line_width(*mask.shape)
     rows, columns = _border_pixels(mask)
+    if len(rows) * NOISE > mask.size:
+        image[rows, columns] = lines[mask[rows, columns]]
+        return
     while width > LEAST_WIDTH and (2 * width) ** 2 * len(rows) > MOST_WORK * mask.size:
         width = max(LEAST_WIDTH, width // 4 * 2)  # noise, which is all border
     rim = 2 * max(1, width // 2)
