@@ -18,7 +18,13 @@ import yaml
 from trainer import IGNORE, InputError, printable, redact_all
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-MLRUNS = REPOSITORY / "mlruns"
+"""Folder that holds this package: the repository, or where pip has installed it."""
+
+INSTALLED = any(REPOSITORY.glob("segtrainer-*.dist-info"))
+"""Whether pip has installed the package there, among others. Nothing is written beside its code then."""
+
+MLRUNS = Path("mlruns" if INSTALLED else REPOSITORY / "mlruns").absolute()
+"""Folder of everything that runs leave: in the repository, or else in the working directory."""
 
 LONGEST_NAME = 250
 """Characters of the name of a run, an experiment or a model that MLflow's databases take."""

@@ -1,6 +1,7 @@
 """Predict the masks of new images with a registered model.
 
 python trainer/predict.py --model models:/cat-unet@champion --input PATH [PATH ...] --output DIR
+python trainer/predict.py --model models:/cat-unet@champion --export onnx FILE.onnx
 """
 
 if __name__ == "__main__":
@@ -11,6 +12,7 @@ if __name__ == "__main__":
 
     guard_imports("predict.py")
 
+import argparse
 import csv
 import functools
 import io
@@ -49,8 +51,11 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _main(arguments: list[str] | None, stop: StopSignals) -> int:
     prepare_output(arguments)
-    options = _parser().parse_args(arguments)
+    options = read_command(arguments)
     try:
+        if options.export:
+            kind, file = options.export
+            return export(kind, file, options.model)
         if options.batch_size < 1:
             raise InputError(f"--batch_size: {options.batch_size} is not possible; give 1 or more")
         from trainer.inference.inputs import find_images
@@ -66,20 +71,52 @@ def _main(arguments: list[str] | None, stop: StopSignals) -> int:
         return EXIT_FAILED
 
 
-def _parser() -> Parser:
+def read_command(arguments: list[str] | None) -> argparse.Namespace:
+    """Options of a command line, which either predicts or exports. Exits with 2 where it is wrong."""
+    words = sys.argv[1:] if arguments is None else arguments
+    exports = any(word.partition("=")[0] == "--export" for word in words)
+    parser = _parser(exports)
+    options = parser.parse_args(arguments)
+    if exports and (options.input or options.output):
+        parser.error("--export: nothing is predicted with it; leave --input and --output out")
+    return options
+
+
+def _parser(exports: bool) -> Parser:
     parser = Parser(prog="predict.py", description="Outline the known classes in pictures.")
     parser.add_argument("--version", action=ShowVersion, nargs=0, help="print the version")
     parser.add_argument(
         "--model", required=True, help="models:/name@alias, models:/name/3, runs:/..., or a model folder"
     )
     parser.add_argument(
-        "--input", required=True, nargs="+", type=Path, metavar="PATH", help="pictures, or folders of them"
+        "--input", required=not exports, nargs="+", type=Path, metavar="PATH", help="pictures, or folders of them"
     )
     parser.add_argument(
-        "--output", required=True, type=Path, metavar="DIR", help="where masks/, overlays/ and report.* go"
+        "--output", required=not exports, type=Path, metavar="DIR", help="where masks/, overlays/ and report.* go"
     )
     parser.add_argument("--batch_size", type=int, default=8, help="pictures that go through the network together (8)")
+    parser.add_argument(
+        "--export", nargs=2, metavar=("KIND", "FILE"), help="write the model for other programs: onnx x.onnx, pt2 x.pt2"
+    )
     return parser
+
+
+def export(kind: str, file: str, uri: str) -> int:
+    """Write a model as one file that other programs read; return the exit code."""
+    from trainer.inference.export import check_export, export_model
+
+    target = check_export(kind, file)
+    from trainer.tracking.load import load_model
+
+    model = load_model(uri)
+    try:
+        written = export_model(model, kind, target)
+    except OSError as error:
+        print(f"predict.py: {why_not_written(target, error)}", file=sys.stderr)
+        return EXIT_FAILED
+    for path in written:
+        print(f"{path}  {path.stat().st_size / 1e6:.1f} MB")
+    return 0
 
 
 def make_output(output: Path) -> None:
