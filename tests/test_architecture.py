@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.program import REPOSITORY
+from trainer.__main__ import ENTRIES as COMMANDS
 
 PACKAGE = REPOSITORY / "trainer"
 ENTRIES = sorted(path.stem for path in PACKAGE.glob("*.py") if 'if __name__ == "__main__":' in path.read_text())
@@ -75,6 +76,10 @@ def own(names: frozenset[str]) -> list[str]:
 
 def test_entry_points_are_found() -> None:
     assert {"train", "predict", "prepare", "sync"} <= set(ENTRIES)
+
+
+def test_one_command_has_them_all() -> None:
+    assert set(COMMANDS) == set(ENTRIES) - {"__main__"}
 
 
 def test_every_room_is_known() -> None:

@@ -50,6 +50,13 @@ NAN = "nan"
 """Key of data.value_map for values that are not finite."""
 
 
+def install_command(extra: str) -> str:
+    """Command of a shell that installs an extra of this program, such as hf."""
+    if INSTALLED:
+        return f"pip install 'segtrainer[{extra}]'"
+    return f"pip install -c launch/constraints.txt -e '.[{extra}]'"
+
+
 def _require(holds: bool, key: str, value: object, wanted: str) -> None:
     if not holds:
         raise InputError(f"{key}: {value!r} is not possible; give {wanted}")

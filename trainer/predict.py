@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 from trainer import EXIT_INPUT, InputError, redact_all
 from trainer.system.atomic import why_not_written, write_text
 from trainer.system.entry import EXIT_FAILED, leave, run_program
+from trainer.system.installation import usage
 from trainer.system.output import Parser, ShowVersion, prepare_output
 from trainer.system.signals import StopSignals, exit_code
 from trainer.system.text import cell, one_line
@@ -83,7 +84,7 @@ def read_command(arguments: list[str] | None) -> argparse.Namespace:
 
 
 def _parser(exports: bool) -> Parser:
-    parser = Parser(prog="predict.py", description="Outline the known classes in pictures.")
+    parser = Parser(prog=usage("predict"), description="Outline the known classes in pictures.")
     parser.add_argument("--version", action=ShowVersion, nargs=0, help="print the version")
     parser.add_argument(
         "--model", required=True, help="models:/name@alias, models:/name/3, runs:/..., or a model folder"

@@ -7,8 +7,8 @@ import importlib.util
 import sys
 from pathlib import Path
 
-from trainer import InputError
-from trainer.config import INSTALLED
+from trainer import EXIT_INPUT, InputError
+from trainer.config import INSTALLED, install_command
 
 COMMAND = "segtrainer"
 """Name of the package, and of the command that an installation makes."""
@@ -21,19 +21,21 @@ EXTRAS = {
 """Extra of the installation -> packages that are imported, and may be missing without it."""
 
 
-def install_command(extra: str) -> str:
-    """Command of a shell that installs an extra."""
-    if INSTALLED:
-        return f"pip install '{COMMAND}[{extra}]'"
-    return f"pip install -c launch/constraints.txt -e '.[{extra}]'"
-
-
 def require(extra: str, what: str) -> None:
     """Raise InputError, with the command that installs it, where a package of an extra is missing; `what` needs it."""
     missing = [name for name in EXTRAS[extra] if name not in sys.modules and importlib.util.find_spec(name) is None]
     if missing:
         plural = "packages" if len(missing) > 1 else "package"
         raise InputError(f"{what} needs the {plural} {', '.join(missing)}: {install_command(extra)}")
+
+
+def require_training() -> None:
+    """End the program with one line and exit code 2 where a package of training is missing, before it is imported."""
+    try:
+        require("train", "training")
+    except InputError as error:
+        print(f"train.py: {error}", file=sys.stderr)
+        sys.exit(EXIT_INPUT)
 
 
 def command(entry: str) -> str:
@@ -52,7 +54,6 @@ def called_by_command() -> bool:
     return called.stem == COMMAND or called.name == "__main__.py"
 
 
-def launch_command(options: str = "") -> str:
-    """Beginning of a command of a shell that trains by Accelerate's launcher, with its options."""
-    script = "-m trainer.train" if INSTALLED else "trainer/train.py"
-    return f"accelerate launch {options} {script}" if options else f"accelerate launch {script}"
+def training_command() -> str:
+    """Beginning of a command of a shell that trains: by Accelerate's launcher where its configurations are."""
+    return command("train") if INSTALLED else "accelerate launch trainer/train.py"

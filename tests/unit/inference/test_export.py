@@ -25,6 +25,7 @@ from trainer.inference.export import check_export, export_model
 from trainer.inference.model import Model
 from trainer.make.synthetic import draw_scene
 from trainer.model.huggingface import encoder_settings, library
+from trainer.model.model_folder import save_segmenter
 from trainer.model.segmenter import Contract, Segmenter
 from trainer.system.provenance import program_version
 
@@ -256,6 +257,27 @@ def test_a_missing_package_is_one_line(tmp_path: Path) -> None:
     assert ended.stderr == (
         "predict.py: --export onnx needs the package onnxscript: pip install -c launch/constraints.txt -e '.[onnx]'\n"
     )
+
+
+LIMITED = """
+import resource, sys
+resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+from trainer.predict import main
+sys.exit(main())
+"""
+
+
+def test_a_full_disk_is_said(tmp_path: Path) -> None:
+    """Nothing is left of the new file; the earlier one stays."""
+    save_segmenter(make_model(1).segmenter, tmp_path / "model")
+    (tmp_path / "x.pt2").write_text("earlier")
+    ended = command("--model", tmp_path / "model", "--export", "pt2", tmp_path / "x.pt2", script=LIMITED)
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert re.fullmatch(
+        r"predict\.py: .*x\.pt2: cannot be written .*more than 1000 bytes are not allowed.*\n", ended.stderr
+    )
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["model", "x.pt2"]
+    assert (tmp_path / "x.pt2").read_text() == "earlier"
 
 
 def test_export_predicts_nothing(tmp_path: Path) -> None:
