@@ -23,7 +23,15 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 INSTALLED = any(REPOSITORY.glob("segtrainer-*.dist-info"))
 """Whether pip has installed the package there, among others. Nothing is written beside its code then."""
 
-MLRUNS = Path("mlruns" if INSTALLED else REPOSITORY / "mlruns").absolute()
+
+def _working_folder() -> Path:
+    try:
+        return Path.cwd()
+    except FileNotFoundError:  # removed meanwhile; what is opened in it says so
+        return Path()
+
+
+MLRUNS = (_working_folder() if INSTALLED else REPOSITORY) / "mlruns"
 """Folder of everything that runs leave: in the repository, or else in the working directory."""
 
 LONGEST_NAME = 250

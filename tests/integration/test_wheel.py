@@ -1,7 +1,9 @@
 """The program as pip installs it, in an empty folder: prediction without the packages of training, and all of it."""
 
+import json
 import re
 import shlex
+import subprocess
 import tomllib
 from pathlib import Path
 
@@ -95,17 +97,26 @@ def test_training_where_the_program_lies_in_no_repository(wheel: Path, tmp_path:
     """mlruns/ lies in the working directory; each printed command works there; several processes can be launched."""
     program = Installed(tmp_path / "program", wheel, [*PROJECT["dependencies"], *TRAIN])
     data, before = make_discs(tmp_path / "data"), program.code_files()
+    git = ["git", "-c", "user.name=x", "-c", "user.email=x", "-C", str(tmp_path)]  # of another program
+    for step in (["init", "-q"], ["commit", "-q", "--allow-empty", "-m", "x"]):
+        subprocess.run([*git, *step], check=True)
     words = ["--data.root", data, "--registry.name", "discs", *TINY]
     printed = program.run("segtrainer", "train", *words).stdout
     assert program.code_files() == before
     assert {path.name for path in (program.work / "mlruns").iterdir()} >= {"mlflow.db", "artifacts", "work"}
-    assert "git.commit" not in printed
-    (command,) = re.findall(r"^ *(segtrainer predict --model models:/discs@champion) ", printed, re.MULTILINE)
+    (folder,) = (program.work / "mlruns" / "work").iterdir()
+    assert json.loads((folder / "model" / "segmenter.json").read_text())["commit"] == ""
+    journal = (folder / "journal.jsonl").read_text()
+    assert f'"versions.segtrainer": "{PROJECT["version"]}"' in journal
+    assert "git.commit" not in journal
+    (command,) = re.findall(r"^ *(segtrainer predict --model models:/discs\S+) ", printed, re.MULTILINE)
     program.run(*shlex.split(command), "--input", data / "JPEGImages", "--output", "out")
     assert len(list((program.work / "out" / "masks").iterdir())) == 10
     assert re.search(r"mlflow ui --backend-store-uri sqlite:////\S+/mlruns/mlflow.db", printed)
     program.run("segtrainer", "sync")
 
-    launched = program.run("torchrun", "--nproc_per_node", "2", "-m", "trainer.train", *words)
+    launched = program.run(
+        "python", "-m", "torch.distributed.run", "--nproc_per_node", "2", "-m", "trainer.train", *words
+    )
     assert re.search(r"^device .* processes 2 ", launched.stdout, re.MULTILINE)
     assert program.code_files() == before
