@@ -55,7 +55,7 @@ def test_prediction_needs_no_package_of_training(predictor: Installed, model: Pa
     assert predictor.code_files() == before
     assert [path.name for path in predictor.work.iterdir()] == ["out"]
     for file in images.iterdir():
-        wanted, _ = load_segmenter(model).predict(np.asarray(Image.open(file).convert("RGB")))
+        wanted, _ = load_segmenter(model).predict(np.array(Image.open(file).convert("RGB")))
         assert np.array_equal(np.asarray(Image.open(predictor.work / "out" / "masks" / f"{file.stem}.png")), wanted)
 
 
