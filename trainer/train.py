@@ -8,8 +8,10 @@ if __name__ == "__main__":
 
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # ends without a traceback, until the next import is done
     from trainer.system.entry import guard_imports
+    from trainer.system.installation import require_training
 
     guard_imports("train.py")
+    require_training()
 
 import functools
 import traceback

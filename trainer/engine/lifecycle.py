@@ -17,6 +17,7 @@ from trainer.engine.checkpoint.choice import WORDS
 from trainer.system import launcher
 from trainer.system.atomic import why_not_written
 from trainer.system.entry import EXIT_FAILED, is_main_process
+from trainer.system.installation import command
 from trainer.system.run_folder import describe_run, new_run_folder, run_folder_of
 from trainer.system.signals import EXIT_STOPPED, StopSignals
 from trainer.system.terminal import Display
@@ -244,7 +245,7 @@ class Lifecycle:
             failed = in_words(error)
             log("registered; use it with")
         address = quote(champion if promoted else model)
-        log(f"  python trainer/predict.py --model {address} --input PICTURES --output OUT")
+        log(f"  {command('predict')} --model {address} --input PICTURES --output OUT")
         return failed
 
     def _explain_unregistered(self) -> str:
@@ -324,7 +325,7 @@ class Lifecycle:
             log(f"{unsent} records are not sent yet ({run.last_error or 'no answer in time'})", "yellow")
         if self.unregistered or not sent:
             log("Complete this, when the store can be written to, with", "yellow")
-            log(f"  python trainer/sync.py {quote(run.folder)}", "yellow")
+            log(f"  {command('sync')} {quote(run.folder)}", "yellow")
         if refused := run.folder.describe_refused():
             log(refused, "yellow")
         info = run.folder.read_run()
