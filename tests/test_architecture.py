@@ -135,7 +135,6 @@ TRAINING_MODULES = (
     "checks",
     "crops",
     "dataset",
-    "layouts",
     "loader",
     "sampler",
     "sources",

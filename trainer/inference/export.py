@@ -38,9 +38,9 @@ OPSET = 18
 MOST_ONNX_BYTES = 2**31 - 1
 """Largest ONNX file: protobuf reads no more, and weights in a second file would get lost."""
 
-EXAMPLE_SHAPE = (2, 48, 80, 3)
-"""Shape of the images that the graph is traced with. A batch of 1, or equal height and width, would become
-constants."""
+EXAMPLE_SHAPE = (2, 208, 336, 3)
+"""Shape of the images that the graph is traced with. A batch of 1, equal height and width, or a single pixel at the
+network's bottom would become constants."""
 
 INPUT, OUTPUT = "images", "probabilities"
 """Names of the graph's input and output."""

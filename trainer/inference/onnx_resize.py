@@ -30,16 +30,24 @@ def antialiased(
     return op.MatMul(_weights(op.Shape(images, start=2, end=3), height), narrow)
 
 
-def _weights(old: Any, new: int) -> Any:
-    """Share of each old pixel in each new one, float32 [new, old]; `old` int64 [1]: a triangle over the new centre."""
-    scale = op.Div(op.Cast(old, to=FLOAT), _numbers(new))
+def _weights(old: Any, new: Any) -> Any:
+    """Share of each old pixel in each new one, float32 [new, old]: a triangle over the new centre.
+
+    `old` int64 [1]; `new` too, or a whole number.
+    """
+    new = _integers(new) if isinstance(new, int) else op.Reshape(new, _integers(1))
+    scale = op.Div(op.Cast(old, to=FLOAT), op.Cast(new, to=FLOAT))
     reach = op.Max(scale, _numbers(1))
-    centres = op.Mul(scale, op.Unsqueeze(_numbers(*(place + 0.5 for place in range(new))), _integers(1)))
-    zero, one = op.Constant(value_int=0), op.Constant(value_int=1)
-    places = op.Add(op.Cast(op.Range(zero, op.Squeeze(old), one), to=FLOAT), _numbers(0.5))
-    distances = op.Abs(op.Div(op.Sub(places, centres), reach))
+    centres = op.Mul(scale, op.Unsqueeze(_centres(new), _integers(1)))
+    distances = op.Abs(op.Div(op.Sub(_centres(old), centres), reach))
     triangle = op.Max(op.Sub(_numbers(1), distances), _numbers(0))
     return op.Div(triangle, op.ReduceSum(triangle, _integers(1), keepdims=1))
+
+
+def _centres(count: Any) -> Any:
+    """Centres of so many pixels, float32 [count]; `count` int64 [1]."""
+    zero, one = op.Constant(value_int=0), op.Constant(value_int=1)
+    return op.Add(op.Cast(op.Range(zero, op.Squeeze(count), one), to=FLOAT), _numbers(0.5))
 
 
 def _numbers(*values: float) -> Any:

@@ -17,11 +17,13 @@ from trainer.config import LossConfig
 from trainer.data.image_io import read_image, read_mask
 from trainer.data.resize import shrink_image
 from trainer.engine import calibrate as module
+from trainer.engine import evaluate as strips
 from trainer.engine.calibrate import Calibration, calibrate
 from trainer.engine.distributed.accelerator import join_processes
 from trainer.engine.evaluate import evaluate
 from trainer.inference.doubt import Doubts
 from trainer.inference.inputs import find_images
+from trainer.inference.outputs import ResultWriter
 from trainer.inference.predictor import predict_files
 from trainer.make.synthetic import write_voc
 from trainer.model.calibration import THRESHOLDS
@@ -73,7 +75,9 @@ def test_the_scores_are_those_of_evaluation_and_of_the_masks(
     save_segmenter(segmenter, tmp_path / "model")
     inputs, _ = find_images([sample.image for sample in validation.samples], tmp_path / "out")
     doubts = Doubts(segmenter.contract)
-    rows = list(predict_files(load_segmenter(tmp_path / "model"), inputs, tmp_path / "out", 8, doubts=doubts))
+    writer = ResultWriter(segmenter.contract, tmp_path / "out")
+    entries = predict_files(load_segmenter(tmp_path / "model"), inputs, writer, 8, doubts=doubts)
+    rows = [entry.row for entry in entries]
     masks = [read_mask(sample.mask) for sample in validation.samples]
     predicted = [read_mask(tmp_path / "out" / "masks" / f"{sample.image.stem}.png") for sample in validation.samples]
     assert mean_iou(masks, predicted) == pytest.approx(found.scores.miou, abs=1e-12)
@@ -135,7 +139,7 @@ def test_the_contract_does_not_depend_on_memory(
     calibrated: tuple[Segmenter, Calibration],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(module, name, value)
+    monkeypatch.setattr(strips if name == "STRIP_PIXELS" else module, name, value)
     assert calibrate(segmenter, trained[0].dataset) == calibrated[1]
 
 

@@ -13,6 +13,7 @@ from tests.support.images import smooth_image
 from trainer.data.appearance import appearance, looks_of
 from trainer.inference.doubt import Certainty, Doubts, bound_of_unsure, is_unsure
 from trainer.inference.inputs import find_images
+from trainer.inference.outputs import ResultWriter
 from trainer.inference.predictor import predict_files
 from trainer.model.segmenter import Contract, Segmenter
 
@@ -159,15 +160,19 @@ def test_predict_files_notes_each_image(make_segmenter: Maker, tmp_path: Path) -
     (tmp_path / "in" / "broken.png").write_bytes(b"")
     images, _ = find_images([tmp_path / "in"], tmp_path / "out")
     segmenter, certainties = make_segmenter(3, image_size=64), []
+
+    def writer(name: str) -> ResultWriter:
+        return ResultWriter(segmenter.contract, tmp_path / name)
+
     for threads in (1, 3):
         torch.set_num_threads(threads)
         doubts = Doubts(segmenter.contract)
-        assert len(list(predict_files(segmenter, images, tmp_path / f"{threads}", 2, doubts=doubts))) == 8
+        assert len(list(predict_files(segmenter, images, writer(f"{threads}"), 2, doubts=doubts))) == 8
         certainties.append(sorted(doubts.certainties))
         assert sorted(doubts.sides) == [(61 + number, 83) for number in range(7)]
     torch.set_num_threads(1)
     assert certainties[0] == pytest.approx(certainties[1], abs=1e-6)
     segmenter.contract = dataclasses.replace(segmenter.contract, unsure_below=certainties[0][2] + 1e-6)
-    rows = list(predict_files(segmenter, images, tmp_path / "marked", 2))
+    rows = [entry.row for entry in predict_files(segmenter, images, writer("marked"), 2)]
     assert sum(row.get("unsure", False) for row in rows) == 3
     assert all(row.get("unsure", True) is True for row in rows)

@@ -74,6 +74,9 @@ HOSTILE: list[tuple[str, Any]] = [
     ),
     *(("training_look", value) for value in (None, 5, [[1, 2]], [[1, 2]] * 8, [[1, 2]] * 6 + [[1, 256]], [[1]] * 7)),
     *(("training_look", value) for value in ([[1, math.nan]] * 7, [[-1, 1]] * 7, ["12"] * 7, {"red": [1, 2]})),
+    *(("view", value) for value in ("", "tile", None, 1, ["tiles"])),
+    *(("scale", value) for value in (0, 1.5, -1, math.nan, "1", None, True)),
+    *(("keep_aspect", value) for value in (0, 1, "true", None)),
     *(("weights_sha256", value) for value in (None, 5, "0", "G" * 64, MISSING)),
     *(("dataset_digest", value) for value in (None, 5, "d" * 10_000)),
     *(("schema_version", value) for value in ("1", 0, -1, True, 1.0, None)),
@@ -125,6 +128,8 @@ def test_every_hostile_contract_is_refused_by_its_field(sound: Path, tmp_path: P
         ({"width": 1024, "depth": 7, "image_size": 128}, "width, depth"),  # 256 TB of weights
         ({"image_size": 8192, "width": 1024, "depth": 1}, "image_size, width"),
         ({"class_names": ["a", "b", "c"]}, "colours"),
+        ({"view": "tiles", "keep_aspect": True}, "keep_aspect"),
+        ({"scale": 0.5}, "scale"),
     ],
 )
 def test_fields_that_do_not_agree_are_refused(values: dict[str, Any], field: str, sound: Path, tmp_path: Path) -> None:
