@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.program import REPOSITORY
+from trainer.__main__ import ENTRIES as COMMANDS
 
 PACKAGE = REPOSITORY / "trainer"
 ENTRIES = sorted(path.stem for path in PACKAGE.glob("*.py") if 'if __name__ == "__main__":' in path.read_text())
@@ -77,6 +78,10 @@ def test_entry_points_are_found() -> None:
     assert {"train", "predict", "prepare", "sync"} <= set(ENTRIES)
 
 
+def test_one_command_has_them_all() -> None:
+    assert set(COMMANDS) == set(ENTRIES) - {"__main__"}
+
+
 def test_every_room_is_known() -> None:
     assert {room_of(module) for module in modules()} == set(LEVEL)
 
@@ -121,14 +126,36 @@ def test_no_module_hides_one_of_the_library() -> None:
     assert not hidden
 
 
-def test_the_predictor_needs_few_modules() -> None:
-    reached, waiting = {"trainer.inference.predictor"}, ["trainer.inference.predictor"]
+TRAINING_ONLY = ("engine", "make", "tracking")
+"""Rooms that prediction of files does without."""
+
+TRAINING_MODULES = (
+    "augment",
+    "cache",
+    "checks",
+    "crops",
+    "dataset",
+    "loader",
+    "sampler",
+    "sources",
+    "split",
+)
+"""Modules of the data room that only training, and checks of its data, need."""
+
+
+def test_the_predictor_needs_nothing_of_training() -> None:
+    """Whatever it grows by: no loop, no loader, no layout of a dataset, no checks."""
+    reached, waiting = {"trainer.inference.predictor"}, ["trainer.inference.predictor", "trainer.inference.outputs"]
     while waiting:
         for other in own(imports(waiting.pop())):
             if other not in reached:
                 reached.add(other)
                 waiting.append(other)
-    assert len(reached) <= 26, sorted(reached)
+    rooms = {room_of(module) for module in reached}
+    assert not rooms & set(TRAINING_ONLY)
+    parts = [module.split(".") for module in reached]
+    assert not [part for part in parts if part[1:2] == ["data"] and part[2] in TRAINING_MODULES]
+    assert {"trainer.model.segmenter", "trainer.data.image_io"} <= reached
 
 
 def test_a_check_loads_no_torch(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from trainer import EXIT_INPUT, InputError, learn_secrets, redact_all
 from trainer.config import MLRUNS, Config, flatten, nested
 from trainer.engine.checkpoint import choice
 from trainer.system.entry import is_main_process
+from trainer.system.installation import usage
 from trainer.system.provenance import program_version
 from trainer.system.repair import known_settings
 from trainer.system.run_folder import run_folder_of
@@ -33,7 +34,7 @@ def parse(arguments: list[str] | None = None) -> Config:
     shown = any(word.startswith(("-h", "--help", "--print_config")) for word in given)
     set_parsing_settings(docstring_parse_attribute_docstrings=shown)
     parser = _Parser(
-        prog="train.py",
+        prog=usage("train"),
         description="Train a UNet on labelled pictures.",
         formatter_class=_HelpFormatter,
         version=program_version(),

@@ -18,7 +18,21 @@ import yaml
 from trainer import IGNORE, InputError, printable, redact_all
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-MLRUNS = REPOSITORY / "mlruns"
+"""Folder that holds this package: the repository, or where pip has installed it."""
+
+INSTALLED = any(REPOSITORY.glob("segtrainer-*.dist-info"))
+"""Whether pip has installed the package there, among others. Nothing is written beside its code then."""
+
+
+def _working_folder() -> Path:
+    try:
+        return Path.cwd()
+    except FileNotFoundError:  # removed meanwhile; what is opened in it says so
+        return Path()
+
+
+MLRUNS = (_working_folder() if INSTALLED else REPOSITORY) / "mlruns"
+"""Folder of everything that runs leave: in the repository, or else in the working directory."""
 
 LONGEST_NAME = 250
 """Characters of the name of a run, an experiment or a model that MLflow's databases take."""
@@ -42,6 +56,13 @@ ENCODER_STRIDE = 32
 
 NAN = "nan"
 """Key of data.value_map for values that are not finite."""
+
+
+def install_command(extra: str) -> str:
+    """Command of a shell that installs an extra of this program, such as hf."""
+    if INSTALLED:
+        return f"pip install 'segtrainer[{extra}]'"
+    return f"pip install -c launch/constraints.txt -e '.[{extra}]'"
 
 
 def _require(holds: bool, key: str, value: object, wanted: str) -> None:

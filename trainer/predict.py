@@ -1,6 +1,7 @@
 """Predict the masks of new images with a registered model.
 
 python trainer/predict.py --model models:/cat-unet@champion --input PATH [PATH ...] --output DIR
+python trainer/predict.py --model models:/cat-unet@champion --export onnx FILE.onnx
 """
 
 if __name__ == "__main__":
@@ -16,19 +17,22 @@ import functools
 import math
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trainer import EXIT_INPUT, InputError, redact_all
-from trainer.inference.options import LABELME, OVERLAYS, PROBABILITIES, TTA, Options
+from trainer.inference import closing
+from trainer.inference.command_line import read_command
+from trainer.inference.options import Options
 from trainer.system.atomic import why_not_written
 from trainer.system.entry import EXIT_FAILED, leave, run_program
-from trainer.system.output import Parser, ShowVersion, prepare_output
+from trainer.system.output import prepare_output
 from trainer.system.provenance import program_version
 from trainer.system.signals import StopSignals, exit_code
-from trainer.system.text import count_of, one_line, valid
+from trainer.system.text import valid
 
 if TYPE_CHECKING:
     from trainer.data.account import Account
@@ -39,12 +43,8 @@ if TYPE_CHECKING:
     from trainer.inference.parts import OtherParts, Part
     from trainer.inference.report import Report
 
-EXIT_SOME_FAILED = 3
-RESULTS = (("masks", ".png"), ("overlays", ".jpg"))
-"""Folders of the results, and the suffix of the files in each."""
-
-MOST_ERRORS = 20
-"""Number of failed images that are printed; the report has all."""
+END_SECONDS = 30.0
+"""Time in which other processes end that have got the same signal, in seconds."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -57,9 +57,11 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _main(arguments: list[str] | None, stop: StopSignals) -> int:
     prepare_output(arguments)
-    given = _parser().parse_args(arguments)
-    options = _options(given)
+    given = read_command(arguments)
+    options = Options(**{name: getattr(given, name) for name in Options.__dataclass_fields__})
     try:
+        if given.export:
+            return export(given.export[0], given.export[1], given.model)
         from trainer.inference.parts import this_part
 
         part = this_part()
@@ -78,81 +80,22 @@ def _main(arguments: list[str] | None, stop: StopSignals) -> int:
         return EXIT_FAILED
 
 
-def _parser() -> Parser:
-    parser = Parser(
-        prog="predict.py",
-        description="Outline the known classes in pictures.",
-        epilog="Several processes: accelerate launch trainer/predict.py ... ; each takes its share of the pictures.",
-    )
-    parser.add_argument("--version", action=ShowVersion, nargs=0, help="print the version")
-    parser.add_argument(
-        "--model", required=True, help="models:/name@alias, models:/name/3, runs:/..., or a model folder"
-    )
-    parser.add_argument(
-        *("--input",),
-        required=True,
-        nargs="+",
-        type=Path,
-        metavar="PATH",
-        help="pictures, folders of them, patterns ('pics/**/*.jpg'), or - for a list of paths on standard input",
-    )
-    parser.add_argument(
-        "--output", required=True, type=Path, metavar="DIR", help="where masks/, overlays/ and report.* go"
-    )
-    parser.add_argument(
-        *("--batch_size",), type=_count(1), default=8, metavar="N", help="pictures that go through together (8)"
-    )
-    parser.add_argument(
-        "--skip_existing", action="store_true", help="leave out what an earlier call has done: same picture and model"
-    )
-    masks = parser.add_argument_group("masks")
-    masks.add_argument("--threshold", type=_threshold, metavar="T", help="0 to 1, for one class (the model's own)")
-    masks.add_argument("--min_area", type=_count(0), default=0, metavar="PIXELS", help="remove smaller objects (0)")
-    masks.add_argument(
-        "--tta",
-        choices=TTA,
-        default="",
-        help="flips: the mean with the mirror image's (twice the time)",
-    )
-    masks.add_argument("--largest_only", action="store_true", help="keep only the largest object of each class")
-    files = parser.add_argument_group("files")
-    files.add_argument(
-        "--overlay", choices=OVERLAYS, default="contour", help="contours and a legend (contour), or the blend alone"
-    )
-    files.add_argument("--probabilities", choices=PROBABILITIES, default="", help="16-bit PNG, or float16 arrays")
-    files.add_argument("--confidence_map", action="store_true", help="confidence/: grey pictures, white is sure")
-    files.add_argument(
-        "--labelme", choices=LABELME, default="", help="labelme/: files to correct in Labelme; masks keep every pixel"
-    )
-    files.add_argument("--coco", action="store_true", help="coco.json: every object with its run lengths")
-    files.add_argument("--objects", action="store_true", help="objects.csv: area, box and centre of every object")
-    return parser
+def export(kind: str, file: str, uri: str) -> int:
+    """Write a model as one file that other programs read; return the exit code."""
+    from trainer.inference.export import check_export, export_model
 
+    target = check_export(kind, file)
+    from trainer.tracking.load import load_model
 
-def _count(least: int) -> Any:
-    """Type of an option that is a whole number of at least `least`."""
-
-    def convert(text: str) -> int:
-        if not (text.isdecimal() and text.isascii() and len(text) < 19 and int(text) >= least):
-            raise argparse.ArgumentTypeError(f"{text} is not possible; give {least} or more")
-        return int(text)
-
-    return convert
-
-
-def _threshold(text: str) -> float:
+    model = load_model(uri)
     try:
-        number = float(text)
-    except ValueError:
-        number = math.nan
-    if not 0 <= number <= 1:
-        raise argparse.ArgumentTypeError(f"{text} is not possible; give a number from 0 to 1")
-    return number
-
-
-def _options(given: argparse.Namespace) -> Options:
-    names = Options.__dataclass_fields__
-    return Options(**{name: getattr(given, name) for name in names})
+        written = export_model(model, kind, target)
+    except OSError as error:
+        print(f"predict.py: {why_not_written(target, error)}", file=sys.stderr)
+        return EXIT_FAILED
+    for path in written:
+        print(f"{path}  {path.stat().st_size / 1e6:.1f} MB")
+    return 0
 
 
 def make_output(output: Path, options: Options) -> None:
@@ -254,6 +197,7 @@ def predict(
 
     A signal ends it early: batches under way are finished, and the report holds what is done.
     """
+    from trainer.inference.doubt import Doubts
     from trainer.inference.journal import JournalWriter, journal_file
     from trainer.inference.outputs import result_name
     from trainer.inference.parts import OtherParts, publish
@@ -277,19 +221,12 @@ def predict(
     journal = JournalWriter(journal_file(output))
     if part.count > 1:
         publish(output, version_uri(given.model, model.origin), model.origin, plan.images)
-    work = Work(report, journal, OtherParts(output, part))
+    work, doubts = Work(report, journal, OtherParts(output, part)), Doubts(model.segmenter.contract)
     advance = display.progress_bar("predicting", len(part.share(plan.images)))
     stop.defer()
     report.write(complete=False)
-    for entry in predict_files(
-        model.segmenter,
-        part.share(plan.images),
-        writer,
-        given.batch_size,
-        stop.requested,
-        options.maps,
-        options.tta == "flips",
-    ):
+    settings = stop.requested, options.maps, options.flips, doubts
+    for entry in predict_files(model.segmenter, part.share(plan.images), writer, given.batch_size, *settings):
         work.take([entry])
         work.take(work.others.new_entries())
         advance()
@@ -299,8 +236,9 @@ def predict(
     journal.close()
     write_tables(output, options, images, report)
     work.others.remove()
-    tell_earlier(display, output, options, images, report)
-    return conclude(display, output, images, report, account, model, stop, work.others.died)
+    closing.tell_earlier(display, output, options, images, report)
+    closing.tell_doubts(display, doubts, report, model)
+    return closing.conclude(display, output, images, report, account, model, stop, work.others.died)
 
 
 def predict_part(given: argparse.Namespace, options: Options, part: "Part", stop: StopSignals) -> int:
@@ -324,13 +262,16 @@ def predict_part(given: argparse.Namespace, options: Options, part: "Part", stop
 
 
 def collect(work: Work, stop: StopSignals) -> None:
-    """Wait for the other processes, and take what they have done."""
-    import time
+    """Wait for the other processes, after a signal for a while, and take what they have done."""
+    from trainer.inference.parts import POLL_SECONDS
 
-    while work.others.waiting:
+    stopped_s = math.inf
+    while work.others.waiting and time.monotonic() < stopped_s + END_SECONDS:
         work.take(work.others.new_entries())
         if work.others.waiting:
-            time.sleep(0.2)
+            time.sleep(POLL_SECONDS)
+        if stop.requested():
+            stopped_s = min(stopped_s, time.monotonic())
 
 
 def write_tables(output: Path, options: Options, images: "list[InputImage]", report: "Report") -> None:
@@ -357,76 +298,6 @@ def write_tables(output: Path, options: Options, images: "list[InputImage]", rep
 
 
 # ---------------------------------------------------------------- what is said at the end
-
-
-def conclude(
-    display: Any,
-    output: Path,
-    images: "list[InputImage]",
-    report: "Report",
-    account: "Account",
-    model: "Model",
-    stop: StopSignals,
-    died: list[int],
-) -> int:
-    """Say what was done and what was not; return the exit code."""
-    rows = [report.rows[name] for name in report.names if name in report.rows]
-    failed = [row for row in rows if "error" in row]
-    for row in failed[:MOST_ERRORS]:
-        print(f"predict.py: {one_line(row['error'])}", file=sys.stderr)
-    tell_clipped(display, [row["file"] for row in rows if "clipped" in row], model)
-    done = len(rows) - len(failed)
-    for number in died:
-        print(f"predict.py: process {number} died before it had done its pictures", file=sys.stderr)
-    if stop.requested():
-        print(f"predict.py: stopped; {done} of {len(images)} pictures are done, see report.csv", file=sys.stderr)
-        return exit_code(stop.number)
-    if len(rows) < len(images):
-        left = count_of(len(images) - len(rows), "picture")
-        print(f"predict.py: {left} not done; the same command with --skip_existing does the rest", file=sys.stderr)
-        return EXIT_FAILED
-    folder = output / ("overlays" if (output / "overlays").is_dir() else "masks")
-    display.log(f"{done} pictures done, {len(failed)} failed; see {folder} and report.csv")
-    if account.count:
-        display.log(f"left out, {account.summary()}", "yellow" if account.warnings() else "")
-    return EXIT_SOME_FAILED if failed else 0
-
-
-def tell_clipped(display: Any, clipped: list[str], model: "Model") -> None:
-    """Say which images have levels that the model does not know."""
-    levels = model.segmenter.contract.levels
-    if clipped and levels is not None:
-        others = f" and {len(clipped) - 1} more" if len(clipped) > 1 else ""
-        display.log(
-            f"{one_line(clipped[0])}{others}: levels beyond the {levels[0]:g} to {levels[1]:g} that the model knows "
-            "were clipped"
-        )
-
-
-def tell_earlier(display: Any, output: Path, options: Options, images: "list[InputImage]", report: "Report") -> None:
-    """Warn of masks and overlays of other images, which the reports do not name."""
-    from trainer.inference.outputs import result_name
-
-    rows = {image.name: report.rows.get(result_name(image), {"error": "not done"}) for image in images}
-    if earlier := earlier_results(output, {name for name, row in rows.items() if "error" not in row}):
-        display.log(
-            f"warning: {len(earlier)} files in {output} are of an earlier call, such as "
-            f"{earlier[0].relative_to(output)}: of other pictures, perhaps of another model; the reports tell of "
-            "this call alone",
-            "yellow",
-        )
-
-
-def earlier_results(output: Path, done: set[Path]) -> list[Path]:
-    """Masks and overlays in `output` of other pictures than `done`, the names without suffix of this call's."""
-    found = [path for part, suffix in RESULTS for path in sorted((output / part).rglob(f"*{suffix}"))]
-    suffixes = dict(RESULTS)
-
-    def name(path: Path) -> Path:
-        part, *rest = path.relative_to(output).parts
-        return Path(*rest).with_name(path.name.removesuffix(suffixes[part]))
-
-    return [path for path in found if name(path) not in done]
 
 
 if __name__ == "__main__":

@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any
 from trainer import EXIT_INPUT, InputError
 from trainer.system.atomic import why_not_written, write_text
 from trainer.system.entry import EXIT_FAILED, leave, run_program
+from trainer.system.installation import training_command, usage
 from trainer.system.output import Parser, ShowVersion, prepare_output
 from trainer.system.signals import StopSignals
 from trainer.system.text import quote
@@ -57,7 +58,7 @@ def _main(arguments: list[str] | None, _stop: StopSignals) -> int:
 
 def read_command(arguments: list[str] | None) -> argparse.Namespace:
     """Options of a command line, and under `command` the function that it calls. Exits with 2 where it is wrong."""
-    parser = Parser(prog="prepare.py", description="Make a data folder, or check one.")
+    parser = Parser(prog=usage("prepare"), description="Make a data folder, or check one.")
     parser.add_argument("--version", action=ShowVersion, nargs=0, help="print the version")
     commands = parser.add_subparsers(required=True, metavar="check | clean | labelme | pets | synthetic")
     for add in (_add_check, _add_clean, _add_labelme, _add_synthetic, _add_pets):
@@ -290,7 +291,7 @@ def clean_runs(options: argparse.Namespace) -> int:
 
 
 def _train_command(folder: Path) -> str:
-    return f"accelerate launch trainer/train.py --data.root {quote(folder)}"
+    return f"{training_command()} --data.root {quote(folder)}"
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ import yaml
 from trainer import EXIT_INPUT, InputError, redact
 from trainer.config import MLRUNS
 from trainer.system.entry import leave, run_program
+from trainer.system.installation import require, usage
 from trainer.system.output import Parser, ShowVersion, prepare_output
 from trainer.system.repair import repair
 from trainer.system.run_folder import RunFolder, run_folders
@@ -42,11 +43,12 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _main(arguments: list[str] | None, _stop: StopSignals) -> int:
     prepare_output(arguments)
-    parser = Parser(prog="sync.py", description="Send recorded runs to MLflow. Safe to repeat.")
+    parser = Parser(prog=usage("sync"), description="Send recorded runs to MLflow. Safe to repeat.")
     parser.add_argument("--version", action=ShowVersion, nargs=0, help="print the version")
     parser.add_argument("folder", nargs="*", type=Path, help=HELP)
     options = parser.parse_args(arguments)
     try:
+        require("registry", "sending runs")
         return sync_all([RunFolder(path) for path in options.folder])
     except InputError as error:
         print(f"sync.py: {error}", file=sys.stderr)

@@ -8,8 +8,10 @@ if __name__ == "__main__":
 
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # ends without a traceback, until the next import is done
     from trainer.system.entry import guard_imports
+    from trainer.system.installation import require_training
 
     guard_imports("train.py")
+    require_training()
 
 import functools
 import traceback
@@ -146,7 +148,7 @@ def run(
         code = fit(trainer, life, dataset)
         accelerator.wait_for_everyone()  # a launcher ends the others when one leaves, and this one may still be saving
         if code == 0:
-            life.register(trainer, dataset.validation, stop)
+            life.register(trainer, dataset, stop)
             code = life.end("finished", trainer, resume=None, best_miou=trainer.state.best_miou)
     except BaseException as error:
         if stop.interrupting():  # while registering

@@ -28,6 +28,7 @@ def settings(data: Path) -> list[str]:
 
 
 RESOLVED = [
+    *("--data.view", "whole", "--data.scale", "1.0", "--data.keep_aspect", "false"),
     "--model.encoder",
     "none",
     "--train.patience",

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.program import REPOSITORY
-from trainer.predict import earlier_results
+from trainer.inference.closing import earlier_results
 
 REFUSED = {
     "--threshold 1.5": "1.5 is not possible; give a number from 0 to 1",

@@ -106,7 +106,7 @@ def _look_at_tiles(
     sums = LossSums()
     for part, probabilities in segmenter.rows(data.stored.image(data.rows[places[0]]), (height, width)):
         sums.add(probabilities, mask[part], weights)
-        for strip, truth in _strips(probabilities, mask[part]):
+        for strip, truth in strips_of(probabilities, mask[part]):
             confusion += confusion_matrix(segmenter.classes(strip)[0], truth, classes)
     return image_losses(sums.terms(), loss.smooth, loss.cross_entropy).double(), confusion
 
@@ -116,7 +116,7 @@ def _read_mask(data: ValidationSet, place: int, device: torch.device) -> Tensor:
     return torch.from_numpy(data.samples[place].read_mask(data.values)).to(device)
 
 
-def _strips(probabilities: Tensor, mask: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+def strips_of(probabilities: Tensor, mask: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
     """Probabilities [1, C, rows, W] and truth, uint8 [rows, W], of some rows at a time.
 
     Class ids are counted strip by strip: the integers in between take some 40 bytes a pixel.
@@ -135,6 +135,6 @@ def sample_confusion(segmenter: Segmenter, logits: Tensor, mask: Tensor) -> Tens
     classes = len(segmenter.contract.class_names)
     confusion = torch.zeros(classes, classes, dtype=torch.int64, device=mask.device)
     for part, probabilities in segmenter.strips(logits, (height, width)):
-        for strip, truth in _strips(probabilities, mask[part]):
+        for strip, truth in strips_of(probabilities, mask[part]):
             confusion += confusion_matrix(segmenter.classes(strip)[0], truth, classes)
     return confusion

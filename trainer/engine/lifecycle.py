@@ -17,6 +17,7 @@ from trainer.engine.checkpoint.choice import WORDS
 from trainer.system import launcher
 from trainer.system.atomic import why_not_written
 from trainer.system.entry import EXIT_FAILED, is_main_process
+from trainer.system.installation import command
 from trainer.system.run_folder import describe_run, new_run_folder, run_folder_of
 from trainer.system.signals import EXIT_STOPPED, StopSignals
 from trainer.system.terminal import Display
@@ -179,17 +180,19 @@ class Lifecycle:
             if not self.run.has_image("augmented", 0):
                 self.run.image("augmented", sheet, 0)
 
-    def register(self, trainer: "Trainer", validation: "ValidationSet", stop: StopSignals) -> None:
-        """Save the best weights as the run's model, register it, and decide about the champion.
+    def register(self, trainer: "Trainer", dataset: "Dataset", stop: StopSignals) -> None:
+        """Calibrate the best weights, save them as the run's model, register it, and decide about the champion.
 
         Raises KeyboardInterrupt where a signal arrives; nothing of the training is lost then.
         """
+        from trainer.engine.calibrate import calibrate
         from trainer.engine.stopping import writing
         from trainer.model.model_folder import load_segmenter, save_segmenter
 
         stop.interrupt_again()
         state, segmenter, run = trainer.state, trainer.train_step.segmenter, self.run
         segmenter.load_state_dict(trainer.best)
+        calibration = calibrate(segmenter, dataset)
         segmenter.to("cpu")
         trainer.callback.on_images(segmenter, 0, "best")
         not_drawn = trainer.callback.error()
@@ -200,7 +203,10 @@ class Lifecycle:
             save_segmenter(segmenter, model)
         with writing(run.folder.journal):
             run.tags({"best.miou": state.best_miou, "best.step": state.best_step})
-        self.display.log(f"best: step {state.best_step}, val/miou {state.best_miou or 0:.4f}", "bold")
+            run.metrics(calibration.metrics(), state.step)
+        miou = calibration.scores.miou
+        self.display.log(f"best: step {state.best_step}, val/miou {miou or 0:.4f}", "bold")
+        self.display.log(calibration.describe())
         name = self.config.registry.name
         if self.config.tracking.enabled:
             from trainer.tracking.registry import export
@@ -211,10 +217,10 @@ class Lifecycle:
                 contract = segmenter.contract
                 tags = {"commit": contract.commit, "dataset_digest": contract.dataset_digest}
                 with writing(run.folder.journal):
-                    run.register(name, tags | {"val/miou": f"{state.best_miou}"})
+                    run.register(name, tags | {"val/miou": f"{miou}"})
             sent = run.flush(FLUSH_SECONDS)
             if name:
-                self.unregistered = self._promote(validation) if sent else run.last_error or "no answer in time"
+                self.unregistered = self._promote(dataset.validation) if sent else run.last_error or "no answer in time"
         stop.defer()
 
     def _promote(self, validation: "ValidationSet") -> str:
@@ -239,7 +245,7 @@ class Lifecycle:
             failed = in_words(error)
             log("registered; use it with")
         address = quote(champion if promoted else model)
-        log(f"  python trainer/predict.py --model {address} --input PICTURES --output OUT")
+        log(f"  {command('predict')} --model {address} --input PICTURES --output OUT")
         return failed
 
     def _explain_unregistered(self) -> str:
@@ -319,7 +325,7 @@ class Lifecycle:
             log(f"{unsent} records are not sent yet ({run.last_error or 'no answer in time'})", "yellow")
         if self.unregistered or not sent:
             log("Complete this, when the store can be written to, with", "yellow")
-            log(f"  python trainer/sync.py {quote(run.folder)}", "yellow")
+            log(f"  {command('sync')} {quote(run.folder)}", "yellow")
         if refused := run.folder.describe_refused():
             log(refused, "yellow")
         info = run.folder.read_run()
@@ -356,7 +362,7 @@ class NullLifecycle:
     def describe(self, _trainer: "Trainer", _reasons: Sequence[str]) -> None:
         """Print nothing."""
 
-    def register(self, _trainer: "Trainer", _validation: "ValidationSet", _stop: StopSignals) -> None:
+    def register(self, _trainer: "Trainer", _dataset: "Dataset", _stop: StopSignals) -> None:
         """Leave it to the main process."""
 
     def end(self, state: str, _trainer: "Trainer | None", **_details: Any) -> int:

@@ -15,6 +15,7 @@ from trainer.data.image_io import write_grey, write_jpeg, write_mask
 from trainer.drawing.contour import draw_contours
 from trainer.drawing.legend import draw_legend
 from trainer.drawing.overlay import draw_overlay
+from trainer.inference.doubt import is_unsure
 from trainer.inference.given import InputImage
 from trainer.inference.journal import Entry
 from trainer.inference.labelme_json import labelme_record, place_image, write_labels
@@ -120,6 +121,7 @@ class ResultWriter:
                 {} if objects is None else {"objects": dict(zip(names[1:], objects.count(len(names))[1:], strict=True))}
             ),
             "confidence": round(result.confidence, 4),
+            **({"unsure": True} if is_unsure(result.certainty, self.contract) else {}),
             **({"clipped": round(result.clipped, 4)} if result.clipped > MOST_CLIPPED else {}),
         }
 

@@ -12,11 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import psutil
-
 from trainer import InputError
 from trainer.inference.given import InputImage
 from trainer.inference.journal import Entry, Follower, is_open, journal_file
+from trainer.system import launcher
 from trainer.system.atomic import write_text
 
 CALL = "call.json"
@@ -55,7 +54,7 @@ def this_part() -> Part:
 
 def _launch() -> str:
     """Identity of the process that started those of this call."""
-    return f"{socket.gethostname()} {os.getppid()} {psutil.Process(os.getppid()).create_time()}"
+    return f"{socket.gethostname()} {os.getppid()} {launcher.identity()}"
 
 
 def publish(output: Path, uri: str, origin: dict[str, str], images: list[InputImage]) -> None:

@@ -18,6 +18,7 @@ from trainer.data.files import file_bytes
 from trainer.data.image_header import count_pixels
 from trainer.data.image_io import PIXELS, read_scaled
 from trainer.data.stack import page_content
+from trainer.inference.doubt import Certainty, Doubts
 from trainer.inference.given import InputImage
 from trainer.model.segmenter import Segmenter
 from trainer.system.parallel import read_ahead
@@ -51,6 +52,9 @@ class ImageResult:
     confidence: float = 0.0
     """Mean probability of the predicted classes, 0 to 1."""
 
+    certainty: float = 0.0
+    """Certainty of the foreground, 0 to 1, as `Certainty` has it."""
+
     confidence_map: np.ndarray | None = None
     """Probability of each pixel's class, 0 to 1 as uint8 [H, W]; only where it is asked for."""
 
@@ -76,10 +80,13 @@ def predict_files(
     stop_requested: Callable[[], bool] = lambda: False,
     maps: Collection[str] = (),
     flips: bool = False,
+    doubts: Doubts | None = None,
 ) -> Iterator[R]:
     """Predict `images`; yield what `write` returns for the result of each, in order.
 
     `maps`: which of `confidence_map` and `probabilities` the results have. `flips`: as `predict_batch` has it.
+
+    What their warnings need is noted in `doubts`.
 
     Threads take a batch each from file to file, so that all cores have work whatever the network is; together they use
     as many threads as torch was given. Each holds one batch of images in memory, however many there are. No batch is
@@ -107,6 +114,9 @@ def predict_files(
                 if pixels > HUGE:
                     trim_memory()
                 predict_batch(segmenter, results, maps, flips)
+                for result in results:
+                    if doubts is not None and result.mask is not None and result.shown is not None:
+                        doubts.note(result.certainty, result.mask, result.shown)
                 rows += [write(result) for result in results]
         return rows
 
@@ -211,17 +221,18 @@ def fill(
 ) -> None:
     """Fill in class ids, confidence and `maps` from the probabilities [1, C, rows, W] of the rows of an image."""
     height, width = size = size_of(result)
-    result.mask, confidence = np.empty(size, np.uint8), 0.0
+    result.mask, confidence, certainty = np.empty(size, np.uint8), 0.0, Certainty()
     if "confidence_map" in maps:
         result.confidence_map = np.empty(size, np.uint8)
     if "probabilities" in maps:
         result.probabilities = np.empty((segmenter.contract.channels, height, width), np.uint16)
     for rows, probabilities in parts:
-        result.mask[rows] = segmenter.classes(probabilities)[0].cpu().numpy()
-        certainty = segmenter.confidence(probabilities)
-        confidence += float(certainty.mean()) * (rows.stop - rows.start)
+        classes, sure = segmenter.classes(probabilities), segmenter.confidence(probabilities)
+        result.mask[rows] = classes[0].cpu().numpy()
+        confidence += float(sure.mean()) * (rows.stop - rows.start)
+        certainty.add(probabilities, classes, sure)
         if result.confidence_map is not None:
-            result.confidence_map[rows] = (certainty[0] * 255).round().to(torch.uint8).cpu().numpy()
+            result.confidence_map[rows] = (sure[0] * 255).round().to(torch.uint8).cpu().numpy()
         if result.probabilities is not None:
             result.probabilities[:, rows] = (probabilities[0] * 65535).round().int().cpu().numpy()
-    result.confidence = confidence / height
+    result.confidence, result.certainty = confidence / height, certainty.value(segmenter.contract)

@@ -99,7 +99,7 @@ def columns(model: Mapping[str, Any]) -> list[Column]:
     names = model["classes"]
 
     def fact(key: str) -> Column:
-        return key, lambda row: cell(row.get(key))
+        return key, lambda row: "yes" if row.get(key) is True else cell(row.get(key))
 
     def of_class(key: str, name: str) -> Column:
         return one_line(f"{key} {name}"), lambda row: row.get(key, {}).get(name, "")
@@ -110,7 +110,7 @@ def columns(model: Mapping[str, Any]) -> list[Column]:
 
     shares = [of_class("share", name) for name in names]
     counts = [of_class(key, name) for key, chosen in (("pixels", names), ("objects", names[1:])) for name in chosen]
-    rest = [fact(key) for key in ("confidence", "seconds", "error", *FILES)]
+    rest = [fact(key) for key in ("confidence", "unsure", "seconds", "error", *FILES)]
     return [*map(fact, FIRST), *shares, *rest, *counts, *map(constant, ORIGIN)]
 
 

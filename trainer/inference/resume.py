@@ -45,8 +45,9 @@ def model_digest(segmenter: Segmenter) -> str:
 def make_plan(images: Sequence[InputImage], writer: ResultWriter, skip_existing: bool) -> Plan:
     """Find what is left to do, and drop the journal's entries of that: a kill leaves nothing that looks done."""
     output, places = writer.output, index_entries(writer.output)
-    entries = {image: read_at(place) for image in images if (place := places.get(result_name(image))) is not None}
-    known = {image: entry for image, entry in entries.items() if entry is not None and skip_existing}
+    found = {image: places.get(result_name(image)) for image in images if skip_existing}
+    entries = {image: read_at(place) for image, place in found.items() if place is not None}
+    known = {image: entry for image, entry in entries.items() if entry is not None}
     reasons = dict(zip(known, on_all_cores(lambda pair: _why_anew(*pair, writer), list(known.items())), strict=True))
     done = {image: entry for image, entry in known.items() if reasons[image] == DONE}
     left = [image for image in images if image not in done]

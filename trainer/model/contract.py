@@ -18,6 +18,8 @@ import torch
 
 from trainer import IGNORE, InputError
 from trainer.config import HUB
+from trainer.data.appearance import LOOKS
+from trainer.model.calibration import COLDEST, HOTTEST, THRESHOLDS
 from trainer.model.encoders import SCALES
 from trainer.model.huggingface import MOST_CONFIG_CHARACTERS, geometry
 from trainer.model.segmenter import Contract, Segmenter
@@ -25,8 +27,8 @@ from trainer.system.provenance import program_version
 from trainer.system.regular_file import read_regular
 
 SCHEMA_VERSION = 3
-"""Version of the schema that is written. Files without one are of version 1, which is read too: it has neither the
-version nor the program's."""
+"""Version of the schema that is written. Older files are read too: version 2 knows nothing of tiles and calibration,
+and files without a version, of the first schema, have neither that nor the program's."""
 
 MOST_CONTRACT_BYTES = 10_000_000
 """Largest segmenter.json that is read, in bytes; 253 classes with the longest names take a third of it."""
@@ -89,6 +91,28 @@ def _levels(value: Any) -> bool:
     return value is None or (_several(value, lambda one: _number(one, -1e30, 1e30), 2) and value[0] < value[1])
 
 
+def _curve(value: Any) -> bool:
+    return _several(value, lambda one: _number(one, 0, 1), 0, len(THRESHOLDS)) and len(value) in (0, len(THRESHOLDS))
+
+
+def _share(value: Any) -> bool:
+    return value is None or _number(value, 0, 1)
+
+
+def _two_shares(value: Any) -> bool:
+    return value is None or _several(value, lambda one: _number(one, 0, 1), 2)
+
+
+def _sides(value: Any) -> bool:
+    return value is None or _several(
+        value, lambda side: _several(side, lambda one: _whole(one, 1, 2**32), 3) and side == sorted(side), 2
+    )
+
+
+def _look(value: Any) -> bool:
+    return value == [] or _several(value, lambda pair: _several(pair, lambda one: _number(one, 0, 255), 2), LOOKS)
+
+
 def _encoder(value: Any) -> bool:
     hub = isinstance(value, str) and re.fullmatch(rf"{HUB}\w[\w.-]*(/\w[\w.-]*)?", value) is not None
     return _text(value) and (hub or value in ("none", *SCALES))
@@ -114,6 +138,14 @@ FIELDS = {
     "view": Field(lambda value: value in ("whole", "tiles"), "whole or tiles"),
     "scale": Field(lambda value: _number(value, 0.01, 1), "a number from 0.01 to 1"),
     "keep_aspect": Field(lambda value: type(value) is bool, "true or false"),
+    "threshold_curve": Field(_curve, f"nothing, or {len(THRESHOLDS)} numbers from 0 to 1"),
+    "temperature": Field(lambda value: _number(value, COLDEST, HOTTEST), f"a number from {COLDEST:g} to {HOTTEST:g}"),
+    "calibration_error": Field(_two_shares, "null, or two numbers from 0 to 1"),
+    "certainty": Field(_two_shares, "null, or two numbers from 0 to 1"),
+    "unsure_below": Field(_share, "null, or a number from 0 to 1"),
+    "empty_share": Field(_share, "null, or a number from 0 to 1"),
+    "training_sides": Field(_sides, "null, or three whole numbers in order for the heights, and for the widths"),
+    "training_look": Field(_look, f"nothing, or {LOOKS} pairs of numbers from 0 to 255"),
     "levels": Field(_levels, "null, or the lowest and the highest level, two different finite numbers in order"),
     "dataset_digest": Field(_text, "a text"),
     "commit": Field(_text, "a text"),

@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 
 from trainer import InputError
-from trainer.config import HUB, ModelConfig
+from trainer.config import HUB, ModelConfig, install_command
 from trainer.system.regular_file import read_regular
 
 MOST_BYTES = 1_000_000
@@ -59,8 +59,7 @@ def find_folder(setting: str) -> HubFolder:
     """
     if importlib.util.find_spec("transformers") is None:
         raise InputError(
-            f"model.encoder: {setting} needs the package transformers; install it with\n"
-            "  pip install -c launch/constraints.txt -e '.[hf]'"
+            f"model.encoder: {setting} needs the package transformers; install it with\n  {install_command('hf')}"
         )
     given = setting.removeprefix(HUB)
     path = Path(given).expanduser()

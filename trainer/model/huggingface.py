@@ -23,6 +23,7 @@ from torch.nn import functional
 from torch.nn.modules import module as registration
 
 from trainer import InputError
+from trainer.config import install_command
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel
@@ -291,7 +292,7 @@ def _config_class(content: object) -> "type[PreTrainedConfig]":
     if importlib.util.find_spec("transformers") is None:
         raise InputError(
             f"an encoder of the family {family} needs the package transformers; install it with\n"
-            "  pip install -c launch/constraints.txt -e '.[hf]'"
+            f"  {install_command('hf')}"
         )
     from transformers import CONFIG_MAPPING
 

@@ -10,10 +10,10 @@ import time
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
+from typing import Any
 
-import psutil
-
-from trainer.config import REPOSITORY
+from trainer.config import INSTALLED, REPOSITORY
+from trainer.system.installation import COMMAND, called_by_command
 from trainer.system.signals import EXIT_STOPPED, StopSignals
 from trainer.system.text import join, quote
 
@@ -32,14 +32,25 @@ ORPHAN_SECONDS = 25.0
 
 @cache
 def command() -> list[str]:
-    """Command line of the launcher, up to the script that it starts; empty without a launcher."""
+    """Command line of the launcher, up to the script or module that it starts; empty without a launcher."""
+    words: list[str] = _ask_parent("cmdline", [])
+    module = getattr(sys.modules["__main__"].__spec__, "name", None)  # of `-m trainer.train`
+    started = next((word for word in words if word in (sys.argv[0], module)), None)
+    if started is None or not any(Path(word).name in LAUNCHERS for word in words):
+        return []
+    return words[: words.index(started) + 1]
+
+
+def _ask_parent(question: str, unknown: Any) -> Any:
+    """Answer of the process that started this one to a question of psutil; `unknown` where it gives none."""
     try:
-        words = psutil.Process(os.getppid()).cmdline()
+        import psutil  # not there where only prediction is installed, which nothing launches
+    except ImportError:
+        return unknown
+    try:
+        return getattr(psutil.Process(os.getppid()), question)()
     except psutil.Error:
-        return []
-    if sys.argv[0] not in words or not any(Path(word).name in LAUNCHERS for word in words):
-        return []
-    return words[: words.index(sys.argv[0]) + 1]
+        return unknown
 
 
 @cache
@@ -48,15 +59,14 @@ def identity() -> str:
 
     A process that the launcher restarts after a failure has the same identifier.
     """
-    try:
-        started = psutil.Process(os.getppid()).create_time()
-    except psutil.Error:
-        return ""
-    return f"{socket.gethostname()} {os.getppid()} {started}" if command() else ""
+    started = _ask_parent("create_time", None)
+    return f"{socket.gethostname()} {os.getppid()} {started}" if started and command() else ""
 
 
 def seconds_since_start() -> float:
     """Seconds since the system started this process, or its launcher."""
+    import psutil
+
     first = psutil.Process(os.getppid()) if command() else psutil.Process()
     return max(0.0, time.time() - float(first.create_time()))
 
@@ -72,10 +82,7 @@ def given_threads() -> tuple[int, str]:
             name, _, value = word.partition("=")
             if name.replace("-", "_").lstrip("_") == THREADS_OPTION.lstrip("-") and (value or following).isdecimal():
                 return int(value or following), THREADS_OPTION
-        try:
-            variables = psutil.Process(os.getppid()).environ()
-        except psutil.Error:
-            return 0, ""
+        variables = _ask_parent("environ", {})
     first = variables.get(THREADS_VARIABLE, "").split(",")[0].strip()
     return (int(first), THREADS_VARIABLE) if first.isdecimal() and int(first) else (0, "")
 
@@ -86,13 +93,24 @@ def restarted() -> bool:
 
 
 def resume_command(run_folder: Path) -> str:
-    """Shell command that resumes a run; with `cd` where this process was started outside the repository root."""
+    """Shell command that resumes a run; with `cd` where this process was not started in the repository's root."""
     here = Path.cwd()
-    python = "python" if shutil.which("python") == sys.executable else sys.executable
-    words = command() or [python, sys.argv[0]]
+    words = command() or _own_command()
     folder = run_folder.relative_to(here) if run_folder.is_relative_to(here) else run_folder
     line = join([*words, "--resume", folder])
-    return line if here == REPOSITORY else f"cd {quote(here)} && {line}"
+    return line if here == REPOSITORY and not INSTALLED else f"cd {quote(here)} && {line}"
+
+
+def _own_command() -> list[str]:
+    """Words of a command that starts this program as this process was started."""
+    python = "python" if shutil.which("python") == sys.executable else sys.executable
+    if not called_by_command():
+        return [python, sys.argv[0]]
+    if Path(sys.argv[0]).name == "__main__.py":
+        return [python, "-m", "trainer", "train"]
+    found = shutil.which(COMMAND)
+    same = found is not None and os.path.samefile(found, sys.argv[0])
+    return [COMMAND if same else sys.argv[0], "train"]
 
 
 def stop_with_launcher(stop: StopSignals) -> None:

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from importlib import metadata
 
-from trainer.config import REPOSITORY
+from trainer.config import INSTALLED, REPOSITORY
 
 PACKAGES = ("torch", "accelerate", "mlflow", "numpy", "pillow", "kornia")
 """Packages that results depend on."""
@@ -44,7 +44,12 @@ def program_version() -> str:
 
 
 def git(*arguments: str) -> str:
-    """Output of a git command in this repository; empty without git or a repository."""
+    """Output of a git command in this repository; empty without git or a repository.
+
+    An installed program has none: the one that its environment may lie in is another.
+    """
+    if INSTALLED:
+        return ""
     try:
         return subprocess.run(
             ["git", *arguments], cwd=REPOSITORY, capture_output=True, text=True, check=True, timeout=10
@@ -54,8 +59,8 @@ def git(*arguments: str) -> str:
 
 
 def versions() -> dict[str, str]:
-    """Versions of Python and of PACKAGES, by key of the run's params; packages that are not installed are left out."""
-    found = {"versions.python": sys.version.split()[0]}
+    """Versions of Python, this program and PACKAGES, by key of the run's params, without those not installed."""
+    found = {"versions.python": sys.version.split()[0], "versions.segtrainer": program_version()}
     for name in PACKAGES:
         try:
             found[f"versions.{name}"] = metadata.version(name)

@@ -14,6 +14,7 @@ from filelock import FileLock, Timeout
 
 from trainer import InputError
 from trainer.system.atomic import leftovers, set_aside, write_json, write_text
+from trainer.system.installation import command
 from trainer.system.provenance import source_tags
 from trainer.system.regular_file import open_regular
 
@@ -110,7 +111,8 @@ class RunFolder:
         """Contents of run.json. Raises InputError where it cannot be read."""
         content = read_object(self.run)
         if not {"uid", "experiment", "run_name", "time", "tracked"} <= content.keys():
-            raise InputError(f"{self.run}: damaged; python trainer/train.py --resume, or sync.py, of {self} repairs it")
+            fix = f"{command('train')} --resume {self}, or {command('sync')} {self}, repairs it"
+            raise InputError(f"{self.run}: damaged; {fix}")
         return content
 
     def read_status(self) -> dict[str, Any]:

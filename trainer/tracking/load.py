@@ -7,6 +7,7 @@ from trainer import InputError
 from trainer.inference.model import Model
 from trainer.model.model_folder import load_segmenter
 from trainer.model.segmenter import Segmenter
+from trainer.system.installation import require
 from trainer.tracking.address import parse_address
 from trainer.tracking.errors import store_errors
 
@@ -19,6 +20,7 @@ def load_model(uri: str) -> Model:
     address = parse_address(uri)
     if address.folder is not None:
         return Model(load_segmenter(address.folder), {"uri": str(address.folder)})
+    require("registry", f"{address.text}: a model of MLflow")
     from trainer.tracking import server
 
     client = server.connect()

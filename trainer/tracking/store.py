@@ -14,7 +14,8 @@ from pathlib import Path
 from urllib.parse import quote, unquote_to_bytes, urlsplit, urlunsplit
 
 from trainer import InputError, redact
-from trainer.config import MLRUNS, TrackingConfig
+from trainer.config import INSTALLED, MLRUNS, TrackingConfig
+from trainer.system.installation import command
 from trainer.system.run_folder import RunFolder, read_object
 
 DEFAULT_DATABASE = MLRUNS / "mlflow.db"
@@ -83,7 +84,7 @@ class OtherStoreError(InputError):
         fix = fix if "://" in began else "unset MLFLOW_TRACKING_URI" if began == DEFAULT else "set MLFLOW_TRACKING_URI"
         super().__init__(
             f"{folder}: this run is recorded in {began}, not in the store in use; {fix} to go on there. To have it in "
-            f"another store, set MLFLOW_TRACKING_URI to that, and send it there first: python trainer/sync.py "
+            f"another store, set MLFLOW_TRACKING_URI to that, and send it there first: {command('sync')} "
             f"{shlex.quote(str(folder))}"
         )
 
@@ -204,4 +205,6 @@ def is_alive(seconds: float) -> bool:
 def ui_command() -> str:
     """Address or command with which a user sees the runs."""
     uri = tracking_uri()
-    return redact(uri) if uri.startswith("http") else "bash launch/ui.sh"
+    if uri.startswith("http"):
+        return redact(uri)
+    return f"mlflow ui --backend-store-uri {shlex.quote(redact(uri))}" if INSTALLED else "bash launch/ui.sh"

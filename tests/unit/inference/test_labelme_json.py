@@ -45,9 +45,9 @@ def hard_mask() -> np.ndarray:
     mask[8, 150:152] = 2
     mask[0, :30] = 1
     mask[(rows + columns == 140) & (rows > 2) & (rows < 40)] = 1  # a diagonal, connected by corners
-    inner = np.hypot(rows - 100, columns - 40)
-    mask[inner < 15] = 1
-    mask[inner < 6] = 2  # fills a hole
+    inner = np.hypot(rows - 105, columns - 40)
+    mask[inner < 12] = 1
+    mask[inner < 5] = 2  # fills a hole
     return mask
 
 

@@ -1,5 +1,6 @@
 """Contracts: damaged and made-up ones are refused by their field, before anything is built, in little memory."""
 
+import dataclasses
 import json
 import math
 import resource
@@ -55,6 +56,27 @@ HOSTILE: list[tuple[str, Any]] = [
         ("levels", value)
         for value in ([0], [1, 1], [5, 1], [0, math.nan], [0, 1e300], "0-255", 255, [0, 1, 2], [0, "1"])
     ),
+    *(
+        ("threshold_curve", value)
+        for value in (None, 0.5, "0.5", [0.5], [0.5] * 40, [0.5] * 38 + [1.5], [math.nan] * 39)
+    ),
+    *(("temperature", value) for value in (0, -1, 0.04, 21, math.nan, math.inf, "1", None, True, [1.0])),
+    *((name, value) for name in ("calibration_error", "certainty") for value in (0.5, [0.5], [0.1] * 3, [0.1, 2], [])),
+    *((name, value) for name in ("calibration_error", "certainty") for value in ([math.nan, 0.1], [-0.1, 0.1], "0.1")),
+    *((name, value) for name in ("unsure_below", "empty_share") for value in (-0.1, 1.1, math.nan, "0.5", True, [0.5])),
+    *(
+        ("training_sides", value)
+        for value in (64, [64, 64], [[1, 2, 3]], [[3, 2, 1], [1, 2, 3]], [[0, 1, 2], [1, 2, 3]])
+    ),
+    *(
+        ("training_sides", value)
+        for value in ([[1.5, 2, 3]] * 2, [[1, 2, 2**40]] * 2, [[1, 2]] * 2, [[1, 2, "3"]] * 2, [])
+    ),
+    *(("training_look", value) for value in (None, 5, [[1, 2]], [[1, 2]] * 8, [[1, 2]] * 6 + [[1, 256]], [[1]] * 7)),
+    *(("training_look", value) for value in ([[1, math.nan]] * 7, [[-1, 1]] * 7, ["12"] * 7, {"red": [1, 2]})),
+    *(("view", value) for value in ("", "tile", None, 1, ["tiles"])),
+    *(("scale", value) for value in (0, 1.5, -1, math.nan, "1", None, True)),
+    *(("keep_aspect", value) for value in (0, 1, "true", None)),
     *(("weights_sha256", value) for value in (None, 5, "0", "G" * 64, MISSING)),
     *(("dataset_digest", value) for value in (None, 5, "d" * 10_000)),
     *(("schema_version", value) for value in ("1", 0, -1, True, 1.0, None)),
@@ -106,6 +128,8 @@ def test_every_hostile_contract_is_refused_by_its_field(sound: Path, tmp_path: P
         ({"width": 1024, "depth": 7, "image_size": 128}, "width, depth"),  # 256 TB of weights
         ({"image_size": 8192, "width": 1024, "depth": 1}, "image_size, width"),
         ({"class_names": ["a", "b", "c"]}, "colours"),
+        ({"view": "tiles", "keep_aspect": True}, "keep_aspect"),
+        ({"scale": 0.5}, "scale"),
     ],
 )
 def test_fields_that_do_not_agree_are_refused(values: dict[str, Any], field: str, sound: Path, tmp_path: Path) -> None:
@@ -207,6 +231,40 @@ def test_an_unknown_schema_names_the_version_to_install(sound: Path, tmp_path: P
     folder = changed(sound, tmp_path / "model", schema_version=SCHEMA_VERSION + 1, program="7.3.1", tiles=[1, 2])
     with pytest.raises(InputError, match=rf"schema_version: {SCHEMA_VERSION + 1} .*install version '7\.3\.1'"):
         load_segmenter(folder)
+
+
+SECOND = (
+    *("class_names", "colours", "image_size", "width", "depth", "norm", "encoder", "encoder_config", "encoder_library"),
+    *("encoder_licence", "mean", "std", "threshold", "levels", "dataset_digest", "commit", "weights_sha256", "program"),
+)
+"""Fields of the second schema."""
+
+
+def test_the_second_schema_is_read_as_not_calibrated(sound: Path, tmp_path: Path) -> None:
+    left_out = {name: MISSING for name in FIELDS if name not in SECOND}
+    assert "temperature" in left_out
+    folder = changed(sound, tmp_path / "model", **(left_out | {"schema_version": 2}))
+    contract = load_segmenter(folder).contract
+    assert (contract.temperature, contract.threshold, contract.threshold_curve) == (1.0, 0.5, ())
+    assert (contract.calibration_error, contract.certainty, contract.unsure_below) == (None, None, None)
+    assert (contract.empty_share, contract.training_sides, contract.training_look) == (None, None, ())
+    assert contract == load_segmenter(sound).contract
+
+
+def test_what_calibration_finds_is_read_back(sound: Path, tmp_path: Path) -> None:
+    found = {
+        "threshold_curve": tuple(place / 40 for place in range(39)),
+        "temperature": 1.25,
+        "calibration_error": (0.04, 0.01),
+        "certainty": (0.9, 0.05),
+        "unsure_below": 0.85,
+        "empty_share": 0.0,
+        "training_sides": ((31, 35, 39), (43, 46, 52)),
+        "training_look": tuple((100.0 + place, 10.5) for place in range(7)),
+    }
+    contract = dataclasses.replace(load_segmenter(sound).contract, **found)  # type: ignore[arg-type]
+    save_segmenter(Segmenter(contract), tmp_path / "model")
+    assert load_segmenter(tmp_path / "model").contract == contract
 
 
 def test_the_first_schema_is_read(sound: Path, tmp_path: Path) -> None:

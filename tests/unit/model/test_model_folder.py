@@ -57,15 +57,31 @@ def test_contract_is_read_as_it_was_written(tmp_path: Path) -> None:
         mean=(1.5, 0.1, 1 / 3),
         std=(2.0, 3.0, 4.0),
         threshold=0.7,
+        threshold_curve=(0.25,) * 39,
+        temperature=1.5,
+        calibration_error=(0.1, 0.05),
+        certainty=(0.9, 0.05),
+        unsure_below=0.8,
+        empty_share=0.125,
+        training_sides=((10, 20, 30), (11, 21, 31)),
+        training_look=((100.0, 5.0),) * 7,
+        view="tiles",
+        scale=0.5,
         levels=(-12.5, 4095.0),
         dataset_digest="0123",
         commit="4567",
     )
     defaults = dataclasses.asdict(Contract(contract.class_names, contract.colours, 64))
     changed = {key for key, value in dataclasses.asdict(contract).items() if value != defaults[key]}
-    assert changed == set(defaults) - {"class_names", "colours", "image_size"}  # a new field needs a value above
-    save_segmenter(Segmenter(contract), tmp_path / "model")
-    assert load_segmenter(tmp_path / "model").contract == contract
+    assert changed == set(defaults) - {
+        "class_names",
+        "colours",
+        "image_size",
+        "keep_aspect",
+    }  # a new field needs a value above
+    for one in (contract, dataclasses.replace(contract, view="whole", scale=1.0, keep_aspect=True)):
+        save_segmenter(Segmenter(one), tmp_path / "model")
+        assert load_segmenter(tmp_path / "model").contract == one
 
 
 @pytest.mark.parametrize("name", [CONTRACT_FILE, WEIGHTS_FILE])

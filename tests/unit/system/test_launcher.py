@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from trainer.system import launcher
+
 SCRIPT = "from trainer.system import launcher; print(launcher.command() != [], launcher.identity() != '')"
 
 
@@ -24,6 +26,26 @@ def test_what_is_a_launcher(words: list[str], expected: str, tmp_path: Path) -> 
     command = [*words, *([] if "launch" in words else [sys.executable]), str(script)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=100)
     assert done.stdout.strip() == expected, done.stderr
+
+
+def test_a_module_is_launched_as_a_script_is(tmp_path: Path) -> None:
+    """As where the program is installed: the command to repeat ends with the module, and not with its file."""
+    (tmp_path / "asked.py").write_text("from trainer.system import launcher; print(launcher.command()[1:])")
+    command = [*ACCELERATE, "--num_processes", "1", "-m", "asked", "--resume", "latest"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=100)
+    assert done.stdout.strip() == str(command[:6]), done.stderr
+
+
+@pytest.mark.parametrize("installed", [True, False], ids=["installed", "elsewhere"])
+def test_the_command_resumes_by_its_own_name(installed: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = tmp_path / "segtrainer"
+    program.touch(mode=0o755)
+    monkeypatch.setattr(sys, "argv", [str(program), "train", "--data.root", "x"])
+    monkeypatch.chdir(tmp_path)
+    if installed:
+        monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    name = "segtrainer" if installed else str(program)
+    assert launcher.resume_command(tmp_path / "run") == f"cd {tmp_path} && {name} train --resume run"
 
 
 ACCELERATE = [str(Path(sys.executable).with_name("accelerate")), "launch"]

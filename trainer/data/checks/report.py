@@ -45,6 +45,7 @@ from trainer.data.checks.squeeze import measure
 from trainer.data.choose_view import squeeze_summary, squeeze_warnings
 from trainer.data.sources import Sources, find_sources
 from trainer.data.value_map import BACKGROUND
+from trainer.system.installation import command as program_command
 from trainer.system.parallel import Progress
 from trainer.system.text import messages, valid
 
@@ -127,7 +128,7 @@ def make_report(
 
 def check_command(config: DataConfig) -> list[str]:
     """Command that shows the whole report on this data, as words."""
-    command = ["python", "trainer/prepare.py", "check", *map(str, config.roots)]
+    command = [*program_command("prepare").split(), "check", *map(str, config.roots)]
     for key in ("layout", "val_fraction", "fold", "image_size"):
         if getattr(config, key) != getattr(DataConfig(), key):
             command += [f"--{key}", f"{getattr(config, key)}"]

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from trainer import InputError
+from trainer.config import install_command
 
 MOST_OUTLINE = 4_000_000
 """Length of one annotation's outlines, in pixels: pycocotools takes some 100 bytes a pixel."""
@@ -29,7 +30,7 @@ def need_pycocotools(root: Path) -> None:
     if importlib.util.find_spec("pycocotools") is None:
         raise InputError(
             f"{root}: outlines as COCO and YOLO have them need pycocotools; install it with\n"
-            "  pip install -c launch/constraints.txt -e '.[coco]'"
+            f"  {install_command('coco')}"
         )
 
 

@@ -7,6 +7,7 @@ from trainer import InputError
 from trainer.data.files import list_images, read_lines
 from trainer.data.layouts.base import Found, pair
 from trainer.data.value_map import BACKGROUND
+from trainer.system.installation import command
 from trainer.system.text import count_of
 
 LISTS = {"trainval.txt": "train", "test.txt": "val"}
@@ -22,7 +23,7 @@ def find(root: Path, classes: Sequence[str] | None) -> Found:
     if not fits(root):
         raise InputError(
             f"{root}: needs the folders images/ and annotations/trimaps/; "
-            "make them with: python trainer/prepare.py pets FOLDER"
+            f"make them with: {command('prepare')} pets FOLDER"
         )
     if classes is not None and len(classes) != 2:
         raise InputError(

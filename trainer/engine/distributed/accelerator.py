@@ -10,11 +10,16 @@ from accelerate.utils import DistributedDataParallelKwargs, GradientAccumulation
 from torch.distributed import PrefixStore, TCPStore  # type: ignore[attr-defined]
 
 from trainer import InputError
+from trainer.config import INSTALLED
 from trainer.engine import auto, memory
 from trainer.engine.threads import threads_at_start
 from trainer.system.cpus import usable_cpus
 
-LAUNCH_COMMAND = "accelerate launch --config_file launch/multi_cpu.yaml --num_processes {} trainer/train.py ..."
+LAUNCH_COMMAND = (
+    "torchrun --nproc_per_node {} -m trainer.train ..."
+    if INSTALLED
+    else "accelerate launch --config_file launch/multi_cpu.yaml --num_processes {} trainer/train.py ..."
+)
 """Command for several processes on CPUs, with the number of processes to fill in."""
 
 
@@ -81,19 +86,19 @@ def _check_launch() -> None:
     if "WORLD_SIZE" in os.environ:
         local, gpus = int(os.environ.get("LOCAL_WORLD_SIZE", "1")), torch.cuda.device_count()
         if 0 < gpus < local:
-            raise InputError(
-                f"{local} processes were started for the {gpus} GPUs of this machine. Use: "
-                f"accelerate launch --config_file launch/multi_gpu.yaml --num_processes {gpus} trainer/train.py ..."
-            )
+            line = f"accelerate launch --config_file launch/multi_gpu.yaml --num_processes {gpus} trainer/train.py ..."
+            fix = LAUNCH_COMMAND.format(gpus) if INSTALLED else line
+            raise InputError(f"{local} processes were started for the {gpus} GPUs of this machine. Use: {fix}")
     elif "MASTER_ADDR" in os.environ and "ACCELERATE_MIXED_PRECISION" in os.environ:
         # `accelerate launch --cpu --num_processes 2`, or a configuration of type MULTI_CPU (accelerate #2741).
         raise InputError(
             f"several processes were asked for, and the launcher started one. Use: {LAUNCH_COMMAND.format('N')}"
         )
     elif tasks[0] > 1:
+        slurm = "" if INSTALLED else "; for Slurm see launch/slurm.sh"
         raise InputError(
             f"{tasks[0]} processes were started ({tasks[1]}) that know nothing of each other. Start one on each "
-            f"machine, and let it start the others: {LAUNCH_COMMAND.format('N')}; for Slurm see launch/slurm.sh"
+            f"machine, and let it start the others: {LAUNCH_COMMAND.format('N')}{slurm}"
         )
 
 

@@ -1,0 +1,56 @@
+"""One command for all entry points: segtrainer train | predict | prepare | sync, or python -m trainer ...
+
+segtrainer predict --model models:/cat-unet@champion --input PATH [PATH ...] --output DIR
+"""
+
+import argparse
+import difflib
+import importlib
+import signal
+import sys
+
+from trainer.system.entry import guard_imports, leave
+from trainer.system.installation import COMMAND, require_training
+from trainer.system.output import Parser, ShowVersion, prepare_output
+
+ENTRIES = {
+    "train": "train, register, promote",
+    "predict": "outline the known classes in pictures; --export writes the model for other programs",
+    "prepare": "make a data folder, or check one",
+    "sync": "send recorded runs to MLflow",
+}
+"""Command -> what it does; each is a module of this package with a `main`."""
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command that the first argument names, with the others; end with its exit code, 2 for an unknown one."""
+    words = sys.argv[1:] if arguments is None else arguments
+    prepare_output(words)
+    if not words or words[0].startswith("-"):
+        _parser().parse_args(words)
+        _parser().error("a command is missing; give one of " + ", ".join(ENTRIES))
+    name, *rest = words
+    if name not in ENTRIES:
+        near = difflib.get_close_matches(name, ENTRIES, n=1, cutoff=0.0)
+        _parser().error(f"{name!r} is no command; did you mean {COMMAND} {near[0]}?")
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # ends without a traceback, until the next import is done
+    guard_imports(f"{name}.py")
+    if name == "train":
+        require_training()
+    leave(importlib.import_module(f"trainer.{name}").main(rest))
+
+
+def _parser() -> Parser:
+    lines = "\n".join(f"  {name:10}{what}" for name, what in ENTRIES.items())
+    parser = Parser(
+        prog=COMMAND,
+        usage=f"{COMMAND} {' | '.join(ENTRIES)} ...",
+        description=f"commands, each with its own --help:\n{lines}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action=ShowVersion, nargs=0, help="print the version")
+    return parser
+
+
+if __name__ == "__main__":
+    main()

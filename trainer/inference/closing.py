@@ -1,0 +1,117 @@
+"""What predict.py says at its end: what is done, what is not, and what to look at first."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from trainer.inference.options import Options
+from trainer.system.entry import EXIT_FAILED
+from trainer.system.signals import StopSignals, exit_code
+from trainer.system.text import count_of, one_line, quote
+
+if TYPE_CHECKING:
+    from trainer.data.account import Account
+    from trainer.inference.doubt import Doubts
+    from trainer.inference.given import InputImage
+    from trainer.inference.model import Model
+    from trainer.inference.report import Report
+
+EXIT_SOME_FAILED = 3
+
+RESULTS = (("masks", ".png"), ("overlays", ".jpg"))
+"""Folders of the results, and the suffix of the files in each."""
+
+MOST_ERRORS = 20
+"""Number of failed images that are printed; the report has all."""
+
+MOST_UNSURE = 3
+"""Number of images to look at first that are printed; the report has all."""
+
+CONTRACT_FILE = "segmenter.json"
+
+
+def conclude(
+    display: Any,
+    output: Path,
+    images: "list[InputImage]",
+    report: "Report",
+    account: "Account",
+    model: "Model",
+    stop: StopSignals,
+    died: list[int],
+) -> int:
+    """Say what was done and what was not; return the exit code."""
+    rows = [report.rows[name] for name in report.names if name in report.rows]
+    failed = [row for row in rows if "error" in row]
+    for row in failed[:MOST_ERRORS]:
+        print(f"predict.py: {one_line(row['error'])}", file=sys.stderr)
+    tell_clipped(display, [row["file"] for row in rows if "clipped" in row], model)
+    done = len(rows) - len(failed)
+    for number in died:
+        print(f"predict.py: process {number} died before it had done its pictures", file=sys.stderr)
+    if stop.requested():
+        print(f"predict.py: stopped; {done} of {len(images)} pictures are done, see report.csv", file=sys.stderr)
+        return exit_code(stop.number)
+    if len(rows) < len(images):
+        left = count_of(len(images) - len(rows), "picture")
+        print(f"predict.py: {left} not done; the same command with --skip_existing does the rest", file=sys.stderr)
+        return EXIT_FAILED
+    folder = output / ("overlays" if (output / "overlays").is_dir() else "masks")
+    display.log(f"{done} pictures done, {len(failed)} failed; see {folder} and report.csv")
+    if account.count:
+        display.log(f"left out, {account.summary()}", "yellow" if account.warnings() else "")
+    return EXIT_SOME_FAILED if failed else 0
+
+
+def tell_clipped(display: Any, clipped: list[str], model: "Model") -> None:
+    """Say which images have levels that the model does not know."""
+    levels = model.segmenter.contract.levels
+    if clipped and levels is not None:
+        others = f" and {len(clipped) - 1} more" if len(clipped) > 1 else ""
+        display.log(
+            f"{one_line(clipped[0])}{others}: levels beyond the {levels[0]:g} to {levels[1]:g} that the model knows "
+            "were clipped"
+        )
+
+
+def tell_earlier(display: Any, output: Path, options: Options, images: "list[InputImage]", report: "Report") -> None:
+    """Warn of masks and overlays of other images, which the reports do not name."""
+    from trainer.inference.outputs import result_name
+
+    rows = {image.name: report.rows.get(result_name(image), {"error": "not done"}) for image in images}
+    if earlier := earlier_results(output, {name for name, row in rows.items() if "error" not in row}):
+        display.log(
+            f"warning: {len(earlier)} files in {output} are of an earlier call, such as "
+            f"{earlier[0].relative_to(output)}: of other pictures, perhaps of another model; the reports tell of "
+            "this call alone",
+            "yellow",
+        )
+
+
+def tell_doubts(display: Any, doubts: "Doubts", report: "Report", model: "Model") -> None:
+    """Name the images to look at first, and warn about images that are unlike those of the training."""
+    log, origin = display.log, model.origin
+    unsure = [row["file"] for row in report.rows.values() if row.get("unsure")]
+    if unsure and len(report.rows) > 1:
+        first = ", ".join(one_line(file) for file in unsure[:MOST_UNSURE])
+        more = f" and {len(unsure) - MOST_UNSURE} more in report.csv" if len(unsure) > MOST_UNSURE else ""
+        log(f"look first at the {len(unsure)} of {len(report.rows)} that the model is least sure of: {first}{more}", "")
+    warnings = doubts.warnings()
+    for text in warnings:
+        log(f"warning: {text}", "yellow")
+    if warnings and origin.get("run_id"):
+        log("what it was trained on, the pictures of its run show:  bash launch/ui.sh", "yellow")
+    elif warnings and (contract := Path(origin["uri"]) / CONTRACT_FILE).is_file():
+        log(f"what it was trained on, its contract says:  python -m json.tool {quote(contract)}", "yellow")
+
+
+def earlier_results(output: Path, done: set[Path]) -> list[Path]:
+    """Masks and overlays in `output` of other pictures than `done`, the names without suffix of this call's."""
+    found = [path for part, suffix in RESULTS for path in sorted((output / part).rglob(f"*{suffix}"))]
+    suffixes = dict(RESULTS)
+
+    def name(path: Path) -> Path:
+        part, *rest = path.relative_to(output).parts
+        return Path(*rest).with_name(path.name.removesuffix(suffixes[part]))
+
+    return [path for path in found if name(path) not in done]
