@@ -31,9 +31,9 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Program:
     return Program(tmp_path_factory.mktemp("launch") / "program", variables=ONE_THREAD)
 
 
-def params(program: Program) -> dict[str, str]:
+def facts(program: Program) -> dict[str, str]:
     """Params of the newest run."""
-    return runs.params(program.run_folders()[-1])
+    return runs.tags(program.run_folders()[-1])
 
 
 PYTHON = [sys.executable]
@@ -107,8 +107,8 @@ def test_tiny_data(count: int, processes: int, tmp_path: Path) -> None:
     code = 0 if message is None else 2 if processes == 1 else 1
     ended = program.run(*train_command(processes, "--data.root", str(root), *SHORT), code=code)
     if message is None:
-        assert params(program)["hardware.processes"] == str(processes)
-        assert params(program)["hardware.threads_per_process"] == "1"
+        assert facts(program)["hardware.processes"] == str(processes)
+        assert facts(program)["hardware.threads_per_process"] == "1"
         assert program.status()["state"] == "finished"
     else:
         assert message in ended.stderr
@@ -124,11 +124,11 @@ def test_threads_are_the_programs_own_choice(data: Path, tmp_path: Path) -> None
     cases = (("0", "1", cpus), ("auto", "3", 3), ("auto", "", cpus))
     for setting, variable, expected in cases:
         ended = program.run(*train_command(1, *arguments, setting), code=0, OMP_NUM_THREADS=variable)
-        assert params(program)["hardware.threads_per_process"] == str(expected)
+        assert facts(program)["hardware.threads_per_process"] == str(expected)
         assert ("train.threads 3, as OMP_NUM_THREADS says" in ended.output) == (expected == 3)
     held = ["taskset", "-c", f"{min(os.sched_getaffinity(0))}", *train_command(1, *arguments, "auto")]
     program.run(*held, code=0, OMP_NUM_THREADS="")
-    assert params(program)["hardware.threads_per_process"] == "1"
+    assert facts(program)["hardware.threads_per_process"] == "1"
 
 
 @LONG
@@ -208,7 +208,7 @@ def test_the_slurm_script(data: Path, tmp_path: Path, signalled: bool) -> None:
     assert ended.returncode == (143 if signalled else 0), ended.output
     assert (program.folder / "requeued").exists() == signalled
     assert program.status()["state"] == ("preempted" if signalled else "finished")
-    assert params(program)["hardware.processes"] == "2"
+    assert facts(program)["hardware.processes"] == "2"
     assert len(program.run_folders()) == 1
 
 

@@ -99,10 +99,10 @@ def report(program: Program, ends: list[Ended]) -> int:
     client = MlflowClient(program.store)
     found = runs.store_runs(client)
     for run in found:
-        shown = {key: run.data.params[key] for key in ("hardware.processes", "hardware.distributed", "data.digest")}
+        shown = {key: run.data.tags[key] for key in ("hardware.processes", "hardware.distributed", "data.digest")}
         steps = len(client.get_metric_history(run.info.run_id, "train/loss"))
         print(json.dumps({"run": run.info.run_name, "status": run.info.status, "steps": steps} | shown))
-    good = [run.info.status == "FINISHED" and run.data.params["hardware.processes"] == "2" for run in found]
+    good = [run.info.status == "FINISHED" and run.data.tags["hardware.processes"] == "2" for run in found]
     print(f"{len(found)} run in MLflow, {len(program.run_folders())} run folder")
     return 0 if good == [True] and len(program.run_folders()) == 1 else 1
 

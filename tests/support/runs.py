@@ -48,6 +48,11 @@ def states(folder: Path) -> list[str]:
     return [record["status"] for record in records(folder) if "status" in record]
 
 
+def tags(folder: Path) -> dict[str, str]:
+    """Tags that the journal holds, the last value of each."""
+    return {key: value for record in records(folder) for key, value in record.get("tags", {}).items()}
+
+
 def params(folder: Path) -> dict[str, str]:
     """Params of the run."""
     return {key: value for record in records(folder) for key, value in record.get("params", {}).items()}

@@ -35,6 +35,7 @@ from trainer.model.calibration import (
 )
 from trainer.model.metrics import Scores, confusion_matrix, scores
 from trainer.model.segmenter import Contract, Segmenter
+from trainer.tracking.names import metric_key
 
 MOST_LOGITS = 2**17
 """Logits that the temperature is fitted to; sixteen times as many change it by less than 2 %."""
@@ -63,7 +64,9 @@ class Calibration:
     def metrics(self) -> dict[str, float]:
         """Numbers for the run's record."""
         contract = self.contract
-        found = {"best/threshold": contract.threshold} if contract.channels == 1 else {}
+        found = {} if self.scores.miou is None else {"best/miou": self.scores.miou}
+        found |= {f"best/iou/{metric_key(name)}": value for name, value in self.scores.iou.items()}
+        found |= {"best/threshold": contract.threshold} if contract.channels == 1 else {}
         if contract.calibration_error is not None:
             before, after = contract.calibration_error
             found |= {"calibration/ece_before": before, "calibration/ece_after": after}

@@ -203,7 +203,7 @@ class Lifecycle:
             save_segmenter(segmenter, model)
         with writing(run.folder.journal):
             run.tags({"best.miou": state.best_miou, "best.step": state.best_step})
-            run.metrics(calibration.metrics(), state.step)
+            run.metrics(calibration.metrics() | {"best/step": float(state.best_step or 0)}, state.step)
         miou = calibration.scores.miou
         self.display.log(f"best: step {state.best_step}, val/miou {miou or 0:.4f}", "bold")
         self.display.log(calibration.describe())

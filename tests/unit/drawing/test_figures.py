@@ -28,16 +28,16 @@ def test_error_map() -> None:
 
 
 @pytest.mark.parametrize("size", [(320, 320), (320, 100), (33, 320), (1, 320), (10, 20)], ids=str)
-def test_watch_panels_are_one_square(size: tuple[int, int]) -> None:
+def test_watch_panels_are_one_row(size: tuple[int, int]) -> None:
     mask = box_mask(*size)
     found = watch_panels(smooth_image(*size), mask, mask)
-    assert found.shape == (2 * PANEL, 2 * PANEL, 3)
+    assert found.shape == (PANEL, 4 * PANEL, 3)
     assert found.dtype == np.uint8
 
 
-def centre(figure: np.ndarray, row: int, column: int) -> np.ndarray:
-    """Colour in the middle of the panel at `row`, `column`."""
-    return figure[row * PANEL + PANEL // 2, column * PANEL + PANEL // 2].astype(float)
+def centre(figure: np.ndarray, panel: int) -> np.ndarray:
+    """Colour in the middle of a panel, the first is 0."""
+    return figure[PANEL // 2, panel * PANEL + PANEL // 2].astype(float)
 
 
 @pytest.mark.parametrize(
@@ -46,7 +46,7 @@ def centre(figure: np.ndarray, row: int, column: int) -> np.ndarray:
     ids=["right", "wrong", "missed", "confused", "ignored"],
 )
 def test_the_four_panels(true: int, predicted: int, colour: tuple[int, int, int]) -> None:
-    """Image and mask above, prediction and errors below."""
+    """Image, mask, prediction, errors."""
     image = np.zeros((PANEL, PANEL, 3), dtype=np.uint8)
     image[:] = (200, 180, 100)
     found = watch_panels(image, np.full((PANEL, PANEL), true, np.uint8), np.full((PANEL, PANEL), predicted, np.uint8))
@@ -55,17 +55,32 @@ def test_the_four_panels(true: int, predicted: int, colour: tuple[int, int, int]
     def blended(overlay: tuple[int, int, int] | None, ground: tuple[int, int, int], alpha: float) -> np.ndarray:
         return np.array(ground) if overlay is None else (1 - alpha) * np.array(ground) + alpha * np.array(overlay)
 
-    assert centre(found, 0, 0).tolist() == [200, 180, 100]
-    np.testing.assert_allclose(centre(found, 0, 1), blended(colours[true], (200, 180, 100), 0.6), atol=1)
-    np.testing.assert_allclose(centre(found, 1, 0), blended(colours[predicted], (200, 180, 100), 0.6), atol=1)
-    np.testing.assert_allclose(centre(found, 1, 1), blended(colour, (160, 160, 160), 0.7), atol=1)
+    assert centre(found, 0).tolist() == [200, 180, 100]
+    np.testing.assert_allclose(centre(found, 1), blended(colours[true], (200, 180, 100), 0.3), atol=1)
+    np.testing.assert_allclose(centre(found, 2), blended(colours[predicted], (200, 180, 100), 0.3), atol=1)
+    np.testing.assert_allclose(centre(found, 3), blended(colour, (80, 80, 80), 0.8), atol=1)
+
+
+def test_a_mask_has_a_line_that_shows_on_any_ground() -> None:
+    mask = box_mask(PANEL, PANEL)
+    for level in (0, 128, 255):
+        image = np.full((PANEL, PANEL, 3), level, np.uint8)
+        panel = watch_panels(image, mask, mask)[:, PANEL : 2 * PANEL].astype(int).sum(axis=2)
+        assert panel.max() - panel.min() > 300
+
+
+def test_the_score_is_written_into_the_prediction() -> None:
+    image, mask = smooth_image(PANEL, PANEL), box_mask(PANEL, PANEL)
+    plain, scored = watch_panels(image, mask, mask), watch_panels(image, mask, mask, score=0.87)
+    columns = np.flatnonzero((plain != scored).any(axis=(0, 2)))
+    assert 2 * PANEL <= columns.min() < columns.max() < 3 * PANEL
 
 
 def test_right_background_is_grey() -> None:
     background = np.zeros((PANEL, PANEL), np.uint8)
     image = np.zeros((PANEL, PANEL, 3), dtype=np.uint8)
     image[:] = (200, 180, 100)
-    assert centre(watch_panels(image, background, background), 1, 1).tolist() == [160, 160, 160]
+    assert centre(watch_panels(image, background, background), 3).tolist() == [80, 80, 80]
 
 
 @pytest.mark.parametrize(
