@@ -140,12 +140,10 @@ def predict(
     for row in failed[:MOST_ERRORS]:
         print(f"predict.py: {one_line(row['error'])}", file=sys.stderr)
     clipped = [row["file"] for row in rows if "clipped" in row]
-    if clipped and contract.levels is not None:
+    if clipped and contract.range_of_levels is not None:
         others = f" and {len(clipped) - 1} more" if len(clipped) > 1 else ""
-        low, high = contract.levels
-        display.log(
-            f"{one_line(clipped[0])}{others}: levels beyond the {low:g} to {high:g} that the model knows were clipped"
-        )
+        known = "ranges of the bands" if contract.levels is None else "{:g} to {:g}".format(*contract.levels)
+        display.log(f"{one_line(clipped[0])}{others}: levels beyond the {known} that the model knows were clipped")
     done = len(rows) - len(failed)
     if stop.requested():
         print(f"predict.py: stopped; {done} of {len(images)} pictures are done, see report.csv", file=sys.stderr)

@@ -16,9 +16,10 @@ import torch
 
 from trainer import InputError
 from trainer.data.files import file_bytes
-from trainer.data.image_header import count_pixels
+from trainer.data.image_header import count_held
 from trainer.data.image_io import PIXELS, read_scaled, write_jpeg, write_mask
 from trainer.data.stack import page_content
+from trainer.drawing.bands import to_rgb
 from trainer.drawing.overlay import draw_overlay
 from trainer.inference.inputs import InputImage
 from trainer.model.segmenter import Segmenter
@@ -42,10 +43,10 @@ class ImageResult:
 
     source: InputImage
     image: np.ndarray | None = None
-    """Uint8 RGB [H, W, 3]."""
+    """Uint8 [H, W, C], RGB where C is 3."""
 
     shown: np.ndarray | None = None
-    """Uint8 RGB as the network is shown it: [S, S, 3], or what tiles are cut from."""
+    """Uint8 as the network is shown it: [S, S, C], or what tiles are cut from."""
 
     mask: np.ndarray | None = None
     """Class ids, uint8 [H, W]."""
@@ -140,7 +141,7 @@ def group_by_pixels(batch: list[InputImage], most: int) -> Iterator[tuple[list[I
     group: list[InputImage] = []
     total = 0
     for source in batch:
-        pixels = count_pixels(source.path) + file_bytes([str(source.path)]) // 4
+        pixels = count_held(source.path) + file_bytes([str(source.path)]) // 4
         if group and total + pixels > most:
             yield group, total
             group, total = [], 0
@@ -208,7 +209,8 @@ def write(result: ImageResult, segmenter: Segmenter, output: Path) -> dict[str, 
         for file in (mask_file, overlay_file):
             file.parent.mkdir(parents=True, exist_ok=True)
         write_mask(mask_file, result.mask)
-        overlay = draw_overlay(result.image, result.mask, colours, out=result.image)
+        picture = to_rgb(result.image)
+        overlay = draw_overlay(picture, result.mask, colours, out=picture)
         result.image = result.shown = None  # encoding takes as much memory again
         write_jpeg(overlay_file, overlay)
     except OSError as error:
