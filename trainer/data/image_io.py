@@ -75,7 +75,7 @@ def read_deep(path: Path, content: bytes | None = None) -> DeepImage:
 
 
 def _scale_colours(deep: DeepImage, levels: Levels | None) -> tuple[np.ndarray, float]:
-    """Scale RGB levels [H, W, 3]; those of 8 bits are as they are. Returns also the share that is outside of `levels`."""
+    """Scale RGB levels [H, W, 3], but those of 8 bits; return also the share that is outside of `levels`, 0 to 1."""
     if deep.stored.dtype == np.uint8:
         return deep.stored, 0.0
     if levels is None:
