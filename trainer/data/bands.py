@@ -94,27 +94,26 @@ def read_bands(path: Path, content: bytes | None, channels: int) -> DeepImage:
 def require_bands(path: Path | str, found: int, wanted: int) -> None:
     """Raise InputError where a file has another number of bands than wanted."""
     if found != wanted:
-        named = f"{wanted} (RGB)" if wanted == 3 else f"{wanted}"
-        raise InputError(f"{path}: {found} bands instead of {named}; all pictures must have those of the training")
+        bands = "1 band" if found == 1 else f"{found} bands"
+        raise InputError(f"{path}: {bands} instead of {wanted}; all must have as many as the training (data.channels)")
 
 
 def _read_picture(path: Path, content: bytes, channels: int) -> DeepImage:
     """Channels of a picture that Pillow decodes, as bands."""
     pil_image = open_image(path, content)
-    require_bands(path, bands_of_mode(pil_image.mode), channels)
     try:
-        if is_deep(pil_image):
-            deep = as_shown(decode_deep(pil_image, lambda: open_image(path, content), upright), pil_image)
-            parts = [deep.stored] if deep.alpha is None else [deep.stored, deep.alpha.astype(np.uint16) * 257]
-            return DeepImage(np.dstack(parts), deep.nodata)
-        levels = np.array(upright(pil_image if pil_image.mode != "1" else pil_image.convert("L")))
-    except Exception as error:
+        deep = _decode_picture(pil_image, path, content)
+    except Exception as error:  # Pillow raises errors of any type for a broken file
         raise InputError(f"{path}: damaged image ({error}); replace or remove it") from error
+    require_bands(path, deep.stored.shape[2], channels)
+    return deep
+
+
+def _decode_picture(pil_image: Image.Image, path: Path, content: bytes) -> DeepImage:
+    if is_deep(pil_image):
+        deep = as_shown(decode_deep(pil_image, lambda: open_image(path, content), upright), pil_image)
+        opacity = [] if deep.alpha is None else [deep.alpha.astype(np.uint16) * 257]
+        return DeepImage(np.dstack([deep.stored, *opacity]), deep.nodata)
+    mode = {"1": "L", "P": "RGB", "PA": "RGBA"}.get(pil_image.mode, pil_image.mode)
+    levels = np.array(upright(pil_image).convert(mode))
     return DeepImage(levels if levels.ndim == 3 else levels[..., None])
-
-
-def bands_of_mode(mode: str) -> int:
-    """Number of bands of an image of one of Pillow's modes; those of a palette are its colours."""
-    if mode in ("1", "L", "I", "F") or mode.startswith("I;16"):
-        return 1
-    return {"LA": 2, "La": 2, "PA": 4, "RGBA": 4, "RGBa": 4, "RGBX": 4, "CMYK": 4}.get(mode, 3)

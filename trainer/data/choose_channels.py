@@ -27,7 +27,7 @@ def choose_channels(config: DataConfig, samples: Sequence[Sample]) -> tuple[Data
     counted = Counter(bands for sample in samples if (bands := _bands(sample)) is not None)
     (channels, number), *_ = counted.most_common()
     channels = min(channels, MOST_CHANNELS)
-    if number < len(samples) / 2:
+    if channels == COLOURS or number < len(samples) / 2:
         return replace(config, channels=COLOURS), ""
     files = "all pictures are TIFFs" if number == len(samples) else f"{number} of {len(samples)} pictures are TIFFs"
     return replace(config, channels=channels), f"data.channels {channels}: {files} of so many bands"

@@ -90,9 +90,10 @@ def count_pixels(path: str | Path, content: bytes | None = None) -> int:
 
 def count_held(path: str | Path, content: bytes | None = None) -> int:
     """Pixels of a picture that take as much memory as an image, by its header: more than its own with many bands."""
-    stream = open_regular(path) if content is None else io.BytesIO(content)
-    with suppress(Exception), stream:  # the reading of the image says what is wrong with it
-        form = _bands_form(stream)
+    with suppress(Exception):  # the reading of the image says what is wrong with it
+        stream = open_regular(path) if content is None else io.BytesIO(content)
+        with stream:
+            form = _bands_form(stream)
         if form:
             return _held(form)
     return count_pixels(path, content)
@@ -175,8 +176,8 @@ def open_image(path: Path, content: bytes | None) -> Image.Image:
         form = tiff_form(path, content)
         if form is not None:
             raise InputError(
-                f"{path}: {form.bands} bands ({form.name}), where RGB is read; --data.channels {form.bands} trains "
-                "with all of them"
+                f"{path}: {form.bands} bands instead of 3 (RGB); a model is trained with them by --data.channels "
+                f"{form.bands}"
             ) from None
         fault = f"no readable image ({', '.join(FORMATS)})" if content else "an empty file"
         raise InputError(f"{path}: {fault}; replace or remove it") from None

@@ -57,6 +57,9 @@ COMPRESSIONS = (1, 5, 8, 32773, 32946, 34925, 50000)
 PREDICTORS = (1, 2, 3)
 """None, differences of neighbours, and those of the bytes of floats."""
 
+PLAIN = (1, 32773)
+"""Compressions that libtiff uses no predictor with, whatever the file says."""
+
 TRANSPOSED, UPSIDE_DOWN, MIRRORED = (5, 6, 7, 8), (3, 4, 7, 8), (2, 3, 6, 7)
 """Orientations whose stored rows are columns, and those in which rows, or columns, are turned round after that."""
 
@@ -142,8 +145,9 @@ def decode_bands(content: bytes, form: TiffForm) -> np.ndarray:
     """
     tags, kind = form.tags, form.levels
     if kind is None:
-        raise ValueError(f"levels of {tags.get(BITS)} bits of kind {tags.get(FORMAT, 1)}, which are not read")
-    compression, predictor = tags.get(COMPRESSION, 1), tags.get(PREDICTOR, 1)
+        bits, kinds = (sorted(set(_several(tags.get(tag, 1)))) for tag in (BITS, FORMAT))
+        raise ValueError(f"levels of {bits} bits, of TIFF's kind {kinds}, which are not read")
+    compression, predictor = tags.get(COMPRESSION, 1), _predictor(tags)
     if compression not in COMPRESSIONS or predictor not in PREDICTORS or (predictor == 3 and kind.kind != "f"):
         raise ValueError(
             f"compression {compression} with predictor {predictor}, which is not read; save it with LZW or deflate"
@@ -173,7 +177,11 @@ def _decode(content: bytes, form: TiffForm, kind: np.dtype[Any], bands: int, par
     as_grey = io.BytesIO(tiff_of(form.big_endian, kept, places, lengths, own))
     with Image.open(as_grey, formats=("TIFF",)) as pil_image:
         stored = np.array(pil_image).reshape(height, across, side, bands, kind.itemsize)
-    return _undo_predictor(stored, tags.get(PREDICTOR, 1), kind, form.big_endian).reshape(height, -1, bands)[:, :width]
+    return _undo_predictor(stored, _predictor(tags), kind, form.big_endian).reshape(height, -1, bands)[:, :width]
+
+
+def _predictor(tags: Mapping[int, Any]) -> Any:
+    return 1 if tags.get(COMPRESSION, 1) in PLAIN else tags.get(PREDICTOR, 1)
 
 
 def _undo_predictor(stored: np.ndarray, predictor: int, kind: np.dtype[Any], big_endian: bool) -> np.ndarray:
