@@ -35,6 +35,9 @@ FAMILIES = (
 )
 """Values of model_type whose networks take pictures of any size."""
 
+RGB_ALONE = ("bit",)
+"""Families whose first layer cannot be adapted to other bands: it scales its weights by their own spread."""
+
 STRIDES = (2, 4, 8, 16, 32)
 """Strides of the features that a UNet reads."""
 
@@ -143,7 +146,10 @@ class HubEncoder(nn.Module):
         """
         own = self.backbone
         config = copy.deepcopy(own.config)
-        config.num_channels = 3
+        if self.input_channels != 3:
+            for name, value in _set_bands(config.to_dict(), 3).items():
+                if name in ("num_channels", "stem_channels"):
+                    setattr(config, name, value)
         try:
             with _quiet():
                 pretrained, report = type(own).from_pretrained(
@@ -192,7 +198,14 @@ def with_bands(settings: str, channels: int) -> str:
     """Text of `encoder_settings` of the same network for images of so many bands."""
     if not settings or bands_of(settings) == channels:
         return settings
-    return _text(json.loads(settings) | {"num_channels": channels})
+    return _text(_set_bands(json.loads(settings), channels))
+
+
+def _set_bands(settings: Mapping[str, Any], channels: int) -> dict[str, Any]:
+    changed: dict[str, Any] = {"num_channels": channels}
+    if "stem_channels" in settings:  # of hgnet_v2, which states the first of them twice
+        changed["stem_channels"] = [channels, *settings["stem_channels"][1:]]
+    return {**settings, **changed}
 
 
 def encoder_settings(file: Path, content: Mapping[str, Any], channels: int = 3) -> str:
@@ -206,16 +219,16 @@ def encoder_settings(file: Path, content: Mapping[str, Any], channels: int = 3) 
         given = {name: content[name] for name in _own_fields(kind) if name in content} | FIXED
         settings = {"model_type": content["model_type"]}
         settings |= {name: value for name, value in given.items() if name in _own_fields(kind)}
-        if channels != 3:
-            if "num_channels" not in _own_fields(kind):
-                family = content["model_type"]
-                raise InputError(f"the family {family} takes no images of {channels} bands; choose another encoder")
-            settings |= {"num_channels": channels}
         _check_values(settings, kind)
         with _refusing():
             config = kind(**_arguments(settings))
             stages = list(config.stage_names)
         settings |= {name: getattr(config, name) for name in _own_fields(kind)}
+        if channels != 3:
+            family = content["model_type"]
+            if "num_channels" not in settings or family in RGB_ALONE:
+                raise InputError(f"the family {family} takes no images of {channels} bands; choose another encoder")
+            settings = _set_bands(settings, channels)
         chosen = _choose(_probe(_text(settings | {"out_features": stages})), stages)
         text = _text(settings | {"out_features": chosen})
         geometry(text)

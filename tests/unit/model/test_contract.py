@@ -55,6 +55,11 @@ HOSTILE: list[tuple[str, Any]] = [
         ("levels", value)
         for value in ([0], [1, 1], [5, 1], [0, math.nan], [0, 1e300], "0-255", 255, [0, 1, 2], [0, "1"])
     ),
+    *(("input_channels", value) for value in (0, 17, -1, "3", 3.0, True, None, [3], 10**9)),
+    *(
+        ("band_levels", value)
+        for value in ([], [[0, 1]] * 17, [[1, 1]] * 3, [[0, math.nan]], [None], "0-255", [0, 255], [[0, 1]] * 3)
+    ),
     *(("weights_sha256", value) for value in (None, 5, "0", "G" * 64, MISSING)),
     *(("dataset_digest", value) for value in (None, 5, "d" * 10_000)),
     *(("schema_version", value) for value in ("1", 0, -1, True, 1.0, None)),
@@ -106,6 +111,11 @@ def test_every_hostile_contract_is_refused_by_its_field(sound: Path, tmp_path: P
         ({"width": 1024, "depth": 7, "image_size": 128}, "width, depth"),  # 256 TB of weights
         ({"image_size": 8192, "width": 1024, "depth": 1}, "image_size, width"),
         ({"class_names": ["a", "b", "c"]}, "colours"),
+        ({"input_channels": 5}, "mean"),
+        ({"input_channels": 2, "mean": [1, 2], "std": [1, 2, 3]}, "std"),
+        ({"input_channels": 2, "mean": [1, 2], "std": [1, 2]}, "band_levels"),
+        ({"input_channels": 2, "mean": [1, 2], "std": [1, 2], "band_levels": [[0, 1]]}, "band_levels"),
+        ({"input_channels": 2, "mean": [1, 2], "std": [1, 2], "band_levels": [[0, 1]] * 2, "levels": [0, 1]}, "levels"),
     ],
 )
 def test_fields_that_do_not_agree_are_refused(values: dict[str, Any], field: str, sound: Path, tmp_path: Path) -> None:
