@@ -127,7 +127,8 @@ class Dataset:
     @cached_property
     def report(self) -> Report:
         """Summary of the data, and what may be wrong with it."""
-        report = make_report(self.sources, self.stored.facts, self.inspection, self.stored.view.size, self.cache)
+        enlarged_to = 0 if self.stored.view.tiles else self.stored.view.size
+        report = make_report(self.sources, self.stored.facts, self.inspection, enlarged_to, self.cache)
         release_pages(self.stored.facts)
         return report
 

@@ -61,14 +61,13 @@ def evaluate(
         len(data.samples) + 1, dtype=torch.int64, device=device
     )  # the last place counts processes asked to stop
     weights = class_weight_tensor(loss, device)
-    chunk = 1 if segmenter.contract.view == "tiles" else CHUNK
+    look, chunk = (_look_at_tiles, 1) if segmenter.contract.view == "tiles" else (_look_at_whole, CHUNK)
     starts = range(0, len(data.samples), chunk)
     for start in starts[process::processes]:
         if stop_requested():
             seen[-1] = 1
             break
         places = range(start, min(start + chunk, len(data.samples)))
-        look = _look_at_tiles if segmenter.contract.view == "tiles" else _look_at_whole
         losses[list(places)], found = look(segmenter, data, places, loss, weights)
         confusion += found
         seen[list(places)] += 1

@@ -17,7 +17,7 @@ TILE_SIDE = 2
 """Side of a tile, in sides of the crops that trained: fewer tiles cover the image, and fewer pixels twice."""
 
 OVERLAP = 0.5
-"""Least overlap of neighbouring tiles, in sides of the crops that trained."""
+"""Overlap of neighbouring tiles, in sides of the crops that trained, but for one stride."""
 
 MARGIN = 0.25
 """Share of the overlap, at a tile's border, in which the neighbour decides: the network sees black beyond it."""
@@ -67,12 +67,12 @@ def make_axis(length: int, crop: int, stride: int) -> Axis:
 
     One tile where that holds everything.
     """
-    overlap, units = round(OVERLAP * crop), math.ceil(length / stride)
-    side = min(TILE_SIDE * crop, units * stride)
-    step = (side - overlap) // stride
-    last = units - side // stride
-    count = 1 + math.ceil(last / max(1, step))
-    starts = tuple(stride * round(number * last / max(1, count - 1)) for number in range(count))
+    overlap, largest = round(OVERLAP * crop), TILE_SIDE * crop
+    count = max(1, math.ceil((length - overlap) / (largest - overlap)))
+    # As large as that number of tiles needs them: less is seen twice.
+    side = stride * math.ceil((length + (count - 1) * overlap) / count / stride)
+    last = math.ceil(length / stride) - side // stride
+    starts = tuple(stride * math.floor(number * last / max(1, count - 1)) for number in range(count))
     return Axis(length, side, starts, overlap)
 
 

@@ -109,7 +109,7 @@ def make_report(
 ) -> Report:
     """Summarise the samples that could be read, and run the rules on them. `facts` FACTS [N].
 
-    `image_size`: side in pixels that the network sees; `folder`: where pairs of near-duplicates are cached.
+    `image_size`: side in pixels that images are resized to, 0 where they are not; `folder`: where pairs of near-duplicates are cached.
     """
     sound = sound_rows(facts)
     samples = sources.samples
