@@ -46,7 +46,7 @@ def train(one: Prepared) -> float:
     return mean_iou([read_mask(sample.mask) for sample in samples], predicted)
 
 
-@pytest.mark.parametrize("view", ["whole", "tiles"])
+@pytest.mark.parametrize("view", ["whole", pytest.param("tiles", marks=pytest.mark.long)])
 def test_what_the_fifth_band_shows_is_found(view: str, tmp_path: Path) -> None:
     one = prepared(band_folder(tmp_path / "bands", count=20), *BRIEF, "--data.view", view)
     assert one.config.data.channels == 6
