@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
+import torch
 
 from tests.support.bands import band_folder
 from tests.support.discs import mean_iou
@@ -19,6 +20,8 @@ from trainer.engine.reporter import augmentation_sheet, watch_image
 from trainer.inference.inputs import find_images
 from trainer.inference.model import Model
 from trainer.inference.predictor import predict_files
+from trainer.model.model_folder import load_segmenter, save_segmenter
+from trainer.tracking.registry import export
 
 BRIEF = ["--train.epochs", "40", "--optim.lr", "0.01", "--train.batch_size", "4"]
 
@@ -68,6 +71,18 @@ def test_three_channels_are_what_auto_is_for_pictures(tmp_path: Path) -> None:
     assert one.dataset.digest == other.dataset.digest
     assert one.segmenter.contract == other.segmenter.contract
     assert same_tensors(one.segmenter.state_dict(), other.segmenter.state_dict())
+
+
+def test_the_exported_model_takes_all_bands(tmp_path: Path) -> None:
+    """With the numbers of the one that it was made of, for images of another size and number than the example."""
+    segmenter = prepared(band_folder(tmp_path / "bands", count=4)).segmenter.eval()
+    folder = tmp_path / "model"
+    save_segmenter(segmenter, folder)
+    export(load_segmenter(folder), folder)
+    program = torch.export.load(next(folder.rglob("*.pt2"))).module()
+    images = torch.randint(0, 256, (3, 40, 56, 6), dtype=torch.uint8)
+    with torch.no_grad():
+        assert torch.allclose(program(images), segmenter(images), atol=1e-5)
 
 
 def test_commands(tmp_path: Path) -> None:
