@@ -60,6 +60,9 @@ PREDICTORS = (1, 2, 3)
 PLAIN = (1, 32773)
 """Compressions that libtiff uses no predictor with, whatever the file says."""
 
+MOST_BYTES = 2**32
+"""Largest image, in bytes, with what its tiles have beyond it: a header may claim any."""
+
 TRANSPOSED, UPSIDE_DOWN, MIRRORED = (5, 6, 7, 8), (3, 4, 7, 8), (2, 3, 6, 7)
 """Orientations whose stored rows are columns, and those in which rows, or columns, are turned round after that."""
 
@@ -170,6 +173,8 @@ def _decode(content: bytes, form: TiffForm, kind: np.dtype[Any], bands: int, par
     side = int(tags[TILE_WIDTH]) if places == PIECES[1][0] else width
     across = -(-width // side)
     row = bands * kind.itemsize * side  # bytes of a row of a strip or a tile
+    if row * across * height > MOST_BYTES:
+        raise ValueError(f"tiles of {side} pixels in {width}")
     kept = {tag: (int(tags[tag]),) for tag in (COMPRESSION, FILL_ORDER, ROWS, TILE_HEIGHT) if tag in tags}
     kept |= {WIDTH: (row * across,), HEIGHT: (height,), BITS: (8,), COLOURS: (1,), CHANNELS: (1,)}
     if places == PIECES[1][0]:

@@ -161,6 +161,13 @@ def test_what_is_not_read_is_named() -> None:
         read_bands(FILE, patched(patched(written(noise(5, "u1")), 256, 60000), 257, 60000), 5)
 
 
+def test_huge_tiles_are_refused() -> None:
+    """Before memory is asked for them."""
+    content = patched(written(noise(5, "u1"), tile=(16, 16)), 322, 2**31 - 16)
+    with pytest.raises(InputError, match=r"damaged image \(tiles of 2147483632 pixels in 53\)"):
+        read_bands(FILE, content, 5)
+
+
 @pytest.mark.parametrize("tag", [256, 257, 258, 273, 277, 278, 279, 284])
 @pytest.mark.parametrize("value", [0, 1, 7, 65535])
 def test_hostile_tags_give_an_error_or_an_image(tag: int, value: int) -> None:
@@ -177,6 +184,6 @@ def patched(content: bytes, tag: int, value: int) -> bytes:
         place = start + 2 + 12 * entry
         if struct.unpack_from("<H", content, place)[0] == tag:
             kind = struct.unpack_from("<H", content, place + 2)[0]
-            struct.pack_into("<HHI", changed, place, tag, kind, 1)
-            struct.pack_into("<H" if kind == 3 else "<I", changed, place + 8, value)
+            struct.pack_into("<HHI", changed, place, tag, kind if value < 65536 else 4, 1)
+            struct.pack_into("<H" if kind == 3 and value < 65536 else "<I", changed, place + 8, value)
     return bytes(changed)
