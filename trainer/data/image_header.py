@@ -114,7 +114,8 @@ def tiff_form(path: Path, content: bytes) -> TiffForm | None:
     height, width = form.size
     if form.bands > MOST_CHANNELS:
         raise InputError(f"{path}: {form.bands} bands, more than {MOST_CHANNELS}; leave some out")
-    if height * width > MAX_PIXELS or _bytes_of(form) > PIXEL_BYTES * MAX_PIXELS:
+    _require_size(path, width, height)
+    if _bytes_of(form) > PIXEL_BYTES * MAX_PIXELS:
         text = f"{width}x{height} pixels of {form.name}"
         raise InputError(f"{path}: {text}, more than {PIXEL_BYTES * MAX_PIXELS:,} bytes; make it smaller or remove it")
     return form
@@ -183,10 +184,13 @@ def open_image(path: Path, content: bytes | None) -> Image.Image:
         raise InputError(f"{path}: {fault}; replace or remove it") from None
     except Exception as error:
         raise InputError(f"{path}: cannot be opened ({error}); replace or remove it") from error
-    width, height = pil_image.size
+    _require_size(path, *pil_image.size)
+    return pil_image
+
+
+def _require_size(path: Path, width: int, height: int) -> None:
     if width * height > MAX_PIXELS:
         raise InputError(f"{path}: {width}x{height} pixels, more than {MAX_PIXELS:,}; make it smaller or remove it")
-    return pil_image
 
 
 def upright(pil_image: Image.Image) -> Image.Image:
