@@ -18,6 +18,7 @@ from trainer.data.checks.scan import FACTS, channels_of, facts_type
 from trainer.data.crops import training_pixels
 from trainer.data.dataset import Dataset, open_dataset
 from trainer.data.full_size import PIXELS, CachedFullSize, FullSize, UncachedFullSize
+from trainer.data.image_io import read_mask
 from trainer.data.resize import shrink_image
 from trainer.data.sources import find_sources
 from trainer.data.view import View
@@ -79,11 +80,15 @@ def test_in_tiles(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         assert isinstance(stored, FullSize)
         for row, image in enumerate(images):
             assert np.array_equal(stored.image(row), image)
-            assert np.array_equal(stored.window(row, 3, 5, 8)[0], image[3:11, 5:13])
+            inside, labels = stored.window(row, 3, 5, 8)
+            assert np.array_equal(inside, image[3:11, 5:13])
+            truth = read_mask(dataset.sources.samples[row].mask)
+            assert np.array_equal(labels, truth[3:11, 5:13])
             window, mask = stored.window(row, -4, 20, 16)
             assert np.array_equal(window[4:, :12], image[:12, 20:])
             assert not window[:4].any()
             assert (mask[:4] == 255).all()
+            assert np.array_equal(mask[4:, :12], truth[:12, 20:])
     crops, _ = training_pixels(dataset.stored, 0, "off").read([0, 1], 0, 16)
     assert crops.shape == (2, BANDS, 16, 16)
 
