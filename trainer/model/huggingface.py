@@ -216,6 +216,9 @@ def encoder_settings(file: Path, content: Mapping[str, Any], channels: int = 3) 
     """
     try:
         kind = _config_class(content)
+        if content.get("num_channels", 3) != 3:
+            made_for = abbreviate(content["num_channels"])
+            raise InputError(f"num_channels: {made_for} is not possible; it may be 3, which is adapted to other bands")
         given = {name: content[name] for name in _own_fields(kind) if name in content} | FIXED
         settings = {"model_type": content["model_type"]}
         settings |= {name: value for name, value in given.items() if name in _own_fields(kind)}

@@ -1,5 +1,6 @@
 """Models of other bands than RGB: layers adapted so that equal bands are grey, contracts, exports, masks of files."""
 
+import dataclasses
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,9 +17,10 @@ from trainer.data.bands import BandLevels
 from trainer.data.levels import Levels
 from trainer.data.view import View
 from trainer.model.build import make_contract, make_segmenter
+from trainer.model.contract import check_contract
 from trainer.model.encoders import EfficientNetLite, adapt_channels
 from trainer.model.flop import training_flop
-from trainer.model.huggingface import RGB_ALONE, HubEncoder, encoder_settings
+from trainer.model.huggingface import RGB_ALONE, HubEncoder, encoder_settings, with_bands
 from trainer.model.model_folder import load_segmenter, save_segmenter
 from trainer.model.pretrained import find_weights
 from trainer.model.segmenter import Segmenter
@@ -104,6 +106,19 @@ def test_families_that_cannot_be_adapted_are_refused(family: str, tmp_path: Path
     folder = save_backbone(tmp_path / family, family)
     with pytest.raises(InputError, match=rf"config\.json: the family {family} takes no images of 5 bands; choose"):
         contract_of(5, encoder=f"hf:{folder}", depth=4)
+
+
+def test_an_encoder_made_for_other_bands_is_refused(tmp_path: Path) -> None:
+    """By its folder, and in a contract whose images have others."""
+    folder = save_backbone(tmp_path / "resnet", "resnet")
+    file = folder / "config.json"
+    content = json.loads(file.read_text())
+    with pytest.raises(InputError, match=r"config\.json: num_channels: 4 is not possible; it may be 3"):
+        encoder_settings(file, content | {"num_channels": 4})
+    contract = contract_of(3, encoder=f"hf:{folder}", depth=4)
+    other = with_bands(contract.encoder_config, 4)
+    with pytest.raises(InputError, match=r"^encoder_config: num_channels: 4; it may be 3, as input_channels is"):
+        check_contract(dataclasses.replace(contract, encoder_config=other))
 
 
 @pytest.mark.parametrize("encoder", ["none", "efficientnet-lite0"])

@@ -55,6 +55,9 @@ HOSTILE: list[tuple[str, Any]] = [
         ("levels", value)
         for value in ([0], [1, 1], [5, 1], [0, math.nan], [0, 1e300], "0-255", 255, [0, 1, 2], [0, "1"])
     ),
+    *(("view", value) for value in ("tile", "", None, 1, ["whole"])),
+    *(("scale", value) for value in (0, 1.5, -1, "1", math.nan, None, True)),
+    *(("keep_aspect", value) for value in (1, 0, "true", None)),
     *(("input_channels", value) for value in (0, 17, -1, "3", 3.0, True, None, [3], 10**9)),
     *(
         ("band_levels", value)
