@@ -64,7 +64,7 @@ def make_segmenter() -> Callable[..., Segmenter]:
         segmenter = Segmenter(Contract(names, colours, **(facts | changes)))  # type: ignore[arg-type]
         segmenter.train()
         with torch.no_grad():
-            segmenter(torch.randint(0, 256, (2, 32, 32, 3), dtype=torch.uint8))
+            segmenter(torch.randint(0, 256, (2, 32, 32, segmenter.contract.input_channels), dtype=torch.uint8))
         return segmenter.eval()
 
     return make

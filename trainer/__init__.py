@@ -10,7 +10,7 @@ Shapes, wherever they appear in this package:
 
     B images in a batch, C channels of the network's output, K classes with the background, H and W pixels.
 
-    image   uint8 RGB in [0, 255]; [H, W, 3] in numpy, [3, H, W] in torch
+    image   uint8 in [0, 255], RGB where C is 3; [H, W, C] in numpy, [C, H, W] in torch
     mask    uint8 class ids [H, W]; 0 is background, 255 (`IGNORE`) is counted nowhere
     logits  float [B, C, H, W], before sigmoid or softmax; C = 1 for one foreground class, else C = K
 """

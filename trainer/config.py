@@ -54,6 +54,9 @@ HUB = "hf:"
 ENCODER_STRIDE = 32
 """Multiple that a pretrained encoder wants data.image_size to be."""
 
+MOST_CHANNELS = 16
+"""Most bands of a picture."""
+
 NAN = "nan"
 """Key of data.value_map for values that are not finite."""
 
@@ -138,6 +141,11 @@ class DataConfig:
     """Side in pixels of the square that the network sees; a multiple of 32, or of 2 ** model.depth without a
     pretrained encoder. Masks are predicted and scored at the picture's own size whatever this is."""
 
+    channels: int | Literal["auto"] = "auto"
+    """Bands of the pictures, 1 to 16, which all must have. 3: red, green and blue, to which pictures of all kinds are
+    converted. Other numbers are read as they are, from TIFFs of as many, greys (1) and RGBA or CMYK (4), and each band
+    is scaled by a range of its own. auto: 3, but where the pictures are TIFFs of other bands, as many as these have."""
+
     view: Literal["auto", "whole", "tiles"] = "auto"
     """whole: each picture is resized to that square. tiles: pictures keep their own pixels, training sees random parts
     of them, as large as the square, and prediction goes over them part by part, for things that would become too thin
@@ -183,6 +191,8 @@ class DataConfig:
         folds = round(1 / self.val_fraction) if self.val_fraction else 1
         _require(0 <= self.fold < folds, "data.fold", self.fold, f"0 to {folds - 1} for this data.val_fraction")
         _require(8 <= self.image_size <= 8192, "data.image_size", self.image_size, "8 to 8192 pixels")
+        usable = self.channels == "auto" or 1 <= self.channels <= MOST_CHANNELS
+        _require(usable, "data.channels", self.channels, f"1 to {MOST_CHANNELS}, or auto")
         usable = self.scale == "auto" or (0.01 <= self.scale <= 1 and round(1000 * self.scale) == 1000 * self.scale)
         _require(usable, "data.scale", self.scale, "0.01 to 1 in thousandths, or auto")
         _require(0 <= self.crop_foreground <= 1, "data.crop_foreground", self.crop_foreground, "a share from 0 to 1")

@@ -76,7 +76,13 @@ def _add_check(commands: Any) -> None:
     check.add_argument(
         "--sheet", type=Path, metavar="FILE", help="draw the pictures with their masks into one picture, such as x.png"
     )
-    for key, kind in (("val_fraction", float), ("fold", int), ("image_size", int), ("layout", str)):
+    for key, kind in (
+        ("val_fraction", float),
+        ("fold", int),
+        ("image_size", int),
+        ("layout", str),
+        ("channels", _channels),
+    ):
         check.add_argument(f"--{key}", f"--data.{key}", type=kind, help=f"as data.{key} in training")
     check.add_argument(
         "--classes", "--data.classes", nargs="+", help="as data.classes in training: the names, the one with id 1 first"
@@ -87,6 +93,11 @@ def _add_check(commands: Any) -> None:
     check.set_defaults(command=check_data)
 
 
+def _channels(text: str) -> int | str:
+    """Value of data.channels."""
+    return text if text == "auto" else int(text)
+
+
 def check_data(options: argparse.Namespace) -> int:
     """Print or write the report on data folders; exit code 2 where it holds errors."""
     from trainer.config import data_config
@@ -94,7 +105,7 @@ def check_data(options: argparse.Namespace) -> int:
     from trainer.data.checks.show import show_report
     from trainer.system.terminal import Display
 
-    keys = ("val_fraction", "fold", "image_size", "layout", "classes", "value_map")
+    keys = ("val_fraction", "fold", "image_size", "layout", "channels", "classes", "value_map")
     # Both spellings, with data. and without, so that an option which this command prints works here, too.
     given = {key: value for key in keys if (value := getattr(options, key)) is not None}
     config = data_config(root=options.folders, **given)
@@ -124,6 +135,7 @@ def _as_arguments(advice: str) -> str:
 
 def draw_sheet(config: "DataConfig", report: "Report", file: Path, display: "Display") -> None:
     """Draw the contact sheet of the data that the report is about."""
+    from trainer.data.bands import BandLevels
     from trainer.data.checks.sheet import write_sheet
     from trainer.data.levels import Levels
     from trainer.data.sources import find_sources
@@ -134,7 +146,9 @@ def draw_sheet(config: "DataConfig", report: "Report", file: Path, display: "Dis
     sources = find_sources(config)
     names = sources.names or [row["name"] for row in report.summary.get("classes", ())]
     found = report.summary.get("levels")
-    levels = Levels(found["black"], found["white"]) if found else None
+    levels: Levels | BandLevels | None = Levels(found["black"], found["white"]) if found else None
+    if bands := report.summary.get("bands"):
+        levels = BandLevels(tuple(Levels(band["black"], band["white"]) for band in bands))
     count = write_sheet(sources.samples, sources.values, names, file, display.progress_bar, levels)
     of_all = f", evenly chosen of {len(sources.samples)}," if count < len(sources.samples) else ""
     display.log(f"{count} pictures{of_all} with their masks are in {file}")

@@ -74,6 +74,7 @@ def _main(arguments: list[str] | None, stop: StopSignals) -> int:
 
 def train(config: Config, life: "AnyLifecycle", stop: StopSignals) -> int:
     """Load, build, fit and close; return the exit code."""
+    from trainer.data.choose_channels import choose_channels
     from trainer.data.choose_view import choose_view
     from trainer.data.sources import find_sources
     from trainer.data.view import view_of
@@ -89,7 +90,8 @@ def train(config: Config, life: "AnyLifecycle", stop: StopSignals) -> int:
 
         roots = [generated_cats(config.data.generated_images, CACHE, progress)]
     sources = find_sources(config.data, roots)
-    data, view_reasons = choose_view(config.data, sources, CACHE, progress)
+    data, channels_reason = choose_channels(config.data, sources.samples)
+    data, view_reasons = choose_view(data, sources, CACHE, progress)
     config = replace(config, data=data)
 
     # From here on, torch, which takes seconds to load: unsound settings and folders end before.
@@ -109,7 +111,7 @@ def train(config: Config, life: "AnyLifecycle", stop: StopSignals) -> int:
     # ---------------------------------------------------------------- build
     config, segmenter, reasons = prepare_model(config, dataset)
     require_values_to_normalise(config, accelerator, len(dataset.split.train), len(sources.unlabelled))
-    for reason in [*view_reasons, *reasons]:
+    for reason in [*filter(None, [channels_reason]), *view_reasons, *reasons]:
         life.display.log(reason)
     facts, environment = hardware.hardware_facts(accelerator), hardware.numeric_environment(accelerator)
     stop.defer()

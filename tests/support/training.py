@@ -10,6 +10,7 @@ from accelerate import Accelerator
 from tests.support.data import count_nothing
 from trainer.cli import parse
 from trainer.config import Config
+from trainer.data.choose_channels import choose_channels
 from trainer.data.choose_view import choose_view
 from trainer.data.dataset import Dataset, open_dataset
 from trainer.data.sources import find_sources
@@ -41,7 +42,8 @@ def prepare(arguments: list[str] | Config, cache: Path) -> Prepared:
     """Prepare a training from the command line of train.py, or from what `parse` made of it."""
     config = parse(arguments) if isinstance(arguments, list) else arguments
     sources = find_sources(config.data)
-    data, _ = choose_view(config.data, sources, cache, count_nothing)
+    data, _ = choose_channels(config.data, sources.samples)
+    data, _ = choose_view(data, sources, cache, count_nothing)
     config = replace(config, data=data)
     dataset = open_dataset(sources, view_of(data), cache, count_nothing)
     config, segmenter, _ = prepare_model(config, dataset)

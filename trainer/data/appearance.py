@@ -4,6 +4,8 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from trainer.drawing.bands import to_rgb
+
 LOOKS = 7
 """Numbers of `appearance`."""
 
@@ -12,14 +14,14 @@ MOST_SIDE = 64
 
 
 def appearance(image: np.ndarray) -> np.ndarray:
-    """Numbers in 0..255, float64 [LOOKS], of an image, uint8 RGB [H, W, 3].
+    """Numbers in 0..255, float64 [LOOKS], of an image, uint8 RGB [H, W, 3]; of other bands, of its picture.
 
     Mean level of red, green and blue, their standard deviations, and the colourfulness: sqrt(255 d), d the mean over
     pixels of the largest of the three levels minus the smallest. Without the root a few colourful images are far from
     all others, and grey ones are not.
     """
     step_y, step_x = (max(1, side // MOST_SIDE) for side in image.shape[:2])
-    pixels = image[::step_y, ::step_x].reshape(-1, 3)
+    pixels = to_rgb(image[::step_y, ::step_x]).reshape(-1, 3)
     colourfulness = (pixels.max(axis=1) - pixels.min(axis=1)).mean()
     return np.concatenate([pixels.mean(axis=0), pixels.std(axis=0), [np.sqrt(255 * colourfulness)]])
 

@@ -159,7 +159,7 @@ def augment(
     pasted: tuple[Tensor, Tensor] | None = None,
     share: float = 1.0,
 ) -> tuple[Tensor, Tensor]:
-    """Augment a batch: images uint8 [B, 3, S, S] -> float32 RGB levels [B, 3, T, T]; masks stay uint8, [B, T, T].
+    """Augment a batch: images uint8 [B, C, S, S] -> float32 levels [B, C, T, T]; masks stay uint8, [B, T, T].
 
     `preset`: off, light or strong. `samples`: B indices that the random numbers depend on. `side`: T, by default S.
     Image and mask move together; pixels from outside the image are black and ignored. `pasted`: images and masks of B
@@ -208,14 +208,15 @@ def _warp(
 
 
 def _recolour(images: Tensor, parameters: list[Parameters]) -> Tensor:
-    """Change contrast, brightness, saturation, hue and sharpness of images [B, 3, H, W] in [0, 1]."""
+    """Change contrast, brightness, saturation, hue and sharpness of images [B, C, H, W] in [0, 1]."""
 
     def column(name: str) -> Tensor:
         return _to_device(images.device, [getattr(one, name) for one in parameters])
 
     images = kornia.enhance.adjust_contrast_with_mean_subtraction(images, column("contrast"))
     images = kornia.enhance.adjust_brightness(images, column("brightness"))
-    images = adjust_saturation_and_hue(images, column("saturation"), column("hue"))
+    if images.shape[1] == 3:  # other bands have no colour
+        images = adjust_saturation_and_hue(images, column("saturation"), column("hue"))
     blurred = [index for index, one in enumerate(parameters) if one.blur]
     if blurred:
         # gaussian_blur2d without its check of sigma, which makes the CPU wait for the GPU.

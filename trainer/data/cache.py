@@ -1,6 +1,6 @@
 """Cache of resized samples: decoded, checked and resized once, then read from two files by all processes.
 
-A folder `mlruns/cache/<key>/` holds images.npy uint8 [N, S, S, 3], masks.npy uint8 [N, S, S] and facts.npy. The key
+A folder `mlruns/cache/<key>/` holds images.npy uint8 [N, S, S, C], masks.npy uint8 [N, S, S] and facts.npy. The key
 comes from the contents of all files, so a changed image makes another folder. Of samples that are shown in tiles it
 holds what `full_size.py` says instead.
 
@@ -24,8 +24,9 @@ import torch
 from filelock import FileLock
 
 from trainer import InputError
+from trainer.data.bands import BandLevels
 from trainer.data.checks.inspect import inspect
-from trainer.data.checks.scan import FACTS, Faults, levels_of, scan
+from trainer.data.checks.scan import Faults, facts_type, levels_of, scan
 from trainer.data.file_index import FileIndex, digests_of
 from trainer.data.full_size import (
     PIXELS,
@@ -38,7 +39,8 @@ from trainer.data.full_size import (
     PixelFile,
     UncachedFullSize,
 )
-from trainer.data.levels import Levels
+from trainer.data.image_header import count_pixels
+from trainer.data.image_io import AnyLevels
 from trainer.data.resize import shrink_image
 from trainer.data.resize_mask import shrink_mask
 from trainer.data.sample import Sample
@@ -110,7 +112,7 @@ class ResizedSamples(Protocol):
         ...
 
     def read(self, indices: Sequence[int] | np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
-        """Images uint8 [B, 3, S, S] (channels last in memory) and masks uint8 [B, S, S]."""
+        """Images uint8 [B, C, S, S] (channels last in memory) and masks uint8 [B, S, S]."""
         ...
 
 
@@ -119,7 +121,7 @@ class CachedSamples:
     """Resized samples on the disk."""
 
     images: Rows
-    """uint8 [N, S, S, 3]."""
+    """uint8 [N, S, S, C]."""
 
     masks: Rows
     """uint8 [N, S, S] class ids."""
@@ -142,13 +144,13 @@ class UncachedSamples:
     view: View
     values: ValueMap
     facts: np.ndarray
-    levels: Levels | None
+    levels: AnyLevels | None
     reading_seconds: float = 0.0
 
     def read(self, indices: Sequence[int] | np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
         chosen = [self.samples[int(index)] for index in indices]
         size, keep_aspect = self.view.size, self.view.keep_aspect
-        images = np.empty((len(chosen), size, size, 3), np.uint8)
+        images = np.empty((len(chosen), size, size, self.view.channels), np.uint8)
         masks = np.empty((len(chosen), size, size), np.uint8)
         for place, sample in enumerate(chosen):
             with sample.contents() as contents:
@@ -162,7 +164,7 @@ StoredSamples = ResizedSamples | FullSize
 
 
 def open_samples(
-    sources: Sources, view: View, folder: Path, progress: Progress, levels: Levels | None = None
+    sources: Sources, view: View, folder: Path, progress: Progress, levels: AnyLevels | None = None
 ) -> tuple[StoredSamples, list[str]]:
     """Open the samples as `view` shows them, from the cache or by decoding them now; also returns warnings.
 
@@ -188,12 +190,12 @@ def open_samples(
     return UncachedSamples(samples, view, values, facts, levels, seconds), warnings
 
 
-def decoded_samples(samples: Sequence[Sample], view: View, values: ValueMap, levels: Levels | None) -> StoredSamples:
+def decoded_samples(samples: Sequence[Sample], view: View, values: ValueMap, levels: AnyLevels | None) -> StoredSamples:
     """Samples as `view` shows them, decoded each time they are read, for one that no cache was made for.
 
     Their records and points are empty.
     """
-    facts = np.zeros(len(samples), FACTS)
+    facts = np.zeros(len(samples), facts_type(view.channels))
     if not view.tiles:
         return UncachedSamples(samples, view, values, facts, levels)
     places, points = np.zeros(len(samples), PLACE), np.zeros((0, 3), np.int32)
@@ -201,7 +203,7 @@ def decoded_samples(samples: Sequence[Sample], view: View, values: ValueMap, lev
 
 
 def _find_or_build(
-    sources: Sources, view: View, folder: Path, progress: Progress, levels: Levels | None
+    sources: Sources, view: View, folder: Path, progress: Progress, levels: AnyLevels | None
 ) -> tuple[Path, float]:
     """Folder of the cache of these samples in `folder`, built if there is none, and the seconds that took."""
     if sources.problems:  # nothing is cached; they are raised with those of the files
@@ -218,7 +220,7 @@ def _find_or_build(
 
 
 def _build_first(
-    index: FileIndex, sources: Sources, view: View, folder: Path, progress: Progress, levels: Levels | None
+    index: FileIndex, sources: Sources, view: View, folder: Path, progress: Progress, levels: AnyLevels | None
 ) -> tuple[Path, float]:
     """Build a cache of files whose digests are not known: each is read once, for its pixels and its digest.
 
@@ -240,11 +242,17 @@ def _build_first(
     return cache, seconds
 
 
-def _key(digests: np.ndarray, sources: Sources, view: View, levels: Levels | None) -> str:
+def _key(digests: np.ndarray, sources: Sources, view: View, levels: AnyLevels | None) -> str:
     """Name of the cache of samples with these digests, S64 [N]."""
-    scaled = f"{levels.low} {levels.high} " if levels else ""
+    scaled = levels_key(levels)
     settings = f"{FORMAT} {view.key} {sources.values.key} {scaled}".encode()
     return hashlib.sha256(settings + b" ".join(digests.tolist())).hexdigest()[:16]
+
+
+def levels_key(levels: AnyLevels | None) -> str:
+    """Text that differs wherever the ranges of levels do, with a space behind each number."""
+    several = levels.bands if isinstance(levels, BandLevels) else (levels,) if levels else ()
+    return "".join(f"{one.low} {one.high} " for one in several)
 
 
 def _may_fit(folder: Path, count: int, view: View) -> bool:
@@ -255,7 +263,10 @@ def _may_fit(folder: Path, count: int, view: View) -> bool:
             if view.tiles or file.with_name(PLACES).exists():
                 same_view = view.tiles and file.with_name(PLACES).exists()
             else:
-                same_view = not images.exists() or np.load(images, mmap_mode="r").shape[1] == view.size
+                same_view = not images.exists() or np.load(images, mmap_mode="r").shape[2:] == (
+                    view.size,
+                    view.channels,
+                )
             if same_view and len(np.load(file, mmap_mode="r")) == count:
                 return True
     return False
@@ -266,7 +277,7 @@ def _remove_leftovers(target: Path) -> None:
         shutil.rmtree(leftover, ignore_errors=True)
 
 
-def _build(target: Path, sources: Sources, view: View, progress: Progress, levels: Levels | None) -> float:
+def _build(target: Path, sources: Sources, view: View, progress: Progress, levels: AnyLevels | None) -> float:
     """Decode everything into the folder `target`, whose lock the caller holds; return the seconds that took."""
     began = time.perf_counter()
     _remove_leftovers(target)
@@ -278,9 +289,9 @@ def _build(target: Path, sources: Sources, view: View, progress: Progress, level
     return time.perf_counter() - began
 
 
-def _fill(folder: Path, sources: Sources, view: View, progress: Progress, levels: Levels | None) -> None:
+def _fill(folder: Path, sources: Sources, view: View, progress: Progress, levels: AnyLevels | None) -> None:
     count = len(sources.samples)
-    facts = np.lib.format.open_memmap(folder / "facts.npy", "w+", FACTS, (count,))
+    facts = np.lib.format.open_memmap(folder / "facts.npy", "w+", facts_type(view.channels), (count,))
     fits = shutil.disk_usage(folder).free - _bytes_needed(sources, view) >= RESERVE_BYTES
 
     def read(store: Callable[[int, np.ndarray, np.ndarray], None]) -> Faults:
@@ -294,7 +305,7 @@ def _fill(folder: Path, sources: Sources, view: View, progress: Progress, levels
         writer.close()
     else:
         size, keep_aspect = view.size, view.keep_aspect
-        images = Rows.make(folder / "images.npy", (count, size, size, 3))
+        images = Rows.make(folder / "images.npy", (count, size, size, view.channels))
         masks = Rows.make(folder / "masks.npy", (count, size, size))
 
         def store(index: int, image: np.ndarray, mask: np.ndarray) -> None:
@@ -310,9 +321,9 @@ def _fill(folder: Path, sources: Sources, view: View, progress: Progress, levels
 def _bytes_needed(sources: Sources, view: View) -> int:
     """Bytes of the pixels in a cache of this view."""
     if not view.tiles:
-        return 4 * len(sources.samples) * view.size**2
+        return (view.channels + 1) * len(sources.samples) * view.size**2
     pixels = 0
     for sample in sources.samples:
         with suppress(InputError, OSError):  # reported where it is read
-            pixels += sample.pixels()
-    return int(4 * pixels * view.scale**2)
+            pixels += sample.pixels() if view.channels == 3 else count_pixels(sample.image_file)
+    return int((view.channels + 1) * pixels * view.scale**2)

@@ -25,7 +25,7 @@ class TrainingPixels(Protocol):
     """Source of the pixels of training samples. Reading is safe from any thread."""
 
     def read(self, rows: Sequence[int] | np.ndarray, epoch: int, side: int, stream: int = 0) -> tuple[Tensor, Tensor]:
-        """Images uint8 [B, 3, R, R] and masks uint8 [B, R, R] of some rows, to be shown at `side` pixels.
+        """Images uint8 [B, C, R, R] and masks uint8 [B, R, R] of some rows, to be shown at `side` pixels.
 
         Each `stream` gives independent crops.
         """
@@ -66,7 +66,7 @@ class Crops:
 
     def read(self, rows: Sequence[int] | np.ndarray, epoch: int, side: int, stream: int = 0) -> tuple[Tensor, Tensor]:
         width = self._width(side)
-        images = np.empty((len(rows), width, width, 3), np.uint8)
+        images = np.empty((len(rows), width, width, self.samples.view.channels), np.uint8)
         masks = np.empty((len(rows), width, width), np.uint8)
         for place, row in enumerate(rows):
             top, left = self.corner(int(row), epoch, side, stream)

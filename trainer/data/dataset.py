@@ -10,12 +10,13 @@ from typing import Any
 
 import numpy as np
 
+from trainer.data.bands import normalisation
 from trainer.data.cache import StoredSamples, decoded_samples, open_samples
 from trainer.data.checks.finding import WARNING, Finding
 from trainer.data.checks.inspect import Inspection, inspect
 from trainer.data.checks.report import Report, make_report
 from trainer.data.checks.scan import levels_of
-from trainer.data.levels import Levels
+from trainer.data.image_io import AnyLevels
 from trainer.data.sample import Sample
 from trainer.data.sources import Sources, raise_all
 from trainer.data.split import Split, dataset_digest
@@ -35,10 +36,10 @@ class ValidationSet:
 
     stored: StoredSamples
     values: ValueMap
-    levels: Levels | None = None
+    levels: AnyLevels | None = None
     """Range of the levels with which images of more than 8 bits were read."""
 
-    def at(self, view: View, levels: Levels | None) -> "ValidationSet":
+    def at(self, view: View, levels: AnyLevels | None) -> "ValidationSet":
         """These samples as another model is shown them: from the cache where it wants the same, or decoded anew."""
         if (view.key, levels) == (self.stored.view.key, self.levels):
             return self
@@ -57,8 +58,8 @@ class Dataset:
 
     digest: str
     inspection: Inspection
-    levels: Levels | None
-    """Range of the images of more than 8 bits; None without any."""
+    levels: AnyLevels | None
+    """Range of the images of more than 8 bits, None without any; or of each band where these are not three."""
 
     cache: Path
     """Folder where near-duplicates that were found are stored for the next start."""
@@ -116,6 +117,13 @@ class Dataset:
         """Share of each class in the labelled training pixels, K numbers."""
         return [float(count) for count in self.pixels / max(1, self.pixels.sum())]
 
+    def normalisation(self) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
+        """Mean and standard deviation of the levels 0..255 of each band in what trains; None for pictures."""
+        if self.stored.view.channels == 3:
+            return None
+        facts = self.stored.facts[list(self.split.train)]
+        return normalisation(facts["mean"], facts["square"])
+
     @cached_property
     def report(self) -> Report:
         """Summary of the data, and what may be wrong with it."""
@@ -150,7 +158,7 @@ def open_dataset(sources: Sources, view: View, cache: Path, progress: Progress) 
 
 
 def _open_unlabelled(
-    sources: Sources, labelled: StoredSamples, cache: Path, progress: Progress, levels: Levels | None
+    sources: Sources, labelled: StoredSamples, cache: Path, progress: Progress, levels: AnyLevels | None
 ) -> tuple[StoredSamples | None, list[str]]:
     """Open the images that train without labels; None without any. Returns also their digests.
 

@@ -1,6 +1,6 @@
 """Samples in their own pixels, of which windows are read: from a file with all of them, or from the image files.
 
-Beside the cache's facts.npy stand pixels.bin, the images' uint8 RGB and the masks' class ids one after another;
+Beside the cache's facts.npy stand pixels.bin, the images' uint8 bands and the masks' class ids one after another;
 places.npy, where each is; and points.npy, some labelled pixels of each class in each mask, to choose crops by.
 """
 
@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from trainer import IGNORE
-from trainer.data.levels import Levels
+from trainer.data.image_io import AnyLevels
 from trainer.data.resize import scale_image
 from trainer.data.resize_mask import scale_mask
 from trainer.data.sample import Sample
@@ -31,7 +31,7 @@ POINTS_PER_CLASS = 64
 """Pixels of each class that are kept of a mask."""
 
 Pixels = tuple[np.ndarray, np.ndarray]
-"""Image uint8 RGB [H, W, 3] and mask uint8 [H, W]."""
+"""Image uint8 [H, W, C] and mask uint8 [H, W]."""
 
 
 def _clip(size: tuple[int, int], top: int, left: int, side: int) -> tuple[slice, slice]:
@@ -47,7 +47,7 @@ def _framed(pixels: Pixels, rows: slice, columns: slice, top: int, left: int, si
     """Window of a sample, of which `pixels` are those that lie inside the image."""
     if rows.stop - rows.start == columns.stop - columns.start == side:
         return pixels
-    image, mask = np.zeros((side, side, 3), np.uint8), np.full((side, side), IGNORE, np.uint8)
+    image, mask = np.zeros((side, side, pixels[0].shape[2]), np.uint8), np.full((side, side), IGNORE, np.uint8)
     inside = slice(rows.start - top, rows.stop - top), slice(columns.start - left, columns.stop - left)
     if rows.start < rows.stop and columns.start < columns.stop:
         image[inside], mask[inside] = pixels
@@ -83,7 +83,7 @@ class FullSize(ABC):
 
     @abstractmethod
     def image(self, row: int) -> np.ndarray:
-        """Image of a sample, uint8 RGB [H, W, 3]."""
+        """Image of a sample, uint8 [H, W, C]."""
 
     @abstractmethod
     def window(self, row: int, top: int, left: int, side: int) -> Pixels:
@@ -98,15 +98,15 @@ class CachedFullSize(FullSize):
 
     def image(self, row: int) -> np.ndarray:
         height, width = self.size(row)
-        content = self.file.read(int(self.places["offset"][row]), 3 * height * width)
-        return content.reshape(height, width, 3)
+        content = self.file.read(int(self.places["offset"][row]), self.view.channels * height * width)
+        return content.reshape(height, width, self.view.channels)
 
     def window(self, row: int, top: int, left: int, side: int) -> Pixels:
         height, width = size = self.size(row)
         rows, columns = _clip(size, top, left, side)
-        offset = int(self.places["offset"][row])
-        image = self._part(offset, width, rows, columns, 3)
-        mask = self._part(offset + 3 * height * width, width, rows, columns, 1)[..., 0]
+        offset, channels = int(self.places["offset"][row]), self.view.channels
+        image = self._part(offset, width, rows, columns, channels)
+        mask = self._part(offset + channels * height * width, width, rows, columns, 1)[..., 0]
         return _framed((image, mask), rows, columns, top, left, side)
 
     def _part(self, offset: int, width: int, rows: slice, columns: slice, channels: int) -> np.ndarray:
@@ -125,7 +125,7 @@ class UncachedFullSize(FullSize):
 
     samples: Sequence[Sample]
     values: ValueMap
-    levels: Levels | None
+    levels: AnyLevels | None
 
     def image(self, row: int) -> np.ndarray:
         sample = self.samples[row]
@@ -179,17 +179,17 @@ class FullSizeWriter:
         self.descriptor = os.open(folder / PIXELS, flags, 0o644) if pixels else None
 
     def store(self, row: int, image: np.ndarray, mask: np.ndarray) -> None:
-        """Write one sample: `image` uint8 [H, W, 3] and `mask` uint8 [H, W], at their own size."""
+        """Write one sample: `image` uint8 [H, W, C] and `mask` uint8 [H, W], at their own size."""
         size = self.view.scaled(mask.shape)
         scaled = scale_mask(mask, size)
         points = choose_points(scaled, row)
         with self.lock:
-            offset, self.end = self.end, self.end + 4 * scaled.size
+            offset, self.end = self.end, self.end + (self.view.channels + 1) * scaled.size
             self.points[row] = points
         self.places[row] = offset, size, 0, len(points)
         if self.descriptor is not None:
             self._write(scale_image(image, size), offset)
-            self._write(scaled, offset + 3 * scaled.size)
+            self._write(scaled, offset + self.view.channels * scaled.size)
 
     def _write(self, array: np.ndarray, offset: int) -> None:
         assert self.descriptor is not None

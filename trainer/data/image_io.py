@@ -10,20 +10,27 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from trainer import InputError
-from trainer.data.image_header import UPRIGHT, open_image, orientation_of
-from trainer.data.levels import DeepImage, Levels, as_shown, decode_deep, is_deep, white_is_0
+from trainer.data.bands import BandLevels, read_bands
+from trainer.data.files import read_bytes
+from trainer.data.image_header import open_image, tiff_form, upright
+from trainer.data.levels import DeepImage, Levels, as_shown, decode_deep, fit_levels, is_deep, white_is_0
 from trainer.data.stored_palette import GREYS, StoredPalette, decoding_factor, palette_of
 from trainer.data.tiff_planes import has_planes
 from trainer.drawing.palette import palette
 from trainer.system.parallel import Budget
 from trainer.system.strips import on_strips, strips
 
+AnyLevels = Levels | BandLevels
+"""Range of the stored levels that becomes 0..255: one for pictures, one for each band of others."""
+
 PIXELS = Budget(128_000_000)
 """Pixels that prediction, check and cache have in memory at a time, all threads together; up to 12 bytes each."""
 
 
-def read_image(path: Path, content: bytes | None = None, levels: Levels | None = None) -> np.ndarray:
+def read_image(path: Path, content: bytes | None = None, levels: AnyLevels | None = None) -> np.ndarray:
     """Decode an image file of any Pillow mode to uint8 RGB [H, W, 3], with its EXIF orientation applied.
+
+    With BandLevels it is decoded to uint8 [H, W, C] of their bands.
 
     `levels` of images of more than 8 bits become 0..255, and black where there are no data. Without them each image is
     scaled by itself: by its number of bits, floats by the smallest of three ranges. Transparency is blended over white,
@@ -33,28 +40,55 @@ def read_image(path: Path, content: bytes | None = None, levels: Levels | None =
     return read_scaled(path, content, levels)[0]
 
 
-def read_scaled(path: Path, content: bytes | None = None, levels: Levels | None = None) -> tuple[np.ndarray, float]:
+def read_scaled(path: Path, content: bytes | None = None, levels: AnyLevels | None = None) -> tuple[np.ndarray, float]:
     """Read as `read_image` does, and return also the share of the levels that is outside of `levels`, 0 to 1."""
+    if isinstance(levels, BandLevels):
+        deep = read_bands(path, content, levels.channels)
+        return levels.to_uint8(deep), levels.clipped(deep)
+    content = read_bytes(path) if content is None else content
+    colours = _read_colour_bands(path, content)
+    if colours is not None:
+        return _scale_colours(colours, levels)
     pil_image = open_image(path, content)
     try:
         if levels is None and (has_planes(pil_image) or (pil_image.mode == "I;16" and white_is_0(pil_image))):
             levels = Levels(0, 65535)
         if levels is not None and is_deep(pil_image):
-            deep = as_shown(decode_deep(pil_image, lambda: open_image(path, content), _upright), pil_image)
+            deep = as_shown(decode_deep(pil_image, lambda: open_image(path, content), upright), pil_image)
             return _deep_to_rgb(deep, levels), levels.clipped(deep)
         # Orientation first: converting drops the EXIF block from some modes.
-        return _pixels(_upright(pil_image), _to_rgb), 0.0
+        return _pixels(upright(pil_image), _to_rgb), 0.0
     except Exception as error:  # Pillow raises errors of any type for a broken file
         raise InputError(f"{path}: damaged image ({error}); replace or remove it") from error
 
 
 def read_deep(path: Path, content: bytes | None = None) -> DeepImage:
     """Decode an image of more than 8 bits (`Header.deep`) as it is stored. Raises InputError naming the file."""
+    content = read_bytes(path) if content is None else content
+    colours = _read_colour_bands(path, content)
+    if colours is not None:
+        return colours
     pil_image = open_image(path, content)
     try:
-        return as_shown(decode_deep(pil_image, lambda: open_image(path, content), _upright), pil_image)
+        return as_shown(decode_deep(pil_image, lambda: open_image(path, content), upright), pil_image)
     except Exception as error:  # Pillow raises errors of any type for a broken file
         raise InputError(f"{path}: damaged image ({error}); replace or remove it") from error
+
+
+def _scale_colours(deep: DeepImage, levels: Levels | None) -> tuple[np.ndarray, float]:
+    """Scale RGB levels [H, W, 3], but those of 8 bits; return also the share that is outside of `levels`, 0 to 1."""
+    if deep.stored.dtype == np.uint8:
+        return deep.stored, 0.0
+    if levels is None:
+        levels = Levels(0, 65535) if deep.stored.dtype == np.uint16 else fit_levels(np.array([deep.range()]))
+        assert levels is not None
+    return levels.to_uint8(deep), levels.clipped(deep)
+
+
+def _read_colour_bands(path: Path, content: bytes) -> DeepImage | None:
+    """Three bands of a TIFF that does not call them colours, as Pillow wants it to, [H, W, 3]; None for other files."""
+    form = tiff_form(path, content)
+    return read_bands(path, content, 3) if form and form.bands == 3 and not form.is_picture else None
 
 
 @dataclass(frozen=True)
@@ -100,9 +134,9 @@ def read_stored(path: Path, content: bytes | None = None) -> StoredMask:
     try:
         palette_stored = palette_of(pil_image)
         if is_deep(pil_image):
-            values = decode_deep(pil_image, lambda: open_image(path, content), _upright).stored
+            values = decode_deep(pil_image, lambda: open_image(path, content), upright).stored
         else:
-            values = _pixels(_upright(pil_image))
+            values = _pixels(upright(pil_image))
     except Exception as error:
         raise InputError(f"{path}: damaged mask ({error}); replace or remove it") from error
     if values.ndim == 3:
@@ -163,13 +197,6 @@ def _png_texts(texts: Mapping[str, str] | None) -> PngInfo | None:
 def write_jpeg(path: Path, image: np.ndarray, quality: int = 90) -> None:
     """Write an image, uint8 RGB [H, W, 3], as JPEG."""
     Image.fromarray(image).save(path, format="JPEG", quality=quality)
-
-
-def _upright(pil_image: Image.Image) -> Image.Image:
-    """Apply the EXIF orientation. `ImageOps.exif_transpose` also rewrites the EXIF, and fails where that is broken."""
-    pil_image.load()
-    method = UPRIGHT.get(orientation_of(pil_image))
-    return pil_image if method is None else pil_image.transpose(method)
 
 
 def _pixels(pil_image: Image.Image, convert: Callable[[Image.Image], Image.Image] = lambda strip: strip) -> np.ndarray:

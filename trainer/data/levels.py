@@ -44,7 +44,7 @@ class Levels:
     def to_uint8(self, deep: "DeepImage") -> np.ndarray:
         """Scale an image to uint8 of its own shape; pixels without data become 0."""
         stored = deep.stored
-        if stored.dtype == np.uint16:  # through a table, which is fast and takes no memory for floats
+        if stored.dtype in (np.uint8, np.uint16):  # through a table, which is fast and takes no memory for floats
             return self._scale(np.arange(65536), deep.nodata)[stored]
         return self._scale(stored, deep.nodata)
 
@@ -64,7 +64,7 @@ class DeepImage:
     """An image of more than 8 bits as it is stored."""
 
     stored: np.ndarray
-    """Uint16, int32, int64 or float32, [H, W] or RGB [H, W, 3]."""
+    """Uint16, int32, int64 or float32, [H, W] or RGB [H, W, 3]; of images of bands any real numbers, [H, W, C]."""
 
     nodata: float | None = None
     """Level of pixels without data, as the file names it."""

@@ -24,7 +24,7 @@ SMALL_SIDE = 0.625
 
 @dataclass(frozen=True)
 class ImageMaskBatch:
-    """Images uint8 [B, 3, S, S] and masks uint8 [B, S, S]."""
+    """Images uint8 [B, C, S, S] and masks uint8 [B, S, S]."""
 
     images: Tensor
     masks: Tensor
@@ -104,7 +104,7 @@ class Augmentation:
     seed: int
 
     def __call__(self, micro: MicroBatch, epoch: int, side: int) -> tuple[Tensor, Tensor]:
-        """Images float32 [B, 3, side, side] and masks uint8 [B, side, side] as the network is shown them."""
+        """Images float32 [B, C, side, side] and masks uint8 [B, side, side] as the network is shown them."""
         paste = (micro.paste.images, micro.paste.masks) if micro.paste else None
         images, masks = micro.batch.images, micro.batch.masks
         return augment(images, masks, self.preset, self.seed, epoch, micro.rows, side, paste, micro.share)

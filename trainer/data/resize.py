@@ -9,7 +9,7 @@ from trainer.system.strips import HUGE_PIXELS, strips
 
 
 def shrink_image(image: np.ndarray, size: int, keep_aspect: bool = False) -> np.ndarray:
-    """Resize an image to the network's input, uint8 [size, size, 3], exactly as `resize_images` does.
+    """Resize an image to the network's input, uint8 [size, size, C], exactly as `resize_images` does.
 
     `keep_aspect`: as if it were filled up to a square, at the right or the bottom, with black.
     """
@@ -23,7 +23,7 @@ def shrink_image(image: np.ndarray, size: int, keep_aspect: bool = False) -> np.
 
 
 def _shrink_width(tensor: Tensor, size: int) -> Tensor:
-    """Resize the width of RGB levels, [1, 3, H, W], to `size`, as float32.
+    """Resize the width of levels, [1, C, H, W], to `size`, as float32.
 
     Strip by strip: float32 of a whole huge image takes four times its memory.
     """
@@ -33,7 +33,7 @@ def _shrink_width(tensor: Tensor, size: int) -> Tensor:
 
 
 def _shrink_longer_side(tensor: Tensor, size: int) -> Tensor:
-    """Resize the longer side of RGB levels, [1, 3, H, W], to `size`, and fill up the other to what that one was."""
+    """Resize the longer side of levels, [1, C, H, W], to `size`, and fill up the other to what that one was."""
     height, width = tensor.shape[2:]
     if height > width:
         turned = _shrink_longer_side(tensor.transpose(2, 3), size)
@@ -42,7 +42,7 @@ def _shrink_longer_side(tensor: Tensor, size: int) -> Tensor:
 
 
 def scale_image(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Resize an image, uint8 [H, W, 3], to `size` (height, width); the same array where that is its own size."""
+    """Resize an image, uint8 [H, W, C], to `size` (height, width); the same array where that is its own size."""
     if image.shape[:2] == size:
         return image
     tensor = torch.from_numpy(image).permute(2, 0, 1)[None]
@@ -53,7 +53,7 @@ def scale_image(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def resize_images(images: Tensor, size: int) -> Tensor:
-    """Resize RGB levels [B, 3, H, W] to float32 [B, 3, size, size], rounded to whole levels 0..255.
+    """Resize levels [B, C, H, W] to float32 [B, C, size, size], rounded to whole levels 0..255.
 
     Because of the rounding, an image resized earlier and cached as uint8 equals one resized now.
     """

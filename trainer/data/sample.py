@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 
 from trainer import InputError
+from trainer.data.bands import read_bands
 from trainer.data.files import file_bytes, read_bytes
-from trainer.data.image_header import Header, count_pixels, read_header
-from trainer.data.image_io import PIXELS, read_deep, read_image, read_stored
-from trainer.data.levels import DeepImage, Levels
+from trainer.data.image_header import Header, count_held, read_header
+from trainer.data.image_io import PIXELS, AnyLevels, read_deep, read_image, read_stored
+from trainer.data.levels import DeepImage
 from trainer.data.stack import page_content
 from trainer.data.stored_palette import StoredPalette
 from trainer.data.value_map import ValueMap
@@ -79,16 +80,15 @@ class Sample:
             return
         image, mask = self.image_content(), self.mask_content()
         header = read_header(self.image, image)
-        if len(self.files) > 2:  # of several masks only the first begins where its header is looked for
-            pixels = self.pixels()
-        else:
-            pixels = max(header.size[0] * header.size[1], count_pixels(self.mask_file, mask))
+        # Of several masks only the first begins where its header is looked for.
+        several = len(self.files) > 2
+        pixels = self.pixels() if several else max(header.held, count_held(self.mask_file, mask))
         with PIXELS.hold(pixels + total // 4):
             yield Contents(image, mask, header)
 
     def pixels(self) -> int:
-        """Pixels of the largest image, by the headers of the files."""
-        return max(count_pixels(file) for file in self.files)
+        """Pixels of the largest image, by the headers of the files; more with many bands, as `count_held` has it."""
+        return max(count_held(file) for file in self.files)
 
     def own_content(self) -> bytes:
         """Part of `mask_content` that is stored in none of `files`."""
@@ -102,8 +102,10 @@ class Sample:
         """Bytes that change whenever the mask does. Raises InputError naming the file."""
         return read_bytes(self.mask_file)
 
-    def read_image(self, content: bytes | None = None, levels: Levels | None = None) -> np.ndarray:
+    def read_image(self, content: bytes | None = None, levels: AnyLevels | None = None) -> np.ndarray:
         """Decode the image, uint8 RGB [H, W, 3], where it has more than 8 bits by the `levels` of the dataset.
+
+        With those of C bands, uint8 [H, W, C].
 
         `content`: the result of `image_content`, if that was called already. Raises InputError naming the file.
         """
@@ -112,6 +114,10 @@ class Sample:
     def read_deep(self, content: bytes) -> DeepImage:
         """Decode an image of more than 8 bits as it is stored. Raises InputError naming the file."""
         return read_deep(self.image, content)
+
+    def read_bands(self, channels: int, content: bytes | None = None) -> DeepImage:
+        """Decode an image of so many bands as it is stored. Raises InputError naming the file."""
+        return read_bands(self.image, self.image_content() if content is None else content, channels)
 
     def read_mask(self, values: ValueMap, content: bytes | None = None) -> np.ndarray:
         """Decode the mask to class ids, uint8 [H, W], at its own size; 254 for values without a meaning.

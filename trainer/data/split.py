@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from trainer import InputError
-from trainer.data.levels import Levels
+from trainer.data.bands import BandLevels
+from trainer.data.image_io import AnyLevels
 from trainer.data.sample import Sample
 from trainer.data.value_map import ValueMap
 
@@ -58,7 +59,7 @@ def dataset_digest(
     split: Split,
     names: Sequence[str],
     values: ValueMap,
-    levels: Levels | None = None,
+    levels: AnyLevels | None = None,
     unlabelled: Sequence[str] = (),
 ) -> str:
     """Digest of the contents, 32 hexadecimal digits: samples, classes, maps and split, but not file names.
@@ -66,6 +67,7 @@ def dataset_digest(
     `digests` of the samples, and of the `unlabelled` images.
     """
     parts = [sorted(digests[index] for index in indices) for indices in (split.train, split.val)]
-    scaled = [] if levels is None else [levels.low, levels.high]
+    several = levels.bands if isinstance(levels, BandLevels) else (levels,) if levels else ()
+    scaled = [end for one in several for end in (one.low, one.high)]
     more = [sorted(unlabelled)] if unlabelled else []
     return hashlib.sha256(repr((parts, list(names), values.key, *scaled, *more)).encode()).hexdigest()[:32]

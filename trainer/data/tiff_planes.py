@@ -34,11 +34,11 @@ def open_planes(pil_image: Image.Image) -> Iterator[Image.Image]:
     kept = {tag: (int(tags[tag]),) for tag in KEPT if tag in tags} | {BITS: (16,), COLOURS: (1,), CHANNELS: (1,)}
     for channel in range(tags[CHANNELS]):
         own = [content[place : place + length] for place, length in pieces[channel * count : (channel + 1) * count]]
-        yield Image.open(io.BytesIO(_tiff(content[:2] == b"MM", kept, places, lengths, own)), formats=("TIFF",))
+        yield Image.open(io.BytesIO(tiff_of(content[:2] == b"MM", kept, places, lengths, own)), formats=("TIFF",))
 
 
-def _tiff(big: bool, tags: Mapping[int, Sequence[int]], places: int, lengths: int, pieces: Sequence[bytes]) -> bytes:
-    """TIFF file of these tags and strips or tiles; every number in it has 32 bits."""
+def tiff_of(big: bool, tags: Mapping[int, Sequence[int]], places: int, lengths: int, pieces: Sequence[bytes]) -> bytes:
+    """TIFF file of these tags and strips or tiles, big-endian where `big`; every number in it has 32 bits."""
     order = ">" if big else "<"
     entries: dict[int, Sequence[int]] = {**tags, lengths: [len(piece) for piece in pieces], places: [0] * len(pieces)}
     behind = 8 + 2 + 12 * len(entries) + 4  # header, then the list of tags; longer values follow it

@@ -31,6 +31,9 @@ class View:
     keep_aspect: bool = False
     """Fill the image up to a square, at the right or the bottom, before it is resized."""
 
+    channels: int = 3
+    """Bands of the images; 3 are red, green and blue."""
+
     def scaled(self, shape: Sequence[int]) -> tuple[int, int]:
         """Height and width, in pixels, of the image that tiles are cut from; `shape`: its own."""
         return scaled_length(int(shape[0]), self.scale), scaled_length(int(shape[1]), self.scale)
@@ -38,13 +41,16 @@ class View:
     @property
     def key(self) -> str:
         """Text that differs wherever the pixels do; that of a resized image is its side alone."""
+        bands = "" if self.channels == 3 else f" bands {self.channels}"
         if self.tiles:
-            return f"tiles {self.scale:g}"
-        return f"{self.size} square" if self.keep_aspect else f"{self.size}"
+            return f"tiles {self.scale:g}{bands}"
+        return f"{self.size} square{bands}" if self.keep_aspect else f"{self.size}{bands}"
 
 
 def view_of(config: DataConfig) -> View:
     """View that resolved settings describe."""
     assert config.view != "auto"
     assert config.scale != "auto"
-    return View(config.image_size, config.view == "tiles", float(config.scale), config.keep_aspect is True)
+    assert config.channels != "auto"
+    aspect, channels = config.keep_aspect is True, int(config.channels)
+    return View(config.image_size, config.view == "tiles", float(config.scale), aspect, channels)

@@ -60,7 +60,7 @@ def watch_panels(
 def _outlined(image: np.ndarray, mask: np.ndarray, colours: Sequence[Sequence[int]] | None) -> np.ndarray:
     """Image with the mask lightly over it and its border as a line, which shows on dark fur too."""
     drawn = draw_overlay(image, mask, colours, alpha=0.3)
-    draw_contours(drawn, mask, () if colours is None else colours)
+    draw_contours(drawn, mask, palette() if colours is None else colours)
     return drawn
 
 

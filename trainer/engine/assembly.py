@@ -56,13 +56,18 @@ def prepare_model(config: Config, dataset: Dataset) -> tuple[Config, Segmenter, 
         commit=git("rev-parse", "HEAD"),
         levels=dataset.levels,
         init=init.contract if init else None,
+        normalisation=dataset.normalisation(),
     )
     segmenter = make_segmenter(
         contract, dataset.shares(), config.train.seed, init, config.model.init, config.model.encoder
     )
     freeze_encoder(segmenter.network, config.model.freeze)
     licence = licence_notice(contract.encoder, contract.encoder_licence)
-    return config, segmenter, [*reasons, *filter(None, [name_reason, licence])]
+    adapted = ""
+    if init and init.contract.input_channels != contract.input_channels:
+        theirs, ours = init.contract.input_channels, contract.input_channels
+        adapted = f"model.init: made for {theirs} bands; its layers that read the image are adapted to {ours}"
+    return config, segmenter, [*reasons, *filter(None, [adapted, name_reason, licence])]
 
 
 def class_counts(dataset: Dataset) -> ClassCounts:
@@ -187,7 +192,8 @@ def _step_size(
     train = config.train
     whole = StepSize(train.batch_size, train.batch_size, config.data.image_size, int(config.model.width))
     network, images = TrainingNetwork(segmenter), len(dataset.split.train)
-    count, reason = auto.micro_batch_size(train.micro_batch_size, accelerator, network, images, whole)
+    channels = segmenter.contract.input_channels
+    count, reason = auto.micro_batch_size(train.micro_batch_size, accelerator, network, images, whole, channels)
     return dataclasses.replace(whole, micro_batch_size=count), reason
 
 

@@ -160,18 +160,18 @@ def mixed_precision(setting: str, accelerated: bool) -> tuple[str, str]:
 
 
 def micro_batch_size(
-    setting: int | str, accelerator: Accelerator, network: nn.Module, images: int, size: StepSize
+    setting: int | str, accelerator: Accelerator, network: nn.Module, images: int, size: StepSize, channels: int = 3
 ) -> tuple[int, str]:
     """Images that every process can send through `network` at once, of a share of `size.batch_size`. A collective.
 
-    `images` train. Raises OutOfMemory where not even one fits.
+    `images` of so many `channels` train. Raises OutOfMemory where not even one fits.
     """
     if setting != "auto":
         return int(setting), ""
     largest_share = math.ceil(min(size.batch_size, images) / accelerator.num_processes)
     if not allocation_can_fail(accelerator.device):
         return largest_share, ""
-    attempt = functools.partial(attempt_step, network, size.image_size, accelerator.autocast)
+    attempt = functools.partial(attempt_step, network, size.image_size, accelerator.autocast, channels=channels)
     found = all_reduce_min(accelerator, largest_micro_batch(largest_share, attempt))
     if not found:
         raise replace(size, micro_batch_size=1).out_of_memory("before the first step")

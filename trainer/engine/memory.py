@@ -115,12 +115,12 @@ def _fits(size: int, attempt: Callable[[int], None]) -> bool:
 
 
 def attempt_step(
-    network: nn.Module, side: int, autocast: Callable[[], AbstractContextManager[None]], size: int
+    network: nn.Module, side: int, autocast: Callable[[], AbstractContextManager[None]], size: int, channels: int = 3
 ) -> None:
     """Allocate what one training step takes: forward and backward of `size` dummy images of `side` x `side` pixels.
 
-    `network` maps RGB levels to logits. Weights, buffers, gradients and random numbers are afterwards as before. Holds
-    no collective, so that a process for which it is too much keeps no other waiting.
+    `network` maps levels of so many `channels` to logits. Weights, buffers, gradients and random numbers are afterwards
+    as before. Holds no collective, so that a process for which it is too much keeps no other waiting.
     """
     weights = list(network.parameters())
     buffers = [buffer.clone() for buffer in network.buffers()]
@@ -129,7 +129,7 @@ def attempt_step(
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
             # AdamW's two moments, which come with the first step, and the EMA.
             copies = [torch.empty_like(weight) for weight in weights for _ in range(3)]
-            images = torch.zeros(size, 3, side, side, device=device)
+            images = torch.zeros(size, channels, side, side, device=device)
             masks = torch.zeros(size, side, side, dtype=torch.uint8, device=device)
             network.train()
             with autocast():

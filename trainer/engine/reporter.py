@@ -11,6 +11,7 @@ from trainer import IGNORE
 from trainer.data.dataset import ValidationSet
 from trainer.data.loader import Augmentation, TrainLoader
 from trainer.data.resize_mask import nearest_pixels
+from trainer.drawing.bands import to_rgb
 from trainer.drawing.figures import contact_sheet, shrink_to_panel, watch_panels
 from trainer.engine.checkpoint.folder import CheckpointFolder
 from trainer.engine.checkpoint.format import Checkpoint, TrainState
@@ -184,7 +185,7 @@ def augmentation_sheet(loader: TrainLoader, augment: Augmentation) -> np.ndarray
 
 
 def _as_arrays(image: Tensor, mask: Tensor) -> tuple[np.ndarray, np.ndarray]:
-    return image.permute(1, 2, 0).round().to(torch.uint8).numpy(), mask.numpy()
+    return to_rgb(image.permute(1, 2, 0).round().to(torch.uint8).numpy()), mask.numpy()
 
 
 def watched_part(mask: np.ndarray, contract: Contract) -> tuple[slice, slice]:
@@ -205,11 +206,11 @@ def watched_part(mask: np.ndarray, contract: Contract) -> tuple[slice, slice]:
 
 
 def watch_image(segmenter: Segmenter, image: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """Four panels of one sample, uint8 RGB, from `image` uint8 [H, W, 3] and `mask` uint8 [H, W]."""
+    """Four panels of one sample, uint8 RGB, from `image` uint8 [H, W, C] and `mask` uint8 [H, W]."""
     size = shrink_to_panel(mask.shape)
     predicted, _ = segmenter.predict(image, size)
     pixels = nearest_pixels(mask.shape, size)
     contract, truth = segmenter.contract, mask[pixels]
     confusion = confusion_matrix(torch.from_numpy(predicted), torch.from_numpy(truth), len(contract.class_names))
     score = scores(confusion, contract.class_names).miou
-    return watch_panels(image[pixels], truth, predicted, contract.colours, score)
+    return watch_panels(to_rgb(image[pixels]), truth, predicted, contract.colours, score)

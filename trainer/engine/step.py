@@ -26,7 +26,7 @@ from trainer.model.unlabelled import targets, unlabelled_losses, weight_at
 
 
 class TrainingNetwork(nn.Module):
-    """Segmenter as training calls it: RGB levels [B, 3, S, S] to logits [B, C, S, S].
+    """Segmenter as training calls it: levels [B, input_channels, S, S] to logits [B, C, S, S].
 
     A module of its own, because Accelerate replaces `forward` of what it prepares, and evaluation wants the bare one.
     """
@@ -258,7 +258,7 @@ class TrainStep:
         side = 2 * self.segmenter.contract.stride  # batch norm needs more than one pixel at the network's bottom
         self.network.train()
         with torch.compiler.set_stance("force_eager"), _same_buffers(self.network):  # no compiling for this size
-            images = torch.zeros(2, 3, side, side, device=self.accelerator.device)
+            images = torch.zeros(2, self.segmenter.contract.input_channels, side, side, device=self.accelerator.device)
             self.accelerator.backward(0 * self.network(images).sum())
         self.optimizer.zero_grad()
 

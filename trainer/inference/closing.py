@@ -65,13 +65,11 @@ def conclude(
 
 def tell_clipped(display: Any, clipped: list[str], model: "Model") -> None:
     """Say which images have levels that the model does not know."""
-    levels = model.segmenter.contract.levels
-    if clipped and levels is not None:
+    contract = model.segmenter.contract
+    if clipped and contract.range_of_levels is not None:
         others = f" and {len(clipped) - 1} more" if len(clipped) > 1 else ""
-        display.log(
-            f"{one_line(clipped[0])}{others}: levels beyond the {levels[0]:g} to {levels[1]:g} that the model knows "
-            "were clipped"
-        )
+        known = "ranges of the bands" if contract.levels is None else "{:g} to {:g}".format(*contract.levels)
+        display.log(f"{one_line(clipped[0])}{others}: levels beyond the {known} that the model knows were clipped")
 
 
 def tell_earlier(display: Any, output: Path, options: Options, images: "list[InputImage]", report: "Report") -> None:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import torch
 
     from trainer.inference.model import Model
-    from trainer.model.segmenter import Contract
+    from trainer.model.segmenter import Contract, Segmenter
 
 KINDS = ("onnx", "pt2")
 """Forms of an exported model, each the suffix of its file."""
@@ -38,9 +38,9 @@ OPSET = 18
 MOST_ONNX_BYTES = 2**31 - 1
 """Largest ONNX file: protobuf reads no more, and weights in a second file would get lost."""
 
-EXAMPLE_SHAPE = (2, 208, 336, 3)
-"""Shape of the images that the graph is traced with. A batch of 1, equal height and width, or a single pixel at the
-network's bottom would become constants."""
+EXAMPLE_SHAPE = (2, 208, 336)
+"""Number, height and width of the images that the graph is traced with. A batch of 1, equal height and width, or a
+single pixel at the network's bottom would become constants."""
 
 INPUT, OUTPUT = "images", "probabilities"
 """Names of the graph's input and output."""
@@ -142,7 +142,7 @@ def _onnx(model: "Model", facts: dict[str, str]) -> bytes:
     with _plain_attention(model):
         program = torch.onnx.export(
             model.segmenter.eval(),
-            (_example(),),
+            (_example(model.segmenter),),
             dynamo=True,
             verbose=False,
             opset_version=OPSET,
@@ -185,17 +185,18 @@ def _pt2(model: "Model", facts: dict[str, str]) -> bytes:
 
     dynamic = torch.export.Dim.DYNAMIC
     program = torch.export.export(
-        model.segmenter.eval(), (_example(),), dynamic_shapes=({0: dynamic, 1: dynamic, 2: dynamic},)
+        model.segmenter.eval(), (_example(model.segmenter),), dynamic_shapes=({0: dynamic, 1: dynamic, 2: dynamic},)
     )
     content = io.BytesIO()  # where the disk is full, torch's own writer would end the process
     torch.export.save(program, content, extra_files={"metadata.json": json.dumps(facts)})
     return content.getvalue()
 
 
-def _example() -> "torch.Tensor":
+def _example(segmenter: "Segmenter") -> "torch.Tensor":
     import torch
 
-    return torch.randint(0, 256, EXAMPLE_SHAPE, dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    shape = *EXAMPLE_SHAPE, segmenter.contract.input_channels
+    return torch.randint(0, 256, shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
 
 
 @contextmanager

@@ -12,6 +12,7 @@ import numpy as np
 from trainer import InputError
 from trainer.data.files import read_bytes
 from trainer.data.image_io import write_grey, write_jpeg, write_mask
+from trainer.drawing.bands import to_rgb
 from trainer.drawing.contour import draw_contours
 from trainer.drawing.legend import draw_legend
 from trainer.drawing.overlay import draw_overlay
@@ -153,6 +154,7 @@ class ResultWriter:
         """Write the files; return their paths below the output folder, by what they are."""
         assert result.image is not None
         assert result.mask is not None
+        result.image = to_rgb(result.image)
         options, source, files = self.options, result.source, {}
         if options.probabilities:
             files["probabilities"] = self._write_probabilities(result)

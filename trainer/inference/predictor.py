@@ -15,7 +15,7 @@ import torch
 
 from trainer import InputError
 from trainer.data.files import file_bytes
-from trainer.data.image_header import count_pixels
+from trainer.data.image_header import count_held
 from trainer.data.image_io import PIXELS, read_scaled
 from trainer.data.stack import page_content
 from trainer.inference.doubt import Certainty, Doubts
@@ -38,10 +38,10 @@ class ImageResult:
 
     source: InputImage
     image: np.ndarray | None = None
-    """Uint8 RGB [H, W, 3]."""
+    """Uint8 [H, W, C], RGB where C is 3."""
 
     shown: np.ndarray | None = None
-    """Uint8 RGB as the network is shown it: [S, S, 3], or what tiles are cut from."""
+    """Uint8 as the network is shown it: [S, S, C], or what tiles are cut from."""
 
     mask: np.ndarray | None = None
     """Class ids, uint8 [H, W]."""
@@ -166,7 +166,7 @@ def group_by_pixels(batch: list[InputImage], most: int) -> Iterator[tuple[list[I
     group: list[InputImage] = []
     total = 0
     for source in batch:
-        pixels = count_pixels(source.path) + file_bytes([str(source.path)]) // 4
+        pixels = count_held(source.path) + file_bytes([str(source.path)]) // 4
         if group and total + pixels > most:
             yield group, total
             group, total = [], 0

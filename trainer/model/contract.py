@@ -17,11 +17,11 @@ from typing import Any
 import torch
 
 from trainer import IGNORE, InputError
-from trainer.config import HUB
+from trainer.config import HUB, MOST_CHANNELS
 from trainer.data.appearance import LOOKS
 from trainer.model.calibration import COLDEST, HOTTEST, THRESHOLDS
 from trainer.model.encoders import SCALES
-from trainer.model.huggingface import MOST_CONFIG_CHARACTERS, geometry
+from trainer.model.huggingface import MOST_CONFIG_CHARACTERS, bands_of, geometry
 from trainer.model.segmenter import Contract, Segmenter
 from trainer.system.provenance import program_version
 from trainer.system.regular_file import read_regular
@@ -132,8 +132,13 @@ FIELDS = {
     "encoder_library": Field(_text, "a text"),
     "encoder_licence": Field(_text, "a text"),
     "norm": Field(lambda value: value in ("batch", "group"), "batch or group"),
-    "mean": Field(lambda value: _several(value, lambda one: _number(one, 0, 255), 3), "three numbers from 0 to 255"),
-    "std": Field(lambda value: _several(value, lambda one: _number(one, 0.01, 255), 3), "three numbers, 0.01 to 255"),
+    "input_channels": Field(lambda value: _whole(value, 1, MOST_CHANNELS), f"a whole number from 1 to {MOST_CHANNELS}"),
+    "mean": Field(
+        lambda value: _several(value, lambda one: _number(one, 0, 255), 1, MOST_CHANNELS), "numbers from 0 to 255"
+    ),
+    "std": Field(
+        lambda value: _several(value, lambda one: _number(one, 0.01, 255), 1, MOST_CHANNELS), "numbers, 0.01 to 255"
+    ),
     "threshold": Field(lambda value: _number(value, 0, 1), "a number from 0 to 1"),
     "view": Field(lambda value: value in ("whole", "tiles"), "whole or tiles"),
     "scale": Field(lambda value: _number(value, 0.01, 1), "a number from 0.01 to 1"),
@@ -147,6 +152,10 @@ FIELDS = {
     "training_sides": Field(_sides, "null, or three whole numbers in order for the heights, and for the widths"),
     "training_look": Field(_look, f"nothing, or {LOOKS} pairs of numbers from 0 to 255"),
     "levels": Field(_levels, "null, or the lowest and the highest level, two different finite numbers in order"),
+    "band_levels": Field(
+        lambda value: value is None or _several(value, lambda one: one is not None and _levels(one), 1, MOST_CHANNELS),
+        "null, or the lowest and the highest level of each band, two different finite numbers in order",
+    ),
     "dataset_digest": Field(_text, "a text"),
     "commit": Field(_text, "a text"),
     "weights_sha256": Field(
@@ -239,9 +248,13 @@ def _check_agreement(contract: Contract) -> None:
         raise InputError(f"colours: {len(colours)} for {len(names)} classes; it may be one for each")
     if (contract.encoder_config != "") != contract.encoder.startswith(HUB):
         raise InputError(f"encoder_config: with encoder {contract.encoder}; it may be there for {HUB}, and must be")
+    _check_bands(contract)
     if contract.encoder_config:
         try:
             geometry(contract.encoder_config)
+            bands = bands_of(contract.encoder_config)
+            if bands != contract.input_channels:
+                raise InputError(f"num_channels: {bands}; it may be {contract.input_channels}, as input_channels is")
         except InputError as error:
             raise InputError(f"encoder_config: {error}") from error
     if contract.image_size % multiple:
@@ -261,6 +274,23 @@ def _check_agreement(contract: Contract) -> None:
             f"image_size, width: {contract.image_size} pixels take {size:,} bytes in {network}; it may be "
             f"{MOST_PICTURE_BYTES:,}"
         )
+
+
+def _check_bands(contract: Contract) -> None:
+    """Check that there is a number for each band."""
+    bands = contract.input_channels
+    for name in ("mean", "std"):
+        if len(getattr(contract, name)) != bands:
+            raise InputError(
+                f"{name}: {len(getattr(contract, name))} numbers for {bands} bands; it may be one for each"
+            )
+    if contract.band_levels is None and bands != 3:
+        raise InputError(f"band_levels: null with input_channels {bands}; it may be two levels for each band")
+    if contract.band_levels is not None and (bands == 3 or len(contract.band_levels) != bands):
+        wanted = "null" if bands == 3 else "two levels for each"
+        raise InputError(f"band_levels: {len(contract.band_levels)} with input_channels {bands}; it may be {wanted}")
+    if contract.levels is not None and bands != 3:
+        raise InputError(f"levels: with input_channels {bands}, whose bands have band_levels; it may be null")
 
 
 def _tuples(value: object) -> Any:

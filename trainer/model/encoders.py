@@ -39,7 +39,7 @@ IMAGENET_MEAN, IMAGENET_STD = (127.0, 127.0, 127.0), (128.0, 128.0, 128.0)
 class EfficientNetLite(nn.Module):
     """EfficientNet-lite (Tan 2019; without squeeze-and-excitation and with ReLU6), up to its last stage.
 
-    in   float [B, 3, H, W], normalised; H and W multiples of 32
+    in   float [B, input_channels, H, W], normalised; H and W multiples of 32
     out  features at strides 2, 4, 8, 16 and 32: float [B, channels[i], H / 2 ** (i + 1), W / 2 ** (i + 1)]
 
     Batch norm keeps the statistics of ImageNet in training too: those of a few pictures are noise.
@@ -47,11 +47,12 @@ class EfficientNetLite(nn.Module):
 
     stride = ENCODER_STRIDE
 
-    def __init__(self, name: str) -> None:
-        """Make the encoder with random weights. `name`: a key of SCALES."""
+    def __init__(self, name: str, input_channels: int = 3) -> None:
+        """Make the encoder with random weights, for images of so many bands. `name`: a key of SCALES."""
         super().__init__()
+        self.input_channels = input_channels
         wider, deeper = SCALES[name]
-        self.stem = _convolution(3, STEM_CHANNELS, 3, stride=2)
+        self.stem = _convolution(input_channels, STEM_CHANNELS, 3, stride=2)
         self.stages = nn.ModuleList()
         channels, widths = STEM_CHANNELS, []
         for number, (expansion, kernel, stride, width, count) in enumerate(STAGES):
@@ -87,13 +88,26 @@ class EfficientNetLite(nn.Module):
         """Load the weights of the file that `pretrained.find_weights` has found.
 
         Names in the file differ, but its tensors stand in the order of the layers; those of the classifier are last.
+        The first layer is adapted to the bands of the images.
         """
         content = torch.load(file, map_location="cpu", weights_only=True)
         own = self.state_dict()
         for (key, value), given in zip(own.items(), content.values(), strict=False):
+            if given.ndim == 4 and value.shape[1] != given.shape[1]:
+                given = adapt_channels(given, 3, self.input_channels)
             if value.shape != given.shape:  # cannot be, by the digest of the file
                 raise RuntimeError(f"{file}: {key} has shape {tuple(given.shape)} in the file")
             value.copy_(given)
+
+
+def adapt_channels(weights: Tensor, old: int, new: int) -> Tensor:
+    """Weights of a layer for images of `new` bands, [O, new + rest, k, k], from those for `old` ones: the first inputs.
+
+    Each band gets the mean of the old ones' weights, so scaled that the sum stays: where all bands are equal, the
+    features are those of an image of equal old ones.
+    """
+    of_bands = weights[:, :old].sum(dim=1, keepdim=True) / new
+    return torch.cat([of_bands.expand(-1, new, *weights.shape[2:]), weights[:, old:]], dim=1)
 
 
 class InvertedResidual(nn.Module):

@@ -28,7 +28,7 @@ def training_flop(network: UNet | EncoderUNet, side: int) -> int:
     layers = [layer for layer in network.modules() if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d | nn.Linear)]
     hooks = [layer.register_forward_hook(count) for layer in layers]
     training, smallest = network.training, network.stride
-    network.eval()(torch.zeros(1, 3, smallest, smallest, device=layers[0].weight.device))
+    network.eval()(torch.zeros(1, network.input_channels, smallest, smallest, device=layers[0].weight.device))
     network.train(training)
     for hook in hooks:
         hook.remove()

@@ -23,7 +23,8 @@ from torch.nn import functional
 from torch.nn.modules import module as registration
 
 from trainer import InputError
-from trainer.config import install_command
+from trainer.config import MOST_CHANNELS, install_command
+from trainer.model.encoders import adapt_channels
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel
@@ -33,6 +34,9 @@ FAMILIES = (
     *("hgnet_v2", "pvt_v2", "resnet", "swin", "swinv2"),
 )
 """Values of model_type whose networks take pictures of any size."""
+
+RGB_ALONE = ("bit",)
+"""Families whose first layer cannot be adapted to other bands: it scales its weights by their own spread."""
 
 STRIDES = (2, 4, 8, 16, 32)
 """Strides of the features that a UNet reads."""
@@ -85,7 +89,7 @@ class Geometry:
 class HubEncoder(nn.Module):
     """Network of `transformers`, up to its feature maps.
 
-    in   float [B, 3, H, W], normalised; H and W multiples of 32
+    in   float [B, input_channels, H, W], normalised; H and W multiples of 32
     out  of a network in stages: features at strides 2, 4, 8, 16 and 32, where a stride that it lacks has the image
          itself, averaged; of a vision transformer: MAPS maps, all at `map_stride`
 
@@ -102,6 +106,7 @@ class HubEncoder(nn.Module):
         """
         super().__init__()
         self.geometry = geometry(settings)
+        self.input_channels = bands_of(settings)
         self.patch, self.scaled_patch = _patches(json.loads(settings))
         self.backbone = _build(settings)
         for name, parameter in self.backbone.named_parameters():
@@ -109,7 +114,9 @@ class HubEncoder(nn.Module):
         self.map_stride = self.geometry.strides[-1] if self.geometry.flat else 0
         by_stride = dict(zip(self.geometry.strides, self.geometry.channels, strict=True))
         own = self.geometry.channels
-        self.channels = own if self.geometry.flat else tuple(by_stride.get(stride, 3) for stride in STRIDES)
+        self.channels = (
+            own if self.geometry.flat else tuple(by_stride.get(stride, self.input_channels) for stride in STRIDES)
+        )
 
     def forward(self, images: Tensor) -> list[Tensor]:
         height, width = images.shape[-2:]
@@ -138,11 +145,16 @@ class HubEncoder(nn.Module):
         Raises InputError where tensors are missing, not finite, or of another shape.
         """
         own = self.backbone
+        config = copy.deepcopy(own.config)
+        if self.input_channels != 3:
+            for name, value in _set_bands(config.to_dict(), 3).items():
+                if name in ("num_channels", "stem_channels"):
+                    setattr(config, name, value)
         try:
             with _quiet():
                 pretrained, report = type(own).from_pretrained(
                     folder,
-                    config=copy.deepcopy(own.config),
+                    config=config,
                     dtype=torch.float32,
                     use_safetensors=True,
                     local_files_only=True,
@@ -162,7 +174,11 @@ class HubEncoder(nn.Module):
         for name, value in pretrained.state_dict().items():
             if not bool(torch.isfinite(value).all()):
                 raise InputError(f"{folder}: {name} holds NaN or infinite numbers; take another model")
-        own.load_state_dict(pretrained.state_dict())
+        weights = pretrained.state_dict()
+        for name, value in own.state_dict().items() if self.input_channels != 3 else ():
+            if value.shape != weights[name].shape:  # the first layer
+                weights[name] = adapt_channels(weights[name], 3, self.input_channels)
+        own.load_state_dict(weights)
 
 
 def library() -> str:
@@ -170,13 +186,39 @@ def library() -> str:
     return f"transformers {metadata.version('transformers')}"
 
 
-def encoder_settings(file: Path, content: Mapping[str, Any]) -> str:
+def bands_of(settings: str) -> int:
+    """Bands of the images that the network of a text of `encoder_settings` takes."""
+    channels = json.loads(settings).get("num_channels", 3)
+    if type(channels) is not int or not 1 <= channels <= MOST_CHANNELS:
+        raise InputError(f"num_channels: {abbreviate(channels)} is not possible; it may be 1 to {MOST_CHANNELS}")
+    return channels
+
+
+def with_bands(settings: str, channels: int) -> str:
+    """Text of `encoder_settings` of the same network for images of so many bands."""
+    if not settings or bands_of(settings) == channels:
+        return settings
+    return _text(_set_bands(json.loads(settings), channels))
+
+
+def _set_bands(settings: Mapping[str, Any], channels: int) -> dict[str, Any]:
+    changed: dict[str, Any] = {"num_channels": channels}
+    if "stem_channels" in settings:  # of hgnet_v2, which states the first of them twice
+        changed["stem_channels"] = [channels, *settings["stem_channels"][1:]]
+    return {**settings, **changed}
+
+
+def encoder_settings(file: Path, content: Mapping[str, Any], channels: int = 3) -> str:
     """Settings that rebuild a network, as JSON: those of its architecture in `content` of config.json, with defaults.
 
-    Raises InputError naming `file` where the network is none that this program can train.
+    It takes images of `channels` bands, whatever it was made for. Raises InputError naming `file` where the network is
+    none that this program can train.
     """
     try:
         kind = _config_class(content)
+        if content.get("num_channels", 3) != 3:
+            made_for = abbreviate(content["num_channels"])
+            raise InputError(f"num_channels: {made_for} is not possible; it may be 3, which is adapted to other bands")
         given = {name: content[name] for name in _own_fields(kind) if name in content} | FIXED
         settings = {"model_type": content["model_type"]}
         settings |= {name: value for name, value in given.items() if name in _own_fields(kind)}
@@ -185,6 +227,11 @@ def encoder_settings(file: Path, content: Mapping[str, Any]) -> str:
             config = kind(**_arguments(settings))
             stages = list(config.stage_names)
         settings |= {name: getattr(config, name) for name in _own_fields(kind)}
+        if channels != 3:
+            family = content["model_type"]
+            if "num_channels" not in settings or family in RGB_ALONE:
+                raise InputError(f"the family {family} takes no images of {channels} bands; choose another encoder")
+            settings = _set_bands(settings, channels)
         chosen = _choose(_probe(_text(settings | {"out_features": stages})), stages)
         text = _text(settings | {"out_features": chosen})
         geometry(text)
@@ -236,7 +283,7 @@ def _probe(settings: str) -> Geometry:
         for layer in network.modules():
             layer.register_forward_hook(measure)
         with _refusing():
-            maps = network(torch.zeros(1, 3, pixels, pixels)).feature_maps
+            maps = network(torch.zeros(1, bands_of(settings), pixels, pixels)).feature_maps
     if not all(one.ndim == 4 and one.shape[2] == one.shape[3] and PROBE_SIDE % one.shape[2] == 0 for one in maps):
         shapes = abbreviate([list(one.shape) for one in maps])
         raise InputError(

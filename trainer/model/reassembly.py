@@ -17,10 +17,10 @@ class Reassembly(nn.Module):
          stride 2 is the image itself, averaged
     """
 
-    def __init__(self, channels_in: tuple[int, ...], stride: int, width: int) -> None:
-        """Make the projections. `stride` of all maps; `width` of the decoder."""
+    def __init__(self, channels_in: tuple[int, ...], stride: int, width: int, input_channels: int = 3) -> None:
+        """Make the projections. `stride` of all maps; `width` of the decoder; `input_channels` of the images."""
         super().__init__()
-        self.channels = (3, *(times * width for times in WIDTHS))
+        self.channels = (input_channels, *(times * width for times in WIDTHS))
         self.stride = stride
         self.project = nn.ModuleList(
             nn.Conv2d(channels, wanted, 1) for channels, wanted in zip(channels_in, self.channels[1:], strict=True)

@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from trainer.data.bands import BandLevels
+from trainer.data.image_io import AnyLevels
 from trainer.data.levels import Levels
 from trainer.data.resize import resize_images, scale_image, shrink_image
 from trainer.data.view import View, scaled_length
@@ -54,11 +56,15 @@ class Contract:
     encoder_licence: str = ""
     """Licence of the weights that an encoder of hf: began with, by its model card."""
 
-    mean: tuple[float, float, float] = (123.675, 116.28, 103.53)
-    """Mean RGB levels, 0..255, that are subtracted from images: those of ImageNet."""
+    input_channels: int = 3
+    """Bands of the images; 3 are red, green and blue."""
 
-    std: tuple[float, float, float] = (58.395, 57.12, 57.375)
-    """Standard deviations of the RGB levels that images are divided by."""
+    mean: tuple[float, ...] = (123.675, 116.28, 103.53)
+    """Mean level of each band, 0..255, that is subtracted from images: those of ImageNet, or of the training images
+    where they have other bands than RGB."""
+
+    std: tuple[float, ...] = (58.395, 57.12, 57.375)
+    """Standard deviation of the levels of each band that images are divided by."""
 
     threshold: float = 0.5
     """Foreground probability above which a pixel is foreground, for one foreground class."""
@@ -99,18 +105,23 @@ class Contract:
     """Stored levels, lowest and highest, that become 0..255 in images of more than 8 bits; None: each image by itself,
     as in models that were trained on 8 bits."""
 
+    band_levels: tuple[tuple[float, float], ...] | None = None
+    """Stored levels of each band, lowest and highest, that become 0..255, where input_channels is not 3; else None."""
+
     dataset_digest: str = ""
     commit: str = ""
 
     @property
-    def range_of_levels(self) -> Levels | None:
-        """Scaling of images of more than 8 bits, for `read_image`."""
+    def range_of_levels(self) -> AnyLevels | None:
+        """Scaling of images of more than 8 bits or of other bands than RGB, for `read_image`."""
+        if self.band_levels is not None:
+            return BandLevels(tuple(Levels(low, high) for low, high in self.band_levels))
         return None if self.levels is None else Levels(*self.levels)
 
     @property
     def shown(self) -> View:
         """Way in which the network is shown images."""
-        return View(self.image_size, self.view == "tiles", self.scale, self.keep_aspect)
+        return View(self.image_size, self.view == "tiles", self.scale, self.keep_aspect, self.input_channels)
 
     @property
     def stride(self) -> int:
@@ -142,7 +153,7 @@ class Contract:
 class Segmenter(nn.Module):
     """Class probabilities for images of any size.
 
-    in   uint8 RGB [B, H, W, 3]
+    in   uint8 [B, H, W, input_channels], RGB where these are 3
     out  float32 [B, C, H, W]: probability of the foreground (C = 1), or of each class (C = K)
     """
 
@@ -170,7 +181,7 @@ class Segmenter(nn.Module):
         return _fit(_fit(found, 2, height), 3, width)
 
     def _forward_tiles(self, levels: Tensor) -> Tensor:
-        """Probabilities [B, C, H, W] of RGB levels [B, 3, H, W], as if each image were one tile."""
+        """Probabilities [B, C, H, W] of levels [B, input_channels, H, W], as if each image were one tile."""
         (height, width), scale, stride = levels.shape[2:], self.contract.scale, self.contract.stride
         scaled = levels.float()
         if scale != 1:
@@ -184,11 +195,11 @@ class Segmenter(nn.Module):
         return self.probabilities(found, (height, width))
 
     def normalise(self, resized: Tensor) -> Tensor:
-        """RGB levels [B, 3, S, S] in 0..255, of any dtype, as float32 around 0."""
+        """Levels [B, input_channels, S, S] in 0..255, of any dtype, as float32 around 0."""
         return (resized - self.mean) / self.std
 
     def logits(self, resized: Tensor) -> Tensor:
-        """Network output [B, C, S, S] for RGB levels [B, 3, S, S] of images that are resized already."""
+        """Network output [B, C, S, S] for levels [B, input_channels, S, S] of images that are resized already."""
         output: Tensor = self.network(self.normalise(resized).contiguous(memory_format=torch.channels_last))
         return output
 
@@ -198,7 +209,7 @@ class Segmenter(nn.Module):
         return self._activate(logits)
 
     def show(self, image: np.ndarray) -> np.ndarray:
-        """Image as `rows` takes it, uint8 RGB: resized to a square, or at the scale of tiles; from uint8 [H, W, 3]."""
+        """Image as `rows` takes it: resized to a square, or scaled for tiles. Both uint8 [H, W, input_channels]."""
         view = self.contract.shown
         if view.tiles:
             return scale_image(image, view.scaled(image.shape))
@@ -278,7 +289,7 @@ class Segmenter(nn.Module):
 
     @torch.no_grad()
     def predict(self, image: np.ndarray, size: tuple[int, int] | None = None) -> tuple[np.ndarray, np.ndarray]:
-        """Class ids, uint8 [*size], and confidence, float32 [*size], of an image, uint8 RGB [H, W, 3].
+        """Class ids, uint8 [*size], and confidence, float32 [*size], of an image, uint8 [H, W, input_channels].
 
         `size` is by default the image's own (H, W).
         """
@@ -301,7 +312,7 @@ def _fit(images: Tensor, dim: int, length: int) -> Tensor:
 
 def _make_network(contract: Contract) -> UNet | EncoderUNet:
     if contract.encoder == "none":
-        return UNet(contract.channels, contract.width, contract.depth, contract.norm)
+        return UNet(contract.channels, contract.width, contract.depth, contract.norm, contract.input_channels)
     hub = contract.encoder_config
-    encoder = HubEncoder(hub) if hub else EfficientNetLite(contract.encoder)
+    encoder = HubEncoder(hub) if hub else EfficientNetLite(contract.encoder, contract.input_channels)
     return EncoderUNet(encoder, contract.channels, contract.width, contract.norm)

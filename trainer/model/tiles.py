@@ -81,7 +81,7 @@ def tile_rows(
 ) -> Iterator[tuple[slice, Tensor]]:
     """Yield rows of an image and their probabilities, float32 [1, C, rows, W], from top to bottom.
 
-    `image`: RGB levels uint8 [3, H, W]; `probabilities` gives float32 [B, C, T, T] for levels [B, 3, T, T].
+    `image`: levels uint8 [bands, H, W]; `probabilities` gives float32 [B, C, T, T] for levels [B, bands, T, T].
     """
     down, along = (make_axis(length, crop, stride) for length in image.shape[1:])
     device = image.device

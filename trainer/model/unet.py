@@ -20,16 +20,19 @@ MIN_SHARE = 0.01
 class UNet(nn.Module):
     """Network that gives logits for every pixel.
 
-    in   float [B, 3, H, W], normalised; H and W multiples of 2 ** depth
+    in   float [B, input_channels, H, W], normalised; H and W multiples of 2 ** depth
     out  float [B, channels, H, W]
 
     Level d of the encoder has width * 2 ** d channels, d = 0..depth.
     """
 
-    def __init__(self, channels: int, width: int = 32, depth: int = 4, norm: str = "batch") -> None:
+    def __init__(
+        self, channels: int, width: int = 32, depth: int = 4, norm: str = "batch", input_channels: int = 3
+    ) -> None:
         super().__init__()
+        self.input_channels = input_channels
         widths = [width * 2**level for level in range(depth + 1)]
-        self.first = double_convolution(3, widths[0], norm)
+        self.first = double_convolution(input_channels, widths[0], norm)
         self.down = nn.ModuleList(
             nn.Sequential(nn.MaxPool2d(2), double_convolution(wide, wider, norm)) for wide, wider in pairwise(widths)
         )
@@ -55,7 +58,7 @@ class UNet(nn.Module):
 class EncoderUNet(nn.Module):
     """UNet whose way down is a pretrained encoder.
 
-    in   float [B, 3, H, W], normalised; H and W multiples of encoder.stride
+    in   float [B, encoder.input_channels, H, W], normalised; H and W multiples of encoder.stride
     out  float [B, channels, H, W]
 
     The way up reads the encoder's features at each stride, and the image itself at stride 1.
@@ -66,15 +69,15 @@ class EncoderUNet(nn.Module):
     ) -> None:
         super().__init__()
         self.encoder = encoder
-        self.stride = encoder.stride
+        self.stride, self.input_channels = encoder.stride, encoder.input_channels
         self.reassembly = None
         if isinstance(encoder, HubEncoder) and encoder.map_stride:
-            self.reassembly = Reassembly(encoder.channels, encoder.map_stride, width)
+            self.reassembly = Reassembly(encoder.channels, encoder.map_stride, width, encoder.input_channels)
             self.reassembly.apply(_initialise)
         read = (self.reassembly or encoder).channels
         self.join = nn.ModuleList()
         below = read[-1]
-        for skip, times in zip(reversed((3, *read[:-1])), DECODER_WIDTHS, strict=True):
+        for skip, times in zip(reversed((encoder.input_channels, *read[:-1])), DECODER_WIDTHS, strict=True):
             self.join.append(double_convolution(below + skip, times * width, norm))
             below = times * width
         self.last = nn.Conv2d(below, channels, 1)

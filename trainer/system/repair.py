@@ -83,7 +83,7 @@ def _with_defaults(settings: dict[str, Any]) -> dict[str, Any]:
             settings |= {"loss.class_weights": "balanced"}
     if "data.view" not in settings:
         settings |= {"data.view": "whole", "data.scale": 1.0, "data.keep_aspect": False}
-    return flatten(Config()) | settings
+    return flatten(Config()) | {"data.channels": 3} | settings
 
 
 def _misplaced(folder: RunFolder) -> list[str]:

@@ -44,8 +44,8 @@ LARGEST = {CONTRACT_FILE: MOST_CONTRACT_BYTES, WEIGHTS_FILE: MOST_WEIGHT_BYTES +
 def export(segmenter: Segmenter, folder: Path) -> None:
     """Add the form that any MLflow tool can load and serve to the model that `save_segmenter` wrote in `folder`.
 
-    The exported model takes uint8 RGB [B, H, W, 3] of any B, H and W, and gives float32 probabilities [B, C, H, W]. It
-    holds a graph and weights, no code of this package and no pickle.
+    The exported model takes uint8 [B, H, W, bands] of any B, H and W, RGB where there are three bands, and gives
+    float32 probabilities [B, C, H, W]. It holds a graph and weights, no code of this package and no pickle.
     """
     import mlflow.pytorch
     from mlflow.models import ModelSignature
@@ -54,9 +54,10 @@ def export(segmenter: Segmenter, folder: Path) -> None:
     # A batch of 1, or equal height and width, would become constants of the exported graph.
     # Nor must a tile be so small that the network's bottom is one pixel.
     height, width = (48, 80) if segmenter.contract.view == "whole" else (208, 336)
-    example = np.random.default_rng(0).integers(0, 256, (2, height, width, 3), dtype=np.uint8)
+    bands = segmenter.contract.input_channels
+    example = np.random.default_rng(0).integers(0, 256, (2, height, width, bands), dtype=np.uint8)
     signature = ModelSignature(
-        inputs=Schema([TensorSpec(np.dtype(np.uint8), (-1, -1, -1, 3))]),
+        inputs=Schema([TensorSpec(np.dtype(np.uint8), (-1, -1, -1, bands))]),
         outputs=Schema([TensorSpec(np.dtype(np.float32), (-1, segmenter.contract.channels, -1, -1))]),
     )
     with tempfile.TemporaryDirectory(dir=folder.parent) as scratch, _saved_from_memory(), warnings.catch_warnings():

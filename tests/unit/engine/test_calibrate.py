@@ -122,7 +122,10 @@ def test_the_temperature_lowers_the_error_of_all_pixels(
     before, after = calibrated[1].contract.calibration_error or (0.0, 0.0)
     assert after < before
     numbers = calibrated[1].metrics()
+    found = calibrated[1].scores
     assert numbers == {
+        "best/miou": found.miou,
+        **{f"best/iou/{name}": value for name, value in found.iou.items()},
         "best/threshold": calibrated[1].contract.threshold,
         "calibration/ece_before": before,
         "calibration/ece_after": after,
@@ -211,7 +214,7 @@ def test_too_few_images_fit_nothing(make_voc: VocMaker, tmp_path: Path) -> None:
     assert (found.contract.temperature, found.contract.threshold, found.contract.unsure_below) == (1.0, 0.5, None)
     assert found.contract.training_sides is not None
     assert found.describe().startswith("confidence: not calibrated")
-    assert found.metrics() == {"best/threshold": 0.5}
+    assert {key: value for key, value in found.metrics().items() if "iou" not in key} == {"best/threshold": 0.5}
     assert found.scores == evaluate(prepared.segmenter, prepared.dataset.validation, LOSS).scores
 
 

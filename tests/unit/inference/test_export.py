@@ -300,3 +300,16 @@ def test_export_predicts_nothing(tmp_path: Path) -> None:
     assert ended.returncode == 2
     assert "leave --input and --output out" in ended.stderr
     assert not list(tmp_path.iterdir())
+
+
+def test_images_of_other_bands_become_onnx(tmp_path: Path) -> None:
+    bands = 5
+    settings = {"mean": (100.0,) * bands, "std": (50.0,) * bands, "band_levels": ((0.0, 255.0),) * bands}
+    names, colours = ("_background_", "a"), ((0, 0, 0), (1, 1, 1))
+    torch.manual_seed(0)
+    segmenter = Segmenter(Contract(names, colours, 64, width=8, depth=3, input_channels=bands, **settings)).eval()
+    export_model(Model(segmenter, dict(ORIGIN)), "onnx", tmp_path / "x.onnx")
+    images = np.random.default_rng(0).integers(0, 256, (2, 70, 90, bands), dtype=np.uint8)
+    with torch.no_grad():
+        wanted = segmenter(torch.from_numpy(images)).numpy()
+    assert np.abs(onnx_run(tmp_path / "x.onnx")(images) - wanted).max() < 0.01

@@ -77,6 +77,11 @@ HOSTILE: list[tuple[str, Any]] = [
     *(("view", value) for value in ("", "tile", None, 1, ["tiles"])),
     *(("scale", value) for value in (0, 1.5, -1, math.nan, "1", None, True)),
     *(("keep_aspect", value) for value in (0, 1, "true", None)),
+    *(("input_channels", value) for value in (0, 17, -1, "3", 3.0, True, None, [3], 10**9)),
+    *(
+        ("band_levels", value)
+        for value in ([], [[0, 1]] * 17, [[1, 1]] * 3, [[0, math.nan]], [None], "0-255", [0, 255], [[0, 1]] * 3)
+    ),
     *(("weights_sha256", value) for value in (None, 5, "0", "G" * 64, MISSING)),
     *(("dataset_digest", value) for value in (None, 5, "d" * 10_000)),
     *(("schema_version", value) for value in ("1", 0, -1, True, 1.0, None)),
@@ -130,6 +135,11 @@ def test_every_hostile_contract_is_refused_by_its_field(sound: Path, tmp_path: P
         ({"class_names": ["a", "b", "c"]}, "colours"),
         ({"view": "tiles", "keep_aspect": True}, "keep_aspect"),
         ({"scale": 0.5}, "scale"),
+        ({"input_channels": 5}, "mean"),
+        ({"input_channels": 2, "mean": [1, 2], "std": [1, 2, 3]}, "std"),
+        ({"input_channels": 2, "mean": [1, 2], "std": [1, 2]}, "band_levels"),
+        ({"input_channels": 2, "mean": [1, 2], "std": [1, 2], "band_levels": [[0, 1]]}, "band_levels"),
+        ({"input_channels": 2, "mean": [1, 2], "std": [1, 2], "band_levels": [[0, 1]] * 2, "levels": [0, 1]}, "levels"),
     ],
 )
 def test_fields_that_do_not_agree_are_refused(values: dict[str, Any], field: str, sound: Path, tmp_path: Path) -> None:

@@ -210,7 +210,7 @@ def test_damaged_weights_are_refused(how: str, said: str, folders: dict[str, Pat
 
 HOSTILE: dict[str, dict[str, Any]] = {
     "convnext": {"hidden_sizes": [10**5] * 4, "model_type": "bert"},
-    "resnet": {"depths": [10**5] * 4, "num_channels": 4, "hidden_sizes": [0, 0, 0, 0], "hidden_act": "os.system"},
+    "resnet": {"depths": [10**5] * 4, "num_channels": 17, "hidden_sizes": [0, 0, 0, 0], "hidden_act": "os.system"},
     "dinov2": {
         "num_hidden_layers": 10**5,
         "hidden_size": 99_996,

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from tests.support.backbones import save_backbone
 from tests.support.images import smooth_image
 from trainer import InputError
-from trainer.model.huggingface import encoder_settings
+from trainer.model.huggingface import encoder_settings, with_bands
 from trainer.model.model_folder import CONTRACT_FILE, WEIGHTS_FILE, load_segmenter, save_segmenter
 from trainer.model.segmenter import Contract, Segmenter
 
@@ -72,14 +72,22 @@ def test_contract_is_read_as_it_was_written(tmp_path: Path) -> None:
         commit="4567",
     )
     defaults = dataclasses.asdict(Contract(contract.class_names, contract.colours, 64))
-    changed = {key for key, value in dataclasses.asdict(contract).items() if value != defaults[key]}
-    assert changed == set(defaults) - {
-        "class_names",
-        "colours",
-        "image_size",
-        "keep_aspect",
-    }  # a new field needs a value above
-    for one in (contract, dataclasses.replace(contract, view="whole", scale=1.0, keep_aspect=True)):
+    bands = dataclasses.replace(
+        contract,
+        input_channels=2,
+        mean=(1.5, 0.1),
+        std=(2.0, 3.0),
+        levels=None,
+        band_levels=((-12.5, 4095.0), (0.0, 1 / 3)),
+        encoder_config=with_bands(contract.encoder_config, 2),
+        view="whole",
+        scale=1.0,
+        keep_aspect=True,
+    )
+    both = [*dataclasses.asdict(contract).items(), *dataclasses.asdict(bands).items()]
+    changed = {key for key, value in both if value != defaults[key]}
+    assert changed == set(defaults) - {"class_names", "colours", "image_size"}, "a new field needs a value above"
+    for one in (contract, bands):
         save_segmenter(Segmenter(one), tmp_path / "model")
         assert load_segmenter(tmp_path / "model").contract == one
 

@@ -8,6 +8,7 @@ The report as JSON (`Report.to_json`; it counts the images that could be read):
     kinds                  format and mode -> number of images, such as {"JPEG RGB": 40}
     levels                 with images of more than 8 bits: {pictures, lowest, highest, black, white}; the levels found
                            in them, and those that become 0 and 255
+    bands                  with data.channels other than 3: [{lowest, highest, black, white}] of each band
     rotated                number of images that their EXIF turns or mirrors
     empty                  number of images without a pixel of any class
     values                 class id -> pixels, 255 (ignore) too
@@ -37,11 +38,13 @@ import numpy as np
 from trainer import IGNORE, InputError, printable, redact_all
 from trainer.config import DataConfig
 from trainer.data.account import Account
+from trainer.data.bands import BandLevels
 from trainer.data.checks.finding import ERROR, WARNING, Finding, folder_error
 from trainer.data.checks.inspect import Inspection, inspect, sound_rows
 from trainer.data.checks.rules import ScannedSamples, run_rules
-from trainer.data.checks.scan import FACTS, levels_of, scan
+from trainer.data.checks.scan import facts_type, levels_of, scan
 from trainer.data.checks.squeeze import measure
+from trainer.data.choose_channels import choose_channels
 from trainer.data.choose_view import squeeze_summary, squeeze_warnings
 from trainer.data.sources import Sources, find_sources
 from trainer.data.value_map import BACKGROUND
@@ -86,7 +89,8 @@ def check_folders(config: DataConfig, progress: Progress) -> Report:
         sources = find_sources(config)
     except InputError as error:
         return Report(findings=[folder_error(line) for line in messages(str(error))])
-    facts = np.zeros(len(sources.samples), dtype=FACTS)
+    config, _ = choose_channels(config, sources.samples)
+    facts = np.zeros(len(sources.samples), dtype=facts_type(int(config.channels)))
     faults = scan(sources.samples, sources.values, facts, progress)
     report = make_report(sources, facts, inspect(sources, facts, faults), config.image_size)
     return report if report.of(ERROR) else _with_squeeze(report, sources, config, progress)
@@ -129,7 +133,7 @@ def make_report(
 def check_command(config: DataConfig) -> list[str]:
     """Command that shows the whole report on this data, as words."""
     command = [*program_command("prepare").split(), "check", *map(str, config.roots)]
-    for key in ("layout", "val_fraction", "fold", "image_size"):
+    for key in ("layout", "val_fraction", "fold", "image_size", "channels"):
         if getattr(config, key) != getattr(DataConfig(), key):
             command += [f"--{key}", f"{getattr(config, key)}"]
     command += ["--classes", *config.classes] if config.classes else []
@@ -155,6 +159,14 @@ def _levels(facts: np.ndarray) -> dict[str, Any]:
     levels, deep = levels_of(facts), facts["deep"]
     if levels is None:
         return {}
+    if isinstance(levels, BandLevels):
+        ends = facts["bands"][deep][..., 0].min(axis=0), facts["bands"][deep][..., 3].max(axis=0)
+        rows = zip(levels.bands, *ends, strict=True)
+        bands = [
+            {"lowest": float(low), "highest": float(high), "black": one.low, "white": one.high}
+            for one, low, high in rows
+        ]
+        return {"bands": bands}
     found = {"lowest": float(facts["range"][deep, 0].min()), "highest": float(facts["range"][deep, 3].max())}
     return {"levels": {"pictures": int(deep.sum()), **found, "black": levels.low, "white": levels.high}}
 

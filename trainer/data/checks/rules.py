@@ -10,6 +10,7 @@ from trainer import IGNORE
 from trainer.data.checks.duplicates import cached_near_pairs, groups
 from trainer.data.checks.finding import MOST_FILES, WARNING, Finding
 from trainer.data.checks.scan import ANIMATION, levels_of
+from trainer.data.levels import Levels
 from trainer.data.sample import Sample
 from trainer.system.text import one_line
 
@@ -215,7 +216,8 @@ def _level_rules(scanned: ScannedSamples) -> Iterator[Finding]:
     facts = scanned.facts
     deep, lowest, highest = facts["deep"], facts["range"][:, 1], facts["range"][:, 2]
     levels = levels_of(facts)
-    top = np.where(deep, 0 if levels is None else levels.high - levels.low, 255)
+    # The record of an image of bands has its levels 0..255.
+    top = np.where(deep, levels.high - levels.low, 255) if isinstance(levels, Levels) else np.full(len(facts), 255)
     dim = (highest > lowest) & (highest - lowest < LEAST_USE * top)
     text = (
         f"all levels of the picture are within {LEAST_USE:.0%} of the range, so it is nearly of one brightness; if it "

@@ -7,17 +7,21 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from trainer import InputError
+from trainer.data.bands import band_moments, band_ranges, fit_band_levels
 from trainer.data.checks.finding import Finding, WrongFiles, error_of
 from trainer.data.checks.palettes import Palettes
-from trainer.data.levels import DeepImage, Levels, fit_levels
+from trainer.data.image_io import AnyLevels
+from trainer.data.levels import DeepImage, fit_levels
 from trainer.data.sample import Contents, Sample, digest
 from trainer.data.stack import count_frames
 from trainer.data.value_map import UnknownColours, UnknownValues, ValueMap
+from trainer.drawing.bands import to_rgb
 from trainer.system.parallel import Progress, on_all_cores
 from trainer.system.strips import strips
 
@@ -44,6 +48,23 @@ FACTS = np.dtype(
     ]
 )
 """Record of one sample; all zeros if it could not be read."""
+
+
+def facts_type(channels: int) -> np.dtype[Any]:
+    """Type of the record of a sample of so many bands; FACTS for pictures."""
+    if channels == 3:
+        return FACTS
+    of_bands = [
+        ("bands", "<f8", (channels, 4)),  # stored levels of each band, as `band_ranges` has them
+        ("mean", "<f8", (channels,)),  # of its levels 0..255
+        ("square", "<f8", (channels,)),  # mean of their squares
+    ]
+    return np.dtype([*FACTS.descr, *of_bands])
+
+
+def channels_of(facts: np.ndarray) -> int:
+    """Bands of the images of records."""
+    return int(facts.dtype["bands"].shape[0]) if "bands" in (facts.dtype.names or ()) else 3
 
 
 @dataclass
@@ -73,9 +94,14 @@ class Faults:
         return bool(self.problems or self.coloured or self.valued or self.palettes.disagreement())
 
 
-def levels_of(facts: np.ndarray) -> Levels | None:
-    """Range of the levels of a dataset's images of more than 8 bits, from their records; None without any."""
+def levels_of(facts: np.ndarray) -> AnyLevels | None:
+    """Range of the levels of a dataset's images of more than 8 bits, or of each of their bands, from their records.
+
+    None where nothing was measured.
+    """
     deep = facts["deep"]
+    if channels_of(facts) != 3:
+        return fit_band_levels(facts["bands"][deep])
     return fit_levels(facts["range"][deep]) if deep.any() else None
 
 
@@ -83,16 +109,22 @@ def scan_sample(
     sample: Sample,
     contents: Contents,
     values: ValueMap,
-    levels: Levels | None = None,
+    levels: AnyLevels | None = None,
     palettes: Palettes | None = None,
+    channels: int = 3,
 ) -> tuple[np.ndarray | None, np.ndarray, np.void]:
-    """Read one sample: image uint8 [H, W, 3], mask uint8 [H, W] and record. Raises InputError naming the file.
+    """Read one sample: image uint8 [H, W, C], mask uint8 [H, W] and record. Raises InputError naming the file.
 
-    `contents`: what its files hold. `levels`: those of the dataset. Without them an image of more than 8 bits is
-    measured, and None instead of an image. The mask's palette is added to `palettes`.
+    `contents`: what its files hold. `levels`: those of the dataset. Without them an image of more than 8 bits, or of
+    other bands than three, is measured, and None instead of an image. The mask's palette is added to `palettes`.
     """
     header = contents.header
-    facts = np.zeros(1, dtype=FACTS)[0]
+    facts = np.zeros(1, dtype=facts_type(channels))[0]
+    if channels != 3 and levels is None:
+        deep = sample.read_bands(channels, contents.image)
+        _measure(deep, facts)
+        facts["bands"] = band_ranges(deep)
+        return None, np.zeros((0, 0), np.uint8), facts
     if header.deep and levels is None:
         _measure(sample.read_deep(contents.image), facts)
         return None, np.zeros((0, 0), np.uint8), facts
@@ -107,17 +139,19 @@ def scan_sample(
     facts["kind"] = f"{header.format} {header.mode}{frames}".encode()
     facts["counts"] = Image.fromarray(mask).histogram()  # np.bincount makes int64 of every pixel first
     facts["range"] = np.repeat([image.min(), image.max()], 2)
+    if channels != 3:
+        facts["mean"], facts["square"] = band_moments(image)
     if palettes is not None and palette is not None:
         palettes.add(sample.mask_file, palette, facts["counts"])
     grey = np.empty(mask.shape, np.uint8)
     for rows in strips(*mask.shape):
-        grey[rows] = np.asarray(Image.fromarray(image[rows]).convert("L"))
+        grey[rows] = np.asarray(Image.fromarray(to_rgb(image[rows])).convert("L"))
     facts["thumbnail"] = np.array(Image.fromarray(grey).resize((THUMBNAIL, THUMBNAIL), Image.Resampling.BOX))
     return image, mask, facts
 
 
 def _measure(deep: DeepImage, record: np.void) -> None:
-    """Write the levels of an image of more than 8 bits into its record."""
+    """Write the levels of an image of more than 8 bits, or of other bands, into its record."""
     record["deep"], record["range"] = True, deep.range()
     missing = deep.missing()
     record["missing"] = np.count_nonzero(missing.any(axis=2) if missing.ndim == 3 else missing)
@@ -149,13 +183,15 @@ def scan(
     facts: np.ndarray,
     progress: Progress,
     take: Callable[[int, np.ndarray, np.ndarray], None] = lambda index, image, mask: None,
-    levels: Levels | None = None,
+    levels: AnyLevels | None = None,
 ) -> Faults:
-    """Read every sample on all cores, with one image in memory per core; fill `facts`, FACTS [N].
+    """Read every sample on all cores, with one image in memory per core; fill `facts`, [N] of a `facts_type`.
 
     `take` is called with the index, image and mask of each readable sample, from several threads at once. `levels`:
     those of another dataset for the images of more than 8 bits, which are else measured.
     """
+    channels = channels_of(facts)
+    measured = ("deep", "range", "missing") if channels == 3 else ("deep", "bands", "missing")
     advance = progress("reading pictures", len(samples))
     faults = Faults()
     errors: dict[int, list[Finding]] = {}
@@ -167,13 +203,13 @@ def scan(
         try:
             with sample.contents() as contents:
                 palettes = None if values.given else faults.palettes
-                image, mask, record = scan_sample(sample, contents, values, levels, palettes)
+                image, mask, record = scan_sample(sample, contents, values, levels, palettes, channels)
                 if image is None:
                     facts[index] = record
                     deep.append(index)
                     return
                 if facts[index]["deep"]:
-                    for name in ("deep", "range", "missing"):
+                    for name in measured:
                         record[name] = facts[index][name]
                 facts[index] = record
                 take(index, image, mask)
@@ -187,8 +223,8 @@ def scan(
                 faults.values.update(error.values)
                 faults.valued.append(sample.mask_file)
         except InputError as error:
-            errors[index] = _all_errors(sample, values) or error_of(error)
-            facts[index] = np.zeros((), FACTS)
+            errors[index] = _all_errors(sample, values, channels) or error_of(error)
+            facts[index] = np.zeros((), facts.dtype)
         advance()
 
     on_all_cores(scan_one, range(len(samples)))
@@ -201,11 +237,11 @@ def scan(
     return faults
 
 
-def _all_errors(sample: Sample, values: ValueMap) -> list[Finding]:
+def _all_errors(sample: Sample, values: ValueMap, channels: int) -> list[Finding]:
     """Errors of reading the image and of reading the mask, each once."""
     findings: dict[Finding, None] = {}
     readers: tuple[tuple[Path, Callable[[], object]], ...] = (
-        (sample.image, sample.read_image),
+        (sample.image, sample.read_image if channels == 3 else lambda: sample.read_bands(channels)),
         (sample.mask, lambda: sample.read_mask(values)),
     )
     for file, read in readers:

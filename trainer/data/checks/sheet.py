@@ -8,10 +8,11 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from trainer import IGNORE, InputError
-from trainer.data.levels import Levels
+from trainer.data.image_io import AnyLevels
 from trainer.data.resize_mask import nearest_pixels
 from trainer.data.sample import Sample
 from trainer.data.value_map import BACKGROUND, ValueMap
+from trainer.drawing.bands import to_rgb
 from trainer.drawing.figures import PAPER, draw_outlined
 from trainer.drawing.palette import palette
 from trainer.system.atomic import atomic_file
@@ -46,7 +47,7 @@ def write_sheet(
     names: Sequence[str],
     file: Path,
     progress: Progress,
-    levels: Levels | None = None,
+    levels: AnyLevels | None = None,
 ) -> int:
     """Draw up to MOST_SAMPLES samples, evenly chosen, with their masks and names, and a legend; return their number.
 
@@ -76,7 +77,7 @@ def write_sheet(
     return len(rows)
 
 
-def draw_tile(sample: Sample, values: ValueMap, levels: Levels | None = None) -> np.ndarray:
+def draw_tile(sample: Sample, values: ValueMap, levels: AnyLevels | None = None) -> np.ndarray:
     """Draw a sample with its outlines, its name, and a square of each class that its mask has.
 
     The result is uint8 RGB [SIDE + CAPTION, SIDE, 3].
@@ -93,7 +94,7 @@ def draw_tile(sample: Sample, values: ValueMap, levels: Levels | None = None) ->
         present = [value for value in range(1, IGNORE) if (mask == value).any()] if mask.any() else []
         factor = (SIDE - 2) / max(image.shape[:2])
         height, width = (max(1, round(side * factor)) for side in image.shape[:2])
-        small = np.array(Image.fromarray(image).resize((width, height), Image.Resampling.BOX))
+        small = np.array(Image.fromarray(to_rgb(image)).resize((width, height), Image.Resampling.BOX))
         top, left = (SIDE - height) // 2, (SIDE - width) // 2
         drawn = draw_outlined(small, mask[nearest_pixels(mask.shape, (height, width))])
         tile[top : top + height, left : left + width] = drawn

@@ -56,6 +56,9 @@ def _show_summary(summary: dict[str, Any], display: Display) -> None:
         levels = {name: value if name == "pictures" else f"{value:g}" for name, value in summary["levels"].items()}
         text = "{lowest} to {highest} in {pictures} pictures of more than 8 bits; {black} is black, {white} is white"
         rows["levels"] = text.format(**levels)
+    for number, band in enumerate(summary.get("bands", ()), start=1):
+        text = "{lowest:g} to {highest:g}; {black:g} is black, {white:g} is white"
+        rows[f"band {number}"] = text.format(**band)
     if "squeeze" in summary:
         text = "IoU {miou:.3f} is left of the masks of {pictures} pictures; data.view auto: {view}"
         rows[f"resized to {summary['squeeze']['image_size']}"] = text.format(**summary["squeeze"])
