@@ -23,7 +23,7 @@ from trainer.system.signals import EXIT_STOPPED, StopSignals
 from trainer.system.terminal import Display
 from trainer.system.text import quote
 from trainer.tracking import store
-from trainer.tracking.names import run_name
+from trainer.tracking.names import NOTE, run_name
 from trainer.tracking.run import Run, log_settings, open_run, run_title
 
 if TYPE_CHECKING:  # these load torch, which a mistyped setting must not wait for
@@ -188,6 +188,7 @@ class Lifecycle:
         from trainer.engine.calibrate import calibrate
         from trainer.engine.stopping import writing
         from trainer.model.model_folder import load_segmenter, save_segmenter
+        from trainer.tracking.description import describe
 
         stop.interrupt_again()
         state, segmenter, run = trainer.state, trainer.train_step.segmenter, self.run
@@ -204,6 +205,15 @@ class Lifecycle:
         with writing(run.folder.journal):
             run.tags({"best.miou": state.best_miou, "best.step": state.best_step})
             run.metrics(calibration.metrics() | {"best/step": float(state.best_step or 0)}, state.step)
+            note = describe(
+                self.config,
+                dataset.content(),
+                dataset.title,
+                calibration.scores.iou,
+                calibration.scores.miou,
+                segmenter.contract.commit,
+            )
+            run.tags({NOTE: note})
         miou = calibration.scores.miou
         self.display.log(f"best: step {state.best_step}, val/miou {miou or 0:.4f}", "bold")
         self.display.log(calibration.describe())
@@ -215,7 +225,7 @@ class Lifecycle:
                 export(load_segmenter(model), model)
             if name:
                 contract = segmenter.contract
-                tags = {"commit": contract.commit, "dataset_digest": contract.dataset_digest}
+                tags = {"commit": contract.commit, "dataset_digest": contract.dataset_digest, NOTE: note}
                 with writing(run.folder.journal):
                     run.register(name, tags | {"val/miou": f"{miou}"})
             sent = run.flush(FLUSH_SECONDS)

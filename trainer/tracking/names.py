@@ -9,6 +9,9 @@ import uuid
 from trainer import redact
 from trainer.system.text import digest, one_line, shorten, valid
 
+NOTE = "mlflow.note.content"
+"""Tag with the description of a run, in Markdown; of a version it is a field of its own."""
+
 LONGEST_KEY = 200
 """Bytes of a class name in a metric key; MLflow takes 250 characters, and `val/iou/` precedes it."""
 

@@ -26,7 +26,7 @@ from trainer.tracking.address import MOST_DIGITS, Address
 from trainer.tracking.errors import excerpt, refusal, status_of
 from trainer.tracking.journal import read_records
 from trainer.tracking.listing import require_listed
-from trainer.tracking.names import model_name
+from trainer.tracking.names import NOTE, model_name
 
 CHAMPION, PREVIOUS = "champion", "previous"
 """Aliases of the version that predict.py uses by default, and of the one before it."""
@@ -118,9 +118,23 @@ def register(client: MlflowClient, folder: RunFolder, run_id: str, name: str, ta
     if not done.get("uploaded"):
         client.log_model_artifacts(done["model_id"], str(folder.model))
         client.finalize_logged_model(done["model_id"], "READY")
+        _link_scores(client, folder, run_id, done["model_id"])
         write_json(folder.version, done := done | {"uploaded": True})
     version = _find_or_create_version(client, done["model_id"], run_id, name, tags)
     write_json(folder.version, done | {"name": name, "version": version, "promoted": None})
+
+
+def _link_scores(client: MlflowClient, folder: RunFolder, run_id: str, model_id: str) -> None:
+    """Send the scores of the registered model again, as its own: its page in MLflow shows them then.
+
+    The same point of the same time is one point, however often it is sent.
+    """
+    datasets = [record["dataset"] for _, record in read_records(folder.journal, 0) if "dataset" in record]
+    named = {"dataset_name": datasets[-1]["name"], "dataset_digest": datasets[-1]["digest"]} if datasets else {}
+    for _, record in read_records(folder.journal, 0):
+        for key, value in record.get("metrics", {}).items():
+            if key.startswith("best/"):
+                client.log_metric(run_id, key, value, record["time"], record["step"], model_id=model_id, **named)
 
 
 def register_again(client: MlflowClient, folder: RunFolder) -> None:
@@ -154,7 +168,11 @@ def _find_or_create_version(
         if version.name == name:
             return str(version.version)
     all_tags = dict(tags) | {"run_id": run_id}
-    return str(client.create_model_version(name, f"models:/{model_id}", run_id, all_tags, model_id=model_id).version)
+    note = all_tags.pop(NOTE, None)
+    made = client.create_model_version(
+        name, f"models:/{model_id}", run_id, all_tags, description=note, model_id=model_id
+    )
+    return str(made.version)
 
 
 def versions(client: MlflowClient, name: str) -> dict[str, ModelVersion]:

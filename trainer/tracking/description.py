@@ -1,0 +1,44 @@
+"""Description of a run and of the model that it registers, in Markdown: MLflow's pages show it."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from trainer import redact
+from trainer.config import Config
+from trainer.system.text import quote
+from trainer.tracking.run import changed_settings, model_text
+
+MOST_CLASSES = 12
+"""Classes that are listed."""
+
+
+def describe(
+    config: Config, data: Mapping[str, Any], title: str, iou: Mapping[str, float], miou: float | None, commit: str
+) -> str:
+    """Describe a finished training.
+
+    `config`: resolved settings; `data`: digest, and the names that train and validate; `title`: name of the dataset;
+    `iou`: of each class, and `miou` their mean, on the validation images by the model that is registered.
+    """
+    listed = ", ".join(f"{name} {value:.3f}" for name, value in list(iou.items())[:MOST_CLASSES])
+    more = f" and {len(iou) - MOST_CLASSES} more" if len(iou) > MOST_CLASSES else ""
+    changed = [f"`{key} {_value(config, key)}`" for key in changed_settings(config)]
+    model = quote(f"models:/{config.registry.name}@champion") if config.registry.name else "RUN_FOLDER/model"
+    lines = [
+        f"**{model_text(config)}**, width {config.model.width}, {config.data.image_size} pixels, "
+        f"{'in tiles' if config.data.view == 'tiles' else 'resized'}",
+        f"**Data** {redact(title)}: {len(data['train'])} pictures train, {len(data['val'])} validate; "
+        f"digest `{data['digest']}`",
+        f"**mIoU** {'unknown' if miou is None else f'{miou:.4f}'} on the {len(data['val'])} validation pictures "
+        f"({listed}{more})",
+        f"**Settings** {', '.join(changed) or 'the defaults'}; all are in the artifact `config.yaml`",
+        f"**Again** at commit `{commit[:12] or 'unknown'}`, with that file:\n\n"
+        "    python trainer/train.py --config config.yaml",
+        f"**Use**\n\n    python trainer/predict.py --model {model} --input PICTURES --output OUT",
+    ]
+    return "\n\n".join(lines)
+
+
+def _value(config: Config, key: str) -> object:
+    section, _, name = key.partition(".")
+    return redact(f"{getattr(getattr(config, section), name)}")
