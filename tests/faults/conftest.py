@@ -28,7 +28,7 @@ def settings(data: Path) -> list[str]:
 
 
 RESOLVED = [
-    *("--data.view", "whole", "--data.scale", "1.0", "--data.keep_aspect", "false"),
+    *("--data.view", "whole", "--data.scale", "1.0", "--data.keep_aspect", "false", "--data.channels", "3"),
     "--model.encoder",
     "none",
     "--train.patience",

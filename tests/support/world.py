@@ -202,8 +202,8 @@ def two_images_fit_on_the_last_process() -> Iterator[None]:
     """Memory runs out at once, as on a GPU, and on the last process sooner than on the others."""
     real, limit = auto.attempt_step, 2 if is_last() else 1000
 
-    def refusing(network: torch.nn.Module, side: int, autocast: Any, size: int) -> None:
-        real(network, side, autocast, size)
+    def refusing(network: torch.nn.Module, side: int, autocast: Any, size: int, channels: int) -> None:
+        real(network, side, autocast, size, channels)
         if size > limit:
             raise torch.OutOfMemoryError(f"{size} images are too many")
 
