@@ -80,13 +80,29 @@ def test_watched_images_have_a_step_and_a_thumbnail(program: Program, first_run:
     assert first_run.data.tags["mlflow.loggedImages"] == "True"
     names = [Path(item.path).name for item in client(program).list_artifacts(first_run.info.run_id, "images")]
     watched = {name.split("+step+")[0] for name in names}
-    assert {"augmented"} == {name for name in watched if not name.startswith("watch~disc_")}
-    watched.remove("augmented")
-    assert len(watched) == 2
-    for key in watched:
+    assert "augmented" in watched
+    drawn = {series: {name for name in watched if name.startswith(f"{series}~disc_")} for series in ("watch", "best")}
+    assert [len(names) for names in drawn.values()] == [2, 2]
+    assert len(watched) == 5
+    for key in drawn["best"]:  # under one step, which the UI shows without its slider
+        assert {name.split("+")[2] for name in names if name.startswith(key + "+")} == {"0"}
+    for key in drawn["watch"]:
         steps = {int(name.split("+")[2]) for name in names if name.startswith(key + "+")}
         assert {0, STEPS} <= steps
     assert len([name for name in names if name.endswith(".png")]) == len([n for n in names if n.endswith(".webp")])
+
+
+def test_a_model_page_shows_its_scores_its_data_and_a_description(program: Program, first_run: Any) -> None:
+    api = client(program)
+    version = api.get_model_version_by_alias("discs", "champion")
+    model = api.get_logged_model(version.source.removeprefix("models:/"))
+    scores = {metric.key: metric for metric in model.metrics}
+    assert scores["best/miou"].value == float(version.tags["val/miou"]) == first_run.data.metrics["best/miou"]
+    assert "best/iou/disc" in scores
+    assert scores["best/miou"].dataset_digest == first_run.data.tags["data.digest"][:36]
+    assert "**mIoU**" in version.description
+    assert first_run.data.tags["mlflow.note.content"] == version.description
+    assert len(runs.store_points(program.database, first_run)["best/miou"]) == 1
 
 
 def test_the_version_names_its_run_and_data(program: Program, first_run: Any) -> None:
