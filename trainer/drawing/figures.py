@@ -38,7 +38,9 @@ def watch_panels(
     colours: Sequence[Sequence[int]] | None = None,
     score: float | None = None,
 ) -> np.ndarray:
-    """Draw one figure of four panels in a row, uint8 RGB [320, 1280, 3]: image, mask, prediction, errors.
+    """Draw one figure of four panels in a row, uint8 RGB [320, 1280, 3]: prediction, mask, errors, image.
+
+    Prediction and truth come first: a small card of MLflow's UI shows the left half.
 
     `image` uint8 [H, W, 3]; `mask` and `predicted` uint8 [H, W]; `colours`: RGB of the class ids. In the errors, right
     foreground is white, false foreground orange, missed foreground blue, a confused class purple and ignored pixels
@@ -47,13 +49,13 @@ def watch_panels(
     grey = np.repeat(image.mean(axis=2, keepdims=True), 3, axis=2).astype(np.uint8) // 2
     shown = _outlined(image, predicted, colours)
     panels = [
-        _fit_square(image),
-        _fit_square(_outlined(image, np.where(mask == IGNORE, 0, mask).astype(np.uint8), colours)),
         _fit_square(shown),
+        _fit_square(_outlined(image, np.where(mask == IGNORE, 0, mask).astype(np.uint8), colours)),
         _fit_square(draw_overlay(grey, error_map(mask, predicted), ERROR_COLOURS, alpha=0.8)),
+        _fit_square(image),
     ]
     if score is not None:
-        panels[2] = _with_text(panels[2], f"IoU {score:.2f}")
+        panels[0] = _with_text(panels[0], f"IoU {score:.2f}")
     return np.concatenate(panels, axis=1)
 
 

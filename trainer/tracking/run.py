@@ -23,6 +23,9 @@ from trainer.tracking.sender import Sender
 if TYPE_CHECKING:  # loads MLflow, which a run without tracking does not need
     from mlflow import MlflowClient
 
+PAPER = (245, 245, 245)
+"""Colour beside pictures that are not square, RGB."""
+
 MOST_PARAMS = 8
 """Params of a run. MLflow's UI prints all of them above each image, and more push it off its card."""
 
@@ -111,7 +114,10 @@ class Run:
         full, small = (folder / name for name in image_names(key, step, self.folder.read_run()["time"], self.uid))
         pil_image = Image.fromarray(image)
         pil_image.save(full)
-        pil_image.save(small, quality=85)  # as large: the UI shows this one, enlarged too
+        # The UI shows this one, in the middle of a square of which a card has room for the upper left part alone.
+        square = Image.new("RGB", (max(pil_image.size),) * 2, PAPER)
+        square.paste(pil_image)
+        square.save(small, quality=85)
         for path in (full, small):
             self.artifact(path, "images")
         self.image_ids.add(image_id(key, step, self.uid))

@@ -46,7 +46,7 @@ def centre(figure: np.ndarray, panel: int) -> np.ndarray:
     ids=["right", "wrong", "missed", "confused", "ignored"],
 )
 def test_the_four_panels(true: int, predicted: int, colour: tuple[int, int, int]) -> None:
-    """Image, mask, prediction, errors."""
+    """Prediction, mask, errors, image."""
     image = np.zeros((PANEL, PANEL, 3), dtype=np.uint8)
     image[:] = (200, 180, 100)
     found = watch_panels(image, np.full((PANEL, PANEL), true, np.uint8), np.full((PANEL, PANEL), predicted, np.uint8))
@@ -55,10 +55,10 @@ def test_the_four_panels(true: int, predicted: int, colour: tuple[int, int, int]
     def blended(overlay: tuple[int, int, int] | None, ground: tuple[int, int, int], alpha: float) -> np.ndarray:
         return np.array(ground) if overlay is None else (1 - alpha) * np.array(ground) + alpha * np.array(overlay)
 
-    assert centre(found, 0).tolist() == [200, 180, 100]
+    np.testing.assert_allclose(centre(found, 0), blended(colours[predicted], (200, 180, 100), 0.3), atol=1)
     np.testing.assert_allclose(centre(found, 1), blended(colours[true], (200, 180, 100), 0.3), atol=1)
-    np.testing.assert_allclose(centre(found, 2), blended(colours[predicted], (200, 180, 100), 0.3), atol=1)
-    np.testing.assert_allclose(centre(found, 3), blended(colour, (80, 80, 80), 0.8), atol=1)
+    np.testing.assert_allclose(centre(found, 2), blended(colour, (80, 80, 80), 0.8), atol=1)
+    assert centre(found, 3).tolist() == [200, 180, 100]
 
 
 def test_a_mask_has_a_line_that_shows_on_any_ground() -> None:
@@ -73,14 +73,14 @@ def test_the_score_is_written_into_the_prediction() -> None:
     image, mask = smooth_image(PANEL, PANEL), box_mask(PANEL, PANEL)
     plain, scored = watch_panels(image, mask, mask), watch_panels(image, mask, mask, score=0.87)
     columns = np.flatnonzero((plain != scored).any(axis=(0, 2)))
-    assert 2 * PANEL <= columns.min() < columns.max() < 3 * PANEL
+    assert 0 <= columns.min() < columns.max() < PANEL
 
 
 def test_right_background_is_grey() -> None:
     background = np.zeros((PANEL, PANEL), np.uint8)
     image = np.zeros((PANEL, PANEL, 3), dtype=np.uint8)
     image[:] = (200, 180, 100)
-    assert centre(watch_panels(image, background, background), 3).tolist() == [80, 80, 80]
+    assert centre(watch_panels(image, background, background), 2).tolist() == [80, 80, 80]
 
 
 @pytest.mark.parametrize(
