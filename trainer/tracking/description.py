@@ -3,13 +3,16 @@
 from collections.abc import Mapping
 from typing import Any
 
-from trainer import redact
+from trainer import printable, redact
 from trainer.config import Config
-from trainer.system.text import quote
+from trainer.system.text import one_line, quote, shorten
 from trainer.tracking.run import changed_settings, model_text
 
-MOST_CLASSES = 12
-"""Classes that are listed."""
+MOST_CLASSES, LONGEST = 12, 60
+"""Classes that are listed, and bytes of a name or a value."""
+
+MOST_CHARACTERS = 5000
+"""Characters of a description that MLflow's databases take."""
 
 
 def describe(
@@ -20,14 +23,14 @@ def describe(
     `config`: resolved settings; `data`: digest, and the names that train and validate; `title`: name of the dataset;
     `iou`: of each class, and `miou` their mean, on the validation images by the model that is registered.
     """
-    listed = ", ".join(f"{name} {value:.3f}" for name, value in list(iou.items())[:MOST_CLASSES])
+    listed = ", ".join(f"{_short(name)} {value:.3f}" for name, value in list(iou.items())[:MOST_CLASSES])
     more = f" and {len(iou) - MOST_CLASSES} more" if len(iou) > MOST_CLASSES else ""
     changed = [f"`{key} {_value(config, key)}`" for key in changed_settings(config)]
     model = quote(f"models:/{config.registry.name}@champion") if config.registry.name else "RUN_FOLDER/model"
     lines = [
         f"**{model_text(config)}**, width {config.model.width}, {config.data.image_size} pixels, "
         f"{'in tiles' if config.data.view == 'tiles' else 'resized'}",
-        f"**Data** {redact(title)}: {len(data['train'])} pictures train, {len(data['val'])} validate; "
+        f"**Data** {_short(title)}: {len(data['train'])} pictures train, {len(data['val'])} validate; "
         f"digest `{data['digest']}`",
         f"**mIoU** {'unknown' if miou is None else f'{miou:.4f}'} on the {len(data['val'])} validation pictures "
         f"({listed}{more})",
@@ -36,9 +39,13 @@ def describe(
         "    python trainer/train.py --config config.yaml",
         f"**Use**\n\n    python trainer/predict.py --model {model} --input PICTURES --output OUT",
     ]
-    return "\n\n".join(lines)
+    return printable(redact("\n\n".join(lines)))[:MOST_CHARACTERS]
 
 
-def _value(config: Config, key: str) -> object:
+def _value(config: Config, key: str) -> str:
     section, _, name = key.partition(".")
-    return redact(f"{getattr(getattr(config, section), name)}")
+    return _short(f"{getattr(getattr(config, section), name)}")
+
+
+def _short(text: str) -> str:
+    return shorten(one_line(redact(text)), LONGEST)

@@ -76,3 +76,14 @@ def test_a_description_without_a_score_or_a_registered_model() -> None:
     assert "**mIoU** unknown" in text
     assert "RUN_FOLDER/model" in text
     assert "secret" not in text
+
+
+def test_hostile_names_fit_into_a_description() -> None:
+    """Bytes that are no UTF-8, escape sequences, and names of a thousand characters."""
+    classes = {f"\x1b[31m{number}\udcff" + "n" * 1000: 0.5 for number in range(100)}
+    text = describe(parse(RESOLVED), DATA, "set\udcff\n# no heading", classes, 0.5, "c")
+    text.encode()
+    assert len(text) <= 5000
+    assert "\x1b" not in text
+    assert "\n# no heading" not in text
+    assert "and 88 more" in text
