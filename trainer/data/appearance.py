@@ -1,4 +1,4 @@
-"""What an image looks like, in a few numbers that can be compared with those of other images. Pure arrays."""
+"""Look of an image in a few numbers that can be compared with those of other images. Pure arrays."""
 
 from collections.abc import Iterable
 

@@ -1,4 +1,4 @@
-"""How an image becomes what the network sees: resized to one square, or in its own pixels, square by square."""
+"""Way in which an image becomes what the network sees: resized to one square, or in its own pixels, by squares."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -117,7 +117,7 @@ def calibrate(segmenter: Segmenter, dataset: Dataset) -> Calibration:
 
 
 class _Outputs(ABC):
-    """What the network gives for the validation images."""
+    """Outputs of the network for the validation images."""
 
     def __init__(self, segmenter: Segmenter, validation: ValidationSet) -> None:
         self.segmenter = segmenter

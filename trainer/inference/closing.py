@@ -1,4 +1,4 @@
-"""What predict.py says at its end: what is done, what is not, and what to look at first."""
+"""Closing words of predict.py: what is done, what is not, and what to look at first."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What a prediction makes, and what it does with masks, as a person chose it."""
+"""Choice of what a prediction makes, and of what it does with masks."""
 
 import dataclasses
 import hashlib
@@ -56,7 +56,7 @@ class Options:
 
     @property
     def flips(self) -> bool:
-        """Whether the mirror image is predicted too."""
+        """True where the mirror image is predicted too."""
         return self.tta == "flips"
 
     @property

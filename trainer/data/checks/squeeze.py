@@ -1,4 +1,4 @@
-"""What masks lose where their images are squeezed into one square: measured on some of them, before anything is read.
+"""Loss of masks whose images are squeezed into one square: measured on some of them, before anything is read.
 
 Two numbers for each class: IoU of the masks resized there and back, which no network that sees the squeezed image can
 be expected to pass; and the share of its pixels in things that become thinner than two pixels.
