@@ -39,7 +39,7 @@ def choose_view(config: DataConfig, sources: Sources, folder: Path, progress: Pr
         tiles = found.ceiling < TILES_BELOW
         reasons.append(f"data.view {'tiles' if tiles else 'whole'}: {ceiling_text(found, config.image_size)}")
     if tiles and config.scale == "auto":
-        scale, reason = choose_scale(width_of_most(sources.samples, sources.values, progress))
+        scale, reason = choose_scale(width_of_most(sources.samples, sources.values, progress, folder))
         config = replace(config, scale=scale)
         reasons.append(reason)
     if not tiles:

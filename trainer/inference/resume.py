@@ -1,4 +1,4 @@
-"""What an earlier call has done already, by its journal."""
+"""Images that an earlier call has done already, by its journal."""
 
 import dataclasses
 import hashlib

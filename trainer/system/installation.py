@@ -1,4 +1,4 @@
-"""How the program is installed: which packages each part needs, and the commands that work here.
+"""Installation of the program: which packages each part needs, and the commands that work here.
 
 The packages of prediction come with the program; the others are extras of its installation, and may be missing.
 """

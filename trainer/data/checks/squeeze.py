@@ -6,7 +6,7 @@ be expected to pass; and the share of its pixels in things that become thinner t
 
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -87,14 +87,18 @@ def measure(samples: Sequence[Sample], values: ValueMap, size: int, folder: Path
     return result
 
 
-def width_of_most(samples: Sequence[Sample], values: ValueMap, progress: Progress) -> float:
+def width_of_most(samples: Sequence[Sample], values: ValueMap, progress: Progress, folder: Path | None = None) -> float:
     """Width in pixels that MOST of the pixels of the thinnest class are not below, in some samples; 0 without a class.
 
     Each pixel is in a thing as wide as the largest square inside its class that covers it (Matheron 1967,
-    granulometry, with squares).
+    granulometry, with squares). Stored in `folder`, if any, for the next start.
     """
     left = np.zeros((256, len(WIDTHS)), np.int64)
     chosen = spread(samples, MEASURED_WIDTHS)
+    file = folder and folder / f"widths-{_key(chosen, values, MEASURED_WIDTHS)}.json"
+    stored = read_object(file).get("width") if file else None
+    if isinstance(stored, float):
+        return stored
     advance = progress("measuring widths", len(chosen))
 
     def add(sample: Sample) -> np.ndarray:
@@ -111,7 +115,11 @@ def width_of_most(samples: Sequence[Sample], values: ValueMap, progress: Progres
         left += found
     classes = np.flatnonzero(left[:, 0])
     wide = [WIDTHS[int((left[number] >= MOST * left[number, 0]).sum()) - 1] for number in classes]
-    return float(min(wide, default=0))
+    width = float(min(wide, default=0))
+    if file:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_json(file, {"width": width})
+    return width
 
 
 def _survivors(inside: np.ndarray) -> list[int]:
@@ -139,15 +147,14 @@ class _Counts:
     """Pixels of each class in things that become thin."""
 
 
-def _measure_one(sample: Sample, values: ValueMap, size: int, advance: Any) -> _Counts | None:
+def _measure_one(sample: Sample, values: ValueMap, size: int, advance: Callable[[], None]) -> _Counts | None:
     try:
         with sample.contents() as contents:
             mask = sample.read_mask(values, contents.mask)
     except (InputError, OSError):
         return None
     finally:
-        with suppress(Exception):
-            advance()
+        advance()
     mask = np.where(mask >= IGNORE - 1, IGNORE, mask).astype(np.uint8)
     back = scale_mask(shrink_mask(mask, size), mask.shape)
     counted = mask != IGNORE

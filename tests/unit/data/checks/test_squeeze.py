@@ -161,6 +161,18 @@ def test_measured_once(thin: Path, tmp_path: Path) -> None:
     assert len(bars) == 2
 
 
+def test_widths_are_measured_once(thin: Path, tmp_path: Path) -> None:
+    sources, bars = find_sources(DataConfig(root=str(thin), image_size=64)), list[str]()
+
+    def progress(text: str, _total: int) -> object:
+        bars.append(text)
+        return lambda: None
+
+    widths = [width_of_most(sources.samples, SAME, progress, tmp_path / "cache") for _ in range(2)]  # type: ignore[arg-type]
+    assert widths[0] == widths[1] == 2
+    assert len(bars) == 1
+
+
 def test_what_cannot_be_read_says_nothing(tmp_path: Path) -> None:
     samples = make(tmp_path / "data", [lines(3), lines(3)])
     Path(samples[0].mask_file).write_bytes(b"no mask")
