@@ -19,6 +19,9 @@ TRAINING_IMAGES_FILE = "training_images.json"
 SCHEMA = 1
 """Version of the file's form."""
 
+PARTS = ("labelled", "unlabelled", "inherited")
+"""Lists in the file."""
+
 DIGITS = 16
 """Hexadecimal digits of a hash."""
 
@@ -74,7 +77,7 @@ def write_training_images(folder: Path, images: TrainingImages) -> None:
     if len(images.all()) > MOST_IMAGES:
         images = TrainingImages(complete=False)
     content: dict[str, object] = {"schema_version": SCHEMA, "complete": images.complete}
-    for part in ("labelled", "unlabelled", "inherited"):
+    for part in PARTS:
         content[part] = " ".join(sorted(getattr(images, part)))
     write_text(folder / TRAINING_IMAGES_FILE, json.dumps(content, indent=1))
 
@@ -92,8 +95,8 @@ def read_training_images(folder: Path) -> TrainingImages | None:
         version = content["schema_version"]
         if version != SCHEMA:
             raise InputError(f"{file}: schema_version {version}; this program reads {SCHEMA}")
-        parts = [_read_part(content[part]) for part in ("labelled", "unlabelled", "inherited")]
-        return TrainingImages(*parts, complete=content["complete"] is True)
+        labelled, unlabelled, inherited = (_read_part(content[part]) for part in PARTS)
+        return TrainingImages(labelled, unlabelled, inherited, content["complete"] is True)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(f"{file}: no list of training images ({type(error).__name__}: {error})") from error
 
