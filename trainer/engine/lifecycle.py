@@ -28,6 +28,7 @@ from trainer.tracking.run import Run, log_settings, open_run, run_title
 
 if TYPE_CHECKING:  # these load torch, which a mistyped setting must not wait for
     from trainer.data.dataset import Dataset, ValidationSet
+    from trainer.engine.calibrate import Calibration
     from trainer.engine.callback import Callback
     from trainer.engine.checkpoint.resume import Start
     from trainer.engine.loop import Trainer
@@ -223,6 +224,7 @@ class Lifecycle:
         with writing(model):
             save_segmenter(segmenter, model)
             write_training_images(model, self._training_images(dataset))
+        self._record_scores(calibration, dataset)
         with writing(run.folder.journal):
             run.tags({"best.miou": state.best_miou, "best.step": state.best_step})
             run.metrics(calibration.metrics() | {"best/step": float(state.best_step or 0)}, state.step)
@@ -253,6 +255,21 @@ class Lifecycle:
             if name:
                 self.unregistered = self._promote(dataset.validation) if sent else run.last_error or "no answer in time"
         stop.defer()
+
+    def _record_scores(self, calibration: "Calibration", dataset: "Dataset") -> None:
+        """Write and record what the model counted on each validation image, by its contract as it is registered."""
+        from trainer.engine.evaluate import score_table
+        from trainer.engine.stopping import writing
+
+        run, digest = self.run, calibration.contract.dataset_digest
+        known = {"uid": run.uid, "run_id": run.folder.read_run().get("run_id", ""), "dataset_digest": digest}
+        model = {key: value for key, value in known.items() if value}
+        table = score_table(calibration, dataset.validation, calibration.contract.class_names, model)
+        with writing(run.folder.scores):
+            run.folder.evaluation.mkdir(exist_ok=True)
+            table.write(run.folder.scores)
+            run.artifact(run.folder.scores, run.folder.evaluation.name)
+            run.tags({"evaluation.digest": table.digest})
 
     def _promote(self, validation: "ValidationSet") -> str:
         """Compare the new version with the champion, and print the outcome. Returns why that failed; empty if not."""
