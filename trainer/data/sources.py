@@ -13,7 +13,7 @@ from trainer.data.files import Reason
 from trainer.data.layouts import find
 from trainer.data.layouts.base import Found
 from trainer.data.sample import Sample
-from trainer.data.split import Split, split_samples
+from trainer.data.split import Split, all_train, split_samples
 from trainer.data.unlabelled import UnlabelledSample, find_unlabelled
 from trainer.data.value_map import ValueMap, value_map
 
@@ -95,11 +95,14 @@ class Sources:
     unlabelled: tuple[UnlabelledSample, ...] = ()
     """Images that train without labels."""
 
+    parts: Mapping[str, str] = field(default_factory=dict)
+    """Sample name -> "train" or "val", where the folders themselves say so."""
 
-def find_sources(config: DataConfig, roots: Sequence[Path] | None = None) -> Sources:
+
+def find_sources(config: DataConfig, roots: Sequence[Path] | None = None, validate: bool = True) -> Sources:
     """Find samples, classes and split in `roots`, by default those of data.root, without decoding an image.
 
-    Raises InputError where no sample can be used.
+    `validate`: False where all samples train. Raises InputError where no sample can be used.
     """
     roots = roots or config.roots
     classes = read_class_names(roots, config.classes)
@@ -119,13 +122,17 @@ def find_sources(config: DataConfig, roots: Sequence[Path] | None = None) -> Sou
         left_out = f"; left out, {account.summary()}" if account.count else ""
         raise_all([*found.problems, f"{', '.join(map(str, roots))}: no labelled picture is left{left_out}"])
     try:
-        split = split_samples(found.samples, found.parts, config.val_fraction, config.fold)
+        split = all_train(found.samples)
+        if validate:
+            split = split_samples(found.samples, found.parts, config.val_fraction, config.fold)
     except InputError as error:
         raise_all([*found.problems, str(error)])
         raise
     title = "+".join(root.resolve().name for root in roots)
     notes = (*found.notes, *account.warnings())
-    return Sources(title, found.samples, split, names, values, notes, tuple(found.problems), account, unlabelled)
+    return Sources(
+        title, found.samples, split, names, values, notes, tuple(found.problems), account, unlabelled, found.parts
+    )
 
 
 def _refuse_value_map(config: DataConfig, found: Found) -> None:

@@ -19,7 +19,7 @@ from trainer.system import launcher
 from trainer.system.atomic import why_not_written
 from trainer.system.entry import EXIT_FAILED, is_main_process
 from trainer.system.installation import command
-from trainer.system.run_folder import describe_run, new_run_folder, run_folder_of
+from trainer.system.run_folder import RunFolder, describe_run, new_run_folder, run_folder_of
 from trainer.system.signals import EXIT_STOPPED, StopSignals
 from trainer.system.terminal import Display
 from trainer.system.text import quote
@@ -52,10 +52,14 @@ STATES = {"finished": ("FINISHED", 0), "preempted": ("KILLED", EXIT_STOPPED), "f
 class Lifecycle:
     """Run of the main process, which displays, tracks and writes."""
 
-    def __init__(self, config: Config) -> None:
-        self.config, self.display = config, Display()
-        self.display.settings(flatten(config), flatten(Config()))
+    def __init__(self, config: Config, display: Display | None = None) -> None:
+        """`display`: that of a program which has shown the settings already."""
+        self.config, self.display = config, display or Display()
+        if display is None:
+            self.display.settings(flatten(config), flatten(Config()))
         self.reachable = False
+        self.chosen: RunFolder | None = None
+        """Run folder to go on in, whatever `resume` says."""
         self.unregistered = ""
         """Why the model is not registered, or not compared with the champion; empty where it is, or was not to be."""
 
@@ -107,7 +111,8 @@ class Lifecycle:
         data, log = dataset.content(), self.display.log
         log("  ".join(f"{key.removeprefix('hardware.')} {value}" for key, value in hardware.items() if value))
         try:
-            start = find_run(config, MLRUNS / "work", data, launcher.identity() if launcher.restarted() else "")
+            launched_by = launcher.identity() if launcher.restarted() else ""
+            start = find_run(config, MLRUNS / "work", data, launched_by, self.chosen)
             for warning in start.warnings:
                 log(f"warning: {warning}", "yellow")
             if start.finished:
@@ -138,7 +143,7 @@ class Lifecycle:
 
         config, folder = self.config, start.folder
         if folder is None:
-            tracking, title = config.tracking, run_name(run_title(dataset.title, config))
+            tracking, title = config.tracking, run_name(self.run_title(dataset.title))
             name, experiment = tracking.run_name and run_name(tracking.run_name), redact(tracking.experiment)
             began = store.store_id() if tracking.enabled else None
             images = with_ancestor(of_hashes(*dataset.training_hashes()), config.model.init, dataset.digest)
@@ -148,9 +153,17 @@ class Lifecycle:
             write_training_images(folder.path, images)
         folder.lock()
         owner = {"pid": os.getpid(), "host": socket.gethostname(), "launcher": launcher.identity()}
-        status_fields = {"resume": launcher.resume_command(folder.path), **owner}
+        status_fields = {"resume": self.resume_command(folder), **owner}
         new = start.folder is None
         return open_run(folder, config.tracking, new, self.reachable, self.display.log, status_fields)
+
+    def run_title(self, title: str) -> str:
+        """Beginning of the name of a run on the data `title`."""
+        return run_title(title, self.config)
+
+    def resume_command(self, folder: RunFolder) -> str:
+        """Shell command that goes on with the run of `folder`."""
+        return launcher.resume_command(folder.path)
 
     def _training_images(self, dataset: "Dataset") -> "TrainingImages":
         """Images that trained the model, as the run folder has them since the run began.
@@ -243,7 +256,7 @@ class Lifecycle:
         self.display.log(f"best: step {state.best_step}, val/miou {miou or 0:.4f}", "bold")
         self.display.log(calibration.describe())
         name = self.config.registry.name
-        if self.config.tracking.enabled:
+        if self.config.tracking.enabled and (name or not self.config.tracking.parent):
             from trainer.tracking.registry import export
 
             with writing(model):
@@ -273,21 +286,26 @@ class Lifecycle:
             run.artifact(run.folder.scores, run.folder.evaluation.name)
             run.tags({"evaluation.digest": table.digest})
 
-    def _promote(self, validation: "ValidationSet") -> str:
-        """Compare the new version with the champion, and print the outcome. Returns why that failed; empty if not."""
+    def _promote(self, validation: "ValidationSet | None") -> str:
+        """Compare the new version with the champion, and print the outcome. Returns why that failed; empty if not.
+
+        `validation`: images to score both on; without any, by what their runs have kept.
+        """
         from trainer.engine.evaluate import evaluate
         from trainer.tracking.errors import in_words
         from trainer.tracking.promotion import decide
         from trainer.tracking.server import connect
 
         def score(segmenter: "Segmenter") -> float | None:
+            assert validation is not None
             return evaluate(segmenter, validation, self.config.loss).scores.miou
 
         made, log = self.run.folder.read_version(), self.display.log
         model, champion = f"models:/{made['name']}/{made['version']}", f"models:/{made['name']}@champion"
         failed, promoted = "", False
         try:
-            decision = decide(self.run.client or connect(), self.run.folder, self.config.registry.promote, score)
+            mode, scored = self.config.registry.promote, score if validation is not None else None
+            decision = decide(self.run.client or connect(), self.run.folder, mode, scored)
             promoted = decision.promoted
             log(f"registered {model}: {decision.reason}")
             log("now the champion; use it with" if promoted else "not promoted; use it with")
