@@ -17,7 +17,8 @@ from trainer.data.levels import Levels
 from trainer.data.resize import resize_images, scale_image, shrink_image
 from trainer.data.view import View, scaled_length
 from trainer.model.encoders import EfficientNetLite
-from trainer.model.huggingface import HubEncoder, geometry
+from trainer.model.hub_geometry import geometry
+from trainer.model.huggingface import HubEncoder
 from trainer.model.tiles import TILE_SIDE, TOGETHER, stretch_rows, tile_rows
 from trainer.model.unet import EncoderUNet, UNet
 from trainer.system.strips import HUGE_PIXELS, strips
@@ -48,7 +49,7 @@ class Contract:
     one that `depth` is for."""
 
     encoder_config: str = ""
-    """Settings that rebuild an encoder of hf:, as JSON; see `huggingface.encoder_settings`."""
+    """Settings that rebuild an encoder of hf:, as JSON; see `hub_geometry.encoder_settings`."""
 
     encoder_library: str = ""
     """Package and version that made the encoder of hf:."""
