@@ -27,12 +27,11 @@ from trainer.tracking.names import NOTE, run_name
 from trainer.tracking.run import Run, log_settings, open_run, run_title
 
 if TYPE_CHECKING:  # these load torch, which a mistyped setting must not wait for
-    from trainer.data.dataset import Dataset, ValidationSet
+    from trainer.data.dataset import Dataset
     from trainer.engine.calibrate import Calibration
     from trainer.engine.callback import Callback
     from trainer.engine.checkpoint.resume import Start
     from trainer.engine.loop import Trainer
-    from trainer.model.segmenter import Segmenter
     from trainer.model.training_images import TrainingImages
 
 FLUSH_SECONDS = 120.0
@@ -132,10 +131,13 @@ class Lifecycle:
         return start
 
     def _open(self, start: "Start", dataset: "Dataset") -> Run:
+        from trainer.engine.comparison_images import find_holdout
         from trainer.model.training_images import of_hashes, write_training_images
         from trainer.tracking.ancestor import with_ancestor
 
         config, folder = self.config, start.folder
+        if config.registry.eval_root is not None:
+            find_holdout(config, dataset.names)  # now, and not at the end, is the time to say that it cannot be used
         if folder is None:
             tracking, title = config.tracking, run_name(run_title(dataset.title, config))
             name, experiment = tracking.run_name and run_name(tracking.run_name), redact(tracking.experiment)
@@ -253,7 +255,7 @@ class Lifecycle:
                     run.register(name, tags | {"val/miou": f"{miou}"})
             sent = run.flush(FLUSH_SECONDS)
             if name:
-                self.unregistered = self._promote(dataset.validation) if sent else run.last_error or "no answer in time"
+                self.unregistered = self._promote(dataset) if sent else run.last_error or "no answer in time"
         stop.defer()
 
     def _record_scores(self, calibration: "Calibration", dataset: "Dataset") -> None:
@@ -271,29 +273,30 @@ class Lifecycle:
             run.artifact(run.folder.scores, run.folder.evaluation.name)
             run.tags({"evaluation.digest": table.digest})
 
-    def _promote(self, validation: "ValidationSet") -> str:
+    def _promote(self, dataset: "Dataset") -> str:
         """Compare the new version with the champion, and print the outcome. Returns why that failed; empty if not."""
-        from trainer.engine.evaluate import evaluate
+        from trainer.engine.comparison_images import make_scorers
         from trainer.tracking.errors import in_words
+        from trainer.tracking.gate import Rules
         from trainer.tracking.promotion import decide
         from trainer.tracking.server import connect
 
-        def score(segmenter: "Segmenter") -> float | None:
-            return evaluate(segmenter, validation, self.config.loss).scores.miou
-
-        made, log = self.run.folder.read_version(), self.display.log
+        settings, folder, log = self.config.registry, self.run.folder, self.display.log
+        made = folder.read_version()
         model, champion = f"models:/{made['name']}/{made['version']}", f"models:/{made['name']}@champion"
-        failed, promoted = "", False
+        failed, address = "", model
         try:
-            decision = decide(self.run.client or connect(), self.run.folder, self.config.registry.promote, score)
-            promoted = decision.promoted
-            log(f"registered {model}: {decision.reason}")
-            log("now the champion; use it with" if promoted else "not promoted; use it with")
+            scorers = make_scorers(self.config, dataset, MLRUNS / "cache", self.display.progress_bar)
+            rules = Rules(settings.margin, settings.max_class_drop)
+            decision = decide(self.run.client or connect(), folder, settings.promote, scorers, rules)
+            outcome = "the new champion" if decision.promoted else "not the champion"
+            log(f"registered {model}, {outcome}: {decision.reason}", "bold")
+            address = champion if decision.promoted else model
         except Exception as error:  # a registry that fails now takes nothing from a finished training
             failed = in_words(error)
-            log("registered; use it with")
-        address = quote(champion if promoted else model)
-        log(f"  {command('predict')} --model {address} --input PICTURES --output OUT")
+            log(f"registered {model}")
+        log("use it with")
+        log(f"  {command('predict')} --model {quote(address)} --input PICTURES --output OUT")
         return failed
 
     def _explain_unregistered(self) -> str:
