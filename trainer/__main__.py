@@ -1,4 +1,4 @@
-"""One command for all entry points: segtrainer train | predict | prepare | sync, or python -m trainer ...
+"""One command for all entry points: segtrainer train | predict | prepare | sync | promote, or python -m trainer ...
 
 segtrainer predict --model models:/cat-unet@champion --input PATH [PATH ...] --output DIR
 """
@@ -18,6 +18,7 @@ ENTRIES = {
     "predict": "outline the known classes in pictures; --export writes the model for other programs",
     "prepare": "make a data folder, or check one",
     "sync": "send recorded runs to MLflow",
+    "promote": "show which model version was in use when, choose another, or go back",
 }
 """Command -> what it does; each is a module of this package with a `main`."""
 

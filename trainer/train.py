@@ -88,7 +88,7 @@ def train_group(config: Config, group: "AnyGroup", stop: StopSignals) -> int:
     from trainer.engine.folds import plan
 
     group.check_store()
-    sources = find(config, group.display.progress_bar, validate=False)
+    sources = find(config, group.display.progress_bar, train_all=True)
     plan.require_folds(config, sources)
 
     from trainer.engine.distributed.accelerator import leave_processes
@@ -113,8 +113,8 @@ def train_group(config: Config, group: "AnyGroup", stop: StopSignals) -> int:
         leave_processes()
 
 
-def find(config: Config, progress: "Progress", validate: bool = True) -> "Sources":
-    """Find the labelled images; where there is no data.root, draw them. `validate`: False where all of them train."""
+def find(config: Config, progress: "Progress", train_all: bool = False) -> "Sources":
+    """Find the labelled images; where there is no data.root, draw them. `train_all`: none validates."""
     from trainer.data.sources import find_sources
 
     roots = config.data.roots
@@ -122,7 +122,7 @@ def find(config: Config, progress: "Progress", validate: bool = True) -> "Source
         from trainer.make.synthetic import generated_cats
 
         roots = [generated_cats(config.data.generated_images, CACHE, progress)]
-    return find_sources(config.data, roots, validate)
+    return find_sources(config.data, roots, train_all=train_all)
 
 
 def train(
@@ -141,7 +141,7 @@ def train(
     life.check_store()
     check_weights(config)
     progress = life.display.progress_bar
-    sources = sources or find(config, progress, not config.without_validation)
+    sources = sources or find(config, progress, config.without_validation)
     data, channels_reason = choose_channels(config.data, sources.samples)
     data, view_reasons = choose_view(data, sources, CACHE, progress)
     config = replace(config, data=data)

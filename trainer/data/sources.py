@@ -13,7 +13,7 @@ from trainer.data.files import Reason
 from trainer.data.layouts import find
 from trainer.data.layouts.base import Found
 from trainer.data.sample import Sample
-from trainer.data.split import Split, all_train, split_samples
+from trainer.data.split import Split, split_samples
 from trainer.data.unlabelled import UnlabelledSample, find_unlabelled
 from trainer.data.value_map import ValueMap, value_map
 
@@ -99,10 +99,12 @@ class Sources:
     """Sample name -> "train" or "val", where the folders themselves say so."""
 
 
-def find_sources(config: DataConfig, roots: Sequence[Path] | None = None, validate: bool = True) -> Sources:
+def find_sources(
+    config: DataConfig, roots: Sequence[Path] | None = None, validate_all: bool = False, train_all: bool = False
+) -> Sources:
     """Find samples, classes and split in `roots`, by default those of data.root, without decoding an image.
 
-    `validate`: False where all samples train. Raises InputError where no sample can be used.
+    `validate_all`, `train_all`: all samples are in that part. Raises InputError where no sample can be used.
     """
     roots = roots or config.roots
     classes = read_class_names(roots, config.classes)
@@ -122,8 +124,10 @@ def find_sources(config: DataConfig, roots: Sequence[Path] | None = None, valida
         left_out = f"; left out, {account.summary()}" if account.count else ""
         raise_all([*found.problems, f"{', '.join(map(str, roots))}: no labelled picture is left{left_out}"])
     try:
-        split = all_train(found.samples)
-        if validate:
+        everything = tuple(range(len(found.samples)))
+        if validate_all or train_all:
+            split = Split((), everything) if validate_all else Split(everything, ())
+        else:
             split = split_samples(found.samples, found.parts, config.val_fraction, config.fold)
     except InputError as error:
         raise_all([*found.problems, str(error)])

@@ -28,12 +28,11 @@ from trainer.tracking.names import NOTE, run_name
 from trainer.tracking.run import Run, log_settings, open_run, run_title
 
 if TYPE_CHECKING:  # these load torch, which a mistyped setting must not wait for
-    from trainer.data.dataset import Dataset, ValidationSet
+    from trainer.data.dataset import Dataset
     from trainer.engine.calibrate import Calibration
     from trainer.engine.callback import Callback
     from trainer.engine.checkpoint.resume import Start
     from trainer.engine.loop import Trainer
-    from trainer.model.segmenter import Segmenter
     from trainer.model.training_images import TrainingImages
 
 FLUSH_SECONDS = 120.0
@@ -138,10 +137,13 @@ class Lifecycle:
         return start
 
     def _open(self, start: "Start", dataset: "Dataset") -> Run:
+        from trainer.engine.comparison_images import find_holdout
         from trainer.model.training_images import of_hashes, write_training_images
         from trainer.tracking.ancestor import with_ancestor
 
         config, folder = self.config, start.folder
+        if config.registry.eval_root is not None:
+            find_holdout(config, dataset.names)  # now, and not at the end, is the time to say that it cannot be used
         if folder is None:
             tracking, title = config.tracking, run_name(self.run_title(dataset.title))
             name, experiment = tracking.run_name and run_name(tracking.run_name), redact(tracking.experiment)
@@ -268,7 +270,7 @@ class Lifecycle:
                     run.register(name, tags | {"val/miou": f"{miou}"})
             sent = run.flush(FLUSH_SECONDS)
             if name:
-                self.unregistered = self._promote(dataset.validation) if sent else run.last_error or "no answer in time"
+                self.unregistered = self._promote(dataset) if sent else run.last_error or "no answer in time"
         stop.defer()
 
     def _record_scores(self, calibration: "Calibration", dataset: "Dataset") -> None:
@@ -286,34 +288,34 @@ class Lifecycle:
             run.artifact(run.folder.scores, run.folder.evaluation.name)
             run.tags({"evaluation.digest": table.digest})
 
-    def _promote(self, validation: "ValidationSet | None") -> str:
+    def _promote(self, dataset: "Dataset | None") -> str:
         """Compare the new version with the champion, and print the outcome. Returns why that failed; empty if not.
 
-        `validation`: images to score both on; without any, by what their runs have kept.
+        `dataset`: images to score both on; without any, by what their runs have kept.
         """
-        from trainer.engine.evaluate import evaluate
+        from trainer.engine.comparison_images import make_scorers
         from trainer.tracking.errors import in_words
+        from trainer.tracking.gate import Rules
         from trainer.tracking.promotion import decide
         from trainer.tracking.server import connect
 
-        def score(segmenter: "Segmenter") -> float | None:
-            assert validation is not None
-            return evaluate(segmenter, validation, self.config.loss).scores.miou
-
-        made, log = self.run.folder.read_version(), self.display.log
+        settings, folder, log = self.config.registry, self.run.folder, self.display.log
+        made = folder.read_version()
         model, champion = f"models:/{made['name']}/{made['version']}", f"models:/{made['name']}@champion"
-        failed, promoted = "", False
+        failed, address = "", model
         try:
-            mode, scored = self.config.registry.promote, score if validation is not None else None
-            decision = decide(self.run.client or connect(), self.run.folder, mode, scored)
-            promoted = decision.promoted
-            log(f"registered {model}: {decision.reason}")
-            log("now the champion; use it with" if promoted else "not promoted; use it with")
+            progress = self.display.progress_bar
+            scorers = make_scorers(self.config, dataset, MLRUNS / "cache", progress) if dataset is not None else None
+            rules = Rules(settings.margin, settings.max_class_drop)
+            decision = decide(self.run.client or connect(), folder, settings.promote, scorers, rules)
+            outcome = "the new champion" if decision.promoted else "not the champion"
+            log(f"registered {model}, {outcome}: {decision.reason}", "bold")
+            address = champion if decision.promoted else model
         except Exception as error:  # a registry that fails now takes nothing from a finished training
             failed = in_words(error)
-            log("registered; use it with")
-        address = quote(champion if promoted else model)
-        log(f"  {command('predict')} --model {address} --input PICTURES --output OUT")
+            log(f"registered {model}")
+        log("use it with")
+        log(f"  {command('predict')} --model {quote(address)} --input PICTURES --output OUT")
         return failed
 
     def _explain_unregistered(self) -> str:

@@ -3,17 +3,21 @@
 import itertools
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from mlflow import MlflowClient
 
-from tests.support.registry import Directed, Killed, add_version, interleave, registered_run
+from tests.support.registry import DIGEST, Directed, Killed, add_version, interleave, registered_run, scored
 from trainer.model.model_folder import save_segmenter
+from trainer.model.score_table import ScoreTable
 from trainer.model.segmenter import Segmenter
 from trainer.tracking import registry
-from trainer.tracking.promotion import Decision, better, decide
+from trainer.tracking.evidence import Scorers
+from trainer.tracking.gate import better
+from trainer.tracking.promotion import Decision, decide
 
 Maker = Callable[..., Segmenter]
 NAMES = (f"model-{number}" for number in itertools.count())
@@ -51,9 +55,19 @@ def models(tmp_path: Path, make_segmenter: Maker) -> Callable[..., Path]:
     return make
 
 
-def score(segmenter: Segmenter) -> float | None:
-    """Score of a model of the fixture `models`."""
-    return None if segmenter.contract.commit == "None" else float(segmenter.contract.commit)
+def score(segmenter: Segmenter) -> ScoreTable:
+    """Table of a model of the fixture `models` on three images."""
+    contract = segmenter.contract
+    iou = 0.0 if contract.commit == "None" else float(contract.commit)
+    foreground = len(contract.class_names) - 1
+    table = scored(*[(iou,) * foreground] * 3, names=contract.class_names)
+    if contract.commit != "None":
+        return table
+    empty = tuple(replace(one, counts=((9, 9, 9), *[(0, 0, 0)] * foreground)) for one in table.images)
+    return replace(table, images=empty)
+
+
+SCORERS = Scorers(score)
 
 
 def tags(client: MlflowClient, name: str, version: str) -> dict[str, str]:
@@ -86,7 +100,7 @@ def test_better_by_more_than_nothing(one: float | None, other: float | None, exp
 def add(client: MlflowClient, name: str, top: Path, model: Path, miou: float | None, mode: str = "auto") -> Decision:
     """Register a model as a finished training does, and decide about it by its images."""
     version = add_version(client, name, model, miou)
-    return decide(client, registered_run(top / f"{name} {version}", name, version, model), mode, score)
+    return decide(client, registered_run(top / f"{name} {version}", name, version, model), mode, SCORERS)
 
 
 HISTORIES: dict[str, tuple[list[float | None], list[str | None]]] = {
@@ -121,8 +135,10 @@ def test_the_move_is_written_down_and_the_way_back_is_kept(
     kept = {key.removeprefix("promotion."): value for key, value in written.items() if key.startswith("promotion.")}
     assert "@" in kept.pop("by")
     assert kept.pop("time")[:2] == "20"
-    reason = "val/miou 0.5000 against 0.2500 of the champion, version 1"
-    numbers = {"candidate_miou": "0.5", "champion_miou": "0.25", "champion_version": "1"}
+    reason = "better than the champion, version 1, by 0.250 [0.250, 0.250] mIoU on 3 validation pictures (0.500 against 0.250)"
+    numbers = {"candidate_miou": "0.5", "champion_miou": "0.25", "champion_version": "1", "images": "3"}
+    numbers |= {"difference": "0.250 [0.250, 0.250]", "class_iou": '{"class 1": [0.5, 0.25]}'}
+    numbers |= {"champion_dataset_digest": DIGEST, "evaluation_digest": kept.pop("evaluation_digest")}
     move = {"from": "1", "to": "2", "promoted": "True", "reason": reason, "dataset_digest": "0123456789abcdef"}
     assert kept == numbers | move
     assert decision == Decision("2", True, reason)
@@ -163,7 +179,7 @@ def test_force_and_never(client: MlflowClient, name: str, models: Callable[..., 
 def test_a_champion_that_cannot_be_compared_stays(
     client: MlflowClient, name: str, models: Callable[..., Path], tmp_path: Path
 ) -> None:
-    def fails(segmenter: Segmenter) -> float | None:
+    def fails(segmenter: Segmenter) -> ScoreTable:
         if segmenter.contract.commit == "0.2":
             raise RuntimeError("an odd size")
         return score(segmenter)
@@ -171,7 +187,7 @@ def test_a_champion_that_cannot_be_compared_stays(
     add(client, name, tmp_path, models(0.2), 0.2)
     model = models(0.5)
     version = add_version(client, name, model, 0.5)
-    decision = decide(client, registered_run(tmp_path / "run", name, version, model), "auto", fails)
+    decision = decide(client, registered_run(tmp_path / "run", name, version, model), "auto", Scorers(fails))
     assert (decision.promoted, champion(client, name)) == (False, "1")
     assert "RuntimeError: an odd size" in decision.reason
     other = add(client, name, tmp_path, models(0.5, foreground=2), 0.5)

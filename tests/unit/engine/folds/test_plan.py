@@ -51,7 +51,7 @@ def test_a_child_is_a_training_by_itself() -> None:
 def test_every_picture_validates_once(tmp_path: Path, make_voc: object) -> None:
     root = make_voc(*(f"picture {number}" for number in range(11)))  # type: ignore[operator]
     group = replace(config(folds=3), data=DataConfig(root=str(root)))
-    sources = find_sources(group.data, validate=False)
+    sources = find_sources(group.data, train_all=True)
     assert sources.split.val == ()
     assert len(sources.split.train) == 11
     rows = []
@@ -66,7 +66,7 @@ def test_every_picture_validates_once(tmp_path: Path, make_voc: object) -> None:
 def test_what_cannot_be_cut_is_refused(make_voc: object) -> None:
     root = make_voc("a", "b", "c")  # type: ignore[operator]
     data = DataConfig(root=str(root))
-    sources = find_sources(data, validate=False)
+    sources = find_sources(data, train_all=True)
     with pytest.raises(InputError, match=r"train.folds: 4 is not possible with 3 labelled pictures; give 3 at most"):
         plan.require_folds(replace(config(folds=4), data=data), sources)
     plan.require_folds(replace(config(folds=3), data=data), sources)
@@ -75,8 +75,8 @@ def test_what_cannot_be_cut_is_refused(make_voc: object) -> None:
     (lists / "train.txt").write_text("a\nb\n")
     (lists / "val.txt").write_text("c\n")
     with pytest.raises(InputError, match=r"train.folds: 3: voc has a split of its own, which puts \w into (train|val)"):
-        plan.require_folds(replace(config(folds=3), data=data), find_sources(data, validate=False))
-    plan.require_folds(replace(config(seeds=3), data=data), find_sources(data, validate=False))
+        plan.require_folds(replace(config(folds=3), data=data), find_sources(data, train_all=True))
+    plan.require_folds(replace(config(seeds=3), data=data), find_sources(data, train_all=True))
 
 
 def test_the_final_training_is_as_long_and_as_wide_as_the_folds() -> None:
