@@ -57,7 +57,9 @@ def _main(arguments: list[str] | None, _stop: StopSignals) -> int:
 
 
 def _read_command(arguments: list[str] | None) -> argparse.Namespace:
-    parser = Parser(prog=usage("promote"), description="Champion of a registered model: its history, and moves by hand.")
+    parser = Parser(
+        prog=usage("promote"), description="Champion of a registered model: its history, and moves by hand."
+    )
     parser.add_argument("--version", action=ShowVersion, nargs=0, help="print the version")
     parser.add_argument("name", metavar="NAME", help="registered model, such as cat-unet")
     what = parser.add_argument_group("what to do, one of")
