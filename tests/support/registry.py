@@ -38,16 +38,22 @@ def registered_run(folder: Path, name: str, version: str, model: Path | None = N
     return run
 
 
-def scored(*images: tuple[float, ...], names: tuple[str, ...] = ("_background_", "cat"), first: int = 0) -> ScoreTable:
-    """Table of a model whose IoU of each foreground class is given for each image, in steps of 0.0001.
+def scored(
+    *images: tuple[float, ...],
+    names: tuple[str, ...] = ("_background_", "cat"),
+    first: int = 0,
+    pixels: int = 10_000,
+    mask: str = "0" * 16,
+) -> ScoreTable:
+    """Table of a model whose IoU of each foreground class is given for each image, in steps of 1 / `pixels`.
 
-    Images are known by consecutive numbers from `first` on.
+    Images are known by consecutive numbers from `first` on. Without `pixels` no class is in the masks.
     """
     rows = []
     for number, iou in enumerate(images, first):
-        foreground = [(round(10_000 * one), round(10_000 * one), 10_000) for one in iou]
+        foreground = [(round(pixels * one), round(pixels * one), pixels) for one in iou]
         counts = ((20_000, 20_000, 20_000), *foreground)
-        rows.append(ScoredImage(f"image {number}", image_hash(number), "0" * 16, 200, 200, counts))
+        rows.append(ScoredImage(f"image {number}", image_hash(number), mask, 200, 200, counts))
     return ScoreTable(names, tuple(rows), {})
 
 
@@ -113,7 +119,7 @@ def interleave(works: Mapping[str, Callable[[Callable[[int], None]], Any]], seed
                 choose()
 
     threads = [threading.Thread(target=run, args=one) for one in works.items()]
-    with mock.patch.object(moves, "pause", lambda _seconds: own.before(0)):
+    with mock.patch.object(moves, "pause", side_effect=lambda _seconds: own.before(0)):
         for thread in threads:
             thread.start()
         for thread in threads:
