@@ -288,11 +288,8 @@ class Lifecycle:
             run.artifact(run.folder.scores, run.folder.evaluation.name)
             run.tags({"evaluation.digest": table.digest})
 
-    def _promote(self, dataset: "Dataset | None") -> str:
-        """Compare the new version with the champion, and print the outcome. Returns why that failed; empty if not.
-
-        `dataset`: images to score both on; without any, by what their runs have kept.
-        """
+    def _promote(self, dataset: "Dataset") -> str:
+        """Compare the new version with the champion, and print the outcome. Returns why that failed; empty if not."""
         from trainer.engine.comparison_images import make_scorers
         from trainer.tracking.errors import in_words
         from trainer.tracking.gate import Rules
@@ -304,8 +301,7 @@ class Lifecycle:
         model, champion = f"models:/{made['name']}/{made['version']}", f"models:/{made['name']}@champion"
         failed, address = "", model
         try:
-            progress = self.display.progress_bar
-            scorers = make_scorers(self.config, dataset, MLRUNS / "cache", progress) if dataset is not None else None
+            scorers = make_scorers(self.config, dataset, MLRUNS / "cache", self.display.progress_bar)
             rules = Rules(settings.margin, settings.max_class_drop)
             decision = decide(self.run.client or connect(), folder, settings.promote, scorers, rules)
             outcome = "the new champion" if decision.promoted else "not the champion"

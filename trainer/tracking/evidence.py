@@ -8,7 +8,7 @@ have kept, or the scores that both recorded on the same data.
 import tempfile
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from mlflow import MlflowClient
@@ -17,7 +17,7 @@ from mlflow.exceptions import MlflowException
 
 from trainer import InputError
 from trainer.model.model_folder import load_segmenter
-from trainer.model.score_table import ScoreTable, common_images, read_table
+from trainer.model.score_table import OUT_OF_FOLD, ScoreTable, common_images, read_table
 from trainer.model.segmenter import Segmenter
 from trainer.model.training_images import TRAINING_IMAGES_FILE, read_training_images
 from trainer.system.run_folder import RunFolder
@@ -63,6 +63,9 @@ class Scored:
     unknown: str = ""
     """What is not known of them, in words; empty where all are."""
 
+    inherited: set[str] = field(default_factory=set)
+    """Those of them that trained the model it started from."""
+
     tables: dict[str, ScoreTable] = field(default_factory=dict)
     """Tables that were made of it, by the set of images."""
 
@@ -77,7 +80,8 @@ class Evidence:
         digest = own.tags.get("dataset_digest", "")
         segmenter = load_segmenter(run_folder.model) if scorers else None
         # Its own training images, listed or not, are none of its validation images.
-        self.candidate = Scored(segmenter, digest, *_training_images(run_folder.model, ""))
+        images = _training_images(run_folder.model, "")
+        self.candidate = Scored(segmenter, digest, *images, _inherited_images(run_folder.model))
         self.others: dict[str, Scored] = {}
         self.verdicts: dict[str, Verdict] = {}
         table = self._own_table()
@@ -100,15 +104,21 @@ class Evidence:
         key = str(other.version)
         if key not in self.verdicts:
             try:
-                scored = self.scorers is not None
-                self.verdicts[key] = (
-                    self._compare_scored(self._load(other), title) if scored else self._compare_kept(other, title)
-                )
+                self.verdicts[key] = self._verdict(other, title)
             except (InputError, MlflowException):
                 raise
             except Exception as error:  # a model that loads, and fails on an image
                 raise InputError(f"{type(error).__name__}: {excerpt(f'{error}')}") from error
         return self.verdicts[key]
+
+    def _verdict(self, other: ModelVersion, title: str) -> Verdict:
+        if self.scorers is None:
+            return self._compare_kept(other, title)
+        # What was counted out of fold cannot be counted anew: the registered model has seen those images.
+        if any(table and OUT_OF_FOLD in table.model for table in (self._own_table(), self._kept_table(other))):
+            with suppress(InputError):
+                return self._compare_kept(other, title)
+        return self._compare_scored(self._load(other), title)
 
     def _load(self, version: ModelVersion) -> Scored:
         key = str(version.version)
@@ -166,7 +176,7 @@ class Evidence:
         """Compare by the tables that both runs have kept, or by recorded scores on the same data."""
         same_data = bool(self.candidate.digest) and other.tags.get("dataset_digest") == self.candidate.digest
         ours, theirs = self._own_table(), self._kept_table(other)
-        trained, unknown = _union(self.candidate, self._training_of(other))
+        trained, unknown = _union(_as_counted(self.candidate, ours), _as_counted(self._training_of(other), theirs))
         if ours is not None and theirs is not None and ours.class_names == theirs.class_names and not unknown:
             shared = set(common_images(ours, theirs))
             clean = [key for key in untrained(ours, trained) if key in shared]
@@ -196,7 +206,7 @@ class Evidence:
             with suppress(InputError):  # the version's files are gone: what is recorded of it is not
                 registry.fetch(_address(version), folder, (), [TRAINING_IMAGES_FILE])
             older = "" if digest == self.candidate.digest else OLDER
-            return Scored(None, digest, *_training_images(folder, older))
+            return Scored(None, digest, *_training_images(folder, older), _inherited_images(folder))
 
 
 def load_version(version: ModelVersion, digest: str) -> tuple[Segmenter, set[str], str]:
@@ -226,6 +236,21 @@ def _training_images(folder: Path, without: str) -> tuple[set[str], str]:
     if images is None:
         return set(), without
     return images.all(), "" if images.complete else "which pictures trained the model that it started from"
+
+
+def _inherited_images(folder: Path) -> set[str]:
+    """Hashes of the images that trained the model which the one in a folder started from, as far as they are known."""
+    with suppress(InputError):
+        if images := read_training_images(folder):
+            return set(images.inherited)
+    return set()
+
+
+def _as_counted(model: Scored, table: ScoreTable | None) -> Scored:
+    """Model by which a kept table was counted: out of fold, none of its images has trained it."""
+    if table is None or OUT_OF_FOLD not in table.model:
+        return model
+    return replace(model, trained=model.inherited)
 
 
 def _union(candidate: Scored, other: Scored) -> tuple[set[str], str]:

@@ -58,6 +58,10 @@ class FoldGroup(Lifecycle):
         super().__init__(config)
         self.given = config
         self.folder: RunFolder | None = None
+        self.dataset: Dataset | None = None
+        """Data of the last training that was placed."""
+        self.child_config = config
+        """Resolved settings of that training."""
         self.title = ""
         """Beginning of the names of its trainings."""
         self.over = False
@@ -75,6 +79,7 @@ class FoldGroup(Lifecycle):
         `config`: resolved settings of the training. Returns them with the parent, and the run folder to go on in, if an
         earlier start has begun that training. Raises InputError where the group is of other data or settings.
         """
+        self.dataset, self.child_config = dataset, config
         data = {"digest": dataset.whole_digest, "train": [one.name for one in dataset.sources.samples], "val": []}
         if self.folder is None:
             tracking, registry = self.given.tracking, self.given.registry
@@ -102,7 +107,7 @@ class FoldGroup(Lifecycle):
 
     def _find_or_begin(self, child: Config, dataset: "Dataset", data: dict[str, Any]) -> RunFolder:
         WORK.mkdir(parents=True, exist_ok=True)
-        with file_lock(WORK / ".folds.lock"):  # jobs that start at the same moment must not begin two groups
+        with file_lock(MLRUNS / ".folds.lock"):  # jobs that start at the same moment must not begin two groups
             found = self._find(data)
             folder = found or self._begin_group(child, dataset, data)
         if self.config.train.only_fold is None:
@@ -267,6 +272,7 @@ class FoldGroup(Lifecycle):
         """Join the scores of the trainings, and record them: metrics, tables, description."""
         from trainer.engine.folds.summary import summarise
         from trainer.engine.stopping import writing
+        from trainer.model.score_table import OUT_OF_FOLD
 
         folder, run = self.run.folder, self.run
         members = [_member(training, one) for training, one in children.items()]
@@ -275,7 +281,9 @@ class FoldGroup(Lifecycle):
         columns, rows = summary.rows()
         with writing(folder.path):
             folder.evaluation.mkdir(exist_ok=True)
-            replace(summary.table, model={**summary.table.model, "uid": run.uid}).write(folder.scores)
+            facts = {**summary.table.model, "uid": run.uid}
+            facts |= {OUT_OF_FOLD: f"{self.config.train.folds} folds"} if self.config.train.folds else {}
+            replace(summary.table, model=facts).write(folder.scores)
             write_text(folder.path / TABLE, summary.csv())
             write_text(folder.path / TABLE_OF_UI, json.dumps({"columns": columns, "data": rows}))
             run.artifact(folder.scores, folder.evaluation.name)
@@ -319,7 +327,7 @@ class FoldGroup(Lifecycle):
         segmenter = load_segmenter(model)
         with writing(model):
             export(segmenter, model)
-        if name is None:
+        if name is None or self.dataset is None:
             return
         contract = segmenter.contract
         tags = {"commit": contract.commit, "dataset_digest": contract.dataset_digest, NOTE: self._note(summary)}
@@ -328,7 +336,9 @@ class FoldGroup(Lifecycle):
         with writing(run.folder.journal):
             run.register(name, tags)
         sent = run.flush(FLUSH_SECONDS)
-        self.unregistered = self._promote(None) if sent else run.last_error or "no answer in time"
+        # As a training by itself would compare it: on images that are shown as to the models of the folds.
+        self.config = replace(self.config, data=self.child_config.data, loss=self.child_config.loss)
+        self.unregistered = self._promote(self.dataset) if sent else run.last_error or "no answer in time"
 
 
 class ChildLifecycle(Lifecycle):
