@@ -83,13 +83,13 @@ def test_what_cannot_be_is_said_before_any_work(untracked: tuple[Program, Ended]
         {
             "many": ["--data.root", str(data), *common, "--train.folds", f"{IMAGES + 1}"],
             "own split": ["--data.root", str(tmp_path / "listed"), *common, "--train.folds", "2"],
-            "no group": [*common, "--data.root", str(data), "--train.folds", "3", "--resume", str(before[-1])],
         },
     )
+    ends["a child"] = program.python("train", "--resume", str(before[-1]), "--train.folds", "3")
     assert [end.returncode for end in ends.values()] == [2, 2, 2], ends
     assert f"train.folds: {IMAGES + 1} is not possible with {IMAGES} labelled pictures" in ends["many"].stderr
     assert "has a split of its own" in ends["own split"].stderr
-    assert "no run of folds or seeds" in ends["no group"].stderr
+    assert "give no train.folds" in ends["a child"].stderr
     assert all("Traceback" not in end.output for end in ends.values())
     assert program.run_folders() == before
 
@@ -172,7 +172,7 @@ def test_jobs_that_train_a_fold_each_share_a_group(
     assert [end.returncode for end in ends] == [0, 0], ends
     assert sorted(folds.trainings(program)) == [(0, 0, "auto"), (0, 1, "auto")]
     assert folds.parent(program).read_status()["state"] == "running"
-    program.run(*train_command(1, *words, "--resume", "latest"), code=0, timeout_s=600)
+    program.python("train", "--resume", "latest", code=0, timeout_s=600)
     assert folds.result(program) == folds.result(whole)
 
 

@@ -4,7 +4,9 @@ The parent's files are opened for moments only, under a lock, so that jobs on se
 """
 
 import json
+import os
 import shutil
+import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -122,8 +124,9 @@ class FoldGroup(Lifecycle):
     def _begin_group(self, child: Config, dataset: "Dataset", data: dict[str, Any]) -> RunFolder:
         """Make the parent's run folder, and record what it is."""
         config, view = self.config, self._view(child)
-        folder = new_group(WORK, FOLDS, config.tracking, plan.title(self.title, config), to_yaml(config))
-        describe_run(folder, to_yaml(config), data, dataset.report.to_json())
+        whole = to_yaml(replace(config, train=replace(config.train, only_fold=None)))
+        folder = new_group(WORK, FOLDS, config.tracking, plan.title(self.title, config), whole)
+        describe_run(folder, whole, data, dataset.report.to_json())
         with self._session(folder, new=True) as run:
             run.params(chosen_params(view))
             run.tags(versions() | {"data": dataset.title, "data.digest": data["digest"]})
@@ -156,7 +159,8 @@ class FoldGroup(Lifecycle):
                     run.close()
 
     def _open_run(self, folder: RunFolder, new: bool = False) -> Run:
-        fields = {"resume": self.resume_command(folder), "launcher": launcher.identity()}
+        owner = {"pid": os.getpid(), "host": socket.gethostname(), "launcher": launcher.identity()}
+        fields = {"resume": self.resume_command(folder), **owner}
         # Once the trainings have begun, a store that is away stops nothing: the sender finds it when it is back.
         return open_run(folder, self.config.tracking, new, self.reachable and new, self.display.log, fields)
 
@@ -208,6 +212,10 @@ class FoldGroup(Lifecycle):
         except KeyboardInterrupt:
             stop.defer()
             return self.end("preempted", None, reason="stopped after the last training")
+        except Exception:
+            with suppress(OSError):
+                self.run.close()
+            raise
 
     def _wait_for_others(self, done: int, count: int) -> int:
         assert self.folder is not None
