@@ -56,6 +56,7 @@ def evaluate(
     Raises EvaluationStopped, on all of them, where `stop_requested` turns true on one before it is done.
     """
     segmenter.eval()
+    assert data.class_ids is None  # the resized masks, which the loss is of, have the ids of the data
     data = data.at(segmenter.contract.shown, segmenter.contract.range_of_levels)
     device = next(segmenter.parameters()).device
     classes = len(segmenter.contract.class_names)
