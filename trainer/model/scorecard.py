@@ -139,6 +139,11 @@ class Scorecard:
                 )
         return found
 
+    def class_rows(self) -> list[Row]:
+        """Row of each foreground class that is in the masks."""
+        keys = ("iou", "dice", "precision", "recall", "boundary_f1", "true", "predicted", "images")
+        return [{"class": one.name} | {key: getattr(one, key) for key in keys} for one in self.classes]
+
     @cached_property
     def curves(self) -> dict[str, Curve]:
         """Precision, recall and IoU of each class that is in the masks, at all thresholds of its probability."""
@@ -213,7 +218,7 @@ class Scorecard:
 
     def _image_rows(self) -> Iterator[Row]:
         for image, counts in zip(self.table.images, self.tally.images, strict=True):
-            row = {"image": image.name} | image_scores(counts)
+            row: Row = {"image": image.name} | image_scores(counts)
             correct, predicted, true = counts.classes.T
             known = int(true.sum())
             row |= {"foreground": ratio(int(true[1:].sum()), known), "height": image.height, "width": image.width}
@@ -235,10 +240,10 @@ class Scorecard:
     def metrics(self) -> dict[str, float]:
         """Numbers for a run's record, by key; those of single classes are in the table of classes."""
         interval = self.interval
-        known = {
+        known: dict[str, float | None] = {
             "miou": self.scores.miou,
-            "miou_low": interval and interval.low,
-            "miou_high": interval and interval.high,
+            "miou_low": interval.low if interval else None,
+            "miou_high": interval.high if interval else None,
             "dice": self.scores.mean_dice,
             "precision": self.mean("precision"),
             "recall": self.mean("recall"),
@@ -250,9 +255,9 @@ class Scorecard:
     def summary(self) -> Row:
         """Everything but the single images, as JSON."""
         interval = self.interval
-        miou = interval and {"value": interval.value, "low": interval.low, "high": interval.high}
+        miou = {"value": interval.value, "low": interval.low, "high": interval.high} if interval else None
         means = {key: self.mean(key) for key in ("dice", "precision", "recall", "boundary_f1")}
-        result: Row = {
+        return {
             "sentence": self.sentence(),
             "images": len(self.table.images),
             "digest": self.table.digest,
@@ -260,7 +265,7 @@ class Scorecard:
             "class_names": list(self.class_names),
             "miou": miou,
             **means,
-            "classes": {one.name: vars(one) | {"name": None} for one in self.classes},
+            "classes": {row["class"]: row for row in self.class_rows()},
             "absent": list(self.scores.absent),
             "confusion": self.tally.totals.confusion.tolist(),
             "calibration_error": self.calibration_error,
@@ -275,9 +280,6 @@ class Scorecard:
             "trained_images": self.trained,
             "worst_first": [self.images[place]["image"] for place in self.order],
         }
-        for one in result["classes"].values():
-            del one["name"]
-        return result
 
 
 def image_scores(counts: ImageCounts) -> Row:

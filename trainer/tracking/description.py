@@ -5,6 +5,7 @@ from typing import Any
 
 from trainer import printable, redact
 from trainer.config import Config
+from trainer.model.comparison import Interval
 from trainer.system.text import one_line, quote, shorten
 from trainer.tracking.run import changed_settings, model_text
 
@@ -16,12 +17,13 @@ MOST_CHARACTERS = 5000
 
 
 def describe(
-    config: Config, data: Mapping[str, Any], title: str, iou: Mapping[str, float], miou: float | None, commit: str
+    config: Config, data: Mapping[str, Any], title: str, iou: Mapping[str, float], miou: Interval | None, commit: str
 ) -> str:
     """Describe a finished training.
 
     `config`: resolved settings; `data`: digest, and the names that train and validate; `title`: name of the dataset;
-    `iou`: of each class, and `miou` their mean, on the validation images by the model that is registered.
+    `iou`: of each class, and `miou` their mean with its interval, on the validation images by the model that is
+    registered; None where no class is in their masks.
     """
     listed = ", ".join(f"{_short(name)} {value:.3f}" for name, value in list(iou.items())[:MOST_CLASSES])
     more = f" and {len(iou) - MOST_CLASSES} more" if len(iou) > MOST_CLASSES else ""
@@ -32,7 +34,7 @@ def describe(
         f"{'in tiles' if config.data.view == 'tiles' else 'resized'}",
         f"**Data** {_short(title)}: {len(data['train'])} pictures train, {len(data['val'])} validate; "
         f"digest `{data['digest']}`",
-        f"**mIoU** {'unknown' if miou is None else f'{miou:.4f}'} on the {len(data['val'])} validation pictures "
+        f"**mIoU** {'unknown' if miou is None else miou} on the {len(data['val'])} validation pictures "
         f"({listed}{more})",
         f"**Settings** {', '.join(changed) or 'the defaults'}; all are in the artifact `config.yaml`",
         f"**Again** at commit `{commit[:12] or 'unknown'}`, with that file:\n\n"

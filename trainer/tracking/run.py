@@ -3,7 +3,7 @@
 import json
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -74,9 +74,13 @@ class Run:
         """Error of the last attempt to send; empty after success."""
         return self.sender.error if self.sender else ""
 
-    def metrics(self, values: Mapping[str, float], step: int) -> None:
-        """Record points of curves at `step`."""
-        self.journal.metrics(values, step)
+    def metrics(self, values: Mapping[str, float], step: int, model: Mapping[str, str] | None = None) -> None:
+        """Record points of curves at `step`.
+
+        `model`: the model of MLflow that they are scores of, as `model_id`, and the dataset that they are about, as
+        `dataset_name` and `dataset_digest`; MLflow's pages show them there too.
+        """
+        self.journal.metrics(values, step, **({"of_model": dict(model)} if model else {}))
 
     def params(self, values: Mapping[str, Any]) -> None:
         """Record settings and facts, as text without secrets. The first value of a key stays."""
@@ -89,6 +93,16 @@ class Run:
     def artifact(self, path: Path, to: str = "") -> None:
         """Record a file of the run folder, to be sent into the folder `to` of the run's artifacts."""
         self.journal.append(artifact=str(path.relative_to(self.folder.path)), to=to)
+
+    def tables(self, paths: Sequence[Path], to: str = "") -> None:
+        """Record files as `artifact` does, in the form of `MlflowClient.log_table`: MLflow's UI sorts their rows.
+
+        They are all the tables of the run.
+        """
+        for path in paths:
+            self.artifact(path, to)
+        listed = [{"path": f"{to}/{path.name}" if to else path.name, "type": "table"} for path in paths]
+        self.tags({"mlflow.loggedArtifacts": json.dumps(listed)})
 
     def dataset(self, name: str, digest: str, context: str, profile: Mapping[str, Any]) -> None:
         """Record the dataset of a `context`, training or validation; MLflow then groups runs by dataset."""
