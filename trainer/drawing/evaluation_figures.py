@@ -60,7 +60,7 @@ def precision_recall(
     _unit(right, "threshold of the probability", "IoU")
     if used is not None:
         right.axvline(used, color=GREY, linestyle="--", linewidth=1.5, label=f"the model's threshold, {used:g}")
-    left.set_title("precision and recall at all thresholds; point: the best IoU")
+    left.set_title("precision and recall; point: the best IoU")
     right.set_title(_some("IoU at all thresholds", len(shown), len(curves)))
     right.legend(loc="lower center", fontsize=9)
     if len(shown) > 1:
@@ -88,6 +88,7 @@ def reliability(rows: Sequence[Mapping[str, Any]], error: float) -> bytes:
     for axes in (left, right):
         axes.set_xlim(low, 1)
     left.set_title(f"reliability: expected calibration error {error:.4f}")
+    right.set_ylim(0, 1.1 * pixels.max() / pixels.sum())
     right.set_title("how sure the model is")
     left.legend(loc="upper left", fontsize=9)
     return _png(figure)
@@ -117,6 +118,7 @@ def object_sizes(objects: np.ndarray, class_names: Sequence[str], rows: Sequence
             str(row["objects"]), (middle, min(row["iou"], 0.96)), (0, 4), textcoords="offset points", ha="center"
         )
     axes.set_xscale("log")
+    axes.xaxis.set_major_formatter("{x:,.0f}")
     axes.set_xlim(rows[0]["from"], rows[-1]["below"])
     _grid(axes, "pixels of the object", "IoU of the object")
     axes.set_ylim(-0.03, 1.03)
@@ -198,5 +200,5 @@ def _png(figure: "Figure") -> bytes:
     for text in figure.findobj(Text):
         text.set_parse_math(False)  # a class may be called $a$
     file = io.BytesIO()
-    figure.savefig(file, format="png")
+    figure.savefig(file, format="png", bbox_inches="tight")
     return file.getvalue()

@@ -58,7 +58,7 @@ class Calibration:
     @property
     def counts(self) -> tuple[Counts, ...]:
         """`class_counts` of each validation image."""
-        return tuple(image.as_tuples() for image in self.tally.images)
+        return self.tally.counts
 
     def metrics(self) -> dict[str, float]:
         """Numbers for the run's record."""

@@ -116,7 +116,7 @@ def draw_figures(folder: Path, card: Scorecard, warn: Callable[[str], None]) -> 
     if error is not None:
         wanted["calibration"] = lambda: figures.reliability(card.reliability(), error)
         wanted["confusion"] = lambda: figures.confusion(totals.confusion, names)
-    if len(card.objects):
+    if card.sizes():
         wanted["sizes"] = lambda: figures.object_sizes(card.objects, names, card.sizes())
     written = []
     for name, draw in wanted.items():
@@ -157,4 +157,4 @@ def draw_panels(segmenter: Segmenter, data: ValidationSet, place: int) -> np.nda
     mask = data.read_mask(place)
     if segmenter.contract.view == "tiles":
         image, mask = image[part := watched_part(mask, segmenter.contract)], mask[part]
-    return watch_image(segmenter, image, mask)
+    return watch_image(segmenter, image, mask, scored=False)

@@ -90,6 +90,11 @@ class Tally:
     totals: Totals
     images: tuple[ImageCounts, ...]
 
+    @property
+    def counts(self) -> tuple[Counts, ...]:
+        """`class_counts` of each image."""
+        return tuple(image.as_tuples() for image in self.images)
+
 
 def no_totals(classes: int) -> Totals:
     """Sums over no image; `classes` = K."""

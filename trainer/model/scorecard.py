@@ -17,6 +17,9 @@ from trainer.model.score_table import ScoreTable
 SIZE_FACTOR = 4
 """Ratio of the areas at which a class of object sizes begins and ends."""
 
+LEAST_AREA = 16
+"""Pixels of an object from which it counts as one: smaller ones are mostly specks of a mask drawn by machine."""
+
 FOUND_IOU = 0.5
 """IoU from which an object counts as found."""
 
@@ -193,9 +196,9 @@ class Scorecard:
 
     @cached_property
     def objects(self) -> np.ndarray:
-        """Class id, area in pixels and IoU of each true object, float64 [M, 3]."""
+        """Class id, area in pixels and IoU of each true object of LEAST_AREA pixels or more, float64 [M, 3]."""
         found = np.concatenate([one.objects for one in self.tally.images]).astype(np.float64)
-        ids, true, predicted, both = found.T
+        ids, true, predicted, both = found[found[:, 1] >= LEAST_AREA].T
         return np.stack([ids, true, both / (true + predicted - both)], axis=1)
 
     def sizes(self) -> list[Row]:

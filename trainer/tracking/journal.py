@@ -23,7 +23,7 @@ RECORD_START = re.compile(rb'(?=\{"time": )')
 """Beginning of a record."""
 
 KINDS = {"metrics": dict, "params": dict, "tags": dict, "artifact": str, "dataset": dict, "model": str, "status": str}
-KINDS |= {"of_model": dict}
+KINDS |= {"of_model": dict, "uses_model": str}
 """What a record may hold."""
 
 

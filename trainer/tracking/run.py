@@ -104,8 +104,13 @@ class Run:
         listed = [{"path": f"{to}/{path.name}" if to else path.name, "type": "table"} for path in paths]
         self.tags({"mlflow.loggedArtifacts": json.dumps(listed)})
 
-    def dataset(self, name: str, digest: str, context: str, profile: Mapping[str, Any]) -> None:
-        """Record the dataset of a `context`, training or validation; MLflow then groups runs by dataset."""
+    def dataset(
+        self, name: str, digest: str, context: str, profile: Mapping[str, Any], model_id: str | None = None
+    ) -> None:
+        """Record the dataset of a `context`, training or validation; MLflow then groups runs by dataset.
+
+        `model_id`: model of MLflow that is used on it.
+        """
         name = run_name(name)
         entity = {
             # MLflow identifies a dataset by name and digest, and would drop the second context of the same one.
@@ -115,7 +120,7 @@ class Run:
             "source": json.dumps({"uri": name}),
             "profile": json.dumps(profile),
         }
-        self.journal.append(dataset=entity, context=context)
+        self.journal.append(dataset=entity, context=context, **({"uses_model": model_id} if model_id else {}))
 
     def has_image(self, key: str, step: int) -> bool:
         """Return whether this image was recorded already, by this start of the run or an earlier one."""
