@@ -106,7 +106,8 @@ def open_evaluation(
     began = store.store_id() if tracking.enabled else None
     folder = new_run_folder(work, run_name(experiment), run_name(name), tracking.enabled, store=began)
     info = folder.read_run()
-    write_json(folder.run, info | {"time": began_ms, "tags": info["tags"] | {"kind": KIND}})
+    tags = info["tags"] | {"kind": KIND, "mlflow.source.name": "trainer/evaluate.py"}
+    write_json(folder.run, info | {"time": began_ms, "tags": tags})
     folder.checkpoints.rmdir()
     return Run(folder, None, tracking.enabled and send)
 
@@ -114,14 +115,14 @@ def open_evaluation(
 def describe_source(run: Run, source: Source, data: str, digest: str, facts: Mapping[str, Any]) -> dict[str, str]:
     """Record model and data of an evaluation; return the link for `Run.metrics`, empty without a model of MLflow.
 
-    `data`, `digest`: name and digest of the dataset; `facts`: further tags.
+    `data`, `digest`: name and digest of the dataset; `facts`: further tags, the number of images among them.
     """
     run.params({"model": source.title, "data": data})
     origin = source.origin
     keys = ("name", "version", "alias", "run_id", "uid")
     tags = {f"evaluation.{key}": origin[key] for key in keys if origin.get(key)}
     run.tags({"kind": KIND, "evaluation.model": source.uri, "data": data, "data.digest": digest} | tags | dict(facts))
-    run.dataset(data, digest, KIND, {key: str(value) for key, value in facts.items()}, source.model_id)
+    run.dataset(data, digest, KIND, {"samples": facts["evaluation.images"]}, source.model_id)
     if not source.model_id:
         return {}
     return {"model_id": source.model_id, "dataset_name": dataset_name(data, KIND), "dataset_digest": digest[:36]}
