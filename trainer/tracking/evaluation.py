@@ -94,12 +94,10 @@ def find_source(origin: Mapping[str, str], reachable: bool) -> Source:
     return Source(known, model_id, experiment or str(beside.get("experiment", "")))
 
 
-def open_evaluation(
-    work: Path, tracking: TrackingConfig, source: Source, title: str, began_ms: int, send: bool = True
-) -> Run:
-    """Open a new run of kind evaluation with a folder in `work`; `title`: name of the data.
+def open_evaluation(work: Path, tracking: TrackingConfig, source: Source, title: str, began_ms: int) -> Run:
+    """Open a new run of kind evaluation with a folder in `work`; `title`: name of the data. Raises OSError.
 
-    The store is asked by what sends the run: nothing of it can fail here but the disk, with OSError.
+    It is only recorded: who ends an evaluation sends it then, so that none that is cut short leaves a run in MLflow.
     """
     experiment = tracking.experiment if tracking.experiment != "auto" else source.experiment or title
     name = tracking.run_name or f"evaluation of {source.title} on {title}"
@@ -109,7 +107,7 @@ def open_evaluation(
     tags = info["tags"] | {"kind": KIND, "mlflow.source.name": "trainer/evaluate.py"}
     write_json(folder.run, info | {"time": began_ms, "tags": tags})
     folder.checkpoints.rmdir()
-    return Run(folder, None, tracking.enabled and send)
+    return Run(folder, None, tracked=False)
 
 
 def describe_source(run: Run, source: Source, data: str, digest: str, facts: Mapping[str, Any]) -> dict[str, str]:
