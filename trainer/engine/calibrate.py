@@ -15,9 +15,9 @@ from torch import Tensor
 
 from trainer import IGNORE
 from trainer.data.appearance import looks_of
-from trainer.data.cache import StoredSamples
 from trainer.data.dataset import Dataset, release_pages
 from trainer.data.full_size import FullSize
+from trainer.data.stored_samples import StoredSamples
 from trainer.engine.evaluate import strips_of
 from trainer.engine.outputs import Outputs, count_image, outputs_of, spread
 from trainer.inference.doubt import bound_of_unsure
