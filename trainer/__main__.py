@@ -1,4 +1,4 @@
-"""One command for all entry points: segtrainer train | predict | evaluate | prepare | sync, or python -m trainer ...
+"""One command for all entry points: segtrainer train | predict | evaluate | prepare ..., or python -m trainer ...
 
 segtrainer predict --model models:/cat-unet@champion --input PATH [PATH ...] --output DIR
 """
@@ -19,6 +19,7 @@ ENTRIES = {
     "evaluate": "score a model on labelled pictures, with intervals, curves and the worst pictures",
     "prepare": "make a data folder, or check one",
     "sync": "send recorded runs to MLflow",
+    "promote": "show which model version was in use when, choose another, or go back",
 }
 """Command -> what it does; each is a module of this package with a `main`."""
 

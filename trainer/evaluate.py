@@ -153,7 +153,7 @@ def find_rows(config: "DataConfig", part: str) -> "tuple[Sources, list[int]]":
     from trainer.data.evaluation_set import take_rows
     from trainer.data.sources import find_sources
 
-    return take_rows(find_sources(config, divide=part != "all"), part)
+    return take_rows(find_sources(config, validate_all=part == "all"), part)
 
 
 def check_output(folder: Path) -> None:

@@ -10,6 +10,7 @@ from trainer.engine.evaluation_files import draw_figures, draw_galleries, record
 from trainer.engine.stopping import writing
 from trainer.model.scorecard import Scorecard
 from trainer.model.segmenter import Segmenter
+from trainer.model.training_images import trained_on
 from trainer.tracking.run import Run
 
 
@@ -25,7 +26,9 @@ class FinalEvaluation:
         segmenter: Segmenter,
         warn: Callable[[str], None],
     ) -> None:
-        """Write and record all but the figures. `step`: the last one; `warn` is told what cannot be drawn.
+        """Write and record all but the figures, of the model that is in the run folder already.
+
+        `step`: the last one; `warn` is told what cannot be drawn.
 
         Raises NotWritten where the disk is full.
         """
@@ -33,9 +36,9 @@ class FinalEvaluation:
         known = {"uid": run.uid, "run_id": run.folder.read_run().get("run_id"), "dataset_digest": dataset.digest}
         model = {key: value for key, value in known.items() if value}
         table = score_table(calibration, dataset.validation, contract.class_names, model)
-        trained_on = frozenset(f"{one:016x}" for one in dataset.stored.facts["image"][list(dataset.split.train)])
+        learnt = trained_on(run.folder.model)
         threshold = contract.threshold if contract.channels == 1 else None
-        self.card = Scorecard(table, calibration.tally, threshold, trained_on)
+        self.card = Scorecard(table, calibration.tally, threshold, None if learnt is None else frozenset(learnt))
         folder = run.folder.evaluation
         with writing(folder):
             record_results(run, self.card, {"data": dataset.title, "dataset_digest": dataset.digest}, step)

@@ -27,11 +27,11 @@ from trainer.tracking.names import NOTE, run_name
 from trainer.tracking.run import Run, log_settings, open_run, run_title
 
 if TYPE_CHECKING:  # these load torch, which a mistyped setting must not wait for
-    from trainer.data.dataset import Dataset, ValidationSet
+    from trainer.data.dataset import Dataset
     from trainer.engine.callback import Callback
     from trainer.engine.checkpoint.resume import Start
     from trainer.engine.loop import Trainer
-    from trainer.model.segmenter import Segmenter
+    from trainer.model.training_images import TrainingImages
 
 FLUSH_SECONDS = 120.0
 """Longest wait for the tracking server at the end of a run, in seconds."""
@@ -130,18 +130,39 @@ class Lifecycle:
         return start
 
     def _open(self, start: "Start", dataset: "Dataset") -> Run:
+        from trainer.engine.comparison_images import find_holdout
+        from trainer.model.training_images import of_hashes, write_training_images
+        from trainer.tracking.ancestor import with_ancestor
+
         config, folder = self.config, start.folder
+        if config.registry.eval_root is not None:
+            find_holdout(config, dataset.names)  # now, and not at the end, is the time to say that it cannot be used
         if folder is None:
             tracking, title = config.tracking, run_name(run_title(dataset.title, config))
             name, experiment = tracking.run_name and run_name(tracking.run_name), redact(tracking.experiment)
             began = store.store_id() if tracking.enabled else None
+            images = with_ancestor(of_hashes(*dataset.training_hashes()), config.model.init, dataset.digest)
             folder = new_run_folder(MLRUNS / "work", experiment, name, tracking.enabled, title, began)
             describe_run(folder, to_yaml(config), dataset.content(), dataset.report.to_json())
+            write_training_images(folder.path, images)
         folder.lock()
         owner = {"pid": os.getpid(), "host": socket.gethostname(), "launcher": launcher.identity()}
         status_fields = {"resume": launcher.resume_command(folder.path), **owner}
         new = start.folder is None
         return open_run(folder, config.tracking, new, self.reachable, self.display.log, status_fields)
+
+    def _training_images(self, dataset: "Dataset") -> "TrainingImages":
+        """Images that trained the model, as the run folder has them since the run began.
+
+        Where it has not, nobody knows by now what has trained the model of model.init: its alias may have moved.
+        """
+        from trainer.model.training_images import of_hashes, read_training_images
+
+        with suppress(InputError):  # a damaged file must not take the model from a finished training
+            if found := read_training_images(self.run.folder.path):
+                return found
+        own = of_hashes(*dataset.training_hashes())
+        return own if self.config.model.init is None else own.after(None)
 
     def callback(self, start: "Start", dataset: "Dataset", memory_gib: Callable[[], float]) -> "Callback":
         """Receiver of the events of training; `memory_gib` measures this process."""
@@ -189,6 +210,7 @@ class Lifecycle:
         from trainer.engine.final_evaluation import FinalEvaluation
         from trainer.engine.stopping import writing
         from trainer.model.model_folder import load_segmenter, save_segmenter
+        from trainer.model.training_images import write_training_images
         from trainer.tracking.description import describe
 
         stop.interrupt_again()
@@ -203,6 +225,7 @@ class Lifecycle:
         model = run.folder.model
         with writing(model):
             save_segmenter(segmenter, model)
+            write_training_images(model, self._training_images(dataset))
         evaluation = FinalEvaluation(run, state.step, calibration, dataset, segmenter, self._warn)
         with writing(run.folder.journal):
             run.tags({"best.miou": state.best_miou, "best.step": state.best_step})
@@ -233,35 +256,36 @@ class Lifecycle:
                     run.register(name, tags | {"val/miou": f"{calibration.scores.miou}"})
             sent = run.flush(FLUSH_SECONDS)
             if name:
-                self.unregistered = self._promote(dataset.validation) if sent else run.last_error or "no answer in time"
+                self.unregistered = self._promote(dataset) if sent else run.last_error or "no answer in time"
         stop.defer()
 
     def _warn(self, text: str) -> None:
         self.display.log(f"warning: {text}", "yellow")
 
-    def _promote(self, validation: "ValidationSet") -> str:
+    def _promote(self, dataset: "Dataset") -> str:
         """Compare the new version with the champion, and print the outcome. Returns why that failed; empty if not."""
-        from trainer.engine.evaluate import evaluate
+        from trainer.engine.comparison_images import make_scorers
         from trainer.tracking.errors import in_words
+        from trainer.tracking.gate import Rules
         from trainer.tracking.promotion import decide
         from trainer.tracking.server import connect
 
-        def score(segmenter: "Segmenter") -> float | None:
-            return evaluate(segmenter, validation, self.config.loss).scores.miou
-
-        made, log = self.run.folder.read_version(), self.display.log
+        settings, folder, log = self.config.registry, self.run.folder, self.display.log
+        made = folder.read_version()
         model, champion = f"models:/{made['name']}/{made['version']}", f"models:/{made['name']}@champion"
-        failed, promoted = "", False
+        failed, address = "", model
         try:
-            decision = decide(self.run.client or connect(), self.run.folder, self.config.registry.promote, score)
-            promoted = decision.promoted
-            log(f"registered {model}: {decision.reason}")
-            log("now the champion; use it with" if promoted else "not promoted; use it with")
+            scorers = make_scorers(self.config, dataset, MLRUNS / "cache", self.display.progress_bar)
+            rules = Rules(settings.margin, settings.max_class_drop)
+            decision = decide(self.run.client or connect(), folder, settings.promote, scorers, rules)
+            outcome = "the new champion" if decision.promoted else "not the champion"
+            log(f"registered {model}, {outcome}: {decision.reason}", "bold")
+            address = champion if decision.promoted else model
         except Exception as error:  # a registry that fails now takes nothing from a finished training
             failed = in_words(error)
-            log("registered; use it with")
-        address = quote(champion if promoted else model)
-        log(f"  {command('predict')} --model {address} --input PICTURES --output OUT")
+            log(f"registered {model}")
+        log("use it with")
+        log(f"  {command('predict')} --model {quote(address)} --input PICTURES --output OUT")
         return failed
 
     def _explain_unregistered(self) -> str:

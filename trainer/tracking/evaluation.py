@@ -10,6 +10,7 @@ from trainer.config import TrackingConfig
 from trainer.system.atomic import write_json
 from trainer.system.run_folder import new_run_folder, read_object
 from trainer.tracking import store
+from trainer.tracking.ancestor import images_of
 from trainer.tracking.errors import store_errors
 from trainer.tracking.names import run_name
 from trainer.tracking.run import Run
@@ -79,19 +80,20 @@ def find_source(origin: Mapping[str, str], reachable: bool) -> Source:
 
     `reachable`: whether the store that the evaluation is recorded in can be asked.
     """
-    known = dict(origin)
+    known, images = dict(origin), images_of(origin["uri"])[0]
+    trained_on = frozenset(images.all()) if images is not None and images.complete else None
     beside = read_object(Path(known["uri"]).parent / "run.json")  # of the model folder in a run folder
     if "uid" in beside:
         known |= {key: str(beside[key]) for key in ("uid", "run_id") if beside.get(key)}
     if not reachable or not ({"version", "run_id"} & known.keys()):
-        return Source(known, experiment=str(beside.get("experiment", "")))
+        return Source(known, "", str(beside.get("experiment", "")), trained_on)
     from trainer.tracking import server
     from trainer.tracking.registry import find_model_id
 
     client = server.connect()
     with store_errors():
         model_id, experiment = find_model_id(client, known)
-    return Source(known, model_id, experiment or str(beside.get("experiment", "")))
+    return Source(known, model_id, experiment or str(beside.get("experiment", "")), trained_on)
 
 
 def open_evaluation(work: Path, tracking: TrackingConfig, source: Source, title: str, began_ms: int) -> Run:

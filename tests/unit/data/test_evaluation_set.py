@@ -54,7 +54,7 @@ def test_other_classes_are_refused_with_both_lists() -> None:
 def test_masks_have_the_ids_of_the_model(make_voc: VocMaker, tmp_path: Path) -> None:
     root = make_voc("a", "b", "c", classes=4)
     (root / "class_names.txt").write_text("_background_\none\ntwo\nthree\n")
-    sources, rows = take_rows(find_sources(DataConfig(root=str(root)), divide=False), "all")
+    sources, rows = take_rows(find_sources(DataConfig(root=str(root)), validate_all=True), "all")
     names = (BACKGROUND, "three", "one")
     made = open_evaluation_set(sources, rows, View(16, False), None, names, tmp_path / "cache", count_nothing)
     lookup = np.array([0, 2, 0, 1] + [0] * 251 + [IGNORE])
@@ -65,11 +65,11 @@ def test_masks_have_the_ids_of_the_model(make_voc: VocMaker, tmp_path: Path) -> 
 
 
 def test_one_image_can_be_evaluated_and_parts_are_those_of_training(make_voc: VocMaker) -> None:
-    single = find_sources(DataConfig(root=str(make_voc("only", folder="one"))), divide=False)
+    single = find_sources(DataConfig(root=str(make_voc("only", folder="one"))), validate_all=True)
     assert take_rows(single, "all")[1] == [0]
     root = make_voc(*(f"p{number}" for number in range(10)))
     config = DataConfig(root=str(root), val_fraction=0.3)
     divided = find_sources(config)
     for part in ("train", "val"):
         assert take_rows(divided, part)[1] == list(getattr(divided.split, part))
-    assert take_rows(find_sources(config, divide=False), "all")[1] == list(range(10))
+    assert take_rows(find_sources(config, validate_all=True), "all")[1] == list(range(10))
