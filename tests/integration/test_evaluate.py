@@ -255,6 +255,7 @@ from trainer.engine import outputs, score_images
 count = outputs.count_image
 
 def slowly(*arguments):
+    open("counting", "w").close()
     time.sleep(3)
     return count(*arguments)
 
@@ -264,18 +265,18 @@ evaluate.leave(evaluate.main())
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("processes", [1, 2])
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize(("processes", "number"), [(1, signal.SIGTERM), (2, signal.SIGTERM), (1, signal.SIGKILL)])
 def test_one_that_is_stopped_leaves_nothing(
     processes: int, number: signal.Signals, program: Program, data: Path
 ) -> None:
     """Neither a run nor a folder, and it can be called again."""
     folders = sorted((program.folder / "mlruns" / "evaluations").glob("*"))
     before = len(evaluation_runs(program))
+    (program.folder / "counting").unlink(missing_ok=True)
     start = [sys.executable] if processes == 1 else launcher("multi_cpu", "--num_processes", "2")
     words = [*start, program.script(SLOW), "--model", "models:/discs@champion", "--data.root", str(data)]
     with program.start(*words) as command:
-        command.wait_for(lambda: "version 1" in command.output, "the model", 600)
+        command.wait_for((program.folder / "counting").exists, "the first image", 600)
         command.signal(number)
         ended = command.end(600)
     assert ended.returncode != 0

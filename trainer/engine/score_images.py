@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Any
 
 import torch
@@ -55,12 +56,11 @@ def score_images(
 
     def work(start: int) -> tuple[int, Totals, list[ImageCounts]]:
         totals = no_totals(len(contract.class_names))
-        if stop_requested():
-            return start, totals, []
         torch.set_num_threads(1)  # of this thread alone
         outputs = outputs_of(segmenter, data.part(range(start, min(start + chunk, len(data.samples)))))
         with torch.no_grad():
-            return start, totals, [count_image(outputs, place, totals)[0] for place in range(len(outputs))]
+            places = takewhile(lambda _: not stop_requested(), range(len(outputs)))
+            return start, totals, [count_image(outputs, place, totals)[0] for place in places]
 
     own_threads = torch.get_num_threads()
     part = Part(no_totals(len(contract.class_names)), {})

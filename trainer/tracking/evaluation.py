@@ -80,7 +80,8 @@ def find_source(origin: Mapping[str, str], reachable: bool) -> Source:
 
     `reachable`: whether the store that the evaluation is recorded in can be asked.
     """
-    known, images = dict(origin), images_of(origin["uri"])[0]
+    known = dict(origin)
+    images, _ = images_of(Source(known).uri)  # of the very version: an alias may move meanwhile
     trained_on = frozenset(images.all()) if images is not None and images.complete else None
     beside = read_object(Path(known["uri"]).parent / "run.json")  # of the model folder in a run folder
     if "uid" in beside:
