@@ -1,4 +1,4 @@
-"""One command for all entry points: segtrainer train | predict | prepare | sync | promote, or python -m trainer ...
+"""One command for all entry points: segtrainer train | predict | evaluate | prepare ..., or python -m trainer ...
 
 segtrainer predict --model models:/cat-unet@champion --input PATH [PATH ...] --output DIR
 """
@@ -16,6 +16,7 @@ from trainer.system.output import Parser, ShowVersion, prepare_output
 ENTRIES = {
     "train": "train, register, promote",
     "predict": "outline the known classes in pictures; --export writes the model for other programs",
+    "evaluate": "score a model on labelled pictures, with intervals, curves and the worst pictures",
     "prepare": "make a data folder, or check one",
     "sync": "send recorded runs to MLflow",
     "promote": "show which model version was in use when, choose another, or go back",

@@ -208,12 +208,15 @@ def watched_part(mask: np.ndarray, contract: Contract) -> tuple[slice, slice]:
     return slice(starts[0], starts[0] + side), slice(starts[1], starts[1] + side)
 
 
-def watch_image(segmenter: Segmenter, image: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """Four panels of one sample, uint8 RGB, from `image` uint8 [H, W, C] and `mask` uint8 [H, W]."""
+def watch_image(segmenter: Segmenter, image: np.ndarray, mask: np.ndarray, scored: bool = True) -> np.ndarray:
+    """Four panels of one sample, uint8 RGB, from `image` uint8 [H, W, C] and `mask` uint8 [H, W].
+
+    `scored`: with its mean IoU written into them.
+    """
     size = shrink_to_panel(mask.shape)
     predicted, _ = segmenter.predict(image, size)
     pixels = nearest_pixels(mask.shape, size)
     contract, truth = segmenter.contract, mask[pixels]
     confusion = confusion_matrix(torch.from_numpy(predicted), torch.from_numpy(truth), len(contract.class_names))
     score = scores(confusion, contract.class_names).miou
-    return watch_panels(to_rgb(image[pixels]), truth, predicted, contract.colours, score)
+    return watch_panels(to_rgb(image[pixels]), truth, predicted, contract.colours, score if scored else None)

@@ -33,7 +33,6 @@ from trainer.system.run_folder import (
     read_object,
 )
 from trainer.system.signals import EXIT_STOPPED, StopSignals
-from trainer.tracking.description import describe_group
 from trainer.tracking.group import new_group
 from trainer.tracking.names import NOTE, model_name
 from trainer.tracking.run import Run, chosen_params, model_text, open_run, run_title
@@ -274,9 +273,10 @@ class FoldGroup(Lifecycle):
         return summary
 
     def _note(self, summary: "Summary") -> str:
+        from trainer.engine.folds.note import describe_group
+
         assert self.folder is not None
-        text = summary.sentence()
-        return describe_group(self.config, self.folder.read_split()["digest"], text, summary.csv())
+        return describe_group(self.config, self.folder.read_split()["digest"], summary)
 
     def _register(self, children: Mapping[Training, RunFolder], summary: "Summary") -> None:
         """Make the model of the group that of its run, and register it."""
