@@ -59,7 +59,7 @@ class Record:
     to: str
     why: str
     after: str = ""
-    """Key of the last record that its writer knew of."""
+    """Key of the last record of which its writer knew that the move had happened; empty where it knew of none."""
 
     run: str = ""
     """Id of the run that moved it."""
@@ -93,6 +93,11 @@ class State:
         """Key of the last record; empty where there is none."""
         return self.records[-1].key if self.records else ""
 
+    @property
+    def done_key(self) -> str:
+        """Key of the last record whose move has happened for certain; empty where there is none."""
+        return next((one.key for one in reversed(self.records) if one.done), "")
+
 
 def read(client: MlflowClient, name: str) -> State:
     """Read aliases and records in one request. Raises InputError where there is no such registered model."""
@@ -109,7 +114,7 @@ def read(client: MlflowClient, name: str) -> State:
     for key in sorted(filter(KEY.fullmatch, tags), key=_order):
         try:
             records.append(_parse(key, tags[key], tags.get(key + DONE)))
-        except (ValueError, KeyError, TypeError, AttributeError):
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             unreadable.append(key)
     return State(aliases.get(CHAMPION), aliases.get(PREVIOUS), tuple(records), tuple(unreadable))
 
@@ -175,7 +180,7 @@ def write(client: MlflowClient, name: str, known: State, record: Record) -> Reco
         "from": record.origin,
         "to": record.to,
         "why": redact(record.why)[:LONGEST_WHY],
-        "after": known.last_key,
+        "after": known.done_key,
         "run": record.run,
         "numbers": redact_all(dict(record.numbers)),
     }

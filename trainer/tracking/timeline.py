@@ -107,4 +107,4 @@ def _seen_by(record: Record, later: tuple[Record, ...], state: State) -> bool:
     """Return whether the move of a record without an end was seen: by the next move, or by the alias now."""
     if not later:
         return state.champion == record.to
-    return later[0].after == record.key and later[0].origin == record.to != record.origin
+    return later[0].origin == record.to != record.origin

@@ -2,8 +2,7 @@
 
 import itertools
 import json
-import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,27 +21,7 @@ from trainer.tracking.gate import Rules, better
 from trainer.tracking.promotion import Decision, decide
 
 Maker = Callable[..., Segmenter]
-NAMES = (f"model-{number}" for number in itertools.count())
-
-
-@pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Iterator[str]:
-    """Address of a fresh store, in use during this module."""
-    with pytest.MonkeyPatch.context() as patch:
-        uri = f"sqlite:///{shutil.copyfile(empty_store, tmp_path_factory.mktemp('store') / 'mlflow.db')}"
-        patch.setenv("MLFLOW_TRACKING_URI", uri)
-        yield uri
-
-
-@pytest.fixture
-def client(store: str) -> MlflowClient:
-    return MlflowClient(store)
-
-
-@pytest.fixture
-def name() -> str:
-    """Name of a registered model that no other test uses."""
-    return next(NAMES)
+NAMES = (f"contest-{number}" for number in itertools.count())
 
 
 @pytest.fixture
