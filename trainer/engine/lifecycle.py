@@ -141,7 +141,8 @@ class Lifecycle:
         owner = {"pid": os.getpid(), "host": socket.gethostname(), "launcher": launcher.identity()}
         status_fields = {"resume": launcher.resume_command(folder.path), **owner}
         new = start.folder is None
-        return open_run(folder, config.tracking, new, self.reachable, self.display.log, status_fields)
+        model = config.registry.name
+        return open_run(folder, config.tracking, new, self.reachable, self.display.log, status_fields, model)
 
     def callback(self, start: "Start", dataset: "Dataset", memory_gib: Callable[[], float]) -> "Callback":
         """Receiver of the events of training; `memory_gib` measures this process."""
