@@ -413,6 +413,9 @@ class TrackingConfig:
     watch: int = 8
     """Number of validation pictures that are drawn as training goes on."""
 
+    system_metrics: bool = True
+    """Record what a run of more than a minute uses of the main process's machine: CPU, memory, disk, GPUs."""
+
     def __post_init__(self) -> None:
         for key, name in (("experiment", self.experiment), ("run_name", self.run_name)):
             _require(name is None or _is_name(name), f"tracking.{key}", name, f"a name, {NAME_RULE}")

@@ -150,14 +150,15 @@ class Lifecycle:
         from trainer.engine.assembly import class_counts
         from trainer.engine.rare_classes import Advice
         from trainer.engine.reporter import Reporter
+        from trainer.system.usage import Usage
 
-        data, train = self.config.data, self.config.train
+        data, train, tracking = self.config.data, self.config.train, self.config.tracking
         state = start.checkpoint.state if start.checkpoint else None
         return Reporter(
             self.run,
             self.display,
             dataset.validation,
-            watch=self.config.tracking.watch,
+            watch=tracking.watch,
             minutes=train.minutes,
             checkpoint_minutes=train.checkpoint_minutes,
             steps_per_epoch=Sampler(len(dataset.split.train), train.batch_size, 0, data.drop_last).steps_per_epoch,
@@ -165,6 +166,7 @@ class Lifecycle:
             memory_gib=memory_gib,
             advice=Advice(class_counts(dataset), self.config, dataset.usual_side),
             evaluated_share=state.plan.share(state.evaluated_step or 0) if state else 0.0,
+            usage=Usage(self.run.folder.path).sample if tracking.enabled and tracking.system_metrics else dict,
         )
 
     def describe(self, trainer: "Trainer", reasons: Sequence[str]) -> None:

@@ -77,6 +77,8 @@ def refusal(status: int, what: str = "do this there") -> str:
     """
     who, fix = _login()
     if status == 401:
+        login = (os.environ.get(name, "") for name in ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD"))
+        fix += "" if "".join(login).isascii() else "; MLflow's own logins are of ASCII alone"
         return f"{store_name()}: does not know {who} (401); {fix}"
     return f"{store_name()}: {who} may not {what} (403); ask for the right, or {fix}"
 

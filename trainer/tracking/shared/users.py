@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from trainer import InputError, printable
+from trainer import InputError
 from trainer.tracking.shared.database import for_mlflow
 
 PERMISSIONS = {"read": None, "edit": "EDIT", "manage": "MANAGE", "admin": None}
@@ -26,6 +26,8 @@ RESOURCES = ("experiment", "registered_model")
 
 PASSWORD_VARIABLE = "SERVER_USER_PASSWORD"
 """Environment variable with the password of a new user, where no terminal is there to ask."""
+
+PLAIN = "of A to Z, digits and signs of ASCII"
 
 SHORTEST_PASSWORD = 12
 """Characters that MLflow wants a password to have."""
@@ -47,9 +49,14 @@ def read_password(name: str, file: str | None) -> str:
             raise InputError("the two passwords differ; nothing is changed")
     else:
         raise InputError(f"no terminal to ask for the password of {name}; give --password_file FILE, or - for a pipe")
-    if len(password) < SHORTEST_PASSWORD or "\n" in password:
-        raise InputError(f"{source}: a password is one line of {SHORTEST_PASSWORD} characters or more")
+    if len(password) < SHORTEST_PASSWORD or not _is_plain(password):
+        raise InputError(f"{source}: a password is one line of {SHORTEST_PASSWORD} characters or more, {PLAIN}")
     return password
+
+
+def _is_plain(text: str) -> bool:
+    """Return whether a text is what MLflow's server understands: it reads logins for artifacts as ASCII alone."""
+    return text.isascii() and text.isprintable()
 
 
 class Users:
@@ -72,8 +79,8 @@ class Users:
 
     def add(self, name: str, password: str, permission: str) -> None:
         """Make a user."""
-        if not name.strip() or ":" in name or printable(name) != name or "\n" in name:
-            raise InputError(f"user {name!r}: a name is one line without a colon")
+        if not name.strip() or ":" in name or not _is_plain(name):
+            raise InputError(f"user {name!r}: a name is one line without a colon, {PLAIN}")
         self.store.create_user(name, password)
         self.allow(name, permission)
 
