@@ -46,7 +46,7 @@ class Usage:
             with suppress(self.psutil.Error):  # it has ended
                 values[f"process_{rank}_cpu_percentage"] = process.cpu_percent()
                 values[f"process_{rank}_memory_usage_megabytes"] = process.memory_info().rss / MEGABYTE
-        return {f"system/{name}": value for name, value in values.items()}
+        return {f"system/{name}": float(value) for name, value in values.items()}
 
     def _machine(self) -> Iterator[tuple[str, float]]:
         yield "cpu_utilization_percentage", self.psutil.cpu_percent()
