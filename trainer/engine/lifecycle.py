@@ -342,7 +342,7 @@ class Lifecycle:
         if refused := run.folder.describe_refused():
             log(refused, "yellow")
         info = run.folder.read_run()
-        log(f"look at run {info['run_name']} in experiment {info['experiment']}:  {store.ui_command()}", "bold")
+        log(f"look at run {info['run_name']} in experiment {info['experiment']}:  {store.run_page(info)}", "bold")
 
     def refuse(self, error: InputError, _stop: StopSignals) -> None:
         """Print an error that was found before any work."""

@@ -33,11 +33,18 @@ DUMP, MANIFEST, FOLDER = "database.dump", "manifest.json", "artifacts/"
 BLOCK_BYTES = 1 << 20
 """Bytes that are read at once."""
 
-DROP_TABLES = """do $$ declare name text; begin
-for name in select quote_ident(tablename) from pg_tables where schemaname = current_schema() loop
-execute 'drop table ' || name || ' cascade'; end loop; end $$;
+DROP = """set client_min_messages to warning;
+do $$ declare statement text; begin
+for statement in
+    select format('drop table if exists %I cascade', tablename) from pg_tables where schemaname = current_schema()
+    union all
+    select format('drop routine if exists %s cascade', oid::regprocedure) from pg_proc
+    where pronamespace = current_schema()::regnamespace
+    and not exists (select from pg_depend where objid = pg_proc.oid and deptype = 'e')
+loop execute statement; end loop; end $$;
 """
-"""Removal of what the database holds, in the same transaction that restores it: tables of a newer MLflow go, too."""
+"""Removal of what the database holds, in the same transaction that restores it: tables of a newer MLflow go, too.
+Routines that belong to an extension stay."""
 
 
 # ---------------------------------------------------------------- backup
@@ -239,5 +246,5 @@ def _restore_database(url: str, dump: Path) -> None:
     require_success(words, subprocess.run(words, capture_output=True))
     words = [program("psql"), "--no-psqlrc", "--quiet", "--single-transaction", "--set=ON_ERROR_STOP=1"]
     words += ["--set=VERBOSITY=terse", "--output=" + os.devnull, f"--dbname={url}"]
-    words += [f"--command={DROP_TABLES}", f"--file={script}"]
+    words += [f"--command={DROP}", f"--file={script}"]
     require_success(words, subprocess.run(words, capture_output=True))
