@@ -209,7 +209,11 @@ def files(folder: Path) -> dict[str, bytes]:
 def test_backup_drop_restore(trained: tuple[Path, Ended], server: SharedServer, program: Program, data: Path) -> None:
     place = Path(server.variables["MLFLOW_ARTIFACTS_DESTINATION"])
     saved_file = place.parent / "saved on monday.tar"
+    killed = saved_file.with_name(f".{saved_file.name}.abc.partial")
+    killed.write_text("half a backup")
     assert "the database and" in server.call("backup", str(saved_file)).stdout  # while the server runs
+    assert not killed.exists()
+    assert saved_file.stat().st_mode & 0o077 == 0
     assert "other connections use it; stop the server" in server.call("restore", str(saved_file), code=2).stderr
     server.stop()
     rows, artifacts = server.database.content(), files(place)
@@ -297,8 +301,7 @@ def test_artifacts_in_s3(database: Postgres, data: Path, tmp_path: Path) -> None
     }
     s3 = keys | {"MLFLOW_S3_ENDPOINT_URL": f"http://127.0.0.1:{port}"}
     program = Program(tmp_path / "program")
-    database.drop()
-    database.create()
+    database = database.another("for s3")
     server = SharedServer(program, database, "s3://the-bucket/of/mlflow", **s3)
     with Command(words, tmp_path, program.environment()) as bucket:
         server.port, server.uri, own = port, f"http://127.0.0.1:{port}", (server.port, server.uri)

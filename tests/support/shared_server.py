@@ -1,6 +1,7 @@
 """A shared server as launch/server.sh starts it, on a PostgreSQL of its own; all of it on this machine."""
 
 import base64
+import copy
 import importlib.util
 import json
 import os
@@ -52,15 +53,13 @@ def free_port() -> int:
 class Postgres:
     """PostgreSQL on loopback with passwords, and a database of a user who may make no other."""
 
-    name, user = "runs of the lab", "segtrainer"
+    user = "segtrainer"
 
     def __init__(self, folder: Path) -> None:
         programs = _programs()
         assert programs is not None
         self.programs, self.folder, self.port = programs, folder, free_port()
-        self.url = (
-            f"postgresql://{self.user}:{quote(DATABASE_PASSWORD, safe='')}@127.0.0.1:{self.port}/{quote(self.name)}"
-        )
+        self.name = "runs of the lab"
         (folder / "password").write_text(DATABASE_PASSWORD)
         # It does not run as root, as which tests in a container do.
         self.as_user = ["setpriv", "--reuid=postgres", "--regid=postgres", "--init-groups"] if os.getuid() == 0 else []
@@ -77,6 +76,19 @@ class Postgres:
         self.command.wait_for(self._answers, "an answer of PostgreSQL")
         self.sql(f"create role {self.user} login password '{DATABASE_PASSWORD}'", "postgres")
         self.create()
+
+    @property
+    def url(self) -> str:
+        """Address of the database, with its user's password."""
+        login = f"{self.user}:{quote(DATABASE_PASSWORD, safe='')}"
+        return f"postgresql://{login}@127.0.0.1:{self.port}/{quote(self.name)}"
+
+    def another(self, name: str) -> "Postgres":
+        """Another, empty database of the same PostgreSQL."""
+        found = copy.copy(self)
+        found.name = name
+        found.create()
+        return found
 
     def _answers(self) -> bool:
         ready = [str(self.programs / "pg_isready"), "-q", "-h", "127.0.0.1", "-p", str(self.port)]

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 
 import psutil
 import pytest
@@ -67,6 +68,46 @@ def test_values_are_those_of_the_machine(tmp_path: Path) -> None:
     )
     assert 0 < values["system/disk_usage_percentage"] < 100
     assert set(map(type, values.values())) == {float}
+
+
+class Nvml(ModuleType):
+    """NVIDIA's library on a machine of two GPUs, of which the second one does not answer."""
+
+    class NVMLError(Exception):
+        """An error of the library."""
+
+    def nvmlInit(self) -> None:
+        """Do nothing."""
+
+    def nvmlDeviceGetCount(self) -> int:
+        return 2
+
+    def nvmlDeviceGetHandleByIndex(self, index: int) -> int:
+        return index
+
+    def nvmlDeviceGetMemoryInfo(self, handle: int) -> SimpleNamespace:
+        if handle == 1:
+            raise self.NVMLError
+        return SimpleNamespace(used=20_000_000_000, total=80_000_000_000)
+
+    def nvmlDeviceGetUtilizationRates(self, _handle: int) -> SimpleNamespace:
+        return SimpleNamespace(gpu=97, memory=5)
+
+    def nvmlDeviceGetPowerUsage(self, _handle: int) -> int:
+        return 350_500
+
+
+def test_gpus_that_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pynvml", Nvml("pynvml"))
+    clock = Clock()
+    usage = Usage(tmp_path, clock)
+    clock.now_s += BEGIN_SECONDS
+    assert {name: value for name, value in usage.sample().items() if "gpu" in name} == {
+        "system/gpu_0_memory_usage_megabytes": 20_000.0,
+        "system/gpu_0_memory_usage_percentage": 25.0,
+        "system/gpu_0_utilization_percentage": 97.0,
+        "system/gpu_0_power_usage_watts": 350.5,
+    }
 
 
 SIBLING = "import os, time; print(os.getpid(), flush=True); time.sleep(600)"

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from trainer import InputError
-from trainer.system.atomic import atomic_file, fsync, fsync_tree, why_not_written
+from trainer.system.atomic import atomic_file, fsync, fsync_tree, leftovers, why_not_written
 from trainer.system.provenance import program_version
 from trainer.tracking.shared.artifacts import HOME, VARIABLE
 from trainer.tracking.shared.database import COUNT_SESSIONS, ask, has_table, program, require_success
@@ -56,7 +56,9 @@ def backup(url: str, place: Path | str, file: Path) -> str:
         raise InputError(f"database {url}: holds no runs yet; there is nothing to save")
     digests: dict[str, str] = {}
     try:
-        with atomic_file(file) as output, tempfile.TemporaryDirectory(dir=file.absolute().parent) as scratch:
+        _remove_leftovers(file)
+        with atomic_file(file) as output, _scratch_beside(file) as scratch:
+            os.fchmod(output.fileno(), 0o600)  # the users' hashed passwords are in it
             dump = Path(scratch, DUMP)
             words = [program("pg_dump"), "--format=custom", f"--file={dump}", f"--dbname={url}"]
             require_success(words, subprocess.run(words, capture_output=True))
@@ -79,6 +81,20 @@ def backup(url: str, place: Path | str, file: Path) -> str:
         raise InputError(f"{why_not_written(file, error)}; free some space, or name another file") from error
     text = f"{file}: {file.stat().st_size / 1e6:.1f} MB, the database and {len(digests) - 1} artifacts"
     return text if isinstance(place, Path) else f"{text}; those in {place} are not in it: keep that bucket's versions"
+
+
+def _scratch_beside(file: Path) -> tempfile.TemporaryDirectory[str]:
+    """Make a folder on the disk of `file`, hidden, of a name that `leftovers` knows."""
+    return tempfile.TemporaryDirectory(dir=file.absolute().parent, prefix=f".{file.name}.", suffix=".partial")
+
+
+def _remove_leftovers(file: Path) -> None:
+    """Remove what a backup to the same file left that was killed."""
+    for path in leftovers(file):
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
 
 
 def _files(place: Path | str) -> Iterator[Path]:

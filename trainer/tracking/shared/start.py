@@ -5,6 +5,7 @@ import configparser
 import ipaddress
 import os
 import secrets
+import socket
 import sys
 from pathlib import Path
 from typing import NoReturn
@@ -44,9 +45,23 @@ def is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
+def require_free(host: str, port: int) -> None:
+    """Raise InputError where the server could not listen; MLflow would say so in the middle of a long log."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind, protocol) as listening:
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listening.bind(address)
+    except OSError as error:
+        raise InputError(
+            f"--host {host} --port {port}: {error.strerror}; give another port, or end what uses it"
+        ) from error
+
+
 def start(url: str, place: Path | str, options: argparse.Namespace, others: list[str]) -> NoReturn:
     """Become the server; `others` are further options of `mlflow server`. Raises InputError where it cannot start."""
     require_hosts(options)
+    require_free(options.host, options.port)
     require_whole(place)
     artifacts.check(place)
     with store_errors():

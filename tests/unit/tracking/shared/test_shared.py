@@ -3,13 +3,14 @@
 import argparse
 import io
 import os
+import socket
 from pathlib import Path
 
 import pytest
 
 from trainer import InputError
 from trainer.tracking.shared import artifacts, database
-from trainer.tracking.shared.start import require_hosts
+from trainer.tracking.shared.start import require_free, require_hosts
 from trainer.tracking.shared.users import PASSWORD_VARIABLE, read_password
 
 
@@ -89,6 +90,18 @@ def test_others_reach_it_by_names_alone(host: str, names: str | None, fits: bool
     else:
         with pytest.raises(InputError, match=f'^--host {host}: .*--allowed-hosts "NAME:5000,ADDRESS:5000"'):
             require_hosts(options)
+
+
+def test_a_port_in_use_is_named() -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        port = other.getsockname()[1]
+        other.listen()
+        with pytest.raises(InputError, match=f"^--host 127.0.0.1 --port {port}: Address already in use; give another"):
+            require_free("127.0.0.1", port)
+    require_free("127.0.0.1", port)
+    with pytest.raises(InputError, match=r"^--host no\.such\.host\.invalid --port 5000: "):
+        require_free("no.such.host.invalid", 5000)
 
 
 def test_places_of_artifacts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
