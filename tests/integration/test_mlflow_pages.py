@@ -142,8 +142,7 @@ def test_curves_of_all_runs_are_in_one_chart(page: Any, server: Server, ranked: 
     page.get_by_text("val/miou", exact=True).first.wait_for()
     curves = page.locator(".js-plotly-plot .scatterlayer .trace path.js-line")
     curves.nth(2).wait_for(state="attached")
-    assert curves.count() == 3
-    assert len({curve.get_attribute("d") for curve in curves.all()}) == 3
+    assert len({curve.get_attribute("d") for curve in curves.all()}) == 3  # MLflow draws each twice
 
 
 def test_the_slider_moves_through_the_watched_pictures(page: Any, server: Server, ranked: list[Any]) -> None:
@@ -159,10 +158,13 @@ def test_the_slider_moves_through_the_watched_pictures(page: Any, server: Server
     first = picture.get_attribute("src")
     assert "%2Bstep%2B0%2B" in first  # where the slider opens, there is a picture
     slider = page.locator("[role=slider][aria-valuemax]:not([aria-valuemax='0'])").first
+    names = {path.name for path in (server.folder / "artifacts").rglob("watch~*.png")}
+    drawn = sorted({int(name.split("+step+")[1].split("+")[0]) for name in names})
+    assert (drawn[0], drawn[-1], len(drawn) > 3) == (0, int(run.data.tags["train.steps"]), True)
     slider.focus()
-    slider.press("End")
-    steps = int(run.data.tags["train.steps"])
-    page.locator(f"img[src*='watch~'][src*='%2Bstep%2B{steps}%2B']").first.wait_for()
+    for step in drawn[1:]:
+        slider.press("ArrowRight")
+        page.locator(f"img[src*='watch~'][src*='%2Bstep%2B{step}%2B']").first.wait_for()
     best = page.locator("img[src*='best~']").first
     assert "%2Bstep%2B0%2B" in best.get_attribute("src")  # seen without the slider
 
@@ -183,7 +185,7 @@ def test_a_model_leads_to_its_run_and_back(page: Any, server: Server, client: Ml
         assert wanted in text, wanted
     page.get_by_role("link", name=run.info.run_name).first.click()
     page.get_by_text("Logged models").wait_for()
-    page.get_by_text("Registered models").wait_for()
+    page.get_by_role("heading", name="Registered models").wait_for()
     model = page.locator(f"a[href*='/models/{champion.model_id or ''}']").first
     model.wait_for()
     assert f"mIoU {run.data.metrics['best/miou']:.4f}" in page.inner_text("body")
