@@ -2,7 +2,9 @@
 # Installs and tests the program; --all adds the long tests. Other arguments go to pytest.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-EXTRAS='[dev]' source launch/venv.sh
+extras=dev
+[ "${1:-}" != --all ] || extras=dev,servers-tests
+EXTRAS="[$extras]" source launch/venv.sh
 
 # Two workers: most tests use one core, and a file's trainings are shared by its tests.
 tier=(-m "not long" -n 2 --dist loadfile)

@@ -446,6 +446,9 @@ class TrackingConfig:
     """Run that this one belongs to, as a fold or a trial does: its uid, or its run folder. Whatever trains several
     models sets it; MLflow shows the run below its parent then."""
 
+    system_metrics: bool = True
+    """Record what a run of more than a minute uses of the main process's machine: CPU, memory, disk, GPUs."""
+
     def __post_init__(self) -> None:
         for key, name in (("experiment", self.experiment), ("run_name", self.run_name)):
             _require(name is None or _is_name(name), f"tracking.{key}", name, f"a name, {NAME_RULE}")

@@ -18,7 +18,6 @@ with Labelme files. Added or replaced is only this:
     pip install                    installs nothing (--dry-run) and needs no network
 """
 
-import hashlib
 import json
 import re
 import socket
@@ -37,6 +36,7 @@ import torch
 import yaml
 from PIL import Image
 
+from tests.support.installed import link_environment
 from tests.support.mlflow_server import START_SECONDS
 from tests.support.program import REPOSITORY, Command, Ended, Program
 
@@ -103,16 +103,7 @@ class Person:
     def __init__(self, folder: Path, tables: Path) -> None:
         self.program = Program(folder, tables=tables)
         self.folder = folder
-        for name in ("pyproject.toml", "README.md", "LICENSE"):
-            (folder / name).write_bytes((REPOSITORY / name).read_bytes())
-        # The environment of the tests under the name that the scripts expect, marked as up to date.
-        (folder / ".venv").mkdir()
-        for path in Path(sys.prefix).iterdir():
-            if not path.name.startswith(("installed", "place")):
-                (folder / ".venv" / path.name).symlink_to(path)
-        wanted = b"".join((folder / name).read_bytes() for name in ("pyproject.toml", "launch/constraints.txt")) + b"\n"
-        (folder / ".venv" / "installed").write_text(hashlib.sha256(wanted).hexdigest() + "\n")
-        (folder / ".venv" / "place").write_text(f"{folder}\n")
+        link_environment(folder)
         for name, seed in (("FOLDER", 1), ("NEW_PHOTOGRAPHS", 2)):
             drawn = f"python trainer/prepare.py synthetic {name} --count 8 --size 64 --seed {seed} --labelme"
             self.run(drawn)

@@ -1,5 +1,6 @@
 """The program as pip installs it: its wheel in a new environment, with the packages that it asks for and no others."""
 
+import hashlib
 import os
 import subprocess
 import sys
@@ -10,6 +11,20 @@ from pathlib import Path
 from packaging.requirements import Requirement
 
 from tests.support.program import REPOSITORY, WAIT_SECONDS, Command, Ended
+
+
+def link_environment(folder: Path, extras: str = "") -> None:
+    """Give a copy of the program the tests' environment, under the name that its scripts expect, as up to date."""
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        (folder / name).write_bytes((REPOSITORY / name).read_bytes())
+    (folder / ".venv").mkdir()
+    for path in Path(sys.prefix).iterdir():
+        if not path.name.startswith(("installed", "place")):
+            (folder / ".venv" / path.name).symlink_to(path)
+    wanted = b"".join((folder / name).read_bytes() for name in ("pyproject.toml", "launch/constraints.txt"))
+    digest = hashlib.sha256(wanted + f"{extras}\n".encode()).hexdigest()
+    (folder / ".venv" / f"installed{extras}").write_text(f"{digest}\n")
+    (folder / ".venv" / "place").write_text(f"{folder}\n")
 
 
 def build_wheel(folder: Path) -> Path:

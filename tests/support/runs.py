@@ -18,7 +18,7 @@ Points = dict[str, list[tuple[int, int, float]]]
 Curves = dict[str, list[tuple[int, float]]]
 """Metric key -> sorted (step, value)."""
 
-TIMED = ("time/", "train/images_per_second")
+TIMED = ("time/", "train/images_per_second", "system/")
 """Beginnings of the metric keys whose values depend on the clock."""
 
 

@@ -156,7 +156,8 @@ class Lifecycle:
         owner = {"pid": os.getpid(), "host": socket.gethostname(), "launcher": launcher.identity()}
         status_fields = {"resume": self.resume_command(folder), **owner}
         new = start.folder is None
-        return open_run(folder, config.tracking, new, self.reachable, self.display.log, status_fields)
+        model = config.registry.name
+        return open_run(folder, config.tracking, new, self.reachable, self.display.log, status_fields, model)
 
     def run_title(self, title: str) -> str:
         """Beginning of the name of a run on the data `title`."""
@@ -185,14 +186,15 @@ class Lifecycle:
         from trainer.engine.assembly import class_counts
         from trainer.engine.rare_classes import Advice
         from trainer.engine.reporter import Reporter
+        from trainer.system.usage import Usage
 
-        data, train = self.config.data, self.config.train
+        data, train, tracking = self.config.data, self.config.train, self.config.tracking
         state = start.checkpoint.state if start.checkpoint else None
         return Reporter(
             self.run,
             self.display,
             dataset.validation,
-            watch=self.config.tracking.watch,
+            watch=tracking.watch,
             minutes=train.minutes,
             checkpoint_minutes=train.checkpoint_minutes,
             steps_per_epoch=Sampler(len(dataset.split.train), train.batch_size, 0, data.drop_last).steps_per_epoch,
@@ -200,6 +202,7 @@ class Lifecycle:
             memory_gib=memory_gib,
             advice=Advice(class_counts(dataset), self.config, dataset.usual_side),
             evaluated_share=state.plan.share(state.evaluated_step or 0) if state else 0.0,
+            usage=Usage(self.run.folder.path).sample if tracking.enabled and tracking.system_metrics else dict,
         )
 
     def describe(self, trainer: "Trainer", reasons: Sequence[str]) -> None:
@@ -384,7 +387,7 @@ class Lifecycle:
         if refused := run.folder.describe_refused():
             log(refused, "yellow")
         info = run.folder.read_run()
-        log(f"look at run {info['run_name']} in experiment {info['experiment']}:  {store.ui_command()}", "bold")
+        log(f"look at run {info['run_name']} in experiment {info['experiment']}:  {store.run_page(info)}", "bold")
 
     def refuse(self, error: InputError, _stop: StopSignals) -> None:
         """Print an error that was found before any work."""

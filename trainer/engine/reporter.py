@@ -44,10 +44,12 @@ class Reporter:
         memory_gib: Callable[[], float],
         advice: Advice,
         evaluated_share: float = 0.0,
+        usage: Callable[[], dict[str, float]] = dict,
     ) -> None:
         """`watch`: number of validation samples to draw; `resumed_from`: step of the checkpoint that is continued.
 
-        `evaluated_share`: share of the course of the training at which an earlier start has evaluated last.
+        `evaluated_share`: share of the course of the training at which an earlier start has evaluated last. `usage`:
+        metrics of the machine after a step, none where no sample of them is due.
         """
         self.run, self.display, self.validation = run, display, validation
         # Spread over the sorted names: neighbours are often the same scene.
@@ -61,7 +63,7 @@ class Reporter:
         self.disk_error: NotWritten | None = None
         self.journal_error: NotWritten | None = None
         self.absent: list[str] = []
-        self.advice, self.evaluated_share = advice, evaluated_share
+        self.advice, self.evaluated_share, self.usage = advice, evaluated_share, usage
 
     def on_train_begin(self, state: TrainState) -> None:
         """Start the progress bar."""
@@ -88,7 +90,7 @@ class Reporter:
         """Advance the progress bar, and record the metrics."""
         self.display.step(step, values, self.memory_gib)
         with self._journal_errors():
-            self.run.metrics(values, step)
+            self.run.metrics(values | self.usage(), step)
 
     def on_evaluation(self, state: TrainState, values: dict[str, float], evaluation: Evaluation) -> None:
         """Print a row of the table, and record the scores."""

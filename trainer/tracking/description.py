@@ -34,12 +34,13 @@ def describe(
     changed = [f"`{key} {_value(config, key)}`" for key in changed_settings(config)]
     model = quote(f"models:/{config.registry.name}@champion") if config.registry.name else "RUN_FOLDER/model"
     lines = [
+        # Lists show the beginning alone, without Markdown.
+        f"mIoU {'unknown' if miou is None else miou} on the {len(data['val'])} validation pictures "
+        f"({listed}{more})",
         f"**{model_text(config)}**, width {config.model.width}, {config.data.image_size} pixels, "
         f"{'in tiles' if config.data.view == 'tiles' else 'resized'}",
         f"**Data** {_short(title)}: {len(data['train'])} pictures train, {len(data['val'])} validate; "
         f"digest `{data['digest']}`",
-        f"**mIoU** {'unknown' if miou is None else miou} on the {len(data['val'])} validation pictures "
-        f"({listed}{more})",
         f"**Settings** {', '.join(changed) or 'the defaults'}; all are in the artifact `config.yaml`",
         f"**Again** at commit `{commit[:12] or 'unknown'}`, with that file:\n\n"
         "    python trainer/train.py --config config.yaml",

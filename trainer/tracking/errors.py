@@ -1,5 +1,6 @@
 """Errors of the tracking store in one line that names the store and the fix. Without mlflow."""
 
+import configparser
 import importlib
 import os
 import re
@@ -14,6 +15,9 @@ from trainer.tracking.store import sqlite_file, tracking_uri
 
 LONGEST = 300
 """Most characters that are shown of a text which is not ours."""
+
+CREDENTIALS = "~/.mlflow/credentials"
+"""File in which MLflow looks for a name and a password that the environment does not have."""
 
 REFUSALS = {"UNAUTHENTICATED": 401, "CUSTOMER_UNAUTHORIZED": 401, "PERMISSION_DENIED": 403}
 """MLflow's error code -> status of the server's answer."""
@@ -66,12 +70,30 @@ def status_of(error: BaseException) -> int | None:
     return None
 
 
-def refusal(status: int) -> str:
-    """Sentence about an answer 401 or 403: who was refused, and where that name and its password come from."""
+def refusal(status: int, what: str = "do this there") -> str:
+    """Sentence about an answer 401 or 403: who was refused, and where that name and its password come from.
+
+    `what` was refused, as it stands after "may not".
+    """
     who, fix = _login()
     if status == 401:
+        login = (os.environ.get(name, "") for name in ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD"))
+        fix += "" if "".join(login).isascii() else "; MLflow's own logins are of ASCII alone"
         return f"{store_name()}: does not know {who} (401); {fix}"
-    return f"{store_name()}: {who} may not do this there (403); ask for the right, or {fix}"
+    return f"{store_name()}: {who} may not {what} (403); ask for the right, or {fix}"
+
+
+@contextmanager
+def permitted(what: str) -> Iterator[None]:
+    """Turn an answer 403 into an InputError that says what was refused; other errors pass."""
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:
+        if status_of(error) != 403:
+            raise
+        raise InputError(refusal(403, what)) from error
 
 
 def _login() -> tuple[str, str]:
@@ -79,11 +101,24 @@ def _login() -> tuple[str, str]:
     variables = "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
     if user := urlsplit(tracking_uri()).username:  # has priority over all others
         return f"the user {user!r} of MLFLOW_TRACKING_URI", "set another name and password there"
-    if user := os.environ.get("MLFLOW_TRACKING_USERNAME"):
-        return f"the user {user!r} with this password", f"set {variables}"
+    user, stored = os.environ.get("MLFLOW_TRACKING_USERNAME"), _stored_user()
+    if user or (stored and os.environ.get("MLFLOW_TRACKING_PASSWORD")):
+        return f"the user {user or stored!r} with this password", f"set {variables}"
+    if stored:
+        return f"the user {stored!r} of {CREDENTIALS}", f"set another name and password there, or {variables}"
     if os.environ.get("MLFLOW_TRACKING_TOKEN"):
         return "the token of MLFLOW_TRACKING_TOKEN", "set another one"
     return "a user without name and password", f"set {variables}, or MLFLOW_TRACKING_TOKEN"
+
+
+def _stored_user() -> str | None:
+    """Name of the user in the file where MLflow looks for one; None where it holds none."""
+    settings = configparser.ConfigParser()
+    try:
+        settings.read(Path(CREDENTIALS).expanduser(), encoding="utf-8")
+        return settings.get("mlflow", "mlflow_tracking_username", fallback=None)
+    except (configparser.Error, ValueError):  # MLflow says so itself, when it reads it
+        return None
 
 
 def store_name() -> str:

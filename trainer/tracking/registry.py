@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 from mlflow import MlflowClient
+from mlflow.entities import LoggedModelOutput
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
@@ -122,10 +123,18 @@ def register(client: MlflowClient, folder: RunFolder, run_id: str, name: str, ta
     if not done.get("uploaded"):
         client.log_model_artifacts(done["model_id"], str(folder.model))
         client.finalize_logged_model(done["model_id"], "READY")
+        _link_model(client, run_id, done["model_id"])
         _link_scores(client, folder, run_id, done["model_id"])
         write_json(folder.version, done := done | {"uploaded": True})
     version = _find_or_create_version(client, done["model_id"], run_id, name, tags)
     write_json(folder.version, done | {"name": name, "version": version, "promoted": None})
+
+
+def _link_model(client: MlflowClient, run_id: str, model_id: str) -> None:
+    """Make the model an output of its run, whose page in MLflow names it then. Another call adds nothing."""
+    outputs = client.get_run(run_id).outputs
+    if model_id not in {one.model_id for one in (outputs.model_outputs if outputs else ())}:
+        client.log_outputs(run_id, [LoggedModelOutput(model_id, step=0)])
 
 
 def _link_scores(client: MlflowClient, folder: RunFolder, run_id: str, model_id: str) -> None:

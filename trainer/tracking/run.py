@@ -188,8 +188,11 @@ def open_run(
     reachable: bool,
     log: Callable[[str, str], None],
     status_fields: Mapping[str, Any],
+    model: str | None = None,
 ) -> Run:
     """Open the run of a folder, and its MLflow run where the store is `reachable`.
+
+    `model`: name of the registered model that the run is to become a version of.
 
     Where the store refuses, `log` receives a text and its style; where the run must not start without the store,
     InputError is raised instead, and the folder of a `new` run is removed. It is raised too where a run would go on in
@@ -199,9 +202,11 @@ def open_run(
     if tracking.enabled:
         store.require_begun_here(folder)
     if reachable:
+        from trainer.tracking.permission import require_right_to_register
         from trainer.tracking.server import require_run
 
         try:
+            require_right_to_register(model)
             client = require_run(folder)
         except store.OtherStoreError:
             raise

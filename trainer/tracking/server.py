@@ -19,7 +19,7 @@ from trainer import InputError
 from trainer.system.atomic import write_json
 from trainer.system.run_folder import FAMILY_TAGS, RunFolder
 from trainer.tracking import location
-from trainer.tracking.errors import excerpt, refusal, store_errors, store_name
+from trainer.tracking.errors import excerpt, permitted, refusal, store_errors, store_name
 from trainer.tracking.journal import read_records
 from trainer.tracking.refusals import Named, Refusals, is_refused_for_good
 from trainer.tracking.store import (
@@ -131,7 +131,8 @@ def connect_run(folder: RunFolder, anywhere: bool = False) -> MlflowClient:
             sent_before = info.get("run_id") or folder.sent_values_bytes
             if not anywhere and sent_before and "store" not in info:
                 raise OtherStoreError(folder, "a store that its files do not name")
-            run_id = _create_run(client, experiment_id, info)
+            with permitted(f"add a run to the experiment {info['experiment']!r}"):
+                run_id = _create_run(client, experiment_id, info)
         _link_family(client, experiment_id, run_id, info)
         for file in (folder.sent, folder.version, folder.refused):  # they are about another store
             file.unlink(missing_ok=True)
@@ -280,7 +281,8 @@ def _send_files(
     elif "model" in record:
         from trainer.tracking.registry import register
 
-        register(client, folder, run_id, record["model"], record["model_tags"])
+        with permitted(f"register a version of the model {record['model']!r}"):
+            register(client, folder, run_id, record["model"], record["model_tags"])
     else:
         return False
     return True

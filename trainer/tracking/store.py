@@ -8,9 +8,10 @@ import sqlite3
 import ssl
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote, unquote_to_bytes, urlsplit, urlunsplit
 
 from trainer import InputError, redact
@@ -200,6 +201,17 @@ def is_alive(seconds: float) -> bool:
     except InputError:
         return False
     return True
+
+
+def run_page(info: Mapping[str, Any]) -> str:
+    """Address of a run's page, in MLflow's view for training; of a run without a server, what shows it.
+
+    `info`: content of run.json.
+    """
+    if not (tracking_uri().startswith("http") and info.get("run_id")):
+        return ui_command()
+    page = f"#/experiments/{info['experiment_id']}/runs/{info['run_id']}?workflowType=machine_learning"
+    return f"{redact(tracking_uri()).rstrip('/')}/{page}"
 
 
 def ui_command() -> str:

@@ -62,7 +62,7 @@ def test_names_say_what_differs(words: list[str], name: str) -> None:
 def test_a_description_tells_what_a_person_asks() -> None:
     config = parse([*RESOLVED, "--optim.lr", "3e-3", "--registry.name", "my cats"])
     text = describe(config, DATA, "cats", {"cat": 0.9, "dog": 0.7}, Interval(0.8, 0.71, 0.86), "0123456789abcdef")
-    assert "**mIoU** 0.800 [0.710, 0.860] on the 1 validation pictures (cat 0.900, dog 0.700)" in text
+    assert "mIoU 0.800 [0.710, 0.860] on the 1 validation pictures (cat 0.900, dog 0.700)" in text
     assert "3 pictures train, 1 validate; digest `d1`" in text
     assert "`optim.lr 0.003`" in text
     assert "at commit `0123456789ab`" in text
@@ -74,7 +74,7 @@ def test_a_description_tells_what_a_person_asks() -> None:
 def test_a_description_without_a_score_or_a_registered_model() -> None:
     config = parse([*RESOLVED, "--registry.name", "null", "--data.root", "https://me:secret@host/x"])
     text = describe(config, DATA, "https://me:secret@host/x", {}, None, "")
-    assert "**mIoU** unknown" in text
+    assert "mIoU unknown" in text
     assert "RUN_FOLDER/model" in text
     assert "secret" not in text
 

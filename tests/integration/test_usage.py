@@ -1,0 +1,48 @@
+"""What a training uses of its machine is in its run, for each of its processes; not where nobody wants it."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.support import runs
+from tests.support.discs import make_discs
+from tests.support.program import ONE_THREAD, TINY, Program, train_command
+
+AT_ONCE = """
+import sys
+from trainer.system import usage
+from trainer.train import main
+usage.BEGIN_SECONDS = 0.0
+usage.SAMPLE_SECONDS = 0.05
+sys.exit(main(sys.argv[1:]))
+"""
+SETTINGS = ["--train.epochs", "4", "--model.depth", "2", "--model.encoder", "none", "--registry.name", "null"]
+MACHINE = {
+    "system/cpu_utilization_percentage",
+    "system/system_memory_usage_megabytes",
+    "system/system_memory_usage_percentage",
+    "system/disk_usage_percentage",
+    "system/disk_available_megabytes",
+}
+
+
+@pytest.mark.long
+@pytest.mark.timeout(900)
+def test_a_run_says_what_each_process_uses(tmp_path: Path, empty_store: Path) -> None:
+    data = make_discs(tmp_path / "discs")
+    program = Program(tmp_path / "program", variables=ONE_THREAD, tables=empty_store)
+    script = program.script(AT_ONCE)
+    for more in ([], ["--tracking.system_metrics", "false"]):
+        words = train_command(2, *TINY, "--data.root", str(data), *SETTINGS, *more, script=script)
+        program.run(*words, code=0, timeout_s=600)
+    first, second = program.run_folders()
+    points = runs.store_points(program.database, runs.store_run(program.database, first))
+    names = {name for name in points if name.startswith("system/")}
+    for rank in (0, 1):
+        own = {f"system/process_{rank}_cpu_percentage", f"system/process_{rank}_memory_usage_megabytes"}
+        assert own <= names
+        assert all(50 < value < 4000 for _, _, value in points[f"system/process_{rank}_memory_usage_megabytes"])
+    assert names >= MACHINE
+    assert {step for name in MACHINE for step, _, _ in points[name]} <= set(range(1, 9))
+    assert points == runs.journal_points(first)
+    assert not any(name.startswith("system/") for name in runs.journal_points(second))

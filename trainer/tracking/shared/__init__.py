@@ -1,0 +1,1 @@
+"""A shared MLflow server: PostgreSQL, a store of artifacts, users with passwords, backups. See launch/server.sh."""

@@ -1,0 +1,69 @@
+"""Artifacts of a shared server: a folder of this machine, or S3."""
+
+import importlib
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from trainer import InputError
+from trainer.config import MLRUNS
+from trainer.system.atomic import why_not_written
+from trainer.system.installation import require
+from trainer.tracking.errors import excerpt
+
+VARIABLE = "MLFLOW_ARTIFACTS_DESTINATION"
+"""Environment variable with the place of the artifacts; MLflow's own."""
+
+HOME = MLRUNS / "server"
+"""Folder of what a shared server keeps on its machine."""
+
+S3_SECONDS = 5
+"""Longest wait for an answer of S3 at the start, in seconds."""
+
+
+def destination() -> Path | str:
+    """Place of the artifacts: a folder, or the address of another store, such as s3://bucket/path."""
+    given = os.environ.get(VARIABLE) or str(HOME / "artifacts")
+    parts = urlsplit(given)
+    if parts.scheme in ("", "file"):
+        return Path(unquote(parts.path) if parts.scheme else given).absolute()
+    return given
+
+
+def check(place: Path | str) -> None:
+    """Raise InputError where artifacts cannot be stored in a place."""
+    if isinstance(place, Path):
+        _check_folder(place)
+    elif urlsplit(place).scheme == "s3":
+        require("server", "S3")
+        _check_s3(place)
+
+
+def _check_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        fix = f"make it writable, or set {VARIABLE} to another folder or to s3://BUCKET/PATH"
+        raise InputError(f"{why_not_written(folder, error)}; {fix}") from error
+
+
+def _check_s3(place: str) -> None:
+    """Raise InputError where S3 does not show the bucket to the server's own key."""
+    boto3: Any = importlib.import_module("boto3")
+    configuration = importlib.import_module("botocore.config").Config(
+        connect_timeout=S3_SECONDS, read_timeout=S3_SECONDS, retries={"max_attempts": 1}
+    )
+    parts = urlsplit(place)
+    endpoint = os.environ.get("MLFLOW_S3_ENDPOINT_URL") or None
+    try:
+        client = boto3.client("s3", endpoint_url=endpoint, config=configuration)
+        client.list_objects_v2(Bucket=parts.netloc, Prefix=parts.path.lstrip("/"), MaxKeys=1)
+    except Exception as error:  # of boto3, which has hundreds
+        raise InputError(
+            f"{VARIABLE} {place}: {excerpt(str(error))}; set MLFLOW_S3_ENDPOINT_URL, AWS_ACCESS_KEY_ID and "
+            "AWS_SECRET_ACCESS_KEY of the bucket"
+        ) from error
