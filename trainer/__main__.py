@@ -15,6 +15,7 @@ from trainer.system.output import Parser, ShowVersion, prepare_output
 
 ENTRIES = {
     "train": "train, register, promote",
+    "compare": "compare runs and models, with the doubt about each difference",
     "predict": "outline the known classes in pictures; --export writes the model for other programs",
     "prepare": "make a data folder, or check one",
     "sync": "send recorded runs to MLflow",

@@ -94,6 +94,21 @@ def score_interval(counts: np.ndarray, resamples: int = RESAMPLES, seed: int = 0
     return _interval(_mean(pooled_iou(counts)), _mean(_resampled_iou(counts, drawn)), len(counts), (0.0, 1.0))
 
 
+def class_intervals(
+    counts: np.ndarray, class_names: Sequence[str], resamples: int = RESAMPLES, seed: int = 0
+) -> dict[str, Interval]:
+    """Return the IoU of each foreground class that has pixels in the masks, with its interval.
+
+    `counts`: `class_counts` of each image, int64 [N, K, 3]; `class_names`: K, the background's first.
+    """
+    pooled, resampled = pooled_iou(counts), _resampled_iou(counts, draw_images(len(counts), resamples, seed))
+    return {
+        name: _interval(float(pooled[index]), resampled[:, index], len(counts), (0.0, 1.0))
+        for index, name in enumerate(class_names[1:])
+        if np.isfinite(pooled[index])
+    }
+
+
 def draw_images(images: int, resamples: int, seed: int) -> np.ndarray:
     """Draw `resamples` sets of as many images with replacement: how often each image is in each set, int64 [R, N]."""
     rows = np.random.default_rng(seed).integers(0, images, (resamples, images))
