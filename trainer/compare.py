@@ -18,7 +18,7 @@ import functools
 import json
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,7 +33,9 @@ from trainer.system.text import join, show
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
+    from trainer.engine.score_folder import FolderScores
     from trainer.model.ranking import Ranking
+    from trainer.model.score_table import ScoreTable
     from trainer.system.terminal import Display
     from trainer.tracking.run_finder import Finder
     from trainer.tracking.run_reader import ComparedRun
@@ -51,11 +53,11 @@ def main(arguments: list[str] | None = None) -> int:
     return run_program("compare.py", functools.partial(_main, arguments), prints_results=True)
 
 
-def _main(arguments: list[str] | None, _stop: StopSignals) -> int:
+def _main(arguments: list[str] | None, stop: StopSignals) -> int:
     prepare_output(arguments)
     options = read_command(arguments)
     try:
-        return compare(options)
+        return compare(options, stop)
     except InputError as error:
         print(f"compare.py: {error}", file=sys.stderr)
         return EXIT_INPUT
@@ -100,7 +102,7 @@ def read_command(arguments: list[str] | None) -> argparse.Namespace:
     return options
 
 
-def compare(options: argparse.Namespace) -> int:
+def compare(options: argparse.Namespace, stop: StopSignals) -> int:
     """Find the runs, rank them, write the sheet, and print the outcome; return the exit code."""
     check_files(options)
     from trainer.system.terminal import Display
@@ -108,13 +110,16 @@ def compare(options: argparse.Namespace) -> int:
 
     display, finder = Display(), Finder(connect)
     runs, notes = find_runs(options, finder)
-    ranking, refusal = rank_runs(options, runs, display)
+    scored = score_anew(options, runs, display, stop) if options.root else None
+    tables = scored.tables if scored else {run.name: run.table for run in runs if run.table is not None}
+    ranking, refusal = rank_tables(options, tables)
     from trainer.drawing.sheet import render
     from trainer.tracking.comparison import describe_comparison, watched_images
 
-    notes = [*notes, *finder.warnings]
+    notes = [*notes, *(scored.notes if scored else ()), *finder.warnings]
     content = describe_comparison(runs, ranking, refusal, notes, " and ".join(options.root or ()))
-    html = render(content, watched_images(runs), {})
+    differing = scored.draw([(one["hash"], one["image"]) for one in content["disagreements"]]) if scored else {}
+    html = render(content, watched_images(runs), differing)
     write_text(options.output, html)
     if options.json:
         write_text(options.json, json.dumps(content, indent=1) + "\n")
@@ -159,16 +164,34 @@ def find_runs(options: argparse.Namespace, finder: "Finder") -> "tuple[list[Comp
     return runs, notes
 
 
-def rank_runs(
-    options: argparse.Namespace, runs: "Sequence[ComparedRun]", display: "Display"
-) -> "tuple[Ranking | None, str]":
-    """Rank the runs that have a table of scores; where that is not possible, the reason in its place.
+def score_anew(
+    options: argparse.Namespace, runs: "Sequence[ComparedRun]", display: "Display", stop: StopSignals
+) -> "FolderScores":
+    """Score all models on the labelled pictures of --data.root. No run is opened for that.
+
+    Raises InputError where a model cannot be loaded, or the folder does not fit the models.
+    """
+    require("train", "scoring models")
+    from trainer.config import MLRUNS
+    from trainer.engine.score_folder import open_labelled, score_on
+    from trainer.tracking.load import load_model
+
+    addresses = {run.name: run.model for run in runs if run.model}
+    if not addresses:
+        raise InputError(f"--data.root: {', '.join(show(run.name) for run in runs)}: no model to score")
+    models = {name: load_model(address) for name, address in addresses.items()}
+    data, names = open_labelled(options.root, models, MLRUNS / "cache", display.progress_bar)
+    stop.defer()
+    return score_on(data, names, models, stop.requested, display.progress_bar("scoring models", len(models)))
+
+
+def rank_tables(options: argparse.Namespace, tables: "Mapping[str, ScoreTable]") -> "tuple[Ranking | None, str]":
+    """Rank the models that have a table of scores; where that is not possible, the reason in its place.
 
     Raises InputError, with the command that helps, where they were scored on different images.
     """
     from trainer.model.ranking import OtherClassesError, TooFewCommonError, rank
 
-    tables = {run.name: run.table for run in runs if run.table is not None}
     if not tables:
         return None, ""
     try:

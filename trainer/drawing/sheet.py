@@ -65,7 +65,9 @@ def render(content: Mapping[str, Any], watched: Pictures, differing: Pictures) -
     """
     names = [run["name"] for run in content["runs"]]
     numbers = {name: number for number, name in enumerate(names)}
-    watched = dict(list(watched.items())[:MOST_PICTURES])
+    differs = {one["hash"]: place for place, one in enumerate(content["disagreements"])}
+    order = sorted(watched, key=lambda key: differs.get(key[0], len(differs)))
+    watched = {key: watched[key] for key in order[:MOST_PICTURES]}
     rows, differing_rows = _rows_within_budget([watched, differing], numbers)
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
@@ -79,6 +81,8 @@ def render(content: Mapping[str, Any], watched: Pictures, differing: Pictures) -
         content=content,
         names=names,
         numbers=numbers,
+        winners=_winners(content, numbers),
+        gains={pair["second"]: pair["difference"] for pair in content["pairs"] if pair["first"] == names[0]},
         colours=COLOURS,
         charts=_charts(content, numbers),
         classes=_classes(content)[:MOST_CLASSES],
@@ -101,6 +105,15 @@ def _signed(value: float | None) -> str:
 
 def _interval(value: Mapping[str, float | None]) -> str:
     return f"[{_number(value['low'])}, {_number(value['high'])}]"
+
+
+def _winners(content: Mapping[str, Any], numbers: Mapping[str, int]) -> list[int | None]:
+    """Number of the better model for each sentence; None where there is none."""
+    winners: list[int | None] = []
+    for pair in content["pairs"]:
+        low, high = pair["difference"]["low"] or 0.0, pair["difference"]["high"] or 0.0
+        winners.append(numbers[pair["second"]] if low > 0 else numbers[pair["first"]] if high < 0 else None)
+    return winners or [None] * len(content["verdict"])
 
 
 def _classes(content: Mapping[str, Any]) -> list[str]:
@@ -127,9 +140,13 @@ def _charts(content: Mapping[str, Any], numbers: Mapping[str, int]) -> list[tupl
 
 def _rows_within_budget(lists: Iterable[Pictures], numbers: Mapping[str, int]) -> list[list[Row]]:
     """Pictures of some lists as data URIs, smaller where all together would have too many bytes."""
+    decoded = [
+        [(name, {run: _panels(png) for run, png in runs.items()}) for (_, name), runs in pictures.items()]
+        for pictures in lists
+    ]
     side = PANEL
     while True:
-        rows = [[_row(name, runs, numbers, side) for (_, name), runs in pictures.items()] for pictures in lists]
+        rows = [[_row(name, panels, numbers, side) for name, panels in part] for part in decoded]
         size = sum(len(uri) for part in rows for row in part for uri in _uris(row)) * 3 / 4
         if size <= MOST_IMAGE_BYTES or side <= LEAST_SIDE:
             return rows
@@ -140,8 +157,7 @@ def _uris(row: Row) -> list[str]:
     return [row.image, row.mask, *(uri for _, _, one in row.runs if one for uri in (one.prediction, one.errors))]
 
 
-def _row(name: str, runs: Mapping[str, bytes], numbers: Mapping[str, int], side: int) -> Row:
-    panels = {run: _panels(png) for run, png in runs.items()}
+def _row(name: str, panels: Mapping[str, list[np.ndarray]], numbers: Mapping[str, int], side: int) -> Row:
     whole = next((one for one in panels.values() if len(one) == 4), None)
     image, mask = (_data_uri(whole[3], side), _data_uri(whole[1], side)) if whole else ("", "")
     made: list[tuple[int, str, Panels | None]] = []
@@ -172,10 +188,17 @@ def _panels(png: bytes) -> list[np.ndarray]:
     )
 
 
+def as_png(picture: np.ndarray) -> bytes:
+    """Content of a PNG file of a picture, uint8 RGB [H, W, 3]."""
+    content = io.BytesIO()
+    Image.fromarray(picture).save(content, "PNG", compress_level=1)
+    return content.getvalue()
+
+
 def _data_uri(picture: np.ndarray, side: int) -> str:
     """Picture, uint8 RGB [H, W, 3], as a WebP of at most `side` pixels a side, in text."""
     image = Image.fromarray(picture)
     image.thumbnail((side, side), Image.Resampling.LANCZOS)
     content = io.BytesIO()
-    image.save(content, "WEBP", quality=80)
+    image.save(content, "WEBP", quality=80, method=2)
     return f"data:image/webp;base64,{base64.b64encode(content.getvalue()).decode()}"

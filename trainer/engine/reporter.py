@@ -127,11 +127,7 @@ class Reporter:
             key = f"{series}/{image_key(sample.name)}"
             if self.run.has_image(key, step):
                 continue
-            image = sample.read_image(levels=segmenter.contract.range_of_levels)
-            mask = sample.read_mask(self.validation.values)
-            if segmenter.contract.view == "tiles":
-                image, mask = image[part := watched_part(mask, segmenter.contract)], mask[part]
-            panels = watch_image(segmenter, image, mask)
+            panels = watched_panels(segmenter, self.validation, place)
             try:
                 with writing(self.run.folder.images):
                     self.run.image(key, panels, step)
@@ -203,6 +199,16 @@ def watched_part(mask: np.ndarray, contract: Contract) -> tuple[slice, slice]:
         int(min(max(0, at - side / 2), max(0, length - side))) for at, length in zip(middle, mask.shape, strict=True)
     ]
     return slice(starts[0], starts[0] + side), slice(starts[1], starts[1] + side)
+
+
+def watched_panels(segmenter: Segmenter, data: ValidationSet, place: int) -> np.ndarray:
+    """Four panels of one sample of `data`, uint8 RGB; of a large image in tiles, of a part of it."""
+    sample = data.samples[place]
+    image = sample.read_image(levels=segmenter.contract.range_of_levels)
+    mask = sample.read_mask(data.values)
+    if segmenter.contract.view == "tiles":
+        image, mask = image[part := watched_part(mask, segmenter.contract)], mask[part]
+    return watch_image(segmenter, image, mask)
 
 
 def watch_image(segmenter: Segmenter, image: np.ndarray, mask: np.ndarray) -> np.ndarray:

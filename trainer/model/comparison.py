@@ -58,8 +58,10 @@ class Comparison:
             return f"no comparison of {second} and {first}: {count} shows no spread"
         if not gain.excludes_zero:
             return f"no difference found between {second} and {first}: {gain} mIoU on {count}"
-        winner, size = (second, gain) if gain.value > 0 else (first, Interval(-gain.value, -gain.high, -gain.low))
-        return f"{winner} is better by {size} mIoU on {count}"
+        winner, other, size = second, first, gain
+        if gain.value < 0:
+            winner, other, size = first, second, Interval(-gain.value, -gain.high, -gain.low)
+        return f"{winner} is better than {other} by {size} mIoU on {count}"
 
 
 def compare_scores(

@@ -55,7 +55,7 @@ def test_names_and_order_of_images_change_no_number() -> None:
 def test_damage_to_one_of_ten_classes_is_named() -> None:
     table = make_table(41, classes=11)
     (text,) = sentences({"a": table, "b": damaged(table, 7)})
-    assert text.startswith("a is better by 0.0")
+    assert text.startswith("a is better than b by 0.0")
     listed = text.partition("; IoU of b by class: ")[2]
     assert listed.startswith("class 7 -0.")
     assert listed.count("class") == 1
@@ -70,7 +70,7 @@ def test_each_is_compared_with_the_first_and_the_best_with_the_second_best() -> 
         ("old", "best"),
         ("good", "best"),
     ]
-    assert ranking.pairs[2].sentence().startswith("best is better by ")
+    assert ranking.pairs[2].sentence().startswith("best is better than good by ")
     assert ranking.pairs[0].comparison.images == 30
 
 
