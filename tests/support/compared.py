@@ -1,5 +1,6 @@
 """Runs to compare, made without a training: their folders, and their entries in an MLflow store."""
 
+import functools
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -20,6 +21,7 @@ resume: never
 """
 
 
+@functools.cache
 def panels(seed: int) -> np.ndarray:
     """Panels of a made-up image, uint8 RGB [320, 1280, 3]."""
     mask = np.zeros((40, 60), np.uint8)
@@ -33,7 +35,7 @@ def run_folder(
     table: ScoreTable | None = None,
     settings: str = SETTINGS,
     tags: Mapping[str, str] | None = None,
-    images: int = 2,
+    images: int = 0,
     store: str | None = None,
 ) -> RunFolder:
     """Folder of a finished run, tracked where `store` is given."""

@@ -43,11 +43,8 @@ class Finder:
 
     def find(self, text: str) -> ComparedRun:
         """Find and read the run or the model that `text` stands for. Raises InputError where there is none."""
-        folder = _folder_of(text)
-        if folder is not None:
-            return read_folder(folder)
-        if (Path(text) / CONTRACT_FILE).is_file():
-            return ComparedRun(Path(text).resolve().name, model=text, notes=("a model folder without a run",))
+        if found := _read_path(text):
+            return found
         is_address = re.match(r"(models|runs|file|https?):", text) or re.fullmatch(f"{MODEL_ID}|{RUN_ID}", text)
         try:
             client = self.client
@@ -146,14 +143,19 @@ def unique_runs(runs: Sequence[ComparedRun]) -> tuple[list[ComparedRun], list[st
     return named, notes
 
 
-def _folder_of(text: str) -> RunFolder | None:
-    """Run folder of this path, or that holds the model folder of this path."""
+def _read_path(text: str) -> ComparedRun | None:
+    """Run of a run folder, or of the model folder in it; a model folder alone; None where this path is neither."""
+    path = Path(text)
     try:
-        path = Path(text)
-        places = [path, path.resolve().parent] if (path / CONTRACT_FILE).is_file() else [path]
-        return next((RunFolder(place) for place in places if (place / "run.json").is_file()), None)
+        is_model = (path / CONTRACT_FILE).is_file()
+        places = [path, path.resolve().parent] if is_model else [path]
+        folder = next((RunFolder(place) for place in places if (place / "run.json").is_file()), None)
     except (OSError, ValueError, RuntimeError):  # too long for a name, or a link in a circle
         return None
+    if folder is not None:
+        return read_folder(folder)
+    note = "a model folder without a run"
+    return ComparedRun(one_line(path.resolve().name), model=text, notes=(note,)) if is_model else None
 
 
 def _names_in_folder(folder: RunFolder) -> set[str]:
