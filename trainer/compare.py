@@ -31,8 +31,6 @@ from trainer.system.signals import StopSignals
 from trainer.system.text import join, show
 
 if TYPE_CHECKING:
-    from mlflow import MlflowClient
-
     from trainer.engine.score_folder import FolderScores
     from trainer.model.ranking import Ranking
     from trainer.model.score_table import ScoreTable
@@ -108,7 +106,7 @@ def compare(options: argparse.Namespace, stop: StopSignals) -> int:
     from trainer.system.terminal import Display
     from trainer.tracking.run_finder import Finder
 
-    display, finder = Display(), Finder(connect)
+    display, finder = Display(), Finder()
     runs, notes = find_runs(options, finder)
     scored = score_anew(options, runs, display, stop) if options.root else None
     tables = scored.tables if scored else {run.name: run.table for run in runs if run.table is not None}
@@ -128,14 +126,6 @@ def compare(options: argparse.Namespace, stop: StopSignals) -> int:
     if not options.no_artifact:
         add_to_runs(finder, runs, html, display)
     return 0
-
-
-def connect() -> "MlflowClient":
-    """Connect to the store in use. Raises InputError where it does not answer, or MLflow is not installed."""
-    require("registry", "runs of MLflow")
-    from trainer.tracking.server import connect
-
-    return connect()
 
 
 def check_files(options: argparse.Namespace) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from trainer import InputError
 from trainer.config import MLRUNS
 from trainer.model.model_folder import CONTRACT_FILE
+from trainer.system.installation import require
 from trainer.system.run_folder import RunFolder, read_object, run_folders
 from trainer.system.text import one_line, show
 from trainer.tracking.address import MODEL_ID, RUN_ID, parse_address
@@ -28,10 +29,18 @@ MOST_SEARCHED = 10_000
 """Runs that are looked through."""
 
 
+def connect_store() -> "MlflowClient":
+    """Connect to the store in use. Raises InputError where it does not answer, or MLflow is not installed."""
+    require("registry", "comparing runs of MLflow")
+    from trainer.tracking.server import connect
+
+    return connect()
+
+
 class Finder:
     """Finds runs by what a person calls them. Asks MLflow only for what is no folder."""
 
-    def __init__(self, connect: "Callable[[], MlflowClient]") -> None:
+    def __init__(self, connect: "Callable[[], MlflowClient]" = connect_store) -> None:
         """`connect`: raises InputError where the store does not answer."""
         self._connect = connect
         self.warnings: list[str] = []
