@@ -27,6 +27,9 @@ if TYPE_CHECKING:  # loads MLflow, which run folders do not need
 TABLE = "evaluation/scores.json"
 """Place of a run's table of scores, among its artifacts and in its folder."""
 
+EVALUATED = "evaluation.model"
+"""Tag of a run of kind evaluation: the address of the model that was evaluated."""
+
 LARGEST_BYTES = {"config.yaml": 1 << 20, TABLE: 1 << 27}
 """Largest size of an artifact that is downloaded, in bytes."""
 
@@ -95,16 +98,16 @@ def read_folder(folder: RunFolder) -> ComparedRun:
     info, status = read_object(folder.run), folder.read_status()
     tags, metrics, curves = _read_journal(folder)
     tags = dict(info.get("tags", {})) | tags
-    settings, note = _read_settings(folder.config)
+    settings, note = _read_settings(folder.config, tags)
     table, missing = _read_table(folder.path / TABLE, tags)
     facts = _facts(info.get("experiment", ""), info.get("time"), status.get("state", "unknown"), tags, metrics)
-    has_model = (folder.model / CONTRACT_FILE).is_file()
-    notes = [note, missing, "" if has_model else "it has no model"]
+    model = str(folder.model) if (folder.model / CONTRACT_FILE).is_file() else tags.get(EVALUATED, "")
+    notes = [note, missing, "" if model else "it has no model"]
     recorded = info.get("run_id", "") if info.get("tracked") and not elsewhere(folder) else ""
     return ComparedRun(
         one_line(info.get("run_name") or folder.path.name),
         run_id=recorded,
-        model=str(folder.model) if has_model else "",
+        model=model,
         settings=settings,
         facts=facts,
         metrics=metrics,
@@ -154,14 +157,14 @@ def read_run(client: "MlflowClient", run: "Run") -> ComparedRun:
     facts = _facts(experiment, run.info.start_time, run.info.status.lower(), run.data.tags, run.data.metrics)
     with tempfile.TemporaryDirectory() as scratch:
         files = _Artifacts(client, run.info.run_id, Path(scratch))
-        settings, note = _read_settings(files.fetch("config.yaml", LARGEST_BYTES["config.yaml"]))
+        settings, note = _read_settings(files.fetch("config.yaml", LARGEST_BYTES["config.yaml"]), run.data.tags)
         table, missing = _read_table(files.fetch(TABLE, LARGEST_BYTES[TABLE]), run.data.tags)
         images = _read_images(files.images())
-        notes = [note if run.data.tags.get("kind", "") in ("", "training") else "", missing, *files.errors]
+        notes = [note, missing, *files.errors]
     return ComparedRun(
         name,
         run_id=run.info.run_id,
-        model=f"runs:/{run.info.run_id}/model",
+        model=run.data.tags.get(EVALUATED, f"runs:/{run.info.run_id}/model"),
         settings=settings,
         facts=facts,
         metrics=run.data.metrics,
@@ -232,19 +235,21 @@ def log_sheet(client: "MlflowClient", run_id: str, html: str) -> None:
 # ---------------------------------------------------------------- files
 
 
-def _read_settings(file: Path | None) -> tuple[dict[str, Any], str]:
-    """Settings by dotted keys, and why there are none."""
+def _read_settings(file: Path | None, tags: Mapping[str, str]) -> tuple[dict[str, Any], str]:
+    """Settings by dotted keys, and why there are none; an evaluation needs none."""
     try:
         content = yaml.safe_load(file.read_text(encoding="utf-8")) if file and file.is_file() else None
     except (OSError, ValueError, yaml.YAMLError, RecursionError):
         content = None
-    return (dotted(content), "") if isinstance(content, dict) else ({}, "its config.yaml is missing or damaged")
+    if isinstance(content, dict):
+        return dotted(content), ""
+    return {}, "" if EVALUATED in tags else "its config.yaml is missing or damaged"
 
 
 def _read_table(file: Path | None, tags: Mapping[str, str]) -> tuple[ScoreTable | None, str]:
     """Table of scores, and why there is none."""
     if file is None or not file.is_file():
-        ended = "" if tags.get("best.step") or tags.get("kind") == "evaluation" else ", since it did not end"
+        ended = "" if tags.get("best.step") or EVALUATED in tags else ", since it has not ended"
         return None, f"it has no table of scores ({TABLE}){ended or ', as runs of older versions'}"
     try:
         return read_table(file), ""
