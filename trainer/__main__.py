@@ -1,4 +1,4 @@
-"""One command for all entry points: segtrainer train | predict | prepare | sync, or python -m trainer ...
+"""One command for all entry points: segtrainer train | predict | evaluate | prepare | sync, or python -m trainer ...
 
 segtrainer predict --model models:/cat-unet@champion --input PATH [PATH ...] --output DIR
 """
@@ -17,6 +17,7 @@ ENTRIES = {
     "train": "train, register, promote",
     "compare": "compare runs and models, with the doubt about each difference",
     "predict": "outline the known classes in pictures; --export writes the model for other programs",
+    "evaluate": "score a model on labelled pictures, with intervals, curves and the worst pictures",
     "prepare": "make a data folder, or check one",
     "sync": "send recorded runs to MLflow",
 }

@@ -96,10 +96,10 @@ class Sources:
     """Images that train without labels."""
 
 
-def find_sources(config: DataConfig, roots: Sequence[Path] | None = None) -> Sources:
+def find_sources(config: DataConfig, roots: Sequence[Path] | None = None, divide: bool = True) -> Sources:
     """Find samples, classes and split in `roots`, by default those of data.root, without decoding an image.
 
-    Raises InputError where no sample can be used.
+    Without `divide` all samples are in the validation part. Raises InputError where no sample can be used.
     """
     roots = roots or config.roots
     classes = read_class_names(roots, config.classes)
@@ -119,7 +119,8 @@ def find_sources(config: DataConfig, roots: Sequence[Path] | None = None) -> Sou
         left_out = f"; left out, {account.summary()}" if account.count else ""
         raise_all([*found.problems, f"{', '.join(map(str, roots))}: no labelled picture is left{left_out}"])
     try:
-        split = split_samples(found.samples, found.parts, config.val_fraction, config.fold)
+        whole = Split((), tuple(range(len(found.samples))))
+        split = split_samples(found.samples, found.parts, config.val_fraction, config.fold) if divide else whole
     except InputError as error:
         raise_all([*found.problems, str(error)])
         raise

@@ -2,11 +2,13 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from trainer.config import LossConfig
+from trainer.data.checks.scan import hash_pixels
 from trainer.data.dataset import ValidationSet
 from trainer.data.full_size import FullSize
 from trainer.model.loss import LossSums, class_weight_tensor, image_losses, loss_terms
@@ -55,6 +57,7 @@ def evaluate(
     Raises EvaluationStopped, on all of them, where `stop_requested` turns true on one before it is done.
     """
     segmenter.eval()
+    assert data.class_ids is None  # the resized masks, which the loss is of, have the ids of the data
     data = data.at(segmenter.contract.shown, segmenter.contract.range_of_levels)
     device = next(segmenter.parameters()).device
     classes = len(segmenter.contract.class_names)
@@ -81,22 +84,33 @@ def evaluate(
     if seen[-1]:
         raise EvaluationStopped
     assert bool((seen[:-1] == 1).all()), f"validation saw samples {seen[:-1].tolist()} times"
-    return Evaluation(scores(confusion, segmenter.contract.class_names), float(losses.mean()), _as_tuples(counts))
+    return Evaluation(scores(confusion, segmenter.contract.class_names), float(losses.mean()), as_tuples(counts))
+
+
+class Counted(Protocol):
+    """Whatever holds the counts of each image."""
+
+    @property
+    def counts(self) -> tuple[Counts, ...]:
+        """`class_counts` of each sample, in the order of the validation set."""
+        ...
 
 
 def score_table(
-    evaluation: Evaluation, data: ValidationSet, class_names: tuple[str, ...], model: Mapping[str, str]
+    evaluation: Counted, data: ValidationSet, class_names: tuple[str, ...], model: Mapping[str, str]
 ) -> ScoreTable:
     """Table of an evaluation on `data`; `model`: where the model is from."""
     facts = data.stored.facts[list(data.rows)]
     images = []
-    for sample, row, counts in zip(data.samples, facts, evaluation.counts, strict=True):
-        hashes, (height, width) = (f"{row['image']:016x}", f"{row['mask']:016x}"), row["size"]
+    for place, (sample, row, counts) in enumerate(zip(data.samples, facts, evaluation.counts, strict=True)):
+        mask = row["mask"] if data.class_ids is None else hash_pixels(data.read_mask(place))
+        hashes, (height, width) = (f"{row['image']:016x}", f"{mask:016x}"), row["size"]
         images.append(ScoredImage(sample.name, *hashes, int(height), int(width), counts))
     return ScoreTable(class_names, tuple(images), model)
 
 
-def _as_tuples(counts: Tensor) -> tuple[Counts, ...]:
+def as_tuples(counts: Tensor) -> tuple[Counts, ...]:
+    """Integers of `class_counts` of some images, int64 [N, K, 3]."""
     return tuple(tuple((one[0], one[1], one[2]) for one in image) for image in counts.tolist())
 
 

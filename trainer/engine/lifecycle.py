@@ -186,6 +186,7 @@ class Lifecycle:
         Raises KeyboardInterrupt where a signal arrives; nothing of the training is lost then.
         """
         from trainer.engine.calibrate import calibrate
+        from trainer.engine.final_evaluation import FinalEvaluation
         from trainer.engine.stopping import writing
         from trainer.model.model_folder import load_segmenter, save_segmenter
         from trainer.tracking.description import describe
@@ -202,6 +203,7 @@ class Lifecycle:
         model = run.folder.model
         with writing(model):
             save_segmenter(segmenter, model)
+        evaluation = FinalEvaluation(run, state.step, calibration, dataset, segmenter, self._warn)
         with writing(run.folder.journal):
             run.tags({"best.miou": state.best_miou, "best.step": state.best_step})
             run.metrics(calibration.metrics() | {"best/step": float(state.best_step or 0)}, state.step)
@@ -210,12 +212,11 @@ class Lifecycle:
                 dataset.content(),
                 dataset.title,
                 calibration.scores.iou,
-                calibration.scores.miou,
+                evaluation.card.interval,
                 segmenter.contract.commit,
             )
             run.tags({NOTE: note})
-        miou = calibration.scores.miou
-        self.display.log(f"best: step {state.best_step}, val/miou {miou or 0:.4f}", "bold")
+        self.display.log(f"best: step {state.best_step}, {evaluation.card.sentence()}", "bold")
         self.display.log(calibration.describe())
         name = self.config.registry.name
         if self.config.tracking.enabled:
@@ -223,15 +224,20 @@ class Lifecycle:
 
             with writing(model):
                 export(load_segmenter(model), model)
+        evaluation.finish()
+        if self.config.tracking.enabled:
             if name:
                 contract = segmenter.contract
                 tags = {"commit": contract.commit, "dataset_digest": contract.dataset_digest, NOTE: note}
                 with writing(run.folder.journal):
-                    run.register(name, tags | {"val/miou": f"{miou}"})
+                    run.register(name, tags | {"val/miou": f"{calibration.scores.miou}"})
             sent = run.flush(FLUSH_SECONDS)
             if name:
                 self.unregistered = self._promote(dataset.validation) if sent else run.last_error or "no answer in time"
         stop.defer()
+
+    def _warn(self, text: str) -> None:
+        self.display.log(f"warning: {text}", "yellow")
 
     def _promote(self, validation: "ValidationSet") -> str:
         """Compare the new version with the champion, and print the outcome. Returns why that failed; empty if not."""

@@ -127,7 +127,11 @@ class Reporter:
             key = f"{series}/{image_key(sample.name)}"
             if self.run.has_image(key, step):
                 continue
-            panels = watched_panels(segmenter, self.validation, place)
+            image = sample.read_image(levels=segmenter.contract.range_of_levels)
+            mask = sample.read_mask(self.validation.values)
+            if segmenter.contract.view == "tiles":
+                image, mask = image[part := watched_part(mask, segmenter.contract)], mask[part]
+            panels = watch_image(segmenter, image, mask)
             try:
                 with writing(self.run.folder.images):
                     self.run.image(key, panels, step)
@@ -201,22 +205,15 @@ def watched_part(mask: np.ndarray, contract: Contract) -> tuple[slice, slice]:
     return slice(starts[0], starts[0] + side), slice(starts[1], starts[1] + side)
 
 
-def watched_panels(segmenter: Segmenter, data: ValidationSet, place: int) -> np.ndarray:
-    """Four panels of one sample of `data`, uint8 RGB; of a large image in tiles, of a part of it."""
-    sample = data.samples[place]
-    image = sample.read_image(levels=segmenter.contract.range_of_levels)
-    mask = sample.read_mask(data.values)
-    if segmenter.contract.view == "tiles":
-        image, mask = image[part := watched_part(mask, segmenter.contract)], mask[part]
-    return watch_image(segmenter, image, mask)
+def watch_image(segmenter: Segmenter, image: np.ndarray, mask: np.ndarray, scored: bool = True) -> np.ndarray:
+    """Four panels of one sample, uint8 RGB, from `image` uint8 [H, W, C] and `mask` uint8 [H, W].
 
-
-def watch_image(segmenter: Segmenter, image: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """Four panels of one sample, uint8 RGB, from `image` uint8 [H, W, C] and `mask` uint8 [H, W]."""
+    `scored`: with its mean IoU written into them.
+    """
     size = shrink_to_panel(mask.shape)
     predicted, _ = segmenter.predict(image, size)
     pixels = nearest_pixels(mask.shape, size)
     contract, truth = segmenter.contract, mask[pixels]
     confusion = confusion_matrix(torch.from_numpy(predicted), torch.from_numpy(truth), len(contract.class_names))
     score = scores(confusion, contract.class_names).miou
-    return watch_panels(to_rgb(image[pixels]), truth, predicted, contract.colours, score)
+    return watch_panels(to_rgb(image[pixels]), truth, predicted, contract.colours, score if scored else None)

@@ -16,8 +16,8 @@ from tests.support.training import Prepared, prepare
 from trainer.config import LossConfig
 from trainer.data.image_io import read_image, read_mask
 from trainer.data.resize import shrink_image
-from trainer.engine import calibrate as module
 from trainer.engine import evaluate as strips
+from trainer.engine import outputs as module
 from trainer.engine.calibrate import Calibration, calibrate
 from trainer.engine.distributed.accelerator import join_processes
 from trainer.engine.evaluate import evaluate
@@ -71,7 +71,8 @@ def test_the_scores_are_those_of_evaluation_and_of_the_masks(
     assert found.contract == segmenter.contract
     assert found.contract.threshold != 0.5
     assert found.contract.temperature != 1
-    assert found.scores == evaluate(segmenter, validation, LOSS).scores
+    evaluated = evaluate(segmenter, validation, LOSS)
+    assert (found.scores, found.counts) == (evaluated.scores, evaluated.counts)
     save_segmenter(segmenter, tmp_path / "model")
     inputs, _ = find_images([sample.image for sample in validation.samples], tmp_path / "out")
     doubts = Doubts(segmenter.contract)
@@ -143,7 +144,9 @@ def test_the_contract_does_not_depend_on_memory(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(strips if name == "STRIP_PIXELS" else module, name, value)
-    assert calibrate(segmenter, trained[0].dataset) == calibrated[1]
+    found = calibrate(segmenter, trained[0].dataset)
+    assert found == calibrated[1]
+    assert found.counts == calibrated[1].counts
 
 
 def test_fewer_pixels_give_nearly_the_same_temperature(
@@ -215,7 +218,8 @@ def test_too_few_images_fit_nothing(make_voc: VocMaker, tmp_path: Path) -> None:
     assert found.contract.training_sides is not None
     assert found.describe().startswith("confidence: not calibrated")
     assert {key: value for key, value in found.metrics().items() if "iou" not in key} == {"best/threshold": 0.5}
-    assert found.scores == evaluate(prepared.segmenter, prepared.dataset.validation, LOSS).scores
+    evaluated = evaluate(prepared.segmenter, prepared.dataset.validation, LOSS)
+    assert (found.scores, found.counts) == (evaluated.scores, evaluated.counts)
 
 
 def test_several_classes_keep_theirs(make_voc: VocMaker, tmp_path: Path) -> None:
@@ -229,6 +233,7 @@ def test_several_classes_keep_theirs(make_voc: VocMaker, tmp_path: Path) -> None
     found = calibrate(segmenter, prepared.dataset)
     assert found.contract.temperature != 1
     assert found.scores == evaluate(segmenter, validation, LOSS).scores == before.scores
+    assert found.counts == before.counts
     true, predicted = [], []
     for sample in validation.samples:
         with torch.no_grad():
