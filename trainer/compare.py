@@ -41,6 +41,9 @@ if TYPE_CHECKING:
 SHEET = Path("compare.html")
 """File of the sheet where no other is named."""
 
+DATA_KEYS = ("root", "layout", "classes", "value_map")
+"""Settings of the data that apply to --data.root."""
+
 MOST_RUNS = 12
 """Runs side by side that a person can still read."""
 
@@ -87,6 +90,9 @@ def read_command(arguments: list[str] | None) -> argparse.Namespace:
         metavar="DIR",
         help="score all models anew on these labelled pictures, instead of on those that validated them",
     )
+    for key in DATA_KEYS[1:]:
+        count = "+" if key == "classes" else None
+        parser.add_argument(f"--data.{key}", dest=key, nargs=count, help=f"with --data.root, as data.{key} in training")
     parser.add_argument("--output", type=Path, default=SHEET, metavar="FILE", help=f"HTML file to write ({SHEET})")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers as JSON, too")
     parser.add_argument("--no_artifact", action="store_true", help="do not add the file to the runs in MLflow")
@@ -108,13 +114,19 @@ def compare(options: argparse.Namespace, stop: StopSignals) -> int:
 
     display, finder = Display(), Finder()
     runs, notes = find_runs(options, finder)
-    scored = score_anew(options, runs, display, stop) if options.root else None
-    tables = scored.tables if scored else {run.name: run.table for run in runs if run.table is not None}
-    ranking, refusal = rank_tables(options, tables)
+    from trainer.model.ranking import OtherClassesError
+
+    ranking, refusal, scored = None, "", None
+    try:
+        scored = score_anew(options, runs, display, stop) if options.root else None
+        tables = scored.tables if scored else {run.name: run.table for run in runs if run.table is not None}
+        ranking = rank_tables(options, tables) if tables else None
+    except OtherClassesError as error:
+        refusal = str(error)
     from trainer.drawing.sheet import render
     from trainer.tracking.comparison import describe_comparison, watched_images
 
-    notes = [*notes, *(scored.notes if scored else ()), *finder.warnings]
+    notes = [*notes, *finder.warnings]
     content = describe_comparison(runs, ranking, refusal, notes, " and ".join(options.root or ()))
     differing = scored.draw([(one["hash"], one["image"]) for one in content["disagreements"]]) if scored else {}
     html = render(content, watched_images(runs), differing)
@@ -159,35 +171,40 @@ def score_anew(
 ) -> "FolderScores":
     """Score all models on the labelled pictures of --data.root. No run is opened for that.
 
-    Raises InputError where a model cannot be loaded, or the folder does not fit the models.
+    Raises OtherClassesError where the models know other classes, InputError where a model cannot be loaded or the
+    folder does not fit the models.
     """
     require("train", "scoring models")
-    from trainer.config import MLRUNS
+    from trainer.config import MLRUNS, data_config
+
+    config = data_config(**{key: value for key in DATA_KEYS if (value := getattr(options, key)) is not None})
     from trainer.engine.score_folder import open_labelled, score_on
+    from trainer.model.ranking import require_same_classes
     from trainer.tracking.load import load_model
 
     addresses = {run.name: run.model for run in runs if run.model}
     if not addresses:
         raise InputError(f"--data.root: {', '.join(show(run.name) for run in runs)}: no model to score")
     models = {name: load_model(address) for name, address in addresses.items()}
-    data, names = open_labelled(options.root, models, MLRUNS / "cache", display.progress_bar)
+    require_same_classes({name: model.segmenter.contract.class_names for name, model in models.items()})
+    data = open_labelled(config, models, MLRUNS / "cache", display.progress_bar)
+    for note in data.notes:
+        display.log(f"warning: {note}", "yellow")
     stop.defer()
-    return score_on(data, names, models, stop.requested, display.progress_bar("scoring models", len(models)))
+    advance = display.progress_bar("scoring models", len(models) * len(data.images.samples))
+    return score_on(data.images, models, stop.requested, advance)
 
 
-def rank_tables(options: argparse.Namespace, tables: "Mapping[str, ScoreTable]") -> "tuple[Ranking | None, str]":
-    """Rank the models that have a table of scores; where that is not possible, the reason in its place.
+def rank_tables(options: argparse.Namespace, tables: "Mapping[str, ScoreTable]") -> "Ranking":
+    """Rank the models that have a table of scores.
 
-    Raises InputError, with the command that helps, where they were scored on different images.
+    Raises OtherClassesError where they know other classes, and InputError, with the command that helps, where they were
+    scored on different images.
     """
-    from trainer.model.ranking import OtherClassesError, TooFewCommonError, rank
+    from trainer.model.ranking import TooFewCommonError, rank
 
-    if not tables:
-        return None, ""
     try:
-        return rank(tables), ""
-    except OtherClassesError as error:
-        return None, str(error)
+        return rank(tables)
     except TooFewCommonError as error:
         words = join([*options.runs, *(["--experiment", options.experiment] if options.experiment else [])])
         raise InputError(

@@ -136,7 +136,7 @@ def rank(tables: Mapping[str, ScoreTable]) -> Ranking:
     Raises OtherClassesError where the models know other classes, and TooFewCommonError where their tables are of
     different images and have too few in common.
     """
-    _require_same_classes(tables)
+    require_same_classes({name: table.class_names for name, table in tables.items()})
     if any(not table.images for table in tables.values()):
         empty = ", ".join(show(name, LONGEST_NAME) for name, table in tables.items() if not table.images)
         raise TooFewCommonError(f"scored on no image: {empty}")
@@ -174,18 +174,19 @@ def image_iou(counts: np.ndarray) -> np.ndarray:
     return np.where(number > 0, iou.sum(axis=1) / np.maximum(number, 1), 1.0)
 
 
-def _require_same_classes(tables: Mapping[str, ScoreTable]) -> None:
+def require_same_classes(models: Mapping[str, tuple[str, ...]]) -> None:
+    """Raise OtherClassesError where models know other classes; `models`: name -> K class names."""
     known: dict[tuple[str, ...], list[str]] = {}
-    for name, table in tables.items():
-        known.setdefault(table.class_names, []).append(show(name, LONGEST_NAME))
+    for name, classes in models.items():
+        known.setdefault(classes[1:], []).append(show(name, LONGEST_NAME))
     if len(known) > 1:
         parts = [f"{', '.join(names)} knows {_listed(classes)}" for classes, names in known.items()]
         raise OtherClassesError(f"not ranked, since the classes differ: {'; '.join(parts)}")
 
 
 def _listed(classes: Sequence[str]) -> str:
-    shown = ", ".join(show(name, LONGEST_NAME) for name in classes[1:][:MOST_LISTED])
-    return shown + (f" and {len(classes) - 1 - MOST_LISTED} more" if len(classes) - 1 > MOST_LISTED else "")
+    shown = ", ".join(show(name, LONGEST_NAME) for name in classes[:MOST_LISTED])
+    return shown + (f" and {len(classes) - MOST_LISTED} more" if len(classes) > MOST_LISTED else "")
 
 
 def _explain_difference(tables: Mapping[str, ScoreTable], common: int) -> str:
