@@ -2,15 +2,20 @@
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
 
 from tests.support.compared import SETTINGS, run_folder, stored_run, two_tables
+from tests.support.data import VocMaker
 from tests.support.tables import make_table
+from trainer import config
 from trainer.compare import main
+from trainer.model.model_folder import save_segmenter
 from trainer.model.score_table import ScoreTable
+from trainer.model.segmenter import Segmenter
 from trainer.system.run_folder import RunFolder
 from trainer.tracking import run_finder, run_reader
 
@@ -23,7 +28,7 @@ def work(tmp_path: Path, empty_store: Path, monkeypatch: pytest.MonkeyPatch) -> 
     shutil.copyfile(empty_store, tmp_path / "mlflow.db")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
     monkeypatch.chdir(tmp_path)
-    for module in (run_finder, run_reader):
+    for module in (config, run_finder, run_reader):
         monkeypatch.setattr(module, "MLRUNS", tmp_path / "mlruns")
     return tmp_path / "mlruns" / "work"
 
@@ -169,3 +174,32 @@ def test_a_folder_that_is_no_run_is_named(work: Path, capsys: pytest.CaptureFixt
     folder.config.unlink()
     assert main([str(folder)]) == 0
     assert "its config.yaml is missing or damaged" in capsys.readouterr().out
+
+
+def test_models_are_scored_anew_on_a_folder(
+    work: Path, make_segmenter: Callable[..., Segmenter], make_voc: VocMaker, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Model folders without a run; the images are those of the folder, and no run is opened."""
+    for number in range(2):
+        save_segmenter(make_segmenter(seed=number), Path(f"model{number}"))
+    root = make_voc("a", "b", "c")
+    words = ["model0", "model1", "--data.root", str(root), "--data.classes", "class 1", *OUTPUT]
+    assert main(words) == 0
+    content = json.loads(Path("out.json").read_text())
+    assert content["ranked_on"]["folder"] == str(root)
+    assert content["ranked_on"]["images"] == 3
+    assert {one["image"] for one in content["disagreements"]} <= {"a", "b", "c"}
+    assert "model1" in capsys.readouterr().out
+    html = Path("sheet.html").read_text()
+    assert html.count('alt="prediction of model0"') == len(content["disagreements"]) > 0
+    assert not client(work).search_experiments(filter_string="name != 'Default'")
+    save_segmenter(make_segmenter(foreground=2), Path("model2"))
+    assert main(["model0", "model2", *words[2:]]) == 0
+    assert "not ranked, since the classes differ: model0 knows class 1; model2 knows" in capsys.readouterr().out
+    assert main(["model0", *words[2:4], *OUTPUT]) == 2
+    assert "none is in both; if they mean the same, give --data.classes" in capsys.readouterr().err
+    assert main([str(run_folder(work, "no model")), *words[2:]]) == 2
+    assert "--data.root: no model: no model to score" in capsys.readouterr().err
+    (Path("model1") / "weights.safetensors").write_bytes(b"x")
+    assert main(words) == 2
+    assert "model1" in capsys.readouterr().err
