@@ -13,7 +13,7 @@ from trainer.config import MLRUNS
 from trainer.model.model_folder import CONTRACT_FILE
 from trainer.system.installation import require
 from trainer.system.run_folder import RunFolder, read_object, run_folders
-from trainer.system.text import one_line, show
+from trainer.system.text import count_of, one_line, show
 from trainer.tracking.address import MODEL_ID, RUN_ID, parse_address
 from trainer.tracking.errors import store_errors
 from trainer.tracking.run_reader import ComparedRun, read_folder, read_run, time_text
@@ -22,7 +22,7 @@ if TYPE_CHECKING:  # loads MLflow, which run folders do not need
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
-KINDS = ("", "training", "evaluation")
+KINDS = ("", "training", "evaluation", "folds")
 """Values of the tag `kind` of runs that have a model of their own, or a table of one."""
 
 MOST_SEARCHED = 10_000
@@ -73,9 +73,14 @@ class Finder:
                 raise InputError(
                     f"--experiment {show(name)}: no such experiment; there are {_listed(near, len(known))}"
                 )
-            runs = [run for run in _all_runs(client, [found.experiment_id]) if _is_compared(run)]
+            runs = _with_models(_all_runs(client, [found.experiment_id]))
             if not runs:
                 raise InputError(f"--experiment {show(name)}: holds no run that was trained or evaluated")
+            same = _on_the_same_images(runs)
+            if len(same) < len(runs):
+                left = f"{count_of(len(runs) - len(same), 'run')} of {show(name)} left out, without scores on the same"
+                self.warnings.append(f"{left} images as those of the newest")
+            runs = same
             runs.sort(key=lambda run: (-_score(run), run.info.start_time))
             if len(runs) > top:
                 self.warnings.append(f"the {top} best of {len(runs)} runs of {show(name)}; --top shows more")
@@ -108,7 +113,7 @@ class Finder:
         if len(found) == 1:
             return read_run(client, found[0])
         if not found:
-            newest = [run for run in _all_runs(client, experiments, most=200) if _is_compared(run)]
+            newest = _with_models(_all_runs(client, experiments, most=200))
             known = [run.info.run_name for run in newest]
             near = get_close_matches(name, known, n=3) or known[:3]
             raise InputError(
@@ -203,9 +208,23 @@ def _all_runs(
     return found[:most]
 
 
-def _is_compared(run: "Run") -> bool:
-    """Return whether a run has a model, or a table of one: no parent of others, and no labelling."""
-    return run.data.tags.get("kind", "") in KINDS
+def _with_models(runs: "Sequence[Run]") -> "list[Run]":
+    """Runs that have a model of their own, or a table of one. The folds of a group are not compared, the group is."""
+    kinds = {run.info.run_id: run.data.tags.get("kind", "") for run in runs}
+    return [
+        run
+        for run in runs
+        if kinds[run.info.run_id] in KINDS
+        and kinds.get(run.data.tags.get("mlflow.parentRunId", ""), "sweep") == "sweep"
+    ]
+
+
+def _on_the_same_images(runs: "Sequence[Run]") -> "list[Run]":
+    """Runs whose table of scores is of the same images as that of the newest training that has one."""
+    digests = {run.info.run_id: run.data.tags.get("evaluation.digest", "") for run in runs}
+    trained = [run for run in runs if run.data.tags.get("kind", "") != "evaluation" and digests[run.info.run_id]]
+    newest = next(iter([*trained, *runs]))
+    return [run for run in runs if digests[run.info.run_id] == digests[newest.info.run_id]]
 
 
 def _score(run: "Run") -> float:

@@ -124,13 +124,29 @@ def test_a_model_stands_for_its_run(tmp_path: Path, client: MlflowClient, finder
 
 
 def test_the_best_runs_of_an_experiment(tmp_path: Path, client: MlflowClient, finder: Finder) -> None:
-    scores = {"middle": 0.3, "best": 0.9, "parent": 1.0, "worst": 0.1}
-    for name, score in scores.items():
-        folder = run_folder(tmp_path / "elsewhere" / "work", name)
-        run_id = stored_run(client, folder, "cats", {"kind": "folds"} if name == "parent" else {})
-        client.log_metric(run_id, "best/miou", score)
+    digest = {"evaluation.digest": "1"}
+    made: dict[str, tuple[float, dict[str, str]]] = {
+        "other images": (0.99, {"evaluation.digest": "2"}),
+        "middle": (0.3, digest),
+        "best": (0.9, digest),
+        "sweep": (1.0, {"kind": "sweep"}),
+        "folds": (0.1, digest | {"kind": "folds"}),
+        "old": (0.98, {}),
+        "evaluated": (0.97, {"kind": "evaluation", "evaluation.digest": "3"}),
+        "fold 1": (0.95, digest | {"mlflow.parentRunId": "folds"}),
+        "trial 1": (0.2, digest | {"mlflow.parentRunId": "sweep"}),
+    }
+    folder = run_folder(tmp_path / "elsewhere" / "work", "any")
+    ids = {}
+    for name, (score, tags) in made.items():
+        parent = {"mlflow.parentRunId": ids[tags["mlflow.parentRunId"]]} if "mlflow.parentRunId" in tags else {}
+        ids[name] = stored_run(client, folder, "cats", tags | parent)
+        client.update_run(ids[name], name=name)
+        client.log_metric(ids[name], "best/miou", score)
+    assert [run.name for run in finder.experiment("cats", 5)] == ["best", "middle", "trial 1", "folds"]
+    assert finder.warnings == ["3 runs of cats left out, without scores on the same images as those of the newest"]
     assert [run.name for run in finder.experiment("cats", 2)] == ["best", "middle"]
-    assert finder.warnings == ["the 2 best of 3 runs of cats; --top shows more"]
+    assert finder.warnings[-1] == "the 2 best of 4 runs of cats; --top shows more"
     with pytest.raises(InputError, match="--experiment cts: no such experiment; there are cats"):
         finder.experiment("cts", 2)
     client.create_experiment("empty")
