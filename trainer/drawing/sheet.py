@@ -81,6 +81,7 @@ def render(content: Mapping[str, Any], watched: Pictures, differing: Pictures) -
         content=content,
         names=names,
         numbers=numbers,
+        recorded=_recorded_differs(content),
         winners=_winners(content, numbers),
         gains={pair["second"]: pair["difference"] for pair in content["pairs"] if pair["first"] == names[0]},
         colours=COLOURS,
@@ -105,6 +106,16 @@ def _signed(value: float | None) -> str:
 
 def _interval(value: Mapping[str, float | None]) -> str:
     return f"[{_number(value['low'])}, {_number(value['high'])}]"
+
+
+def _recorded_differs(content: Mapping[str, Any]) -> bool:
+    """Return whether a score that a run has recorded itself is another one than that of the comparison."""
+    for run in content["runs"]:
+        recorded = run["metrics"].get("best/miou", run["metrics"].get("val/miou"))
+        shown = run.get("miou", {}).get("value")
+        if recorded is not None and _number(recorded) != _number(shown):
+            return True
+    return False
 
 
 def _winners(content: Mapping[str, Any], numbers: Mapping[str, int]) -> list[int | None]:
