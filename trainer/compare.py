@@ -126,7 +126,7 @@ def compare(options: argparse.Namespace, stop: StopSignals) -> int:
     from trainer.drawing.sheet import render
     from trainer.tracking.comparison import describe_comparison, watched_images
 
-    notes = [*notes, *finder.warnings]
+    notes = [*notes, *finder.warnings, *(training_notes(scored) if scored else ())]
     content = describe_comparison(runs, ranking, refusal, notes, " and ".join(options.root or ()))
     differing = scored.draw([(one["hash"], one["image"]) for one in content["disagreements"]]) if scored else {}
     html = render(content, watched_images(runs), differing)
@@ -193,6 +193,24 @@ def score_anew(
     stop.defer()
     advance = display.progress_bar("scoring models", len(models) * len(data.images.samples))
     return score_on(data.images, models, stop.requested, advance)
+
+
+def training_notes(scored: "FolderScores") -> list[str]:
+    """Sentences on models that were trained on images that they are scored on, or may have been."""
+    from trainer.tracking.evaluation import find_source
+
+    notes, unknown = [], []
+    for name, model in scored.models.items():
+        trained_on = find_source(model.origin, bool({"version", "run_id"} & model.origin.keys())).trained_on
+        images = scored.tables[name].images
+        count = sum(image.image in (trained_on or ()) for image in images)
+        if trained_on is None:
+            unknown.append(show(name))
+        elif count:
+            notes.append(f"{show(name)} was trained on {count} of these {len(images)} images: it has an advantage")
+    if unknown:
+        notes.append(f"whether some of these images were trained on is not known of {', '.join(unknown)}")
+    return notes
 
 
 def rank_tables(options: argparse.Namespace, tables: "Mapping[str, ScoreTable]") -> "Ranking":

@@ -20,17 +20,19 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trainer import EXIT_INPUT, InputError
 from trainer.config import MLRUNS, TrackingConfig, data_config
+from trainer.engine.evaluation_command import given, read_command
 from trainer.system import launcher
 from trainer.system.atomic import why_not_written
 from trainer.system.entry import EXIT_FAILED, is_main_process, leave, run_program
-from trainer.system.installation import command, require, usage
-from trainer.system.output import Parser, ShowVersion, prepare_output
-from trainer.system.signals import StopSignals, exit_code
+from trainer.system.installation import command, require
+from trainer.system.output import prepare_output
+from trainer.system.signals import EXIT_STOPPED, StopSignals, exit_code
 from trainer.system.terminal import Display
 from trainer.system.text import one_line, quote, show
 
@@ -42,8 +44,8 @@ if TYPE_CHECKING:
     from trainer.inference.model import Model
     from trainer.model.scorecard import Row, Scorecard
     from trainer.model.segmenter import Segmenter
+    from trainer.system.run_folder import RunFolder
     from trainer.tracking.evaluation import Source
-    from trainer.tracking.run import Run
 
 CACHE, EVALUATIONS = MLRUNS / "cache", MLRUNS / "evaluations"
 
@@ -55,9 +57,6 @@ SILENT_SECONDS = 10.0
 
 FLUSH_SECONDS = 120.0
 """Longest wait for the tracking server at the end, in seconds."""
-
-MOST_GALLERY = 50
-"""Most images of a gallery."""
 
 MOST_SHOWN = 20
 """Classes that are printed; the files have all."""
@@ -88,81 +87,42 @@ def _refuse(text: str, code: int, stop: StopSignals) -> int:
     return code
 
 
-# ---------------------------------------------------------------- command line
-
-
-def read_command(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """Options of a command line. Exits with 2 where it is wrong."""
-    parser = Parser(
-        prog=usage("evaluate"),
-        description="Evaluate a model on labelled pictures.",
-        epilog="Several processes: accelerate launch trainer/evaluate.py ... ; the result is the same.",
-    )
-    parser.add_argument("--version", action=ShowVersion, nargs=0, help="print the version")
-    parser.add_argument(
-        "--model", required=True, help="models:/name@alias, models:/name/3, runs:/..., or a model folder"
-    )
-    parser.add_argument("--per_image", action="store_true", help="print a line for each picture, the worst first")
-    parser.add_argument(
-        "--gallery", type=_gallery, default=4, metavar="N", help="draw the N worst and the N best pictures (4)"
-    )
-    parser.add_argument(
-        "--output", type=Path, metavar="DIR", help="where the files go too; they are always in mlruns/evaluations/"
-    )
-    data = parser.add_argument_group("data, as in training")
-    data.add_argument("--data.root", "--root", required=True, nargs="+", metavar="DIR", dest="root")
-    data.add_argument(
-        "--part",
-        choices=("all", "train", "val"),
-        help="all labelled pictures (the default), or those that train or validate by the folder's lists, or by "
-        "data.val_fraction and data.fold; val where one of these is given",
-    )
-    data.add_argument("--data.val_fraction", "--val_fraction", type=float, dest="val_fraction")
-    data.add_argument("--data.fold", "--fold", type=int, dest="fold")
-    data.add_argument("--data.layout", "--layout", dest="layout")
-    data.add_argument("--data.classes", "--classes", nargs="+", dest="classes")
-    data.add_argument("--data.value_map", "--value_map", dest="value_map")
-    tracking = parser.add_argument_group("tracking, as in training")
-    tracking.add_argument("--tracking.enabled", type=_boolean, dest="enabled", metavar="true|false")
-    tracking.add_argument("--tracking.required", type=_boolean, dest="required", metavar="true|false")
-    tracking.add_argument(
-        "--tracking.experiment", dest="experiment", help="auto: that of the run which trained the model"
-    )
-    tracking.add_argument("--tracking.run_name", dest="run_name")
-    return parser.parse_args(arguments)
-
-
-def _gallery(text: str) -> int:
-    if not (text.isdecimal() and text.isascii() and int(text) <= MOST_GALLERY):
-        raise argparse.ArgumentTypeError(f"{text} is not possible; give 0 to {MOST_GALLERY}")
-    return int(text)
-
-
-def _boolean(text: str) -> bool:
-    if text.lower() not in ("true", "false"):
-        raise argparse.ArgumentTypeError(f"{text} is not possible; give true or false")
-    return text.lower() == "true"
-
-
-def _given(options: argparse.Namespace, *keys: str) -> dict[str, Any]:
-    return {key: value for key in keys if (value := getattr(options, key)) is not None}
-
-
 # ---------------------------------------------------------------- evaluation
+
+
+@dataclass(frozen=True)
+class Work:
+    """A call, checked as far as that takes no image and no model."""
+
+    options: argparse.Namespace
+    tracking: TrackingConfig
+    stop: StopSignals
+    display: Display
+    sources: "Sources"
+    part: str
+    rows: list[int]
+    """Rows of the samples of that part."""
+
+    began_ms: int
+    """Time at which the program began."""
+
+    def warn(self, text: str) -> None:
+        """Print a warning."""
+        self.display.log(f"warning: {text}", "yellow")
 
 
 def evaluate(options: argparse.Namespace, stop: StopSignals) -> int:
     """Check everything, count, and record; return the exit code."""
     began_ms = time.time_ns() // 1_000_000
-    config = data_config(**_given(options, "root", "val_fraction", "fold", "layout", "classes", "value_map"))
-    tracking = TrackingConfig(**_given(options, "enabled", "required", "experiment", "run_name"))
-    display = Display(quiet=not is_main_process())
-    part = options.part or ("val" if _given(options, "val_fraction", "fold") else "all")
+    config = data_config(**given(options, "root", "val_fraction", "fold", "layout", "classes", "value_map"))
+    tracking = TrackingConfig(**given(options, "enabled", "required", "experiment", "run_name"))
+    part = options.part or ("val" if given(options, "val_fraction", "fold") else "all")
     sources, rows = find_rows(config, part)
     if is_main_process():
-        check_output(EVALUATIONS)
-        if options.output:
-            check_output(options.output)
+        for folder in filter(None, (EVALUATIONS, options.output)):
+            check_output(folder)
+    display = Display(quiet=not is_main_process())
+    work = Work(options, tracking, stop, display, sources, part, rows, began_ms)
 
     # From here on, torch: unsound options and folders end before.
     from trainer.engine.distributed import accelerator as hardware
@@ -171,14 +131,14 @@ def evaluate(options: argparse.Namespace, stop: StopSignals) -> int:
 
     accelerator = hardware.join_processes("no", 1, TIMEOUT_MINUTES)
     try:
-        return _evaluate(options, stop, accelerator, display, tracking, sources, rows, part, began_ms)
+        return _evaluate(work, accelerator)
     except (InputError, KeyboardInterrupt):
         raise
     except EvaluationStopped:
         display.close()
         if is_main_process():
             print("evaluate.py: stopped; nothing is recorded", file=sys.stderr)
-        return exit_code(stop.number) if stop.requested() else EXIT_FAILED
+        return exit_code(stop.number) if stop.requested() else EXIT_STOPPED
     except Exception as error:
         cause = find_cause(accelerator, error)
         if not cause.explained and not isinstance(error, OSError):
@@ -205,28 +165,19 @@ def check_output(folder: Path) -> None:
         raise InputError(f"{folder}: cannot be written ({error.strerror}); give another --output") from error
 
 
-def _evaluate(
-    options: argparse.Namespace,
-    stop: StopSignals,
-    accelerator: "Accelerator",
-    display: Display,
-    tracking: TrackingConfig,
-    sources: "Sources",
-    rows: list[int],
-    part: str,
-    began_ms: int,
-) -> int:
+def _evaluate(work: Work, accelerator: "Accelerator") -> int:
     from trainer.data.evaluation_set import open_evaluation_set
     from trainer.engine.distributed.collectives import gather
     from trainer.engine.score_images import score_images
     from trainer.system.cpus import usable_cpus
 
-    model, source, reachable = load(options.model, tracking, display)
+    display, stop = work.display, work.stop
+    model, source = load(work)
     segmenter, contract = model.segmenter, model.segmenter.contract
     seen = contract.shown, contract.range_of_levels, contract.class_names
-    data = open_evaluation_set(sources, rows, *seen, CACHE, display.progress_bar)
+    data = open_evaluation_set(work.sources, work.rows, *seen, CACHE, display.progress_bar)
     for note in data.notes:
-        display.log(f"warning: {note}", "yellow")
+        work.warn(note)
     segmenter.to(accelerator.device)
     stop.defer()
     tally = score_images(
@@ -236,7 +187,7 @@ def _evaluate(
         accelerator.process_index,
         accelerator.num_processes,
         gather,
-        display.progress_bar("evaluating", len(rows)),
+        display.progress_bar("evaluating", len(work.rows)),
         stop.requested,
     )
     display.close()
@@ -244,36 +195,35 @@ def _evaluate(
     if source is not None:  # the main process
         stop.interrupt_again()
         card = make_card(tally, data, segmenter, source)
-        run = record(options, card, data, segmenter, source, tracking, reachable, part, began_ms, display)
-        code = conclude(options, card, run, display)
+        code = conclude(work, card, record(work, card, data, segmenter, source))
     accelerator.wait_for_everyone()
     return code
 
 
-def load(uri: str, tracking: TrackingConfig, display: Display) -> "tuple[Model, Source | None, bool]":
-    """Load the model on all processes, the version that the main one finds.
+def load(work: Work) -> "tuple[Model, Source | None]":
+    """Load the model on all processes, in the version that the main one finds.
 
-    Returns also, on the main process, where it is from, and whether the store takes a run. A collective.
+    Returns also, on the main process, where it is from. A collective.
     """
     from trainer.engine.distributed.collectives import broadcast
     from trainer.tracking.evaluation import check_store, find_source
     from trainer.tracking.load import load_model
 
-    model, source, reachable = None, None, False
+    model, source = None, None
     found: tuple[str, InputError | None] | None = None
     if is_main_process():
         try:
-            reachable = check_store(tracking, lambda text: display.log(f"warning: {text}", "yellow"))
-            model = load_model(uri)
+            reachable = check_store(work.tracking, work.warn)
+            model = load_model(work.options.model)
             source = find_source(model.origin, reachable)
-            display.log("  ".join(f"{key} {value}" for key, value in source.origin.items() if value))
+            work.display.log("  ".join(f"{key} {value}" for key, value in source.origin.items() if value))
             found = source.uri, None
         except InputError as error:
-            found = uri, error
+            found = "", error
     exact, refusal = broadcast(found)
     if refusal is not None:
         raise refusal
-    return model or load_model(exact), source, reachable
+    return model or load_model(exact), source
 
 
 def make_card(tally: Any, data: "EvaluationSet", segmenter: "Segmenter", source: "Source") -> "Scorecard":
@@ -292,71 +242,78 @@ def make_card(tally: Any, data: "EvaluationSet", segmenter: "Segmenter", source:
 
 
 def record(
-    options: argparse.Namespace,
-    card: "Scorecard",
-    data: "EvaluationSet",
-    segmenter: "Segmenter",
-    source: "Source",
-    tracking: TrackingConfig,
-    reachable: bool,
-    part: str,
-    began_ms: int,
-    display: Display,
-) -> "Run":
-    """Write all files, and record them in a run of their own."""
+    work: Work, card: "Scorecard", data: "EvaluationSet", segmenter: "Segmenter", source: "Source"
+) -> "RunFolder":
+    """Write all files, and the record of a run, into a new folder; where that is cut short, nothing of it stays."""
     from trainer.engine.evaluation_files import draw_figures, draw_galleries, record_results
     from trainer.system.provenance import versions
     from trainer.tracking.description import describe_evaluation
     from trainer.tracking.evaluation import describe_source, open_evaluation
     from trainer.tracking.names import NOTE
 
-    run = open_evaluation(EVALUATIONS, tracking, source, data.title, began_ms)
-    facts = {"evaluation.images": len(card.table.images), "evaluation.part": part}
-    facts |= {} if card.trained is None else {"evaluation.trained_images": card.trained}
-    link = describe_source(run, source, data.title, data.digest, facts | versions())
-    about = {"model_uri": source.uri, "data": data.title, "part": part, "dataset_digest": data.digest}
-    record_results(run, card, about, 0, link)
-    folder = run.folder.evaluation
-    files = draw_galleries(folder, card, segmenter, data.images, options.gallery)
-    files += draw_figures(folder, card, lambda text: display.log(f"warning: {text}", "yellow"))
-    for file in files:
-        run.artifact(file, folder.name)
-    run.tags({NOTE: describe_evaluation(card, source.uri, data.title, data.digest, options.root)})
-    run.end("FINISHED")
-    run.status("finished", exit_code=0)
-    if options.output:
-        for file in sorted(folder.iterdir()):
-            shutil.copy(file, options.output / file.name)
-    return run
+    options = work.options
+    run = open_evaluation(EVALUATIONS, work.tracking, source, data.title, work.began_ms)
+    try:
+        facts = {"evaluation.images": len(card.table.images), "evaluation.part": work.part}
+        facts |= {} if card.trained is None else {"evaluation.trained_images": card.trained}
+        link = describe_source(run, source, data.title, data.digest, facts | versions())
+        about = {"model_uri": source.uri, "data": data.title, "part": work.part, "dataset_digest": data.digest}
+        record_results(run, card, about, 0, link)
+        folder = run.folder.evaluation
+        files = draw_galleries(folder, card, segmenter, data.images, options.gallery)
+        files += draw_figures(folder, card, work.warn)
+        for file in files:
+            run.artifact(file, folder.name)
+        run.tags({NOTE: describe_evaluation(card, source.uri, data.title, data.digest, options.root)})
+        run.end("FINISHED")
+        run.close()
+        run.status("finished", exit_code=0)
+    except BaseException:
+        shutil.rmtree(run.folder.path, ignore_errors=True)
+        raise
+    return run.folder
 
 
-def conclude(options: argparse.Namespace, card: "Scorecard", run: "Run", display: Display) -> int:
-    """Print the scores and where everything is, and send the run; return the exit code."""
-    from trainer.tracking.store import ui_command
-
-    log = display.log
-    sent = run.flush(FLUSH_SECONDS)
-    run.close()
-    run.status("finished", exit_code=0)
-    print_table(card.class_rows()[:MOST_SHOWN], ("class", "iou", "dice", "precision", "recall", "boundary_f1"), display)
+def conclude(work: Work, card: "Scorecard", folder: "RunFolder") -> int:
+    """Send the run and copy the files; print the scores, and where everything is. Returns the exit code."""
+    log, options = work.display.log, work.options
+    keys = ("iou", "dice", "precision", "recall", "boundary_f1")
+    print_table(card.class_rows()[:MOST_SHOWN], ("class", *keys), work.display)
     if options.per_image:
-        log("")
-        keys = ("image", "iou", "dice", "precision", "recall", "boundary_f1")
-        print_table([card.images[place] for place in card.order], keys, display)
+        print_table([card.images[place] for place in card.order], ("image", *keys), work.display)
     log(card.sentence(), "bold")
     if card.scores.absent:
         log(f"{', '.join(map(one_line, card.scores.absent))}: not in these masks, and not in the mean", "yellow")
     if card.calibration_error is not None:
         log(f"confidence: off by {card.calibration_error:.3f} on average")
     log(describe_training_images(card))
-    log(f"files: {options.output or run.folder.evaluation}")
-    if run.tracked:
-        if not sent:
-            log(f"the run is not sent yet ({run.last_error or 'no answer in time'}). Complete this with", "yellow")
-            log(f"  {command('sync')} {quote(run.folder)}", "yellow")
-        info = run.folder.read_run()
-        log(f"look at run {info['run_name']} in experiment {info['experiment']}:  {ui_command()}", "bold")
-    return 0
+    code = 0
+    if options.output:
+        try:
+            for file in sorted(folder.evaluation.iterdir()):
+                shutil.copyfile(file, options.output / file.name)
+        except OSError as error:
+            code = _refuse(f"--output: {why_not_written(options.output, error)}", EXIT_FAILED, work.stop)
+    log(f"files: {folder.evaluation if code or not options.output else options.output}")
+    if work.tracking.enabled:
+        send(folder, work.display)
+    return code
+
+
+def send(folder: "RunFolder", display: Display) -> None:
+    """Send the run to the store, and print where to look at it; or how to send it later."""
+    from trainer.tracking.run import Run
+    from trainer.tracking.store import ui_command
+
+    run = Run(folder, None, tracked=True)
+    sent = run.flush(FLUSH_SECONDS)
+    run.status("finished", exit_code=0)
+    run.close()
+    if not sent:
+        display.log(f"the run is not sent yet ({run.last_error or 'no answer in time'}). Complete this with", "yellow")
+        display.log(f"  {command('sync')} {quote(folder)}", "yellow")
+    info = folder.read_run()
+    display.log(f"look at run {info['run_name']} in experiment {info['experiment']}:  {ui_command()}", "bold")
 
 
 def describe_training_images(card: "Scorecard") -> str:

@@ -47,12 +47,13 @@ def precision_recall(
     best IoU; `used`: the model's own threshold, None where the most probable class wins.
     """
     figure, (left, right) = _figure(1, 2, (9.6, 4.2))
-    shown = list(curves)[:MOST_CLASSES]
+    shown = sorted(curves, key=lambda name: float(curves[name][2][best[name]]))[:MOST_CLASSES]
+    shown = [name for name in curves if name in shown]
     for name, colour in zip(shown, COLOURS, strict=False):
         precision, recall, iou = curves[name]
         place = best[name]
         label = f"{_name(name)}: IoU {iou[place]:.3f} at {thresholds[place]:g}"
-        left.plot(recall, precision, color=colour, linewidth=2, label=_name(name))
+        left.plot(recall, precision, color=colour, linewidth=2)
         left.plot(recall[place], precision[place], "o", color=colour, markersize=7)
         right.plot(thresholds, iou, color=colour, linewidth=2, label=label)
         right.plot(thresholds[place], iou[place], "o", color=colour, markersize=7)
@@ -61,10 +62,9 @@ def precision_recall(
     if used is not None:
         right.axvline(used, color=GREY, linestyle="--", linewidth=1.5, label=f"the model's threshold, {used:g}")
     left.set_title("precision and recall; point: the best IoU")
-    right.set_title(_some("IoU at all thresholds", len(shown), len(curves)))
-    right.legend(loc="lower center", fontsize=9)
-    if len(shown) > 1:
-        left.legend(loc="lower left", fontsize=9)
+    some = "" if len(shown) == len(curves) else f"; the {len(shown)} worst of {len(curves)} classes"
+    right.set_title(f"IoU at all thresholds{some}")
+    _legend_beside(right)
     return _png(figure)
 
 
@@ -95,35 +95,43 @@ def reliability(rows: Sequence[Mapping[str, Any]], error: float) -> bytes:
 
 
 def object_sizes(objects: np.ndarray, class_names: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> bytes:
-    """Draw the IoU of each true object against its area, and the mean of each class of sizes.
+    """Draw the IoU of each true object against its size, and the mean of each class of sizes.
 
     `objects`: class id, area in pixels and IoU, float64 [M, 3]; `class_names`: K, the background's first; `rows`:
-    classes of sizes with `from`, `below`, `objects` and `iou`.
+    classes of areas with `from`, `below`, `objects` and `iou`, at least one.
     """
     figure, (axes,) = _figure(1, 1, (9.6, 4.4))
     chosen = objects[np.unique(np.linspace(0, len(objects) - 1, MOST_POINTS).round().astype(int))]
-    names, counts = np.unique(objects[:, 0], return_counts=True)
-    frequent = names[np.argsort(-counts, kind="stable")]
-    for index, number in enumerate(frequent):
-        some = chosen[chosen[:, 0] == number]
-        named = index < MOST_CLASSES - 1 or len(frequent) == MOST_CLASSES
-        colour = COLOURS[index] if named else "#bbbbbb"
-        label = _name(class_names[int(number)]) if named else "other classes" if index == MOST_CLASSES - 1 else None
-        axes.scatter(some[:, 1], some[:, 2], s=18, color=colour, alpha=0.6, linewidths=0, label=label)
+    numbers, counts = np.unique(objects[:, 0], return_counts=True)
+    frequent = numbers[np.argsort(-counts, kind="stable")]
+    named = frequent if len(frequent) <= MOST_CLASSES else frequent[: MOST_CLASSES - 1]
+    groups = [(chosen[:, 0] == number, class_names[int(number)]) for number in named]
+    if len(named) < len(frequent):
+        groups.append((~np.isin(chosen[:, 0], named), "other classes"))
+    for (some, name), colour in zip(groups, COLOURS, strict=False):
+        sides = np.sqrt(chosen[some, 1])
+        axes.scatter(sides, chosen[some, 2], s=18, color=colour, alpha=0.6, linewidths=0, label=_name(name))
     for place, row in enumerate(rows):
+        low, high = row["from"] ** 0.5, row["below"] ** 0.5
         label = "mean of the size" if place == 0 else None
-        axes.plot([row["from"], row["below"]], [row["iou"]] * 2, color="black", linewidth=2.5, label=label)
-        middle = (row["from"] * row["below"]) ** 0.5
+        axes.plot([low, high], [row["iou"]] * 2, color="black", linewidth=2.5, label=label)
         axes.annotate(
-            str(row["objects"]), (middle, min(row["iou"], 0.96)), (0, 4), textcoords="offset points", ha="center"
+            f"{row['objects']}",
+            ((low * high) ** 0.5, row["iou"]),
+            (0, 6 if row["iou"] < 0.9 else -14),
+            textcoords="offset points",
+            ha="center",
+            bbox={"boxstyle": "round,pad=0.15", "facecolor": "white", "edgecolor": "none", "alpha": 0.8},
         )
+    edges = sorted({row[key] ** 0.5 for row in rows for key in ("from", "below")})
     axes.set_xscale("log")
-    axes.xaxis.set_major_formatter("{x:,.0f}")
-    axes.set_xlim(rows[0]["from"], rows[-1]["below"])
-    _grid(axes, "pixels of the object", "IoU of the object")
+    axes.minorticks_off()
+    axes.set_xticks(edges, [f"{edge:g}" for edge in edges])
+    axes.set_xlim(edges[0], edges[-1])
+    _grid(axes, "size of the object: side of a square of its area, in pixels", "IoU of the object")
     axes.set_ylim(-0.03, 1.03)
     axes.set_title("IoU against object size; numbers: objects of the size")
-    axes.legend(loc="lower right", fontsize=9)
+    _legend_beside(axes)
     return _png(figure)
 
 
@@ -175,8 +183,9 @@ def _grid(axes: "Axes", x: str, y: str) -> None:
     axes.set_axisbelow(True)
 
 
-def _some(title: str, shown: int, all_classes: int) -> str:
-    return title if shown == all_classes else f"{title}; {shown} of {all_classes} classes"
+def _legend_beside(axes: "Axes") -> None:
+    """Legend to the right of the axes, where it covers nothing."""
+    axes.legend(loc="upper left", bbox_to_anchor=(1.02, 1.0), fontsize=9, borderaxespad=0)
 
 
 def _name(name: str) -> str:

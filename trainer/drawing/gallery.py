@@ -17,7 +17,7 @@ LONGEST = 90
 """Characters of a line."""
 
 
-TITLES = ("prediction", "mask", "errors: orange false, blue missed, purple confused", "image")
+TITLES = ("prediction", "mask", "orange false, blue missed, purple confused", "image")
 """Texts above the panels that `watch_panels` draws."""
 
 

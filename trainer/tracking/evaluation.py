@@ -94,34 +94,33 @@ def find_source(origin: Mapping[str, str], reachable: bool) -> Source:
     return Source(known, model_id, experiment or str(beside.get("experiment", "")))
 
 
-def open_evaluation(
-    work: Path, tracking: TrackingConfig, source: Source, title: str, began_ms: int, send: bool = True
-) -> Run:
-    """Open a new run of kind evaluation with a folder in `work`; `title`: name of the data.
+def open_evaluation(work: Path, tracking: TrackingConfig, source: Source, title: str, began_ms: int) -> Run:
+    """Open a new run of kind evaluation with a folder in `work`; `title`: name of the data. Raises OSError.
 
-    The store is asked by what sends the run: nothing of it can fail here but the disk, with OSError.
+    It is only recorded: who ends an evaluation sends it then, so that none that is cut short leaves a run in MLflow.
     """
     experiment = tracking.experiment if tracking.experiment != "auto" else source.experiment or title
     name = tracking.run_name or f"evaluation of {source.title} on {title}"
     began = store.store_id() if tracking.enabled else None
     folder = new_run_folder(work, run_name(experiment), run_name(name), tracking.enabled, store=began)
     info = folder.read_run()
-    write_json(folder.run, info | {"time": began_ms, "tags": info["tags"] | {"kind": KIND}})
+    tags = info["tags"] | {"kind": KIND, "mlflow.source.name": "trainer/evaluate.py"}
+    write_json(folder.run, info | {"time": began_ms, "tags": tags})
     folder.checkpoints.rmdir()
-    return Run(folder, None, tracking.enabled and send)
+    return Run(folder, None, tracked=False)
 
 
 def describe_source(run: Run, source: Source, data: str, digest: str, facts: Mapping[str, Any]) -> dict[str, str]:
     """Record model and data of an evaluation; return the link for `Run.metrics`, empty without a model of MLflow.
 
-    `data`, `digest`: name and digest of the dataset; `facts`: further tags.
+    `data`, `digest`: name and digest of the dataset; `facts`: further tags, the number of images among them.
     """
     run.params({"model": source.title, "data": data})
     origin = source.origin
     keys = ("name", "version", "alias", "run_id", "uid")
     tags = {f"evaluation.{key}": origin[key] for key in keys if origin.get(key)}
     run.tags({"kind": KIND, "evaluation.model": source.uri, "data": data, "data.digest": digest} | tags | dict(facts))
-    run.dataset(data, digest, KIND, {key: str(value) for key, value in facts.items()}, source.model_id)
+    run.dataset(data, digest, KIND, {"samples": facts["evaluation.images"]}, source.model_id)
     if not source.model_id:
         return {}
     return {"model_id": source.model_id, "dataset_name": dataset_name(data, KIND), "dataset_digest": digest[:36]}

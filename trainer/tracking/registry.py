@@ -271,7 +271,8 @@ def find_model_id(client: MlflowClient, origin: Mapping[str, str]) -> tuple[str,
     """
     model_id = experiment = ""
     if "version" in origin:
-        model_id = client.get_model_version(origin["name"], origin["version"]).model_id or ""
+        source = client.get_model_version(origin["name"], origin["version"]).source or ""
+        model_id = source.removeprefix("models:/") if source.startswith("models:/m-") else ""
     with suppress(MlflowException):
         run = client.get_run(origin.get("run_id", ""))
         experiment = str(client.get_experiment(run.info.experiment_id).name)
