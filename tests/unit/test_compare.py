@@ -9,15 +9,18 @@ import pytest
 from mlflow import MlflowClient
 
 from tests.support.compared import SETTINGS, run_folder, stored_run, two_tables
-from tests.support.data import VocMaker
+from tests.support.data import VocMaker, count_nothing
 from tests.support.tables import make_table
 from trainer import config
-from trainer.compare import main
+from trainer.compare import main, training_notes
+from trainer.config import DataConfig
+from trainer.engine.score_folder import open_labelled, score_on
+from trainer.inference.model import Model
 from trainer.model.model_folder import save_segmenter
 from trainer.model.score_table import ScoreTable
 from trainer.model.segmenter import Segmenter
 from trainer.system.run_folder import RunFolder
-from trainer.tracking import run_finder, run_reader
+from trainer.tracking import evaluation, run_finder, run_reader
 
 OUTPUT = ["--output", "sheet.html", "--json", "out.json"]
 
@@ -189,7 +192,7 @@ def test_models_are_scored_anew_on_a_folder(
     assert content["ranked_on"]["folder"] == str(root)
     assert content["ranked_on"]["images"] == 3
     assert {one["image"] for one in content["disagreements"]} <= {"a", "b", "c"}
-    assert "model1" in capsys.readouterr().out
+    assert "is not known of model0, model1" in capsys.readouterr().out
     html = Path("sheet.html").read_text()
     assert html.count('alt="prediction of model0"') == len(content["disagreements"]) > 0
     assert not client(work).search_experiments(filter_string="name != 'Default'")
@@ -203,3 +206,21 @@ def test_models_are_scored_anew_on_a_folder(
     (Path("model1") / "weights.safetensors").write_bytes(b"x")
     assert main(words) == 2
     assert "model1" in capsys.readouterr().err
+
+
+def test_models_that_know_the_images_are_named(
+    make_segmenter: Callable[..., Segmenter], make_voc: VocMaker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    models = {name: Model(make_segmenter(), {"uri": name}) for name in ("fair", "knows", "old")}
+    config = DataConfig(root=str(make_voc("a", "b", "c")), classes=["class 1"])
+    data = open_labelled(config, models, tmp_path / "cache", count_nothing)
+    scored = score_on(data.images, models, lambda: False, lambda: None)
+    first = scored.tables["knows"].images[0].image
+    known = {"fair": frozenset({"0" * 16}), "knows": frozenset({first, "0" * 16}), "old": None}
+    monkeypatch.setattr(
+        evaluation, "find_source", lambda origin, _: evaluation.Source(origin, trained_on=known[origin["uri"]])
+    )
+    assert training_notes(scored) == [
+        "knows was trained on 1 of these 3 images: it has an advantage",
+        "whether some of these images were trained on is not known of old",
+    ]
