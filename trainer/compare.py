@@ -182,17 +182,27 @@ def score_anew(
     from trainer.model.ranking import require_same_classes
     from trainer.tracking.load import load_model
 
-    addresses = {run.name: run.model for run in runs if run.model}
-    if not addresses:
-        raise InputError(f"--data.root: {', '.join(show(run.name) for run in runs)}: no model to score")
-    models = {name: load_model(address) for name, address in addresses.items()}
+    models, problems = {}, []
+    for run in runs:
+        try:
+            if run.model:
+                models[run.name] = load_model(run.model)
+        except InputError as error:  # of a run that failed, say: the others can be compared
+            problems.append(f"{show(run.name)} is not scored: {error}")
+    if not models:
+        names = ", ".join(show(run.name) for run in runs)
+        raise InputError("\n".join(problems) or f"--data.root: {names}: no model to score")
+    for problem in problems:
+        display.log(f"warning: {problem}", "yellow")
     require_same_classes({name: model.segmenter.contract.class_names for name, model in models.items()})
     data = open_labelled(config, models, MLRUNS / "cache", display.progress_bar)
     for note in data.notes:
         display.log(f"warning: {note}", "yellow")
     stop.defer()
     advance = display.progress_bar("scoring models", len(models) * len(data.images.samples))
-    return score_on(data.images, models, stop.requested, advance)
+    scored = score_on(data.images, models, stop.requested, advance)
+    stop.interrupt_again()
+    return scored
 
 
 def training_notes(scored: "FolderScores") -> list[str]:

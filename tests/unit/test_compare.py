@@ -204,8 +204,12 @@ def test_models_are_scored_anew_on_a_folder(
     assert main([str(run_folder(work, "no model")), *words[2:]]) == 2
     assert "--data.root: no model: no model to score" in capsys.readouterr().err
     (Path("model1") / "weights.safetensors").write_bytes(b"x")
-    assert main(words) == 2
-    assert "model1" in capsys.readouterr().err
+    assert main(words) == 0
+    out = capsys.readouterr().out
+    assert "warning: model1 is not scored: model1/weights.safetensors: " in out
+    assert "nothing to compare it with" in out
+    assert main(words[1:]) == 2
+    assert "model1 is not scored: model1/weights.safetensors: " in capsys.readouterr().err
 
 
 def test_models_that_know_the_images_are_named(

@@ -1,6 +1,7 @@
 """Search for the runs that a person means: by id, name, address of a model, folder or experiment."""
 
 import re
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from difflib import get_close_matches
@@ -147,14 +148,14 @@ def unique_runs(runs: Sequence[ComparedRun]) -> tuple[list[ComparedRun], list[st
             notes.append(f"{show(run.name)} is {show(unique[run.identity].name)} again; shown once")
         else:
             unique[run.identity] = run
-    names = [run.name for run in unique.values()]
-    named = [
-        replace(run, name=f"{run.name} ({run.identity[:8] if run.run_id else place})")
-        if names.count(run.name) > 1
-        else run
-        for place, run in enumerate(unique.values(), start=1)
-    ]
-    return named, notes
+    names = Counter(run.name for run in unique.values())
+    named: dict[str, ComparedRun] = {}
+    for place, run in enumerate(unique.values(), start=1):
+        name = run.name if names[run.name] == 1 else f"{run.name} ({run.run_id[:8] or place})"
+        while name in named:  # of a run that is really called so
+            name += f" ({place})"
+        named[name] = replace(run, name=name)
+    return list(named.values()), notes
 
 
 def _read_path(text: str) -> ComparedRun | None:

@@ -14,6 +14,7 @@ from trainer import InputError
 from trainer.config import MLRUNS, dotted
 from trainer.model.model_folder import CONTRACT_FILE
 from trainer.model.score_table import ScoreTable, read_table
+from trainer.system.atomic import write_text
 from trainer.system.run_folder import RunFolder, read_object
 from trainer.system.text import one_line
 from trainer.tracking.errors import excerpt
@@ -228,7 +229,7 @@ def log_sheet(client: "MlflowClient", run_id: str, html: str) -> None:
     """Add the sheet to a run, in place of an earlier one. Raises the errors of MLflow and the network."""
     with tempfile.TemporaryDirectory() as scratch:
         file = Path(scratch) / "compare.html"
-        file.write_text(html, encoding="utf-8")
+        write_text(file, html)
         client.log_artifact(run_id, str(file), "comparison")
 
 

@@ -194,8 +194,9 @@ def make_runs(tmp_path: Path) -> Callable[..., list[RunFolder]]:
 
 def test_runs_that_are_given_twice_are_shown_once() -> None:
     runs = [ComparedRun("a", "1"), ComparedRun("b", "2"), ComparedRun("a version 1", "1"), ComparedRun("b", "3" * 32)]
+    runs += [ComparedRun("b (2)", "4"), ComparedRun("model", model="x/model"), ComparedRun("model", model="y/model")]
     unique, notes = unique_runs(runs)
-    assert [run.name for run in unique] == ["a", "b (2)", "b (33333333)"]
+    assert [run.name for run in unique] == ["a", "b (2)", "b (33333333)", "b (2) (4)", "model (5)", "model (6)"]
     assert notes == ["a version 1 is a again; shown once"]
 
 
