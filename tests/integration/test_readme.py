@@ -214,6 +214,12 @@ def predict(person: Person, command: str) -> None:
     assert len((person.folder / "OUT" / "report.csv").read_text().splitlines()) == 1 + len(names)
 
 
+def compare(person: Person, command: str) -> None:
+    assert person.trained
+    assert "nothing to compare it with" in person.run(command).stdout
+    assert "<polyline" in (person.folder / "compare.html").read_text()
+
+
 def use_from_python(person: Person, block: str) -> None:
     assert person.trained
     photograph = next((person.folder / "NEW_PHOTOGRAPHS").glob("*.jpg"))
@@ -263,6 +269,7 @@ RUN: dict[str, Callable[[Person, str], None]] = {
     "python trainer/prepare.py check ": check,
     "accelerate launch trainer/train.py ": train,
     "python trainer/predict.py ": predict,
+    "python trainer/compare.py ": compare,
     "from trainer import ": use_from_python,
     "bash launch/ui.sh": ui,
     "python trainer/train.py --resume mlruns/work/RUN": resume,

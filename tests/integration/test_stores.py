@@ -143,6 +143,7 @@ def test_every_entry_point_says_the_same(
     entries = {
         "predict": ["--model", "models:/cats@champion", "--input", str(data), "--output", str(tmp_path / "out")],
         "sync": [],
+        "compare": ["another run"],
         "train": training,
     }
     commands = [(variables, *entry) for variables, _ in stores.values() for entry in entries.items()]

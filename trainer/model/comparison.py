@@ -58,8 +58,10 @@ class Comparison:
             return f"no comparison of {second} and {first}: {count} shows no spread"
         if not gain.excludes_zero:
             return f"no difference found between {second} and {first}: {gain} mIoU on {count}"
-        winner, size = (second, gain) if gain.value > 0 else (first, Interval(-gain.value, -gain.high, -gain.low))
-        return f"{winner} is better by {size} mIoU on {count}"
+        winner, other, size = second, first, gain
+        if gain.value < 0:
+            winner, other, size = first, second, Interval(-gain.value, -gain.high, -gain.low)
+        return f"{winner} is better than {other} by {size} mIoU on {count}"
 
 
 def compare_scores(
@@ -103,6 +105,21 @@ def mean_score_interval(models: Sequence[np.ndarray], resamples: int = RESAMPLES
     value = np.mean([_mean(pooled_iou(counts)) for counts in models])
     resampled = np.mean([_mean(_resampled_iou(counts, drawn)) for counts in models], axis=0)
     return _interval(value, resampled, images, (0.0, 1.0))
+
+
+def class_intervals(
+    counts: np.ndarray, class_names: Sequence[str], resamples: int = RESAMPLES, seed: int = 0
+) -> dict[str, Interval]:
+    """Return the IoU of each foreground class that has pixels in the masks, with its interval.
+
+    `counts`: `class_counts` of each image, int64 [N, K, 3]; `class_names`: K, the background's first.
+    """
+    pooled, resampled = pooled_iou(counts), _resampled_iou(counts, draw_images(len(counts), resamples, seed))
+    return {
+        name: _interval(float(pooled[index]), resampled[:, index], len(counts), (0.0, 1.0))
+        for index, name in enumerate(class_names[1:])
+        if np.isfinite(pooled[index])
+    }
 
 
 def draw_images(images: int, resamples: int, seed: int) -> np.ndarray:

@@ -84,7 +84,7 @@ def test_damage_to_one_of_ten_classes_is_found_in_that_class_alone() -> None:
     assert found.classes["class 7"].high < 0
     assert found.difference.excludes_zero
     text = found.sentence("one", "other")
-    assert text.startswith("one is better by 0.0")
+    assert text.startswith("one is better than other by 0.0")
     assert text.endswith("mIoU on 41 images")
 
 
