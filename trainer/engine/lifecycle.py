@@ -9,6 +9,7 @@ import socket
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trainer import InputError, redact
@@ -135,7 +136,8 @@ class Lifecycle:
             tracking, title = config.tracking, run_name(run_title(dataset.title, config))
             name, experiment = tracking.run_name and run_name(tracking.run_name), redact(tracking.experiment)
             began = store.store_id() if tracking.enabled else None
-            folder = new_run_folder(MLRUNS / "work", experiment, name, tracking.enabled, title, began)
+            parent = Path(tracking.parent or "").name
+            folder = new_run_folder(MLRUNS / "work", experiment, name, tracking.enabled, title, began, parent=parent)
             describe_run(folder, to_yaml(config), dataset.content(), dataset.report.to_json())
         folder.lock()
         owner = {"pid": os.getpid(), "host": socket.gethostname(), "launcher": launcher.identity()}
