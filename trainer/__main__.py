@@ -1,4 +1,4 @@
-"""One command for all entry points: segtrainer train | predict | prepare | sync, or python -m trainer ...
+"""One command for all entry points: segtrainer train | predict | prepare | sweep | sync, or python -m trainer ...
 
 segtrainer predict --model models:/cat-unet@champion --input PATH [PATH ...] --output DIR
 """
@@ -17,6 +17,7 @@ ENTRIES = {
     "train": "train, register, promote",
     "predict": "outline the known classes in pictures; --export writes the model for other programs",
     "prepare": "make a data folder, or check one",
+    "sweep": "search for better settings by many trainings",
     "sync": "send recorded runs to MLflow",
 }
 """Command -> what it does; each is a module of this package with a `main`."""
@@ -35,7 +36,7 @@ def main(arguments: list[str] | None = None) -> None:
         _parser().error(f"{name!r} is no command; did you mean {COMMAND} {near[0]}?")
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # ends without a traceback, until the next import is done
     guard_imports(f"{name}.py")
-    if name == "train":
+    if name in ("train", "sweep"):
         require_training()
     leave(importlib.import_module(f"trainer.{name}").main(rest))
 

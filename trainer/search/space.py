@@ -1,8 +1,8 @@
 """Space of a sweep: the settings that are tried, and the values that each may have.
 
-    optim.lr: {low: 1e-4, high: 1e-2, log: true}
-    train.batch_size: {low: 4, high: 16, step: 4}
-    model.norm: [batch, group]
+optim.lr: {low: 1e-4, high: 1e-2, log: true}
+train.batch_size: {low: 4, high: 16, step: 4}
+model.norm: [batch, group]
 """
 
 import json
@@ -171,7 +171,7 @@ def read_space(file: Path, check: Check) -> Space:
 
 def _read(file: Path) -> dict[str, Any]:
     try:
-        content = yaml.load(file.read_text(encoding="utf-8"), _Loader)  # noqa: S506 - a SafeLoader
+        content = yaml.load(file.read_text(encoding="utf-8"), _Loader)
     except OSError as error:
         raise InputError(f"--space {file}: {error.strerror}; give a YAML file such as configs/sweep.yaml") from None
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:

@@ -8,7 +8,7 @@ import random
 import sqlite3
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +48,9 @@ P_VALUE = 0.1
 
 STARTUP_TRIALS = 10
 """Trials with random settings, before the sampler learns from them."""
+
+LEAST_FOR_IMPORTANCE = 4
+"""Different scores from which importance is computed."""
 
 
 def open_storage(address: str) -> RDBStorage:
@@ -98,7 +101,7 @@ def make_pruner(name: str) -> BasePruner:
 class Study:
     """Trials of a sweep, of all machines that take part in it."""
 
-    def __init__(self, address: str, name: str, pruner: str, seed: int) -> None:
+    def __init__(self, address: str, name: str, seed: int) -> None:
         """Open the study `name`, or make it. Raises InputError where its database cannot be used."""
         self.storage, self.file = open_storage(address), sqlite_file(address)
         self.seed = seed
@@ -108,9 +111,13 @@ class Study:
                 study_name=name,
                 direction="maximize",
                 load_if_exists=True,
-                pruner=make_pruner(pruner),
+                pruner=NopPruner(),
                 sampler=TPESampler(),
             )
+
+    def use_pruner(self, name: str) -> None:
+        """Stop trials by the pruner of that name."""
+        self.optuna.pruner = make_pruner(name)
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
@@ -126,21 +133,21 @@ class Study:
                 finally:
                     connection.execute(sqlalchemy.text(f"SELECT pg_advisory_unlock({ADVISORY_LOCK})"))
 
-    def claim(self, facts: Mapping[str, Any]) -> dict[str, Any]:
-        """Keep facts about the sweep where there are none yet; return those that are kept."""
-        with self._alone():
-            if not self.optuna.user_attrs.get("facts"):
-                self.optuna.set_user_attr("facts", dict(facts))
-        return dict(self.optuna.user_attrs["facts"])
+    def fact(self, key: str) -> Any:
+        """Fact about the sweep; None where it is not known."""
+        return self.optuna.user_attrs.get(key)
 
-    def facts(self) -> dict[str, Any]:
-        """Facts about the sweep; empty for a new one."""
-        return dict(self.optuna.user_attrs.get("facts", {}))
+    def same_for_all(self, key: str, value: Any) -> Any:
+        """Keep a fact where there is none of that key yet; return the one that is kept."""
+        with self._alone():
+            if key not in self.optuna.user_attrs:
+                self.optuna.set_user_attr(key, value)
+        return self.optuna.user_attrs[key]
 
     def begin_with(self, stored: Mapping[str, Scalar]) -> None:
         """Have the first trial use these values; those of other settings are chosen."""
         with self._alone():
-            if not self.trials():
+            if not self.optuna.get_trials(deepcopy=False):
                 self.optuna.enqueue_trial(dict(stored))
 
     def trials(self) -> list[FrozenTrial]:
@@ -223,25 +230,4 @@ class Study:
     def close(self) -> None:
         """Close the database."""
         self.storage.remove_session()
-        self.storage.engine.dispose()
-
-
-LEAST_FOR_IMPORTANCE = 4
-"""Different scores from which importance is computed."""
-
-
-def study_exists(address: str, name: str) -> bool:
-    """Return whether a database has a study of that name."""
-    file = sqlite_file(address)
-    if file is not None and not file.exists():
-        return False
-    with closing(_Engine(open_storage(address))) as storage:
-        return name in {one.study_name for one in storage.storage.get_all_studies()}
-
-
-class _Engine:
-    def __init__(self, storage: RDBStorage) -> None:
-        self.storage = storage
-
-    def close(self) -> None:
         self.storage.engine.dispose()

@@ -1,0 +1,336 @@
+"""Search for better settings: train with many, each in a run of its own below one parent run, and keep the best.
+
+python trainer/sweep.py --config configs/cats.yaml --space configs/sweep.yaml --trials N [--jobs J] [--key value ...]
+"""
+
+if __name__ == "__main__":
+    import signal
+
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # ends without a traceback, until the next import is done
+    from trainer.system.entry import guard_imports
+    from trainer.system.installation import require_training
+
+    guard_imports("sweep.py")
+    require_training()
+
+import argparse
+import functools
+import shutil
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from trainer import EXIT_INPUT, InputError, redact
+from trainer.config import MLRUNS, Config, flatten, to_yaml
+from trainer.system import launcher
+from trainer.system.atomic import why_not_written, write_json, write_text
+from trainer.system.entry import EXIT_FAILED, leave, run_program
+from trainer.system.installation import require, usage
+from trainer.system.output import Parser, ShowVersion, prepare_output
+from trainer.system.signals import EXIT_STOPPED, StopSignals
+from trainer.system.text import quote
+
+if TYPE_CHECKING:
+    from trainer.search.runner import Runner
+    from trainer.search.space import Space
+    from trainer.search.study import Study
+    from trainer.search.sweep_folder import SweepFolder
+    from trainer.system.terminal import Display
+    from trainer.tracking.run import Run
+
+FLUSH_SECONDS, FLUSH_SECONDS_STOPPED = 120.0, 10.0
+"""Longest wait for the tracking server at the end, and after a signal, in seconds."""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Return the exit code: 0 done, 1 no trial has succeeded, 2 wrong usage, settings, space or data.
+
+    143: stopped by a signal, to be resumed; 130: by Ctrl-C, before there was anything to resume.
+    """
+    return run_program("sweep.py", functools.partial(_main, arguments))
+
+
+def _main(arguments: list[str] | None, stop: StopSignals) -> int:
+    prepare_output(arguments)
+    given, settings = read_command(arguments)
+    try:
+        require("sweep", "a sweep")
+        config, space = read_settings(given, settings)
+        return sweep(given, config, space, stop, sys.argv[1:] if arguments is None else arguments)
+    except InputError as error:
+        print(f"sweep.py: {error}", file=sys.stderr)
+        return EXIT_INPUT
+    except OSError as error:
+        print(f"sweep.py: {why_not_written(MLRUNS / 'work', error)}", file=sys.stderr)
+        return EXIT_FAILED
+
+
+# ---------------------------------------------------------------- the command line
+
+
+def read_command(arguments: list[str] | None) -> tuple[argparse.Namespace, list[str]]:
+    """Read the options of a sweep; the others are settings of train.py, for all trials."""
+    parser = Parser(
+        prog=usage("sweep"),
+        description="Search for better settings. Options that are not named here are settings, as of train.py.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action=ShowVersion, nargs=0, help="print the version")
+    parser.add_argument("--space", type=Path, required=True, help="YAML file of the settings to try, with their ranges")
+    parser.add_argument("--trials", type=_count, required=True, help="trials in all, of all machines together")
+    parser.add_argument(
+        "--jobs", type=_count, default=1, help="trainings at once on this machine, which share its CPUs"
+    )
+    parser.add_argument("--minutes", type=_minutes, default=0.0, help="time that the sweep may take on this machine")
+    parser.add_argument("--resume", action="store_true", help="go on with the sweep of these settings and this space")
+    parser.add_argument("--study", help="name of a sweep that several machines join, by their --storage")
+    parser.add_argument("--storage", help="database of that sweep, postgresql://... ; by default a file of the sweep")
+    parser.add_argument(
+        *("--pruner",),
+        choices=("auto", "hyperband", "wilcoxon", "none"),
+        default="auto",
+        help="stops trials that fall behind: hyperband by their scores on the way, wilcoxon by pictures after each fold",
+    )
+    parser.add_argument("--seed", type=int, default=0, help="seed of the values that are tried")
+    given, settings = parser.parse_known_args(arguments)
+    if (given.storage is None) != (given.study is None):
+        missing = "--study NAME" if given.study is None else "--storage postgresql://..."
+        parser.error(f"--study and --storage belong together; give {missing} too")
+    return given, settings
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not possible; give 1 or more")
+    return int(text)
+
+
+def _minutes(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not possible; give minutes, 0 for no limit")
+    return value
+
+
+def read_settings(given: argparse.Namespace, settings: list[str]) -> tuple[Config, "Space"]:
+    """Read the settings of all trials, and the space. Raises InputError."""
+    from trainer.cli import read, setting_check
+    from trainer.search.space import read_space
+
+    config = read(settings)
+    if config.resume != "never":
+        raise InputError("resume: --resume of a sweep takes no value; it finds the sweep by its settings")
+    if config.tracking.parent is not None:
+        raise InputError("tracking.parent: belongs to the trials of a sweep; leave it out")
+    if config.data.val_fraction == 0:
+        raise InputError("data.val_fraction: 0 leaves nothing to compare trials by; give a share, such as 0.2")
+    return config, read_space(given.space, setting_check())
+
+
+# ---------------------------------------------------------------- the sweep
+
+
+def sweep(given: argparse.Namespace, config: Config, space: "Space", stop: StopSignals, arguments: list[str]) -> int:
+    """Find or begin the sweep, run its trials and close it; return the exit code."""
+    from trainer.search.board import Board
+    from trainer.search.runner import Limits, Runner
+    from trainer.search.study import STORAGE_ERRORS
+    from trainer.system.terminal import Display
+    from trainer.tracking import store
+    from trainer.tracking.group import open_group
+
+    display = Display()
+    title = data_title(config, display)
+    tracked = with_experiment(config, title)
+    reachable = store.reachable(config.tracking, display.log)
+    folder, study, new = open_sweep(given, tracked, space, title)
+    words = [word for word in arguments if word != "--resume"]
+    again = redact(launcher.from_here([*launcher.own_command("sweep"), *words, "--resume"]))
+    if not new and folder.run.finished and len(study.trials()) >= given.trials and not unfinished(study):
+        print(f"{folder.path} is finished; nothing is left to do")
+        return 0
+    run = open_group(folder.run, tracked.tracking, new, reachable, display.log, again)
+    stop.defer()
+    announce(run, folder, space, given, display, again)
+    board = Board(display, given.trials, given.jobs)
+    limits = Limits(given.trials, given.jobs, given.minutes)
+    runner = Runner(study, space, folder, run, config, limits, board, stop.requested)
+    problem = ""
+    board.start()
+    try:
+        runner.run_trials()
+    except STORAGE_ERRORS as error:
+        problem = f"the study's database failed: {redact(str(error).strip().splitlines()[0])}"
+    finally:
+        board.close()
+    return close(runner, given, stop, display, again, problem)
+
+
+def data_title(config: Config, display: "Display") -> str:
+    """Name of the data, after a look at its folders. Raises InputError where nothing can be trained or validated."""
+    from trainer.data.sources import find_sources
+
+    roots = config.data.roots
+    if not roots:
+        from trainer.make.synthetic import generated_cats
+
+        roots = [generated_cats(config.data.generated_images, MLRUNS / "cache", display.progress_bar)]
+    sources = find_sources(config.data, roots)
+    if not sources.split.val:
+        raise InputError("data.val_fraction: no picture validates, so trials cannot be compared; give more pictures")
+    return sources.title
+
+
+def with_experiment(config: Config, title: str) -> Config:
+    """Settings with the name of an experiment: parent and trials must be in the same one."""
+    from trainer.tracking.names import model_name
+
+    if config.tracking.experiment != "auto":
+        return config
+    return replace(config, tracking=replace(config.tracking, experiment=model_name(title)))
+
+
+def open_sweep(
+    given: argparse.Namespace, config: Config, space: "Space", title: str
+) -> "tuple[SweepFolder, Study, bool]":
+    """Folder and study of the sweep that the command line means, and whether it is a new one. Raises InputError."""
+    from trainer.search.study import Study
+    from trainer.search.sweep_folder import SweepFolder, facts_of, find_sweep, require_same, write_record
+    from trainer.system.run_folder import SWEEP, RunFolder, read_object
+    from trainer.tracking.group import new_group
+
+    work, facts = MLRUNS / "work", facts_of(config, space)
+    study = Study(given.storage, given.study, given.seed) if given.storage else None
+    shared = study.fact("sweep") if study else None
+    if shared:
+        require_same(facts, shared, f"--study {given.study}")
+        folder = SweepFolder(RunFolder(work / shared["run"]["uid"]))
+        if folder.run.run.exists() and not given.resume:
+            raise InputError(f"--study {given.study}: begun here, in {folder.path}; go on with it by --resume")
+        begun_here = folder.run.run.exists()
+    elif given.resume and study is None:
+        folder, begun_here = find_sweep(work, facts), True
+    elif given.resume:
+        raise InputError(f"--study {given.study}: there is none in this database; leave --resume out for a new one")
+    else:
+        begun_here = False
+        folder = SweepFolder(new_group(work, SWEEP, config.tracking, f"{title}-sweep", to_yaml(config)))
+    if not begun_here:
+        if shared:  # begun on another machine
+            folder.run.checkpoints.mkdir(parents=True)
+            folder.run.journal.touch()
+            write_text(folder.run.config, to_yaml(config))
+        write_text(folder.space, given.space.read_text(encoding="utf-8"))
+        write_record(folder, given.study or folder.path.name, facts)
+        if shared:
+            write_json(folder.run.run, shared["run"])
+    study = study or Study(f"sqlite:///{folder.study}", folder.path.name, given.seed)
+    own = read_object(folder.run.run)
+    kept = study.same_for_all("sweep", {**facts, "run": own, "pruner": pruner(given, config)})
+    if kept["run"]["uid"] != own["uid"]:  # another machine was faster
+        shutil.rmtree(folder.path)
+        return open_sweep(given, config, space, title)
+    if given.pruner not in ("auto", kept["pruner"]):
+        raise InputError(f"--pruner {given.pruner}: the sweep has begun with {kept['pruner']}; leave it out")
+    study.use_pruner(kept["pruner"])
+    study.begin_with(space.stored(flatten(config)))
+    return folder, study, not begun_here and not shared
+
+
+def pruner(given: argparse.Namespace, _config: Config) -> str:
+    """Name of the pruner of a new sweep."""
+    return "hyperband" if given.pruner == "auto" else str(given.pruner)
+
+
+def unfinished(study: "Study") -> bool:
+    """Return whether a trial has begun and not ended, on whichever machine."""
+    return any(not one.state.is_finished() for one in study.trials())
+
+
+def announce(
+    run: "Run", folder: "SweepFolder", space: "Space", given: argparse.Namespace, display: "Display", again: str
+) -> None:
+    """Print and record what is searched."""
+    run.params({"sweep.trials": given.trials, "sweep.settings": ", ".join(space.entries)})
+    run.tags({"mlflow.source.name": "trainer/sweep.py"})
+    run.artifact(folder.run.config)
+    run.artifact(folder.space)
+    display.log(f"sweep {folder.path.name}: {given.trials} trials of {', '.join(space.entries)}", "bold")
+    display.log(f"should it stop, go on with:  {again}", "dim")
+
+
+def close(
+    runner: "Runner", given: argparse.Namespace, stop: StopSignals, display: "Display", again: str, problem: str
+) -> int:
+    """Write the results, end the run truthfully, and print what was found; return the exit code."""
+    from trainer.search import results
+
+    run, folder, study = runner.run, runner.folder, runner.study
+    problem = problem or (runner.hopeless and f"the first trials all failed: {runner.hopeless}")
+    stopped = stop.requested()
+    if not stopped and not problem:
+        results.record(run, folder, study, runner.config, runner.space)
+        problem = "" if study.best() else "no trial has succeeded"
+    state, status, code = ("preempted", "KILLED", EXIT_STOPPED) if stopped else ("finished", "FINISHED", 0)
+    if problem and not stopped:
+        state, status, code = "failed", "FAILED", EXIT_FAILED
+    details: dict[str, Any] = {"reason": problem} if problem else {"reason": "stopped by a signal"} if stopped else {}
+    run.end(status)
+    run.status(state, exit_code=code, **details)
+    sent = run.flush(FLUSH_SECONDS_STOPPED if stopped else FLUSH_SECONDS)
+    run.status(state, exit_code=code, **details)
+    run.close()
+    if problem:
+        display.log(f"failed: {problem}", "red")
+    else:
+        show_results(study, folder, runner.space, given, display)
+    if stopped or problem or unfinished(study) or len(study.trials()) < given.trials:
+        display.log(f"go on with:  {again}")
+    show_run(run, sent, display)
+    study.close()
+    return code
+
+
+def show_results(
+    study: "Study", folder: "SweepFolder", space: "Space", given: argparse.Namespace, display: "Display"
+) -> None:
+    """Print how the trials have ended, and the best settings."""
+    from trainer.search.results import STATES, use_command
+    from trainer.search.trial import describe
+
+    trials, best = study.trials(), study.best()
+    counts = {word: sum(one.state == state for one in trials) for state, word in STATES.items()}
+    shown = ", ".join(f"{count} {word}" for word, count in counts.items() if count)
+    display.log(f"{len(trials)} of {given.trials} trials: {shown or 'none'}", "bold")
+    if best:
+        display.log(
+            f"best: trial {best.number}, best/miou {best.values[0]:.4f}: {describe(space.settings(best.params))}"
+        )
+        display.log("train with these settings:")
+        display.log(f"  {use_command(folder)}")
+
+
+def show_run(run: "Run", sent: bool, display: "Display") -> None:
+    """Print where to look at the sweep; and where not all is `sent`, what sends the rest."""
+    from trainer.system.installation import command
+    from trainer.tracking import store
+
+    display.log(f"sweep folder: {run.folder}")
+    if not run.tracked:
+        return
+    if not sent:
+        unsent = run.folder.unsent_records()
+        display.log(
+            f"{unsent} records are not sent yet ({run.last_error or 'no answer in time'}); send them with", "yellow"
+        )
+        display.log(f"  {command('sync')} {quote(run.folder)}", "yellow")
+    info = run.folder.read_run()
+    display.log(f"look at run {info['run_name']} in experiment {info['experiment']}:  {store.ui_command()}", "bold")
+
+
+if __name__ == "__main__":
+    leave(main())
