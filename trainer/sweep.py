@@ -79,9 +79,7 @@ def read_command(arguments: list[str] | None) -> tuple[argparse.Namespace, list[
     parser.add_argument("--version", action=ShowVersion, nargs=0, help="print the version")
     parser.add_argument("--space", type=Path, required=True, help="YAML file of the settings to try, with their ranges")
     parser.add_argument("--trials", type=_count, required=True, help="trials in all, of all machines together")
-    parser.add_argument(
-        "--jobs", type=_count, default=1, help="trainings at once on this machine, which share its CPUs"
-    )
+    parser.add_argument("--jobs", type=_count, default=1, help="trainings at once on this machine")
     parser.add_argument("--minutes", type=_minutes, default=0.0, help="time that the sweep may take on this machine")
     parser.add_argument("--resume", action="store_true", help="go on with the sweep of these settings and this space")
     parser.add_argument("--study", help="name of a sweep that several machines join, by their --storage")
@@ -90,7 +88,7 @@ def read_command(arguments: list[str] | None) -> tuple[argparse.Namespace, list[
         *("--pruner",),
         choices=("auto", "hyperband", "wilcoxon", "none"),
         default="auto",
-        help="stops trials that fall behind: hyperband by their scores on the way, wilcoxon by pictures after each fold",
+        help="stops trials that fall behind: hyperband by their scores on the way, wilcoxon by pictures, fold by fold",
     )
     parser.add_argument("--seed", type=int, default=0, help="seed of the values that are tried")
     given, settings = parser.parse_known_args(arguments)

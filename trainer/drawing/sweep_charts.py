@@ -40,7 +40,8 @@ def draw_history(points: Sequence[Point], file: Path) -> None:
         chart.scatter(
             [one.number for one in some], [one.score for one in some], c=colour, marker=marker, label=state, zorder=3
         )
-    best, numbers = [], []
+    best: list[float] = []
+    numbers: list[int] = []
     for one in points:
         if one.state == "complete" and one.score is not None:
             numbers.append(one.number)

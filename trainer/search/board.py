@@ -1,8 +1,9 @@
 """Terminal output of a sweep: a line for each event, and a progress bar."""
 
+from collections.abc import Sequence
 from datetime import timedelta
 
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from trainer.search.study import Study
@@ -51,13 +52,10 @@ class Board:
             left="" if left is None else f"{timedelta(seconds=round(left))} left",
         )
 
-    def _left_s(self, ended: list, limit_s: float | None) -> float | None:
+    def _left_s(self, ended: Sequence[FrozenTrial], limit_s: float | None) -> float | None:
         """Seconds that the trials left take by the mean of those so far, but no more than the limit."""
-        times = [
-            (one.datetime_complete - one.datetime_start).total_seconds()
-            for one in ended
-            if one.state in (TrialState.COMPLETE, TrialState.PRUNED)
-        ]
+        counted = [one for one in ended if one.state in (TrialState.COMPLETE, TrialState.PRUNED)]
+        times = [one.duration.total_seconds() for one in counted if one.duration]
         if not times:
             return limit_s
         left = sum(times) / len(times) * (self.trials - len(ended)) / self.jobs

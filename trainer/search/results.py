@@ -86,11 +86,8 @@ def best_settings(config: Config, found: Mapping[str, Any]) -> dict[str, Any]:
     """Settings by dotted keys that differ from the defaults: those of the sweep, with those of its best trial."""
     defaults = flatten(Config())
     settings = flatten(config) | dict(found)
-    return {
-        key: value
-        for key, value in settings.items()
-        if (key in found or value != defaults[key]) and key not in NOT_IN_BEST
-    }
+    chosen = {key: value for key, value in settings.items() if key in found or value != defaults[key]}
+    return {key: value for key, value in chosen.items() if key not in NOT_IN_BEST}
 
 
 def write_best(folder: SweepFolder, config: Config, space: Space, trial: FrozenTrial) -> None:

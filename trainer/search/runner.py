@@ -123,7 +123,7 @@ class Runner:
         """Whether no trial so far was as short as the time that is left."""
         left = self._seconds_left()
         complete = [one for one in self.study.trials() if one.state == TrialState.COMPLETE]
-        times = [(one.datetime_complete - one.datetime_start).total_seconds() for one in complete]
+        times = [one.duration.total_seconds() for one in complete if one.duration]
         late = left is not None and bool(times) and left < min(times)
         self.out_of_time = self.out_of_time or (late and not self.slots)
         return late
@@ -154,7 +154,7 @@ class Runner:
 
     @property
     def threads(self) -> int | None:
-        """Threads of each training, so that they share the CPUs; None where a person has set them, or one runs alone."""
+        """Threads of each training, where several share the CPUs; None where one runs alone, or a person has set them."""
         if self.limits.jobs == 1 or self.config.train.threads != "auto" or os.environ.get(THREADS_VARIABLE):
             return None
         return max(1, usable_cpus() // self.limits.jobs)
@@ -175,9 +175,9 @@ class Runner:
                 process.start()
             return
         course = process.read()
-        if course and process.asked is None and self.study.report(process.number, course.scores):
-            if course.share < PRUNED_UNTIL:
-                process.stop("pruned")
+        behind = course and process.asked is None and self.study.report(process.number, course.scores)
+        if behind and course and course.share < PRUNED_UNTIL:
+            process.stop("pruned")
         outcome = process.ended()
         if outcome is None:
             return
