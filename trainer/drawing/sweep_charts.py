@@ -37,9 +37,8 @@ def draw_history(points: Sequence[Point], file: Path) -> None:
     chart = axes[0]
     for state, colour, marker in (("complete", COMPLETE, "o"), ("pruned", PRUNED, "x")):
         some = [one for one in points if one.state == state and one.score is not None]
-        chart.scatter(
-            [one.number for one in some], [one.score for one in some], c=colour, marker=marker, label=state, zorder=3
-        )
+        places = [one.number for one in some], [one.score for one in some]
+        chart.scatter(*places, c=colour, marker=marker, label=state if some else "", zorder=3)
     best: list[float] = []
     numbers: list[int] = []
     for one in points:
@@ -54,7 +53,8 @@ def draw_history(points: Sequence[Point], file: Path) -> None:
         chart.axvline(number, c=FAILED, ls=":", lw=1, label="" if place else "failed")
     chart.set(xlabel="trial", ylabel="mIoU")
     chart.xaxis.get_major_locator().set_params(integer=True)
-    chart.legend(loc="lower right", frameon=False)
+    if chart.get_legend_handles_labels()[0]:
+        chart.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=4, frameon=False)  # above, where no point is
     figure.savefig(file, dpi=DPI)
 
 

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -39,17 +40,13 @@ def rows(study: Study, space: Space) -> list[dict[str, Any]]:
     """Row of the table for each trial: number, state, score, settings, duration in seconds, remark."""
     found = []
     for one in study.trials():
-        seconds = (one.datetime_complete - one.datetime_start).total_seconds() if _is_timed(one) else None
+        seconds = round(one.duration.total_seconds(), 1) if one.duration else None
         stopped = one.user_attrs.get("stopped_at")
         remark = f"stopped at {stopped} %" if stopped is not None else one.user_attrs.get("reason", "")
         row = {"trial": one.number, "state": STATES.get(one.state, "waiting"), "miou": _score(one)}
         row |= settings_of(one, space)
-        found.append(row | {"seconds": seconds and round(seconds, 1), "remark": remark})
+        found.append(row | {"seconds": seconds, "remark": remark})
     return found
-
-
-def _is_timed(trial: FrozenTrial) -> bool:
-    return trial.datetime_start is not None and trial.datetime_complete is not None
 
 
 def _score(trial: FrozenTrial) -> float | None:
@@ -99,7 +96,8 @@ def write_best(folder: SweepFolder, config: Config, space: Space, trial: FrozenT
 
 def use_command(folder: SweepFolder) -> str:
     """Command that trains with the best settings."""
-    return f"{command('train')} --config {quote(folder.best)}"
+    here, file = Path.cwd(), folder.best
+    return f"{command('train')} --config {quote(file.relative_to(here) if file.is_relative_to(here) else file)}"
 
 
 def write_charts(folder: SweepFolder, study: Study, space: Space) -> list[str]:

@@ -154,7 +154,7 @@ class Runner:
 
     @property
     def threads(self) -> int | None:
-        """Threads of each training, where several share the CPUs; None where one runs alone, or a person has set them."""
+        """Threads of each training, where several share the CPUs; None where one runs alone, or a person sets them."""
         if self.limits.jobs == 1 or self.config.train.threads != "auto" or os.environ.get(THREADS_VARIABLE):
             return None
         return max(1, usable_cpus() // self.limits.jobs)
