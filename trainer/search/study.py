@@ -25,13 +25,15 @@ from trainer.config import install_command
 from trainer.search.space import Scalar, Space
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
-warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
 
 STORAGE_ERRORS = (sqlalchemy.exc.SQLAlchemyError, optuna.exceptions.StorageInternalError, sqlite3.Error)
 """Errors of a database that is away, full or damaged."""
 
 LOCKED_SECONDS = 60.0
 """Longest wait for another process at the database, in seconds."""
+
+CONNECT_SECONDS = 10
+"""Longest wait for a database server, in seconds."""
 
 ADVISORY_LOCK = 0x5E67
 """Number of PostgreSQL's lock for the beginning of a trial."""
@@ -68,14 +70,16 @@ def open_storage(address: str) -> RDBStorage:
             # By a function, since an address would be decoded, and cannot hold every name of a file.
             return RDBStorage("sqlite://", {"creator": connect, "poolclass": sqlalchemy.NullPool})
     except ImportError as error:
-        raise InputError(f"--storage: {error.name} is missing: {install_command('server')}") from error
+        raise InputError(f"--storage: the package psycopg2 is missing: {install_command('server')}") from error
     except (*STORAGE_ERRORS, RuntimeError, OSError) as error:
         text = redact(str(error).strip().splitlines()[0])
         raise InputError(f"--storage {redact(address)}: cannot be used ({text})") from error
 
 
 def _open_postgresql(address: str) -> RDBStorage:
-    return RDBStorage(address.replace("{", "{{").replace("}", "}}"), {"pool_pre_ping": True})
+    address = address.replace("postgresql:", "postgresql+psycopg2:", 1)  # else SQLAlchemy's own choice, psycopg 3
+    options = {"pool_pre_ping": True, "connect_args": {"connect_timeout": CONNECT_SECONDS}}
+    return RDBStorage(address.replace("{", "{{").replace("}", "}}"), options)
 
 
 def sqlite_file(address: str) -> Path | None:
@@ -95,7 +99,11 @@ def make_pruner(name: str) -> BasePruner:
     """Make the pruner of that name: hyperband, wilcoxon or none."""
     if name == "hyperband":
         return HyperbandPruner(FIRST_RUNG, LAST_RUNG, REDUCTION)
-    return WilcoxonPruner(p_threshold=P_VALUE) if name == "wilcoxon" else NopPruner()
+    if name != "wilcoxon":
+        return NopPruner()
+    with warnings.catch_warnings():  # it calls itself experimental
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        return WilcoxonPruner(p_threshold=P_VALUE)
 
 
 class Study:
