@@ -114,6 +114,13 @@ class Dataset:
         counts: np.ndarray = self.stored.facts["counts"][list(self.split.train), : len(self.names)]
         return counts
 
+    def training_hashes(self) -> tuple[list[int], list[int]]:
+        """Hashes of the pixels of all images that train, 64 bits each: the labelled ones, and those without labels."""
+        labelled = self.stored.facts["image"][list(self.split.train)].tolist()
+        unlabelled = [] if self.unlabelled is None else self.unlabelled.facts["image"].tolist()
+        release_pages(self.stored.facts)
+        return labelled, unlabelled
+
     def shares(self) -> list[float]:
         """Share of each class in the labelled training pixels, K numbers."""
         return [float(count) for count in self.pixels / max(1, self.pixels.sum())]

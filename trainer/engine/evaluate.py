@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -81,11 +82,20 @@ def evaluate(
     if seen[-1]:
         raise EvaluationStopped
     assert bool((seen[:-1] == 1).all()), f"validation saw samples {seen[:-1].tolist()} times"
-    return Evaluation(scores(confusion, segmenter.contract.class_names), float(losses.mean()), _as_tuples(counts))
+    return Evaluation(scores(confusion, segmenter.contract.class_names), float(losses.mean()), as_tuples(counts))
+
+
+class Counted(Protocol):
+    """Whatever holds the counts of each image."""
+
+    @property
+    def counts(self) -> tuple[Counts, ...]:
+        """`class_counts` of each sample, in the order of the validation set."""
+        ...
 
 
 def score_table(
-    evaluation: Evaluation, data: ValidationSet, class_names: tuple[str, ...], model: Mapping[str, str]
+    evaluation: Counted, data: ValidationSet, class_names: tuple[str, ...], model: Mapping[str, str]
 ) -> ScoreTable:
     """Table of an evaluation on `data`; `model`: where the model is from."""
     facts = data.stored.facts[list(data.rows)]
@@ -96,7 +106,8 @@ def score_table(
     return ScoreTable(class_names, tuple(images), model)
 
 
-def _as_tuples(counts: Tensor) -> tuple[Counts, ...]:
+def as_tuples(counts: Tensor) -> tuple[Counts, ...]:
+    """Integers of `class_counts` of some images, int64 [N, K, 3]."""
     return tuple(tuple((one[0], one[1], one[2]) for one in image) for image in counts.tolist())
 
 

@@ -109,6 +109,16 @@ class RunFolder:
         return self.path / "pictures"
 
     @property
+    def evaluation(self) -> Path:
+        """Folder of the scores of the registered model on its validation images."""
+        return self.path / "evaluation"
+
+    @property
+    def scores(self) -> Path:
+        """Table of what the registered model counted on each of them."""
+        return self.evaluation / "scores.json"
+
+    @property
     def model(self) -> Path:
         """Folder of the best model."""
         return self.path / "model"
