@@ -80,6 +80,9 @@ def read_command(arguments: list[str] | None) -> tuple[argparse.Namespace, list[
     parser.add_argument("--space", type=Path, required=True, help="YAML file of the settings to try, with their ranges")
     parser.add_argument("--trials", type=_count, required=True, help="trials in all, of all machines together")
     parser.add_argument("--jobs", type=_count, default=1, help="trainings at once on this machine")
+    parser.add_argument(
+        "--folds", type=_count, default=1, help="trainings of each trial, for few pictures: each of them validates once"
+    )
     parser.add_argument("--minutes", type=_minutes, default=0.0, help="time that the sweep may take on this machine")
     parser.add_argument("--resume", action="store_true", help="go on with the sweep of these settings and this space")
     parser.add_argument("--study", help="name of a sweep that several machines join, by their --storage")
@@ -95,6 +98,12 @@ def read_command(arguments: list[str] | None) -> tuple[argparse.Namespace, list[
     if (given.storage is None) != (given.study is None):
         missing = "--study NAME" if given.study is None else "--storage postgresql://..."
         parser.error(f"--study and --storage belong together; give {missing} too")
+    if given.pruner == "auto":
+        given.pruner = "hyperband" if given.folds == 1 else "wilcoxon"
+    if given.pruner == "wilcoxon" and given.folds == 1:
+        parser.error("--pruner wilcoxon compares pictures, fold by fold; give --folds too")
+    if given.pruner == "hyperband" and given.folds > 1:
+        parser.error("--pruner hyperband compares single trainings; with --folds, give wilcoxon or none")
     return given, settings
 
 
@@ -124,6 +133,11 @@ def read_settings(given: argparse.Namespace, settings: list[str]) -> tuple[Confi
         raise InputError("resume: --resume of a sweep takes no value; it finds the sweep by its settings")
     if config.tracking.parent is not None:
         raise InputError("tracking.parent: belongs to the trials of a sweep; leave it out")
+    single = flatten(config)
+    if single.get("train.folds") or single.get("train.seeds", 1) > 1:
+        raise InputError("train.folds, train.seeds: a sweep trains each trial once, or by its own option --folds K")
+    if given.folds > 1 and config.data.fold:
+        raise InputError(f"data.fold: {config.data.fold} is one of the folds that --folds trains; leave it out")
     if config.data.val_fraction == 0:
         raise InputError("data.val_fraction: 0 leaves nothing to compare trials by; give a share, such as 0.2")
     return config, read_space(given.space, setting_check())
@@ -155,7 +169,7 @@ def sweep(given: argparse.Namespace, config: Config, space: "Space", stop: StopS
     stop.defer()
     announce(run, folder, space, given, display, again)
     board = Board(display, given.trials, given.jobs)
-    limits = Limits(given.trials, given.jobs, given.minutes)
+    limits = Limits(given.trials, given.jobs, given.folds, given.minutes)
     runner = Runner(study, space, folder, run, config, limits, board, stop.requested)
     problem = ""
     board.start()
@@ -201,7 +215,7 @@ def open_sweep(
     from trainer.system.run_folder import SWEEP, RunFolder, read_object
     from trainer.tracking.group import new_group
 
-    work, facts = MLRUNS / "work", facts_of(config, space)
+    work, facts = MLRUNS / "work", facts_of(config, space, given.folds, given.pruner)
     study = Study(given.storage, given.study, given.seed) if given.storage else None
     shared = study.fact("sweep") if study else None
     if shared:
@@ -228,20 +242,13 @@ def open_sweep(
             write_json(folder.run.run, shared["run"])
     study = study or Study(f"sqlite:///{folder.study}", folder.path.name, given.seed)
     own = read_object(folder.run.run)
-    kept = study.same_for_all("sweep", {**facts, "run": own, "pruner": pruner(given, config)})
+    kept = study.same_for_all("sweep", {**facts, "run": own})
     if kept["run"]["uid"] != own["uid"]:  # another machine was faster
         shutil.rmtree(folder.path)
         return open_sweep(given, config, space, title)
-    if given.pruner not in ("auto", kept["pruner"]):
-        raise InputError(f"--pruner {given.pruner}: the sweep has begun with {kept['pruner']}; leave it out")
-    study.use_pruner(kept["pruner"])
+    study.use_pruner(given.pruner)
     study.begin_with(space.stored(flatten(config)))
     return folder, study, not begun_here and not shared
-
-
-def pruner(given: argparse.Namespace, _config: Config) -> str:
-    """Name of the pruner of a new sweep."""
-    return "hyperband" if given.pruner == "auto" else str(given.pruner)
 
 
 def unfinished(study: "Study") -> bool:

@@ -49,6 +49,11 @@ def test_mistakes_are_named_before_anything_begins(program: Program) -> None:
         (["--space", "s", "--trials", "2", "--jobs", "-1"], "--jobs"),
         (["--space", "s", "--trials", "2", "--minutes", "inf"], "argument --minutes: 'inf' is not possible"),
         (["--space", "s", "--trials", "2", "--pruner", "best"], "argument --pruner: invalid choice: 'best'"),
+        (
+            ["--space", "s", "--trials", "2", "--pruner", "wilcoxon"],
+            "--pruner wilcoxon compares pictures, fold by fold",
+        ),
+        (["--space", "s", "--trials", "2", "--folds", "3", "--pruner", "hyperband"], "compares single trainings"),
         (["--space", "s", "--trials", "2", "--study", "s"], "--study and --storage belong together; give --storage"),
         (["--space", "s", "--trials", "2", "--storage", "s"], "--study and --storage belong together; give --study"),
     ],
@@ -68,4 +73,5 @@ def test_settings_are_left_to_training() -> None:
     words = ["--config", "a.yaml", "--space", "s", "--optim.lr=0.1", "--trials", "3", "--data.root", "x y", "--resume"]
     given, settings = read_command(words)
     assert settings == ["--config", "a.yaml", "--optim.lr=0.1", "--data.root", "x y"]
-    assert (given.trials, given.jobs, given.resume, given.pruner) == (3, 1, True, "auto")
+    assert (given.trials, given.jobs, given.resume, given.pruner) == (3, 1, True, "hyperband")
+    assert read_command([*words, "--folds", "3"])[0].pruner == "wilcoxon"

@@ -41,8 +41,7 @@ def rows(study: Study, space: Space) -> list[dict[str, Any]]:
     found = []
     for one in study.trials():
         seconds = round(one.duration.total_seconds(), 1) if one.duration else None
-        stopped = one.user_attrs.get("stopped_at")
-        remark = f"stopped at {stopped} %" if stopped is not None else one.user_attrs.get("reason", "")
+        remark = one.user_attrs.get("stopped", one.user_attrs.get("reason", ""))
         row = {"trial": one.number, "state": STATES.get(one.state, "waiting"), "miou": _score(one)}
         row |= settings_of(one, space)
         found.append(row | {"seconds": seconds, "remark": remark})
@@ -50,12 +49,8 @@ def rows(study: Study, space: Space) -> list[dict[str, Any]]:
 
 
 def _score(trial: FrozenTrial) -> float | None:
-    """Score of a trial; of one that did not end by itself, that of its last evaluation."""
-    if trial.state == TrialState.COMPLETE:
-        return trial.values[0]
-    if trial.state == TrialState.FAIL or not trial.intermediate_values:
-        return None
-    return trial.intermediate_values[max(trial.intermediate_values)]
+    """Score of a trial; of a pruned one, what it had by then."""
+    return trial.values[0] if trial.state == TrialState.COMPLETE else trial.user_attrs.get("score")
 
 
 def settings_of(trial: FrozenTrial, space: Space) -> dict[str, Any]:

@@ -8,12 +8,14 @@ from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
+from trainer import InputError
 from trainer.config import Config
 from trainer.search import results
 from trainer.search.board import Board
+from trainer.search.folds import fold_scores
 from trainer.search.space import Space
 from trainer.search.study import PRUNED_UNTIL, Study
-from trainer.search.sweep_folder import SweepFolder
+from trainer.search.sweep_folder import Part, SweepFolder
 from trainer.search.trial import MOST_STARTS, Outcome, TrialProcess, describe, same_reason, write_settings
 from trainer.system.cpus import usable_cpus
 from trainer.system.launcher import THREADS_VARIABLE
@@ -39,6 +41,9 @@ class Limits:
 
     jobs: int = 1
     """Trainings at once on this machine."""
+
+    folds: int = 1
+    """Trainings of each trial, each of which validates another part of the pictures; 1 as the settings say."""
 
     minutes: float = 0.0
     """Minutes from the start of this process; 0 for no limit."""
@@ -141,16 +146,16 @@ class Runner:
                 trial = asked
             else:
                 return
-            self.slots[slot] = self._begin(slot, trial)
+            self.slots[slot] = self._begin(slot, trial, 0)
+            again = "goes on" if self.slots[slot].run else "begins"
+            self.board.log(f"trial {trial.number} {again}: {describe(self.space.settings(trial.params))}")
 
-    def _begin(self, slot: int, trial: FrozenTrial) -> TrialProcess:
-        settings = self.space.settings(trial.params)
-        write_settings(self.folder, trial.number, settings)
+    def _begin(self, slot: int, trial: FrozenTrial, fold: int) -> TrialProcess:
+        """Prepare a training of a trial; it starts at the next look."""
+        part = Part(trial.number, fold if self.limits.folds > 1 else None)
+        write_settings(self.folder, part, self.limits.folds, self.space.settings(trial.params))
         options = [] if self.threads is None else ["--train.threads", f"{self.threads}"]
-        process = TrialProcess(self.folder, trial.number, self._environment(slot), options)
-        again = "goes on" if process.run else "begins"
-        self.board.log(f"trial {trial.number} {again}: {describe(settings)}")
-        return process
+        return TrialProcess(self.folder, part, self._environment(slot), options)
 
     @property
     def threads(self) -> int | None:
@@ -175,26 +180,47 @@ class Runner:
                 process.start()
             return
         course = process.read()
-        behind = course and process.asked is None and self.study.report(process.number, course.scores)
-        if behind and course and course.share < PRUNED_UNTIL:
-            process.stop("pruned")
+        if course and process.asked is None and process.part.fold is None:
+            behind = self.study.report(process.part.trial, course.scores)
+            if behind and course.share < PRUNED_UNTIL:
+                process.stop("pruned")
         outcome = process.ended()
         if outcome is None:
             return
         del self.slots[slot]
         if outcome.kind == "killed" and process.starts < MOST_STARTS and not self.stop_requested():
-            self.board.log(f"trial {process.number} {outcome.reason}; it is started again", "yellow")
+            self.board.log(f"trial {process.part.trial} {outcome.reason}; it is started again", "yellow")
             self.slots[slot] = process
             process.start()
         elif outcome.kind != "stopped":
-            self._end(process, outcome)
+            outcome = self._checked(process, outcome)
+            if process.part.fold is not None and outcome.kind == "complete":
+                self._end_fold(slot, process)
+            else:
+                share = process.course.share if process.course else 0
+                self._end(process, outcome, f"after {share} % of the training, val/miou {self._last(process):.4f}")
 
-    def _end(self, process: TrialProcess, outcome: Outcome) -> None:
-        """Tell the study, the sweep's run and the person how a trial has ended."""
-        number, share = process.number, process.course.share if process.course else 0
-        outcome = self._checked(process, outcome)
+    def _end_fold(self, slot: int, process: TrialProcess) -> None:
+        """Compare what is known of a trial after one of its folds, and begin the next one, or end it."""
+        number, fold = process.part.trial, process.part.fold or 0
+        try:
+            scores = fold_scores(self.folder, number, fold + 1)
+        except InputError as error:
+            return self._end(process, Outcome("failed", reason=f"{error}"), "")
+        behind = self.study.report(number, scores.images)
+        if fold + 1 == self.limits.folds:
+            return self._end(process, Outcome("complete", scores.miou), "")
+        if behind:
+            text = f"after {fold + 1} of {self.limits.folds} folds, mIoU {scores.miou:.4f}"
+            return self._end(process, Outcome("pruned", scores.miou), text)
+        self.slots[slot] = self._begin(slot, self.study.trial(number), fold + 1)
+        return None
+
+    def _end(self, process: TrialProcess, outcome: Outcome, stopped: str) -> None:
+        """Tell the study, the sweep's run and the person how a trial has ended; `stopped`: where it was pruned."""
+        number = process.part.trial
         name = f"trial {number}"
-        if outcome.score is not None:
+        if outcome.kind == "complete" and outcome.score is not None:
             best = self.study.best()
             self.study.complete(number, outcome.score)
             better = best is None or outcome.score > best.values[0]
@@ -203,20 +229,20 @@ class Runner:
                 f"{name}: best/miou {outcome.score:.4f}{'  best' if better else ''}", "green" if better else ""
             )
         elif outcome.kind == "pruned":
-            self.study.prune(number, share)
+            self.study.prune(number, stopped, self._last(process) if outcome.score is None else outcome.score)
             self.succeeded = True
             if process.run:
-                tag_run(process.run, {"sweep.pruned": f"after {share} % of the training"})
+                tag_run(process.run, {"sweep.pruned": stopped})
             process.clear()
-            self.board.log(f"{name}: pruned after {share} %, val/miou {self._last(process):.4f}")
+            self.board.log(f"{name}: pruned {stopped}")
         else:
             self.study.fail(number, outcome.reason)
             self.failures.append(outcome.reason)
             self.board.log(f"{name} failed: {outcome.reason}", "red")
-            self.board.log(f"  its output: {self.folder.output(number)}", "dim")
+            self.board.log(f"  its output: {self.folder.output(process.part)}", "dim")
         if best := self.study.best():
             values = {"sweep/best_miou": best.values[0]}
-            values |= {} if outcome.score is None else {"sweep/miou": outcome.score}
+            values |= {"sweep/miou": outcome.score} if outcome.kind == "complete" and outcome.score else {}
             self.run.journal.append(metrics=values, step=number)
             if best.number == number:
                 results.write_best(self.folder, self.config, self.space, best)
@@ -230,7 +256,7 @@ class Runner:
         if outcome.score is None or process.run is None:
             return outcome
         digest = process.run.read_split().get("digest", "")
-        kept = self.study.same_for_all("dataset", digest)
+        kept = self.study.same_for_all(f"dataset {process.part.fold or 0}", digest)
         if kept == digest:
             return outcome
         return Outcome("failed", reason=f"other data than the first trial's: dataset {digest}, not {kept}")

@@ -214,9 +214,10 @@ class Study:
         """End a trial with its score."""
         self.optuna.tell(number, score, skip_if_finished=True)
 
-    def prune(self, number: int, share: float) -> None:
-        """End a trial that was stopped after that share of its training."""
-        self._note(number, "stopped_at", share)
+    def prune(self, number: int, stopped: str, score: float) -> None:
+        """End a trial that was `stopped` after some of its training, with its score so far."""
+        self._note(number, "stopped", stopped)
+        self._note(number, "score", score)
         self.optuna.tell(number, state=TrialState.PRUNED, skip_if_finished=True)
 
     def fail(self, number: int, reason: str) -> None:

@@ -20,6 +20,20 @@ MOST_DIFFERENCES = 4
 
 
 @dataclass(frozen=True)
+class Part:
+    """One training of a trial."""
+
+    trial: int
+    fold: int | None = None
+    """Fold that validates; None where a trial is one training, as its settings say."""
+
+    @property
+    def name(self) -> str:
+        """Beginning of the name of its run, which no other has in the sweep."""
+        return f"trial-{self.trial}-" if self.fold is None else f"trial-{self.trial}-fold{self.fold}-"
+
+
+@dataclass(frozen=True)
 class SweepFolder:
     """Paths of one sweep, on one of the machines that take part in it."""
 
@@ -70,21 +84,25 @@ class SweepFolder:
         """Chart of the scores by the value of each setting."""
         return self.path / "settings.png"
 
-    def settings(self, number: int) -> Path:
-        """Settings of a trial that differ from those of the sweep."""
-        return self.path / "trials" / f"{number}" / "settings.yaml"
+    def settings(self, part: Part) -> Path:
+        """Settings of a training that differ from those of the sweep."""
+        return self._files(part) / "settings.yaml"
 
-    def output(self, number: int) -> Path:
-        """What a trial printed."""
-        return self.path / "trials" / f"{number}" / "output.txt"
+    def output(self, part: Part) -> Path:
+        """What a training printed."""
+        return self._files(part) / "output.txt"
 
-    def process(self, number: int) -> Path:
-        """Process of a trial, as the last start of it was."""
-        return self.path / "trials" / f"{number}" / "process.json"
+    def process(self, part: Part) -> Path:
+        """Process of a training, as the last start of it was."""
+        return self._files(part) / "process.json"
 
-    def trial(self, number: int) -> RunFolder | None:
-        """Run folder of a trial; None where it has none yet."""
-        begin = trial_name(number)
+    def _files(self, part: Part) -> Path:
+        folder = self.path / "trials" / f"{part.trial}"
+        return folder if part.fold is None else folder / f"fold-{part.fold}"
+
+    def run_of(self, part: Part) -> RunFolder | None:
+        """Run folder of a training; None where it has none yet."""
+        begin = part.name
         found = (one for one in children_of(self.run) if read_object(one.run).get("run_name", "").startswith(begin))
         return next(found, None)
 
@@ -93,22 +111,17 @@ class SweepFolder:
         return str(read_object(self.record).get("participant", ""))
 
 
-def trial_name(number: int) -> str:
-    """Beginning of the name of a trial's run."""
-    return f"trial-{number}-"
-
-
-def facts_of(config: Config, space: Space) -> dict[str, Any]:
-    """Settings and space that make two sweeps the same."""
+def facts_of(config: Config, space: Space, folds: int = 1, pruner: str = "hyperband") -> dict[str, Any]:
+    """What makes two sweeps the same: settings, space, and how a trial is scored and stopped."""
     settings = redact_all(flatten(config))
     compared = {key: value for key, value in settings.items() if not key.startswith(UNCOMPARED)}
-    return {"settings": compared, "space": dict(space.content)}
+    return {"settings": compared, "space": dict(space.content), "options": {"folds": folds, "pruner": pruner}}
 
 
 def differences(now: Mapping[str, Any], then: Mapping[str, Any]) -> list[str]:
     """Differences between the `facts_of` two sweeps, one line each."""
     found = []
-    for part in ("settings", "space"):
+    for part in ("settings", "space", "options"):
         ours, theirs = now[part], then.get(part, {})
         keys = [key for key in {**ours, **theirs} if ours.get(key) != theirs.get(key)]
         found += [f"{part} {key}: {theirs.get(key)} then, {ours.get(key)} now" for key in keys]

@@ -19,7 +19,7 @@ import yaml
 from trainer import printable, redact
 from trainer.config import INSTALLED, REPOSITORY, nested
 from trainer.search.progress import Course
-from trainer.search.sweep_folder import SweepFolder, trial_name
+from trainer.search.sweep_folder import Part, SweepFolder
 from trainer.system.atomic import write_json, write_text
 from trainer.system.launcher import SUPERVISOR_VARIABLE
 from trainer.system.run_folder import read_object
@@ -50,14 +50,15 @@ class Outcome:
     reason: str = ""
 
 
-def write_settings(folder: SweepFolder, number: int, settings: Mapping[str, Any]) -> None:
-    """Write the settings of a trial, beside those of the sweep, for --config. It registers nothing."""
-    name = run_name(trial_name(number) + describe(settings, "-"))
-    tracking = {"tracking.parent": folder.path.name, "tracking.run_name": name, "registry.name": None}
-    file = folder.settings(number)
+def write_settings(folder: SweepFolder, part: Part, folds: int, settings: Mapping[str, Any]) -> None:
+    """Write the settings of a training, beside those of the sweep, for --config. It registers nothing."""
+    name = run_name(part.name + describe(settings, "-"))
+    own: dict[str, Any] = {"tracking.parent": folder.path.name, "tracking.run_name": name, "registry.name": None}
+    own |= {} if part.fold is None else {"data.fold": part.fold, "data.val_fraction": 1 / folds}
+    file = folder.settings(part)
     file.parent.mkdir(parents=True, exist_ok=True)
-    text = yaml.safe_dump(nested({**settings, **tracking}), sort_keys=False, allow_unicode=True)
-    write_text(file, f"# Trial {number} of sweep {folder.path.name}, beside config.yaml of the sweep\n{text}")
+    text = yaml.safe_dump(nested({**settings, **own}), sort_keys=False, allow_unicode=True)
+    write_text(file, f"# Trial {part.trial} of sweep {folder.path.name}, beside config.yaml of the sweep\n{text}")
 
 
 def describe(settings: Mapping[str, Any], separator: str = ", ") -> str:
@@ -73,31 +74,30 @@ def describe(settings: Mapping[str, Any], separator: str = ", ") -> str:
 
 
 class TrialProcess:
-    """Training of one trial on this machine."""
+    """One training of a trial on this machine."""
 
-    def __init__(self, folder: SweepFolder, number: int, environment: Mapping[str, str], options: list[str]) -> None:
+    def __init__(self, folder: SweepFolder, part: Part, environment: Mapping[str, str], options: list[str]) -> None:
         """`environment`: variables beside those of this process; `options`: of how it is computed, for train.py."""
-        self.folder, self.number, self.options = folder, number, options
+        self.folder, self.part, self.options = folder, part, options
         self.environment = {**os.environ, SUPERVISOR_VARIABLE: f"{os.getpid()}", **environment}
         self.process: subprocess.Popen[bytes] | None = None
         self.asked: Kind | None = None
         self.asked_s = 0.0
         self.starts = 0
         self.searched_s = 0.0
-        self.run = folder.trial(number)
+        self.run = folder.run_of(part)
         self.course = Course(self.run) if self.run else None
-        self.started_s = time.monotonic()
 
     def start(self) -> bool:
         """Begin the training, or go on with it; return False while an earlier process is still ending in its folder."""
-        self.run = self.folder.trial(self.number)
-        if _is_alive(self.folder.process(self.number)):
+        self.run = self.folder.run_of(self.part)
+        if _is_alive(self.folder.process(self.part)):
             return False
         self.starts += 1
         if self.run and self.run.finished:  # a sweep was killed before it heard of that
             return True
         given = ["--resume", f"{self.run}"] if self.run else self._config()
-        with self.folder.output(self.number).open("ab") as output:
+        with self.folder.output(self.part).open("ab") as output:
             self.process = subprocess.Popen(
                 [*train_command(), *given, *self.options],
                 stdin=subprocess.DEVNULL,
@@ -107,16 +107,16 @@ class TrialProcess:
                 start_new_session=True,  # Ctrl-C reaches the sweep alone, which passes it on
             )
         started = {"pid": self.process.pid, "created": psutil.Process(self.process.pid).create_time()}
-        write_json(self.folder.process(self.number), started)
+        write_json(self.folder.process(self.part), started)
         return True
 
     def _config(self) -> list[str]:
-        return ["--config", f"{self.folder.run.config}", "--config", f"{self.folder.settings(self.number)}"]
+        return ["--config", f"{self.folder.run.config}", "--config", f"{self.folder.settings(self.part)}"]
 
     def read(self) -> Course | None:
         """Course of the training so far; None before it has a run folder."""
         if self.run is None and time.monotonic() > self.searched_s + SEARCH_SECONDS:
-            self.searched_s, self.run = time.monotonic(), self.folder.trial(self.number)
+            self.searched_s, self.run = time.monotonic(), self.folder.run_of(self.part)
         if self.run and self.course is None:
             self.course = Course(self.run)
         if self.course:
@@ -158,7 +158,7 @@ class TrialProcess:
         """Why the training failed, by its status, or else by the last line that it printed."""
         status = self.run.read_status() if self.run else {}
         reason = str(status.get("reason", "")) if status.get("state") == "failed" else ""
-        text = reason or _last_line(self.folder.output(self.number)) or f"exit code {code}"
+        text = reason or _last_line(self.folder.output(self.part)) or f"exit code {code}"
         return printable(redact(text.removeprefix("train.py: ")))[:MOST_REASON]
 
     def clear(self) -> None:

@@ -44,7 +44,7 @@ def swept(tmp_path_factory: pytest.TempPathFactory) -> tuple[SweepFolder, Study]
         study.report(number, {10: score / 2})
         study.complete(number, score)
     study.report(2, {10: 0.05, 33: 0.1})
-    study.prune(2, 33)
+    study.prune(2, "after 33 %", 0.1)
     study.fail(3, 'no memory,\n"really"')
     return folder, study
 
@@ -56,7 +56,7 @@ def test_the_table_has_every_trial(swept: tuple[SweepFolder, Study]) -> None:
         table = list(csv.DictReader(file))
     assert [row["state"] for row in table] == ["complete", "complete", "pruned", "failed", "unfinished"]
     assert [row["miou"] for row in table] == ["0.25", "0.5", "0.1", "", ""]
-    assert [row["remark"] for row in table] == ["", "", "stopped at 33 %", 'no memory,\n"really"', ""]
+    assert [row["remark"] for row in table] == ["", "", "after 33 %", 'no memory,\n"really"', ""]
     assert [float(row["optim.lr"]) for row in table] == [one.params["optim.lr"] for one in study.trials()]
     assert {row["loss.class_weights"] for row in table} <= {"balanced", "[1, 2.5]"}
     content = json.loads(folder.table.with_suffix(".json").read_text())

@@ -79,7 +79,7 @@ def test_trials_end_once_and_the_first_of_the_best_is_best(address: str) -> None
     for value in (0.2, 0.7, 0.7):
         study.complete(begin(study).number, value)
     study.fail(begin(study).number, "a reason")
-    study.prune(begin(study).number, 33)
+    study.prune(begin(study).number, "after 33 %", 0.2)
     study.complete(1, 0.9)  # after the end, as a second start may try
     study.fail(0, "late")
     best = study.best()
@@ -88,7 +88,7 @@ def test_trials_end_once_and_the_first_of_the_best_is_best(address: str) -> None
     assert [one.state for one in study.trials()] == [TrialState.COMPLETE] * 3 + [TrialState.FAIL, TrialState.PRUNED]
     assert study.trial(3).user_attrs["reason"] == "a reason"
     assert "reason" not in study.trial(0).user_attrs
-    assert study.trial(4).user_attrs["stopped_at"] == 33
+    assert study.trial(4).user_attrs["score"] == 0.2
 
 
 def join(address: str, count: int, results: "multiprocessing.Queue[list[int]]") -> None:
@@ -149,7 +149,7 @@ def pruned_at(study: Study, curve: Callable[[int], float], steps: tuple[int, ...
     for step in steps:
         known[step] = curve(step)
         if study.report(number, known):
-            study.prune(number, step)
+            study.prune(number, "early", 0.1)
             return step
     study.complete(number, curve(100))
     return None
@@ -189,7 +189,7 @@ def test_a_wilcoxon_test_over_pictures_stops_what_is_worse_on_most(address: str)
         number = begin(study).number
         for count in range(5, 21, 5):  # a fold has five of them
             if study.report(number, {step: float(values[step]) for step in steps[:count]}):
-                study.prune(number, count)
+                study.prune(number, "early", 0.1)
                 return count
         study.complete(number, float(values.mean()))
         return None

@@ -8,7 +8,7 @@ import pytest
 from trainer import InputError
 from trainer.config import Config
 from trainer.search.space import Choice, Space
-from trainer.search.sweep_folder import SweepFolder, facts_of, find_sweep, require_same, write_record
+from trainer.search.sweep_folder import Part, SweepFolder, facts_of, find_sweep, require_same, write_record
 from trainer.search.trial import write_settings
 from trainer.system.atomic import write_json
 from trainer.system.run_folder import FOLDS, SWEEP, RunFolder, new_run_folder
@@ -66,16 +66,25 @@ def test_a_damaged_record_is_no_sweep_to_go_on_with(tmp_path: Path) -> None:
 
 def test_trials_have_their_own_run_folders(tmp_path: Path) -> None:
     folder, other = make(tmp_path, "1"), make(tmp_path, "2")
-    assert folder.trial(1) is None
+    assert folder.run_of(Part(1)) is None
     made = {
         number: new_run_folder(tmp_path, "discs", f"trial-{number}-lr0.1", tracked=False, parent="1")
         for number in (11, 1, 10)
     }
     new_run_folder(tmp_path, "discs", "trial-1-lr0.1", tracked=False, parent="2")
-    assert {number: folder.trial(number) for number in (11, 1, 10)} == made
-    assert other.trial(1) not in made.values()
-    write_settings(folder, 1, {"model.norm": "group", "optim.lr": 0.012345})
-    text = folder.settings(1).read_text()
+    assert {number: folder.run_of(Part(number)) for number in (11, 1, 10)} == made
+    assert other.run_of(Part(1)) not in made.values()
+    write_settings(folder, Part(1), 1, {"model.norm": "group", "optim.lr": 0.012345})
+    text = folder.settings(Part(1)).read_text()
     assert "run_name: trial-1-normgroup-lr0.0123" in text
     assert "parent: '1'" in text
     assert "name: null" in text  # it registers nothing
+    assert "fold" not in text
+    write_settings(folder, Part(1, 2), 4, {"model.norm": "group"})
+    text = folder.settings(Part(1, 2)).read_text()
+    assert "run_name: trial-1-fold2-normgroup" in text
+    assert "fold: 2" in text
+    assert "val_fraction: 0.25" in text
+    fold = new_run_folder(tmp_path, "discs", "trial-1-fold2-normgroup", tracked=False, parent="1")
+    assert folder.run_of(Part(1, 2)) == fold
+    assert folder.run_of(Part(1, 1)) is None
