@@ -15,16 +15,15 @@ if __name__ == "__main__":
 
 import argparse
 import functools
-import shutil
 import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trainer import EXIT_INPUT, InputError, redact
-from trainer.config import MLRUNS, Config, flatten, to_yaml
+from trainer.config import MLRUNS, Config, flatten
 from trainer.system import launcher
-from trainer.system.atomic import why_not_written, write_json, write_text
+from trainer.system.atomic import why_not_written
 from trainer.system.entry import EXIT_FAILED, leave, run_program
 from trainer.system.installation import require, usage
 from trainer.system.output import Parser, ShowVersion, prepare_output
@@ -148,6 +147,7 @@ def read_settings(given: argparse.Namespace, settings: list[str]) -> tuple[Confi
 
 def sweep(given: argparse.Namespace, config: Config, space: "Space", stop: StopSignals, arguments: list[str]) -> int:
     """Find or begin the sweep, run its trials and close it; return the exit code."""
+    from trainer.search.begin import Order, open_sweep
     from trainer.search.board import Board
     from trainer.search.runner import Limits, Runner
     from trainer.search.study import STORAGE_ERRORS
@@ -159,7 +159,9 @@ def sweep(given: argparse.Namespace, config: Config, space: "Space", stop: StopS
     title = data_title(config, display)
     tracked = with_experiment(config, title)
     reachable = store.reachable(config.tracking, display.log)
-    folder, study, new = open_sweep(given, tracked, space, title)
+    kind = {"folds": given.folds, "pruner": given.pruner, "seed": given.seed, "resume": given.resume}
+    order = Order(tracked, space, given.space, title, study=given.study, storage=given.storage, **kind)
+    folder, study, new = open_sweep(order, MLRUNS / "work")
     words = [word for word in arguments if word != "--resume"]
     again = redact(launcher.from_here([*launcher.own_command("sweep"), *words, "--resume"]))
     if not new and folder.run.finished and len(study.trials()) >= given.trials and not unfinished(study):
@@ -204,51 +206,6 @@ def with_experiment(config: Config, title: str) -> Config:
     if config.tracking.experiment != "auto":
         return config
     return replace(config, tracking=replace(config.tracking, experiment=model_name(title)))
-
-
-def open_sweep(
-    given: argparse.Namespace, config: Config, space: "Space", title: str
-) -> "tuple[SweepFolder, Study, bool]":
-    """Folder and study of the sweep that the command line means, and whether it is a new one. Raises InputError."""
-    from trainer.search.study import Study
-    from trainer.search.sweep_folder import SweepFolder, facts_of, find_sweep, require_same, write_record
-    from trainer.system.run_folder import SWEEP, RunFolder, read_object
-    from trainer.tracking.group import new_group
-
-    work, facts = MLRUNS / "work", facts_of(config, space, given.folds, given.pruner)
-    study = Study(given.storage, given.study, given.seed) if given.storage else None
-    shared = study.fact("sweep") if study else None
-    if shared:
-        require_same(facts, shared, f"--study {given.study}")
-        folder = SweepFolder(RunFolder(work / shared["run"]["uid"]))
-        if folder.run.run.exists() and not given.resume:
-            raise InputError(f"--study {given.study}: begun here, in {folder.path}; go on with it by --resume")
-        begun_here = folder.run.run.exists()
-    elif given.resume and study is None:
-        folder, begun_here = find_sweep(work, facts), True
-    elif given.resume:
-        raise InputError(f"--study {given.study}: there is none in this database; leave --resume out for a new one")
-    else:
-        begun_here = False
-        folder = SweepFolder(new_group(work, SWEEP, config.tracking, f"{title}-sweep", to_yaml(config)))
-    if not begun_here:
-        if shared:  # begun on another machine
-            folder.run.checkpoints.mkdir(parents=True)
-            folder.run.journal.touch()
-            write_text(folder.run.config, to_yaml(config))
-        write_text(folder.space, given.space.read_text(encoding="utf-8"))
-        write_record(folder, given.study or folder.path.name, facts)
-        if shared:
-            write_json(folder.run.run, shared["run"])
-    study = study or Study(f"sqlite:///{folder.study}", folder.path.name, given.seed)
-    own = read_object(folder.run.run)
-    kept = study.same_for_all("sweep", {**facts, "run": own})
-    if kept["run"]["uid"] != own["uid"]:  # another machine was faster
-        shutil.rmtree(folder.path)
-        return open_sweep(given, config, space, title)
-    study.use_pruner(given.pruner)
-    study.begin_with(space.stored(flatten(config)))
-    return folder, study, not begun_here and not shared
 
 
 def unfinished(study: "Study") -> bool:

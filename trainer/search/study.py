@@ -36,7 +36,7 @@ CONNECT_SECONDS = 10
 """Longest wait for a database server, in seconds."""
 
 ADVISORY_LOCK = 0x5E67
-"""Number of PostgreSQL's lock for the beginning of a trial."""
+"""Number of PostgreSQL's lock for making tables and beginning a trial."""
 
 FIRST_RUNG, LAST_RUNG, REDUCTION = 11, 100, 3
 """Hyperband's smallest and largest resource, in per cent of a training, and the factor between its rungs: at 11, 33
@@ -79,7 +79,22 @@ def open_storage(address: str) -> RDBStorage:
 def _open_postgresql(address: str) -> RDBStorage:
     address = address.replace("postgresql:", "postgresql+psycopg2:", 1)  # else SQLAlchemy's own choice, psycopg 3
     options = {"pool_pre_ping": True, "connect_args": {"connect_timeout": CONNECT_SECONDS}}
-    return RDBStorage(address.replace("{", "{{").replace("}", "}}"), options)
+    engine = sqlalchemy.create_engine(address, **options)
+    with _advisory_lock(engine):
+        storage = RDBStorage(address.replace("{", "{{").replace("}", "}}"), options)
+    engine.dispose()
+    return storage
+
+
+@contextmanager
+def _advisory_lock(engine: sqlalchemy.Engine) -> Iterator[None]:
+    """Hold PostgreSQL's lock of the one process that makes tables or begins a trial."""
+    with engine.connect() as connection:
+        connection.execute(sqlalchemy.text(f"SELECT pg_advisory_lock({ADVISORY_LOCK})"))
+        try:
+            yield
+        finally:
+            connection.execute(sqlalchemy.text(f"SELECT pg_advisory_unlock({ADVISORY_LOCK})"))
 
 
 def sqlite_file(address: str) -> Path | None:
@@ -134,12 +149,8 @@ class Study:
             with FileLock(_lock_file(self.file)):
                 yield
         else:
-            with self.storage.engine.connect() as connection:
-                connection.execute(sqlalchemy.text(f"SELECT pg_advisory_lock({ADVISORY_LOCK})"))
-                try:
-                    yield
-                finally:
-                    connection.execute(sqlalchemy.text(f"SELECT pg_advisory_unlock({ADVISORY_LOCK})"))
+            with _advisory_lock(self.storage.engine):
+                yield
 
     def fact(self, key: str) -> Any:
         """Fact about the sweep; None where it is not known."""
