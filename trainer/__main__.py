@@ -37,7 +37,7 @@ def main(arguments: list[str] | None = None) -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # ends without a traceback, until the next import is done
     guard_imports(f"{name}.py")
     if name in ("train", "sweep"):
-        require_training()
+        require_training(f"{name}.py")
     leave(importlib.import_module(f"trainer.{name}").main(rest))
 
 

@@ -11,7 +11,7 @@ if __name__ == "__main__":
     from trainer.system.installation import require_training
 
     guard_imports("sweep.py")
-    require_training()
+    require_training("sweep.py")
 
 import argparse
 import functools
@@ -179,6 +179,8 @@ def sweep(given: argparse.Namespace, config: Config, space: "Space", stop: StopS
         runner.run_trials()
     except STORAGE_ERRORS as error:
         problem = f"the study's database failed: {redact(str(error).strip().splitlines()[0])}"
+    except OSError as error:
+        problem = why_not_written(folder.path, error)
     finally:
         board.close()
     return close(runner, given, stop, display, again, problem)
@@ -217,8 +219,8 @@ def announce(
     run: "Run", folder: "SweepFolder", space: "Space", given: argparse.Namespace, display: "Display", again: str
 ) -> None:
     """Print and record what is searched."""
-    run.params({"sweep.trials": given.trials, "sweep.settings": ", ".join(space.entries)})
-    run.tags({"mlflow.source.name": "trainer/sweep.py"})
+    run.params({"sweep.settings": ", ".join(space.entries)})
+    run.tags({"mlflow.source.name": "trainer/sweep.py", "sweep.trials": given.trials})
     run.artifact(folder.run.config)
     run.artifact(folder.space)
     display.log(f"sweep {folder.path.name}: {given.trials} trials of {', '.join(space.entries)}", "bold")

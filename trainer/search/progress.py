@@ -21,6 +21,9 @@ class Course:
     best_miou: float | None = None
     """Score of the model that the training ended with."""
 
+    seen: int = 0
+    """Number of scores when `has_news` was asked last."""
+
     def read(self) -> None:
         """Take what was recorded meanwhile."""
         try:
@@ -34,6 +37,11 @@ class Course:
                 self.best_miou = metrics.get("best/miou", self.best_miou)
         except FileNotFoundError:
             return
+
+    def has_news(self) -> bool:
+        """Return whether there are scores that were not there when this was asked before."""
+        before, self.seen = self.seen, len(self.scores)
+        return self.seen > before
 
     def per_cent(self, step: int) -> int:
         """Share of the training that is done after `step` steps, 1 to 100: trials may differ in their steps."""

@@ -19,7 +19,7 @@ from trainer.search.sweep_folder import Part, SweepFolder
 from trainer.search.trial import MOST_STARTS, Outcome, TrialProcess, describe, same_reason, write_settings
 from trainer.system.cpus import usable_cpus
 from trainer.system.launcher import THREADS_VARIABLE
-from trainer.system.run_folder import RunFolder
+from trainer.system.run_folder import RunFolder, read_object
 from trainer.tracking.run import Run
 
 POLL_SECONDS = 0.5
@@ -67,6 +67,7 @@ class Runner:
         self.config, self.limits, self.board, self.stop_requested = config, limits, board, stop_requested
         self.owner = {"participant": folder.participant(), "host": os.uname().nodename}
         self.slots: dict[int, TrialProcess] = {}
+        study.adopt(self.owner)
         self.unfinished = [one for one in study.trials() if self._is_own(one) and one.state == TrialState.RUNNING]
         self.began_s = time.monotonic()
         self.failures: list[str] = []
@@ -180,7 +181,7 @@ class Runner:
                 process.start()
             return
         course = process.read()
-        if course and process.asked is None and process.part.fold is None:
+        if course and process.asked is None and process.part.fold is None and course.has_news():
             behind = self.study.report(process.part.trial, course.scores)
             if behind and course.share < PRUNED_UNTIL:
                 process.stop("pruned")
@@ -188,7 +189,9 @@ class Runner:
         if outcome is None:
             return
         del self.slots[slot]
-        if outcome.kind == "killed" and process.starts < MOST_STARTS and not self.stop_requested():
+        if outcome.kind == "killed" and self.stop_requested():  # by the signal that reached the sweep, too
+            return
+        if outcome.kind == "killed" and process.starts < MOST_STARTS:
             self.board.log(f"trial {process.part.trial} {outcome.reason}; it is started again", "yellow")
             self.slots[slot] = process
             process.start()
@@ -232,12 +235,14 @@ class Runner:
             self.study.prune(number, stopped, self._last(process) if outcome.score is None else outcome.score)
             self.succeeded = True
             if process.run:
-                tag_run(process.run, {"sweep.pruned": stopped})
+                close_run(process.run, "KILLED", {"sweep.pruned": stopped})
             process.clear()
             self.board.log(f"{name}: pruned {stopped}")
         else:
             self.study.fail(number, outcome.reason)
             self.failures.append(outcome.reason)
+            if process.run and outcome.kind == "killed":
+                close_run(process.run, "FAILED", {"sweep.failed": outcome.reason})
             self.board.log(f"{name} failed: {outcome.reason}", "red")
             self.board.log(f"  its output: {self.folder.output(process.part)}", "dim")
         if best := self.study.best():
@@ -262,12 +267,11 @@ class Runner:
         return Outcome("failed", reason=f"other data than the first trial's: dataset {digest}, not {kept}")
 
 
-def tag_run(folder: RunFolder, tags: Mapping[str, Any]) -> None:
-    """Add tags to the run of a training that has ended, and send them where the store answers."""
-    client = None
-    tracked = bool(folder.read_run()["tracked"])
-    run = Run(folder, client, tracked)
+def close_run(folder: RunFolder, status: str, tags: Mapping[str, Any]) -> None:
+    """Record the end of a training that perhaps could not do so itself, and tags; sent where the store answers."""
+    run = Run(folder, None, bool(read_object(folder.run).get("tracked")))
     run.tags(tags)
+    run.end(status)
     run.flush(TAG_SECONDS)
     run.close()
 

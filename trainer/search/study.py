@@ -183,6 +183,13 @@ class Study:
         complete = [one for one in self.trials() if one.state == TrialState.COMPLETE]
         return max(complete, key=lambda one: (one.values[0], -one.number), default=None)
 
+    def adopt(self, owner: Mapping[str, Any]) -> None:
+        """Take over trials that nobody owns: who began them was killed before it could say so."""
+        with self._alone():
+            for one in self.trials():
+                if one.state == TrialState.RUNNING and "owner" not in one.user_attrs:
+                    self._handle(one.number).set_user_attr("owner", dict(owner))
+
     def ask(self, space: Space, most: int, owner: Mapping[str, Any]) -> FrozenTrial | None:
         """Begin a trial for the `owner`, facts about this sweep's process; None where `most` were begun.
 
@@ -193,21 +200,29 @@ class Study:
             begun = sum(one.state != TrialState.WAITING for one in self.optuna.get_trials(deepcopy=False))
             if begun >= most:
                 return None
-            self.optuna.sampler = self._sampler(begun)
-            trial = self.optuna.ask()
-            trial.set_user_attr("owner", dict(owner))
-            space.suggest(trial)
+            with self._sampling(begun):
+                trial = self.optuna.ask()
+                trial.set_user_attr("owner", dict(owner))
+                space.suggest(trial)
         return self.trial(trial.number)
 
     def complete_values(self, space: Space, number: int) -> FrozenTrial:
         """Choose the values that a trial lacks, since its sweep was killed while it asked for them."""
-        self.optuna.sampler = self._sampler(number)
-        space.suggest(self._handle(number))
+        with self._sampling(number):
+            space.suggest(self._handle(number))
         return self.trial(number)
 
-    def _sampler(self, begun: int) -> TPESampler:
-        seed = random.Random(f"{self.seed} {begun}").getrandbits(32)
-        return TPESampler(n_startup_trials=STARTUP_TRIALS, seed=seed)
+    @contextmanager
+    def _sampling(self, begun: int) -> Iterator[None]:
+        """Have values chosen for trial number `begun` in a block.
+
+        Without the pruner: with Hyperband's, the sampler would learn from the trials of one bracket alone.
+        """
+        pruner, seed = self.optuna.pruner, random.Random(f"{self.seed} {begun}").getrandbits(32)
+        self.optuna.sampler = TPESampler(n_startup_trials=STARTUP_TRIALS, seed=seed)
+        self.optuna.pruner = NopPruner()
+        yield
+        self.optuna.pruner = pruner
 
     def _handle(self, number: int) -> optuna.Trial:
         return optuna.Trial(self.optuna, self.trial(number)._trial_id)

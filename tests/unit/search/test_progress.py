@@ -24,6 +24,8 @@ def test_scores_by_the_share_of_the_training(tmp_path: Path) -> None:
     append(tmp_path, metrics={"val/miou": 0.2, "val/loss": 1.0}, step=20)
     course.read()
     assert (course.scores, course.share, course.best_miou) == ({10: 0.2}, 10, None)
+    assert course.has_news()
+    assert not course.has_news()
     append(tmp_path, metrics={"val/miou": 0.4}, step=199)
     append(tmp_path, metrics={"best/miou": 0.5}, step=200)
     with (tmp_path / "journal.jsonl").open("a") as file:
