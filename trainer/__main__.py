@@ -1,4 +1,4 @@
-"""One command for all entry points: segtrainer train | predict | prepare | sweep | sync, or python -m trainer ...
+"""One command for all entry points: segtrainer train, predict and the others, or python -m trainer ...
 
 segtrainer predict --model models:/cat-unet@champion --input PATH [PATH ...] --output DIR
 """
@@ -19,6 +19,7 @@ ENTRIES = {
     "prepare": "make a data folder, or check one",
     "sweep": "search for better settings by many trainings",
     "sync": "send recorded runs to MLflow",
+    "promote": "show which model version was in use when, choose another, or go back",
 }
 """Command -> what it does; each is a module of this package with a `main`."""
 

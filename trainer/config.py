@@ -372,6 +372,25 @@ class TrainConfig:
     on the number; a resumed run goes on with its own. OMP_NUM_THREADS in the environment is a number given. 0: always
     all those CPUs."""
 
+    folds: int = 0
+    """Parts that the pictures are cut into, 2 or more, for k-fold cross-validation: as many models are trained one
+    after another, each validated on the part that it has not seen, so that every picture is scored once; 0: one model,
+    validated on data.val_fraction. The trainings are child runs of one run, which has the score over all pictures, its
+    interval, mean and spread, and registers one model (train.final)."""
+
+    seeds: int = 1
+    """Times that all of this is trained, with train.seed and the numbers after it: how much a score owes to chance."""
+
+    only_fold: int | None = None
+    """With train.folds, the one fold to train now, 0 the first, as one of several jobs that share the folder mlruns/:
+    the first of them begins the common run, and the others join it. Once all are done, the same command without this
+    key, and with --resume latest, closes it: it trains what is missing, and the final model."""
+
+    final: Literal["auto", "all", "none", "best"] = "auto"
+    """Model that folds and seeds register. all: one trained on all pictures, as long as the folds were in the mean, and
+    calibrated as they were; what it is worth is the folds' score. best: the one that validated best. none: nothing.
+    auto: all, but best where there are seeds alone."""
+
     timeout_minutes: float = 10.0
     """Minutes that processes wait for one that gives no sign of life before all end; longer than compiling takes."""
 
@@ -394,6 +413,16 @@ class TrainConfig:
         _require(self.threads == "auto" or self.threads >= 0, "train.threads", self.threads, "0 or more, or auto")
         for key in ("seed", "checkpoint_minutes"):
             _require(getattr(self, key) >= 0, f"train.{key}", getattr(self, key), "0 or more")
+        _require(self.folds == 0 or self.folds >= 2, "train.folds", self.folds, "2 or more, or 0 for none")
+        _require(self.seeds >= 1, "train.seeds", self.seeds, "1 or more")
+        if self.only_fold is not None:
+            wanted = f"0 to {self.folds - 1} for train.folds {self.folds}" if self.folds else "train.folds with it"
+            _require(0 <= self.only_fold < self.folds, "train.only_fold", self.only_fold, wanted)
+
+    @property
+    def several(self) -> bool:
+        """Whether folds or seeds make several trainings of it."""
+        return self.folds > 0 or self.seeds > 1
 
 
 @dataclass(frozen=True)
@@ -432,10 +461,24 @@ class RegistryConfig:
     folder."""
 
     promote: Literal["auto", "never", "force"] = "auto"
-    """Promotion of the new version to `champion`: auto, if it scores better than the present one on this run's
-    validation pictures."""
+    """Promotion of the new version to `champion`: auto, if it scores better than the present one on those of this
+    run's validation pictures that trained neither of them; force, in any case; never."""
+
+    margin: float = 0.0
+    """Least gain of mIoU over the champion for which it is replaced. Below 0.001 it is that: an equal model replaces
+    none."""
+
+    max_class_drop: float = 0.05
+    """Most that the IoU of a class may fall by, compared with the champion's, for it to be replaced."""
+
+    eval_root: str | None = None
+    """Folder with labelled pictures that train no model: models are compared on them where fewer than 2 of the
+    validation pictures are left, because one of the models has trained on the others, or where it is not known which
+    pictures have trained it. Unset: such models are not compared, and the champion stays."""
 
     def __post_init__(self) -> None:
+        _require(0 <= self.margin < 1, "registry.margin", self.margin, "0 or more, and less than 1")
+        _require(0 <= self.max_class_drop <= 1, "registry.max_class_drop", self.max_class_drop, "0 to 1")
         name = "model" if self.name is None else self.name
         usable = _is_name(name) and not set(name) & set(REFUSED_IN_MODEL_NAMES) and name == name.strip(". ")
         wanted = f"a name without / or : or one of {REFUSED_IN_MODEL_NAMES[2:]}, {NAME_RULE}"
@@ -477,6 +520,7 @@ class Config:
     tracking.* and registry.*."""
 
     def __post_init__(self) -> None:
+        self._check_folds()
         teacher = self.data.unlabelled is None or self.train.ema > 0
         _require(teacher, "train.ema", self.train.ema, "more than 0, such as 0.99, with data.unlabelled")
         multiple = self.model.stride
@@ -488,6 +532,27 @@ class Config:
             "data.image_size",
             size,
             f"a multiple of {multiple} ({reason}), such as {near}",
+        )
+
+    @property
+    def without_validation(self) -> bool:
+        """Whether all pictures train, as for the model that folds register."""
+        return self.train.final == "all" and not self.train.several
+
+    def _check_folds(self) -> None:
+        train, data = self.train, self.data
+        if not train.several:
+            lone = train.final in ("auto", "none") or self.tracking.parent is not None
+            _require(lone, "train.final", train.final, "train.folds or train.seeds with it")
+            return
+        _require(self.tracking.parent is None, "tracking.parent", self.tracking.parent, "no train.folds or train.seeds")
+        if not train.folds:
+            return
+        wanted = f"it without train.folds; to train that fold alone: --train.only_fold {data.fold}"
+        _require(data.fold == 0, "data.fold", data.fold, wanted)
+        usual = data.val_fraction in (DataConfig.val_fraction, 1 / train.folds)
+        _require(
+            usual, "data.val_fraction", data.val_fraction, f"it without train.folds {train.folds}, which decide it"
         )
 
 

@@ -132,8 +132,7 @@ def read_settings(given: argparse.Namespace, settings: list[str]) -> tuple[Confi
         raise InputError("resume: --resume of a sweep takes no value; it finds the sweep by its settings")
     if config.tracking.parent is not None:
         raise InputError("tracking.parent: belongs to the trials of a sweep; leave it out")
-    single = flatten(config)
-    if single.get("train.folds") or single.get("train.seeds", 1) > 1:
+    if config.train.folds or config.train.seeds > 1:
         raise InputError("train.folds, train.seeds: a sweep trains each trial once, or by its own option --folds K")
     if given.folds > 1 and config.data.fold:
         raise InputError(f"data.fold: {config.data.fold} is one of the folds that --folds trains; leave it out")

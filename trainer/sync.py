@@ -20,7 +20,7 @@ from typing import Any
 import yaml
 
 from trainer import EXIT_INPUT, InputError, redact
-from trainer.config import MLRUNS
+from trainer.config import MLRUNS, RegistryConfig
 from trainer.system.entry import leave, run_program
 from trainer.system.installation import require, usage
 from trainer.system.output import Parser, ShowVersion, prepare_output
@@ -148,13 +148,16 @@ def send(folder: RunFolder, anywhere: bool = False) -> bool:
 
 def _decide(client: Any, folder: RunFolder) -> str:
     """Complete the decision about the champion; return the version's address and the outcome."""
+    from trainer.tracking.gate import Rules
     from trainer.tracking.promotion import decide
     from trainer.tracking.registry import register_again
 
     folder.lock()  # a training that is ending decides by itself, and by its images
     register_again(client, folder)
-    promote = yaml.safe_load(folder.config.read_text(encoding="utf-8"))["registry"]["promote"]
-    decision = decide(client, folder, promote)
+    settings = yaml.safe_load(folder.config.read_text(encoding="utf-8"))["registry"]
+    usual = RegistryConfig()  # an older program knew of less
+    margin, drop = (settings.get(key, getattr(usual, key)) for key in ("margin", "max_class_drop"))
+    decision = decide(client, folder, settings["promote"], rules=Rules(float(margin), float(drop)))
     name = folder.read_version()["name"]
     outcome = f"models:/{name}@champion" if decision.promoted else "not the champion"
     return f"models:/{name}/{decision.version}, {outcome}: {decision.reason}"

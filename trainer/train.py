@@ -30,11 +30,14 @@ from trainer.system.signals import StopSignals
 
 if TYPE_CHECKING:
     from trainer.data.dataset import Dataset
+    from trainer.data.sources import Sources
     from trainer.engine.checkpoint.resume import Start
     from trainer.engine.distributed.accelerator import Accelerator
+    from trainer.engine.folds.group import AnyGroup
     from trainer.engine.lifecycle import AnyLifecycle
     from trainer.engine.loop import Trainer
     from trainer.model.segmenter import Segmenter
+    from trainer.system.parallel import Progress
 
 CACHE = MLRUNS / "cache"
 
@@ -59,10 +62,18 @@ def _main(arguments: list[str] | None, stop: StopSignals) -> int:
         if is_main_process():
             print(f"{done} is finished; nothing is left to do")
         return 0
-    life = lifecycle(config)
+    if config.train.several:
+        from trainer.engine.folds.group import fold_group
+
+        group = fold_group(config)
+        life: AnyLifecycle = group
+        work = functools.partial(train_group, config, group, stop)
+    else:
+        life = lifecycle(config)
+        work = functools.partial(train, config, life, stop)
     launcher.stop_with_launcher(stop)
     try:
-        return train(config, life, stop)
+        return work()
     except InputError as error:
         life.refuse(error, stop)
         return EXIT_INPUT
@@ -72,11 +83,57 @@ def _main(arguments: list[str] | None, stop: StopSignals) -> int:
         return EXIT_FAILED
 
 
-def train(config: Config, life: "AnyLifecycle", stop: StopSignals) -> int:
-    """Load, build, fit and close; return the exit code."""
+def train_group(config: Config, group: "AnyGroup", stop: StopSignals) -> int:
+    """Train folds and seeds one after another, then what is registered of them; return the exit code."""
+    from trainer.engine.folds import plan
+
+    group.check_store()
+    sources = find(config, group.display.progress_bar, train_all=True)
+    plan.require_folds(config, sources)
+
+    from trainer.engine.distributed.accelerator import leave_processes
+    from trainer.engine.distributed.collectives import broadcast
+
+    try:
+        for training in plan.own_trainings(config):
+            child = plan.child_config(config, training)
+            code = train(child, group.child(child, training), stop, plan.split_for(child, sources), more=True)
+            if code:
+                return group.stopped(code)
+        if plan.registered(config) == "all" and config.train.only_fold is None:
+            child = broadcast(group.final_config())
+            code = train(child, group.child(child, plan.final_training(config)), stop, sources, more=True)
+            if code:
+                return group.stopped(code)
+        return group.close(stop)
+    except BaseException as error:
+        group.failed(error, stop)
+        raise
+    finally:
+        leave_processes()
+
+
+def find(config: Config, progress: "Progress", train_all: bool = False) -> "Sources":
+    """Find the labelled images; where there is no data.root, draw them. `train_all`: none validates."""
+    from trainer.data.sources import find_sources
+
+    roots = config.data.roots
+    if not roots:
+        from trainer.make.synthetic import generated_cats
+
+        roots = [generated_cats(config.data.generated_images, CACHE, progress)]
+    return find_sources(config.data, roots, train_all=train_all)
+
+
+def train(
+    config: Config, life: "AnyLifecycle", stop: StopSignals, sources: "Sources | None" = None, more: bool = False
+) -> int:
+    """Load, build, fit and close; return the exit code.
+
+    `sources`: what is found already; `more`: whether these processes train on after this.
+    """
     from trainer.data.choose_channels import choose_channels
     from trainer.data.choose_view import choose_view
-    from trainer.data.sources import find_sources
     from trainer.data.view import view_of
     from trainer.model.pretrained import check_weights
 
@@ -84,12 +141,7 @@ def train(config: Config, life: "AnyLifecycle", stop: StopSignals) -> int:
     life.check_store()
     check_weights(config)
     progress = life.display.progress_bar
-    roots = config.data.roots
-    if not roots:
-        from trainer.make.synthetic import generated_cats
-
-        roots = [generated_cats(config.data.generated_images, CACHE, progress)]
-    sources = find_sources(config.data, roots)
+    sources = sources or find(config, progress, config.without_validation)
     data, channels_reason = choose_channels(config.data, sources.samples)
     data, view_reasons = choose_view(data, sources, CACHE, progress)
     config = replace(config, data=data)
@@ -118,10 +170,11 @@ def train(config: Config, life: "AnyLifecycle", stop: StopSignals) -> int:
     start = broadcast(life.begin(config, dataset, facts, environment))
     if start.error:
         raise start.error
-    if start.finished:
-        accelerator.end_training()
-        return 0
-    return run(config, life, stop, start, accelerator, dataset, segmenter)
+    try:
+        return 0 if start.finished else run(config, life, stop, start, accelerator, dataset, segmenter)
+    finally:
+        if not more:
+            accelerator.end_training()
 
 
 def run(
@@ -162,8 +215,6 @@ def run(
             code = life.end("failed", trainer, **details)
             if not cause.explained and not isinstance(error, OSError | SystemExit):
                 raise
-    finally:
-        accelerator.end_training()
     return code
 
 

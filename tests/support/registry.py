@@ -7,12 +7,15 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
+from trainer.model.score_table import ScoredImage, ScoreTable
 from trainer.system.atomic import write_json
 from trainer.system.run_folder import RunFolder
+from trainer.tracking import moves
 
 DIGEST = "0123456789abcdef"
 
@@ -33,6 +36,30 @@ def registered_run(folder: Path, name: str, version: str, model: Path | None = N
     if model is not None:
         shutil.copytree(model, run.model)
     return run
+
+
+def scored(
+    *images: tuple[float, ...],
+    names: tuple[str, ...] = ("_background_", "cat"),
+    first: int = 0,
+    pixels: int = 10_000,
+    mask: str = "0" * 16,
+) -> ScoreTable:
+    """Table of a model whose IoU of each foreground class is given for each image, in steps of 1 / `pixels`.
+
+    Images are known by consecutive numbers from `first` on. Without `pixels` no class is in the masks.
+    """
+    rows = []
+    for number, iou in enumerate(images, first):
+        foreground = [(round(pixels * one), round(pixels * one), pixels) for one in iou]
+        counts = ((20_000, 20_000, 20_000), *foreground)
+        rows.append(ScoredImage(f"image {number}", image_hash(number), mask, 200, 200, counts))
+    return ScoreTable(names, tuple(rows), {})
+
+
+def image_hash(number: int) -> str:
+    """Hash by which the image of that number is known in a table of `scored`."""
+    return f"{number:016x}"
 
 
 class Killed(BaseException):
@@ -59,9 +86,11 @@ class Directed:
 def interleave(works: Mapping[str, Callable[[Callable[[int], None]], Any]], seed: int) -> dict[str, Any]:
     """Run several pieces of work, each in a thread, whose calls take turns in an order that follows from `seed`.
 
-    Each gets a function to call before each of its steps. Returns the results by name.
+    Each gets a function to call before each of its steps. Who waits for the lock of the alias takes turns too. Returns
+    the results by name.
     """
     draw, turn = random.Random(seed), threading.Condition()
+    own = threading.local()
     waiting: set[str] = set()
     running, results = set(works), {}
     chosen: list[str] = []
@@ -81,6 +110,7 @@ def interleave(works: Mapping[str, Callable[[Callable[[int], None]], Any]], seed
                 chosen.clear()
                 waiting.remove(name)
 
+        own.before = before
         try:
             results[name] = work(before)
         finally:
@@ -89,8 +119,9 @@ def interleave(works: Mapping[str, Callable[[Callable[[int], None]], Any]], seed
                 choose()
 
     threads = [threading.Thread(target=run, args=one) for one in works.items()]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    with mock.patch.object(moves, "pause", side_effect=lambda _seconds: own.before(0)):
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
     return results

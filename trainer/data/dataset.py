@@ -19,7 +19,7 @@ from trainer.data.checks.scan import levels_of
 from trainer.data.image_io import AnyLevels
 from trainer.data.sample import Sample
 from trainer.data.sources import Sources, raise_all
-from trainer.data.split import Split, dataset_digest
+from trainer.data.split import Split, all_train, dataset_digest
 from trainer.data.stored_samples import StoredSamples
 from trainer.data.unlabelled import refuse_labelled
 from trainer.data.value_map import ValueMap
@@ -67,6 +67,14 @@ class Dataset:
 
     unlabelled: StoredSamples | None = None
     """Images that train without labels; None without any."""
+
+    @property
+    def whole_digest(self) -> str:
+        """Digest of the labelled images, masks and classes, however they are split."""
+        digests = [digest.decode() for digest in self.stored.facts["digest"]]
+        release_pages(self.stored.facts)
+        whole = all_train(self.sources.samples)
+        return dataset_digest(digests, whole, self.names, self.sources.values, self.levels)
 
     @property
     def title(self) -> str:

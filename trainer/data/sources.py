@@ -95,11 +95,16 @@ class Sources:
     unlabelled: tuple[UnlabelledSample, ...] = ()
     """Images that train without labels."""
 
+    parts: Mapping[str, str] = field(default_factory=dict)
+    """Sample name -> "train" or "val", where the folders themselves say so."""
 
-def find_sources(config: DataConfig, roots: Sequence[Path] | None = None) -> Sources:
+
+def find_sources(
+    config: DataConfig, roots: Sequence[Path] | None = None, validate_all: bool = False, train_all: bool = False
+) -> Sources:
     """Find samples, classes and split in `roots`, by default those of data.root, without decoding an image.
 
-    Raises InputError where no sample can be used.
+    `validate_all`, `train_all`: all samples are in that part. Raises InputError where no sample can be used.
     """
     roots = roots or config.roots
     classes = read_class_names(roots, config.classes)
@@ -119,13 +124,19 @@ def find_sources(config: DataConfig, roots: Sequence[Path] | None = None) -> Sou
         left_out = f"; left out, {account.summary()}" if account.count else ""
         raise_all([*found.problems, f"{', '.join(map(str, roots))}: no labelled picture is left{left_out}"])
     try:
-        split = split_samples(found.samples, found.parts, config.val_fraction, config.fold)
+        everything = tuple(range(len(found.samples)))
+        if validate_all or train_all:
+            split = Split((), everything) if validate_all else Split(everything, ())
+        else:
+            split = split_samples(found.samples, found.parts, config.val_fraction, config.fold)
     except InputError as error:
         raise_all([*found.problems, str(error)])
         raise
     title = "+".join(root.resolve().name for root in roots)
     notes = (*found.notes, *account.warnings())
-    return Sources(title, found.samples, split, names, values, notes, tuple(found.problems), account, unlabelled)
+    return Sources(
+        title, found.samples, split, names, values, notes, tuple(found.problems), account, unlabelled, found.parts
+    )
 
 
 def _refuse_value_map(config: DataConfig, found: Found) -> None:

@@ -21,6 +21,11 @@ class Split:
     val: tuple[int, ...]
 
 
+def all_train(samples: Sequence[Sample]) -> Split:
+    """Split without a validation part."""
+    return Split(tuple(range(len(samples))), ())
+
+
 def split_samples(samples: Sequence[Sample], parts: Mapping[str, str], val_fraction: float, fold: int) -> Split:
     """Divide samples into a training and a validation part.
 

@@ -19,7 +19,7 @@ from trainer.system import launcher
 from trainer.system.atomic import why_not_written
 from trainer.system.entry import EXIT_FAILED, is_main_process
 from trainer.system.installation import command
-from trainer.system.run_folder import describe_run, new_run_folder, run_folder_of
+from trainer.system.run_folder import RunFolder, describe_run, new_run_folder, run_folder_of
 from trainer.system.signals import EXIT_STOPPED, StopSignals
 from trainer.system.terminal import Display
 from trainer.system.text import quote
@@ -28,12 +28,11 @@ from trainer.tracking.names import NOTE, run_name
 from trainer.tracking.run import Run, log_settings, open_run, run_title
 
 if TYPE_CHECKING:  # these load torch, which a mistyped setting must not wait for
-    from trainer.data.dataset import Dataset, ValidationSet
+    from trainer.data.dataset import Dataset
     from trainer.engine.calibrate import Calibration
     from trainer.engine.callback import Callback
     from trainer.engine.checkpoint.resume import Start
     from trainer.engine.loop import Trainer
-    from trainer.model.segmenter import Segmenter
     from trainer.model.training_images import TrainingImages
 
 FLUSH_SECONDS = 120.0
@@ -52,10 +51,14 @@ STATES = {"finished": ("FINISHED", 0), "preempted": ("KILLED", EXIT_STOPPED), "f
 class Lifecycle:
     """Run of the main process, which displays, tracks and writes."""
 
-    def __init__(self, config: Config) -> None:
-        self.config, self.display = config, Display()
-        self.display.settings(flatten(config), flatten(Config()))
+    def __init__(self, config: Config, display: Display | None = None) -> None:
+        """`display`: that of a program which has shown the settings already."""
+        self.config, self.display = config, display or Display()
+        if display is None:
+            self.display.settings(flatten(config), flatten(Config()))
         self.reachable = False
+        self.chosen: RunFolder | None = None
+        """Run folder to go on in, whatever `resume` says."""
         self.unregistered = ""
         """Why the model is not registered, or not compared with the champion; empty where it is, or was not to be."""
 
@@ -107,7 +110,8 @@ class Lifecycle:
         data, log = dataset.content(), self.display.log
         log("  ".join(f"{key.removeprefix('hardware.')} {value}" for key, value in hardware.items() if value))
         try:
-            start = find_run(config, MLRUNS / "work", data, launcher.identity() if launcher.restarted() else "")
+            launched_by = launcher.identity() if launcher.restarted() else ""
+            start = find_run(config, MLRUNS / "work", data, launched_by, self.chosen)
             for warning in start.warnings:
                 log(f"warning: {warning}", "yellow")
             if start.finished:
@@ -133,12 +137,15 @@ class Lifecycle:
         return start
 
     def _open(self, start: "Start", dataset: "Dataset") -> Run:
+        from trainer.engine.comparison_images import find_holdout
         from trainer.model.training_images import of_hashes, write_training_images
         from trainer.tracking.ancestor import with_ancestor
 
         config, folder = self.config, start.folder
+        if config.registry.eval_root is not None:
+            find_holdout(config, dataset.names)  # now, and not at the end, is the time to say that it cannot be used
         if folder is None:
-            tracking, title = config.tracking, run_name(run_title(dataset.title, config))
+            tracking, title = config.tracking, run_name(self.run_title(dataset.title))
             name, experiment = tracking.run_name and run_name(tracking.run_name), redact(tracking.experiment)
             began = store.store_id() if tracking.enabled else None
             images = with_ancestor(of_hashes(*dataset.training_hashes()), config.model.init, dataset.digest)
@@ -148,9 +155,17 @@ class Lifecycle:
             write_training_images(folder.path, images)
         folder.lock()
         owner = {"pid": os.getpid(), "host": socket.gethostname(), "launcher": launcher.identity()}
-        status_fields = {"resume": launcher.resume_command(folder.path), **owner}
+        status_fields = {"resume": self.resume_command(folder), **owner}
         new = start.folder is None
         return open_run(folder, config.tracking, new, self.reachable, self.display.log, status_fields)
+
+    def run_title(self, title: str) -> str:
+        """Beginning of the name of a run on the data `title`."""
+        return run_title(title, self.config)
+
+    def resume_command(self, folder: RunFolder) -> str:
+        """Shell command that goes on with the run of `folder`."""
+        return launcher.resume_command(folder.path)
 
     def _training_images(self, dataset: "Dataset") -> "TrainingImages":
         """Images that trained the model, as the run folder has them since the run began.
@@ -243,7 +258,7 @@ class Lifecycle:
         self.display.log(f"best: step {state.best_step}, val/miou {miou or 0:.4f}", "bold")
         self.display.log(calibration.describe())
         name = self.config.registry.name
-        if self.config.tracking.enabled:
+        if self.config.tracking.enabled and (name or not self.config.tracking.parent):
             from trainer.tracking.registry import export
 
             with writing(model):
@@ -255,7 +270,7 @@ class Lifecycle:
                     run.register(name, tags | {"val/miou": f"{miou}"})
             sent = run.flush(FLUSH_SECONDS)
             if name:
-                self.unregistered = self._promote(dataset.validation) if sent else run.last_error or "no answer in time"
+                self.unregistered = self._promote(dataset) if sent else run.last_error or "no answer in time"
         stop.defer()
 
     def _record_scores(self, calibration: "Calibration", dataset: "Dataset") -> None:
@@ -273,29 +288,30 @@ class Lifecycle:
             run.artifact(run.folder.scores, run.folder.evaluation.name)
             run.tags({"evaluation.digest": table.digest})
 
-    def _promote(self, validation: "ValidationSet") -> str:
+    def _promote(self, dataset: "Dataset") -> str:
         """Compare the new version with the champion, and print the outcome. Returns why that failed; empty if not."""
-        from trainer.engine.evaluate import evaluate
+        from trainer.engine.comparison_images import make_scorers
         from trainer.tracking.errors import in_words
+        from trainer.tracking.gate import Rules
         from trainer.tracking.promotion import decide
         from trainer.tracking.server import connect
 
-        def score(segmenter: "Segmenter") -> float | None:
-            return evaluate(segmenter, validation, self.config.loss).scores.miou
-
-        made, log = self.run.folder.read_version(), self.display.log
+        settings, folder, log = self.config.registry, self.run.folder, self.display.log
+        made = folder.read_version()
         model, champion = f"models:/{made['name']}/{made['version']}", f"models:/{made['name']}@champion"
-        failed, promoted = "", False
+        failed, address = "", model
         try:
-            decision = decide(self.run.client or connect(), self.run.folder, self.config.registry.promote, score)
-            promoted = decision.promoted
-            log(f"registered {model}: {decision.reason}")
-            log("now the champion; use it with" if promoted else "not promoted; use it with")
+            scorers = make_scorers(self.config, dataset, MLRUNS / "cache", self.display.progress_bar)
+            rules = Rules(settings.margin, settings.max_class_drop)
+            decision = decide(self.run.client or connect(), folder, settings.promote, scorers, rules)
+            outcome = "the new champion" if decision.promoted else "not the champion"
+            log(f"registered {model}, {outcome}: {decision.reason}", "bold")
+            address = champion if decision.promoted else model
         except Exception as error:  # a registry that fails now takes nothing from a finished training
             failed = in_words(error)
-            log("registered; use it with")
-        address = quote(champion if promoted else model)
-        log(f"  {command('predict')} --model {address} --input PICTURES --output OUT")
+            log(f"registered {model}")
+        log("use it with")
+        log(f"  {command('predict')} --model {quote(address)} --input PICTURES --output OUT")
         return failed
 
     def _explain_unregistered(self) -> str:

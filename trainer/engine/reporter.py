@@ -51,7 +51,8 @@ class Reporter:
         """
         self.run, self.display, self.validation = run, display, validation
         # Spread over the sorted names: neighbours are often the same scene.
-        self.watched = sorted({int(place) for place in np.linspace(0, len(validation.samples) - 1, watch)})
+        places = np.linspace(0, len(validation.samples) - 1, watch if validation.samples else 0)
+        self.watched = sorted({int(place) for place in places})
         self.steps_per_epoch, self.minutes, self.memory_gib = steps_per_epoch, minutes, memory_gib
         self.checkpoints = CheckpointFolder(
             run.folder.checkpoints, resumed_from, lambda text: display.log(f"warning: {text}", "yellow")
@@ -93,6 +94,8 @@ class Reporter:
 
     def on_evaluation(self, state: TrainState, values: dict[str, float], evaluation: Evaluation) -> None:
         """Print a row of the table, and record the scores."""
+        if not self.validation.samples:
+            return
         scores = evaluation.scores
         values |= {f"val/iou/{metric_key(name)}": value for name, value in scores.iou.items()}
         if scores.miou is not None and scores.mean_dice is not None:

@@ -21,6 +21,10 @@ from trainer.system.run_folder import read_object
 Counts = tuple[tuple[int, int, int], ...]
 """`class_counts` of one image: correct, predicted and true pixels of each of the K classes."""
 
+OUT_OF_FOLD = "out_of_fold"
+"""Key of `ScoreTable.model` where each image was counted by a model of folds that did not see it, and the registered
+model is another one: that may have trained on them all."""
+
 SCHEMA = 1
 """Version of the file's form."""
 

@@ -94,6 +94,11 @@ class RunFolder:
         return self.path / "version.json"
 
     @property
+    def promotion(self) -> Path:
+        """Decision about the champion, with its numbers."""
+        return self.path / "promotion.json"
+
+    @property
     def checkpoints(self) -> Path:
         """Folder of the checkpoints step-N."""
         return self.path / "checkpoints"

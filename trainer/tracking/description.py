@@ -42,6 +42,25 @@ def describe(
     return printable(redact("\n\n".join(lines)))[:MOST_CHARACTERS]
 
 
+def describe_group(config: Config, digest: str, result: str, table: str) -> str:
+    """Describe folds and seeds that have ended.
+
+    `config`: settings of the group; `digest`: of its data; `result`: the score in a sentence; `table`: CSV with a row
+    for each training.
+    """
+    head, *rows = [line.replace(",", " | ") for line in table.splitlines()]
+    name = config.registry.name
+    model = quote(f"models:/{name}@champion") if name else "RUN_FOLDER/model"
+    lines = [
+        f"**{result}**",
+        f"**Data** digest `{digest}`; {config.train.folds or 'no'} folds, {config.train.seeds} seeds",
+        "\n".join([f"| {head} |", "|---" * (head.count("|") + 1) + "|", *(f"| {row} |" for row in rows)]),
+        "**Again** with the artifact `config.yaml`:\n\n    python trainer/train.py --config config.yaml",
+        f"**Use**\n\n    python trainer/predict.py --model {model} --input PICTURES --output OUT",
+    ]
+    return printable(redact("\n\n".join(lines)))[:MOST_CHARACTERS]
+
+
 def _value(config: Config, key: str) -> str:
     section, _, name = key.partition(".")
     return _short(f"{getattr(getattr(config, section), name)}")

@@ -1,14 +1,14 @@
-"""Choice of the champion: the new version and the present champion, scored on the same images.
+"""Choice of the champion: the new version against the present champion, by evidence, and then the move.
 
-MLflow moves an alias without asking what it was, so two runs that decide at the same moment could each overlook the
-other. A version therefore announces itself (`promotion.promoted` is `pending`) before it reads the alias. After it has
-moved the alias, it looks for versions that announced themselves meanwhile, and leaves the alias on the best of them.
-Whoever moved it last has then seen all the others, so that the best one stays, in whatever order the calls arrive.
+Where the store is no file, nothing keeps two runs that decide at the same moment from overlooking each other. A version
+therefore announces itself (`promotion.promoted` is `pending`) before it reads the alias. After it has moved the alias,
+it looks for versions that announced themselves meanwhile, and leaves the alias on the best of them. Whoever moved it
+last has then seen all the others, so that the best one stays, in whatever order the calls arrive; unless a person has
+chosen one meanwhile, which stays then.
 """
 
-import socket
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,26 +16,16 @@ from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion
 
 from trainer import InputError
-from trainer.model.model_folder import load_segmenter
-from trainer.model.segmenter import Segmenter
 from trainer.system.atomic import write_json
-from trainer.system.provenance import source_tags
 from trainer.system.run_folder import RunFolder
-from trainer.tracking import registry
-from trainer.tracking.errors import excerpt
-from trainer.tracking.load import load_uri
-
-Score = Callable[[Segmenter], float | None]
-"""Function that gives a model's val/miou on the run's validation set; None where no foreground class is in it."""
-
-LEAST_GAIN = 0.001
-"""Least difference of val/miou for which a champion is replaced."""
+from trainer.tracking import history, registry
+from trainer.tracking.evidence import Evidence, Scorers, recorded_miou
+from trainer.tracking.gate import LONGEST_TAG, Rules, Verdict, better
+from trainer.tracking.history import Record
+from trainer.tracking.moves import ROUNDS, by, keep_choice, last_choice, move
 
 PROMOTED, PENDING = "promotion.promoted", "pending"
 """Tag of a version with the outcome, True or False; and its value until there is one."""
-
-ROUNDS = 20
-"""Most times that the alias is looked at again. Runs with other validation images may never agree on the best."""
 
 
 @dataclass(frozen=True)
@@ -47,17 +37,19 @@ class Decision:
     reason: str
 
 
-def better(one: float | None, other: float | None) -> bool:
-    """Return whether a val/miou is better than another by more than nothing; None counts as 0."""
-    return round((one or 0.0) - (other or 0.0), 9) >= LEAST_GAIN
-
-
-def decide(client: MlflowClient, run_folder: RunFolder, mode: str, score: Score | None = None) -> Decision:
+def decide(
+    client: MlflowClient,
+    run_folder: RunFolder,
+    mode: str,
+    scorers: Scorers | None = None,
+    rules: Rules = Rules(),  # noqa: B008
+) -> Decision:
     """Make the version that the run registered the champion of its model, if it is better than the present one.
 
-    `mode`: auto, never or force, as registry.promote. `score`: without one, versions are compared by the val/miou that
-    was recorded, where that was on the same data. Who decided what, when, why and by which numbers stays on the version
-    as tags, written before the alias moves. A repeated call completes a decision that was cut off, or returns it.
+    `mode`: auto, never or force, as registry.promote. `scorers`: without any, versions are compared by what their runs
+    have kept. Who decided what, when, why and by which numbers stays on the version as tags, in the run's
+    promotion.json and, of a move, in the model's history, written before the alias moves. A repeated call completes a
+    decision that was cut off, or returns it.
     """
     made = run_folder.read_version()
     name, version = made["name"], made["version"]
@@ -67,108 +59,155 @@ def decide(client: MlflowClient, run_folder: RunFolder, mode: str, score: Score 
     if own.tags.get(PROMOTED) in ("True", "False"):
         decision = Decision(version, own.tags[PROMOTED] == "True", own.tags.get("promotion.reason", ""))
     else:
-        decision = _Contest(client, run_folder, own, score).decide(mode)
+        decision = _Contest(client, own, run_folder, Evidence(client, own, run_folder, rules, scorers)).decide(mode)
     write_json(run_folder.version, run_folder.read_version() | {"promoted": decision.promoted})
     return decision
+
+
+@dataclass(frozen=True)
+class _Opinion:
+    """Whether a version should be champion, why, and the comparison behind it where there was one."""
+
+    promoted: bool
+    reason: str
+    verdict: Verdict | None = None
 
 
 class _Contest:
     """One new version against the champion, and against versions that are decided about at the same moment."""
 
-    def __init__(self, client: MlflowClient, run_folder: RunFolder, own: ModelVersion, score: Score | None) -> None:
+    def __init__(self, client: MlflowClient, own: ModelVersion, run_folder: RunFolder, evidence: Evidence) -> None:
         self.client, self.run_folder, self.name = client, run_folder, own.name
-        self.own, self.version = own, str(own.version)
-        self.scores = _Scores(own, run_folder, score)
-        self.old: str | None = None
+        self.own, self.version, self.evidence = own, str(own.version), evidence
+        self.known_key = ""
+        """Key of the last record of the history that the comparison knew of."""
 
     def decide(self, mode: str) -> Decision:
         """Announce, compare, move the alias where that is due, and record the outcome."""
         self._tag(
             {
-                "promotion.candidate_miou": self.scores.own,
-                "promotion.dataset_digest": self.own.tags.get("dataset_digest", ""),
-                "promotion.by": f"{source_tags()['mlflow.user']}@{socket.gethostname()}",
-                "promotion.time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-                PROMOTED: "False" if mode == "never" else PENDING,
+                "candidate_miou": self.evidence.miou,
+                "dataset_digest": self.evidence.candidate.digest,
+                "by": by(),
+                "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+                "promoted": "False" if mode == "never" else PENDING,
             }
         )
-        known = registry.versions(self.client, self.name)
-        settled = {key for key, one in known.items() if one.tags.get(PROMOTED) in ("True", "False")}
-        champion = registry.champion(self.client, self.name)
-        if champion is not None and str(champion.version) == self.version:  # an earlier start has moved the alias
-            promoted, reason = True, self.own.tags.get("promotion.reason", "the better one of two at the same time")
-        else:
+        for _ in range(ROUNDS):
+            known = registry.versions(self.client, self.name)
+            state = history.read(self.client, self.name)
+            self.known_key = state.last_key
+            champion = known.get(state.champion or "")
+            if state.champion == self.version:
+                return self._conclude(self._arrived(state.records), champion, mode)
+            settled = {key for key, one in known.items() if one.tags.get(PROMOTED) in ("True", "False")}
             write_json(self.run_folder.version, self.run_folder.read_version() | {"settled": sorted(settled)})
-            promoted, reason = self._compare(champion, known)
+            opinion = self._compare(champion, known)
             if mode != "auto":
-                promoted, reason = mode == "force", f"registry.promote is {mode}; {reason}"
-            if promoted:
-                self._move(champion, reason)
-        if promoted and mode == "auto":
-            best = self._settle(set(self.run_folder.read_version().get("settled", ())))
-            if best != self.version:
-                promoted, numbers = False, f"{self.scores.own or 0:.4f} against {self.scores.known[best] or 0:.4f}"
-                reason = f"val/miou {numbers} of version {best}, which was decided at the same time"
-        elif champion is None:
-            reason += f"; no version has the alias {registry.CHAMPION!r}, which MLflow's pages can give to one"
-        self._tag({"promotion.reason": reason, PROMOTED: promoted})
-        return Decision(self.version, promoted, reason)
+                opinion = _Opinion(mode == "force", f"registry.promote is {mode}; {opinion.reason}", opinion.verdict)
+            if not opinion.promoted or self._move(champion, opinion, mode):
+                return self._conclude(opinion, champion, mode)
+        reason = f"the champion changed {ROUNDS} times meanwhile; promote.py decides by hand"
+        return self._conclude(_Opinion(False, reason), champion, mode)
 
-    def _compare(self, champion: ModelVersion | None, known: Mapping[str, ModelVersion]) -> tuple[bool, str]:
-        """Return whether the new version is better than the champion, or than the best one before it, and the reason.
+    def _arrived(self, records: Iterable[Record]) -> _Opinion:
+        """Opinion on a version that has the alias already: an earlier start has moved it, or a person."""
+        last = next((one for one in reversed(list(records)) if one.to == self.version), None)
+        if last is not None and last.done is None:
+            history.finish(self.client, self.name, last.key)
+        if last is not None and last.kind in (history.TO, history.ROLLBACK):
+            return _Opinion(True, f"chosen by {last.who}: {last.why}")
+        return _Opinion(True, self.own.tags.get("promotion.reason", "the better one of two at the same time"))
 
-        `known`: all versions.
-        """
-        miou = self.scores.own
+    def _compare(self, champion: ModelVersion | None, known: Mapping[str, ModelVersion]) -> _Opinion:
+        """Compare the new version with the champion, or with the best one before it. `known`: all versions."""
+        miou = self.evidence.miou
         if not better(miou, 0.0):
             nothing = "it finds nothing" if miou is not None else "its validation masks show no class to be scored by"
-            return False, f"val/miou {miou or 0:.4f}: {nothing}"
+            return _Opinion(False, f"val/miou {miou or 0:.4f}: {nothing}")
         opponent = champion or self._best_recorded(known)
         if opponent is None:
-            return True, "the first version" if len(known) == 1 else "the first version that finds something"
-        title = f"the champion, version {opponent.version}"
+            return _Opinion(True, "the first version" if len(known) == 1 else "the first version that finds something")
+        title = f"the champion (version {opponent.version})"
         if champion is None:
-            title = f"version {opponent.version}, the best before it, for there is no champion"
+            title = f"version {opponent.version} (the best before it, for there is no champion)"
         try:
-            other = self.scores(opponent)
+            verdict = self.evidence.compare(opponent, title)
         except InputError as error:
-            return False, f"it cannot be compared with {title}: {error}"
-        if champion is not None:
-            self._tag({"promotion.champion_version": opponent.version, "promotion.champion_miou": other})
-        # Where no version is champion, none has a place to keep: an equal one will do.
-        wins = better(miou, other) if champion is not None else not better(other, miou)
-        return wins, f"val/miou {miou:.4f} against {other or 0:.4f} of {title}"
+            return _Opinion(False, f"it cannot be compared with {title}: {error}")
+        if champion is None:  # no version has a place to keep: an equal one will do
+            return _Opinion(not better(verdict.other, verdict.candidate), verdict.reason, verdict)
+        return _Opinion(verdict.passes, verdict.reason, verdict)
 
-    def _move(self, champion: ModelVersion | None, reason: str) -> None:
-        """Write down what is about to happen, and move the alias."""
-        self.old = str(champion.version) if champion else None
-        self._tag({"promotion.from": self.old, "promotion.to": self.version, "promotion.reason": reason})
-        registry.set_champion(self.client, self.name, self.version, self.old)
+    def _move(self, champion: ModelVersion | None, opinion: _Opinion, mode: str) -> bool:
+        """Write down what is about to happen, and move the alias; return False where it is elsewhere by now."""
+        old = str(champion.version) if champion else None
+        self._tag(self._numbers(opinion, champion) | {"from": old, "to": self.version, "reason": opinion.reason})
+        kind = history.FORCE if mode == "force" else history.GATE
+        numbers = self._numbers(opinion, champion)
+        run = self.own.run_id or ""
+        return bool(move(self.client, self.name, self.version, kind, opinion.reason, old, run, numbers))
 
-    def _settle(self, settled: set[str]) -> str:
-        """Leave the alias on the best of the versions that compete for it; return that version.
+    def _conclude(self, opinion: _Opinion, champion: ModelVersion | None, mode: str) -> Decision:
+        """Leave the alias where it belongs, and record the outcome."""
+        promoted, reason = opinion.promoted, opinion.reason
+        if promoted:
+            holder = self._settle() if mode == "auto" else self._keep_forced()
+            if holder != self.version:
+                promoted, reason = False, self._why_not(holder)
+        elif champion is None:
+            reason += f"; no version has the alias {registry.CHAMPION!r}, which promote.py can give to one"
+        self._keep(promoted, reason, opinion, champion)
+        self._tag(self._numbers(opinion, champion) | {"reason": reason, "promoted": promoted})
+        return Decision(self.version, promoted, reason)
 
-        `settled`: versions that were decided about when this one announced itself, so that the alias it found shows
+    def _why_not(self, holder: str) -> str:
+        state = history.read(self.client, self.name)
+        choice = last_choice(state, self.known_key)
+        if choice is not None and choice.to == holder:
+            return f"{choice.who} has chosen version {holder} at the same time: {choice.why}"
+        verdict = self.evidence.verdicts.get(holder)
+        numbers = f" (val/miou {verdict.candidate:.4f} against {verdict.other:.4f})" if verdict else ""
+        return f"version {holder}, which was decided at the same time, is better{numbers}"
+
+    def _settle(self) -> str:
+        """Leave the alias on the best of the versions that compete for it, or on a person's choice; return that one.
+
+        Versions that were decided about when this one announced itself do not compete: the alias that it found shows
         what came of them.
         """
+        settled = set(self.run_folder.read_version().get("settled", ()))
         best = self.version
         for _ in range(ROUNDS):
-            holder = registry.champion(self.client, self.name)
+            state = history.read(self.client, self.name)
+            choice = last_choice(state, self.known_key)
+            if choice is not None:
+                return keep_choice(self.client, self.name, choice).to
             known = registry.versions(self.client, self.name)
             rivals = {key: one for key, one in known.items() if key not in settled | {self.version} and _competes(one)}
             best = self._best(rivals.values())
-            now = None if holder is None else str(holder.version)
-            if now == best or now not in {self.version, *rivals}:  # else a person has moved it meanwhile
+            last = state.records[-1].to if state.records else None
+            if state.champion not in {self.version, *rivals}:  # moved from elsewhere meanwhile
                 break
-            registry.set_champion(self.client, self.name, best, self.old)
+            if state.champion == best and last in (None, best):
+                break
+            why = "the best of several that were decided at the same time"
+            move(self.client, self.name, best, history.SETTLE, why, state.champion, self.own.run_id or "", again=True)
         return best
 
+    def _keep_forced(self) -> str:
+        """See to it that a forced move holds against those made at the same time; return the version that does."""
+        state = history.read(self.client, self.name)
+        own = next((one for one in reversed(state.records) if one.to == self.version and one.by_hand), None)
+        return self.version if own is None else keep_choice(self.client, self.name, own).to
+
     def _best(self, rivals: Iterable[ModelVersion]) -> str:
-        """Version of the best of `rivals` and the own one; of equals the oldest. Those without a score are left out."""
-        ranked = [(self.scores.own or 0.0, -int(self.version))]
+        """Version of the best of `rivals` and the own one; of equals the oldest. Those not comparable are left out."""
+        ranked = [(0.0, -int(self.version))]
         for rival in rivals:
             try:
-                ranked.append((self.scores(rival) or 0.0, -int(rival.version)))
+                gain = self.evidence.compare(rival, f"version {rival.version}").gain
+                ranked.append((-gain, -int(rival.version)))
             except InputError:
                 continue
         return str(-max(ranked)[1])
@@ -179,51 +218,42 @@ class _Contest:
         found = [one for one in others if better(recorded_miou(one), 0.0)]
         return max(found, key=lambda one: (recorded_miou(one) or 0.0, int(one.version)), default=None)
 
-    def _tag(self, tags: dict[str, Any]) -> None:
-        registry.set_version_tags(self.client, self.name, self.version, tags)
+    def _numbers(self, opinion: _Opinion, champion: ModelVersion | None) -> dict[str, Any]:
+        """Numbers and digests of the comparison with the champion, for tags and for the history."""
+        verdict = opinion.verdict
+        if verdict is None:
+            return {}
+        found: dict[str, Any] = {"candidate_miou": verdict.candidate, **verdict.tags()}
+        if champion is not None:
+            digest = champion.tags.get("dataset_digest", "")
+            found |= {"champion_version": str(champion.version), "champion_miou": verdict.other}
+            found |= {"champion_dataset_digest": digest} if digest else {}
+        return found
 
+    def _keep(self, promoted: bool, reason: str, opinion: _Opinion, champion: ModelVersion | None) -> None:
+        """Write the decision and its numbers into the run folder, and send the file to the run's artifacts."""
+        if not self.run_folder.run.exists():
+            return
+        content: dict[str, Any] = {
+            "model": self.name,
+            "version": self.version,
+            "promoted": promoted,
+            "reason": reason,
+            "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+            "by": by(),
+            "champion": str(champion.version) if champion else None,
+            "candidate_dataset_digest": self.evidence.candidate.digest,
+            "champion_dataset_digest": champion.tags.get("dataset_digest", "") if champion else None,
+        }
+        content |= {"comparison": opinion.verdict.to_json()} if opinion.verdict else {}
+        write_json(self.run_folder.promotion, content)
+        run_id = self.run_folder.read_run().get("run_id")
+        if run_id:
+            self.client.log_artifact(run_id, str(self.run_folder.promotion))
 
-class _Scores:
-    """Scores of the versions of a model on the same images, each made once."""
-
-    def __init__(self, own: ModelVersion, run_folder: RunFolder, score: Score | None) -> None:
-        self.score, self.digest = score, own.tags.get("dataset_digest")
-        self.candidate = load_segmenter(run_folder.model) if score else None
-        self.own = score(self.candidate) if score and self.candidate else recorded_miou(own)
-        self.known = {str(own.version): self.own}
-
-    def __call__(self, version: ModelVersion) -> float | None:
-        """Score of a version. Raises InputError where it cannot be compared with the own one."""
-        key = str(version.version)
-        if key not in self.known:
-            try:
-                self.known[key] = self._recorded(version) if self.score is None else self.score(self._load(version))
-            except InputError:
-                raise
-            except Exception as error:  # a model that loads, and fails on an image
-                raise InputError(f"{type(error).__name__}: {excerpt(f'{error}')}") from error
-        return self.known[key]
-
-    def _load(self, version: ModelVersion) -> Segmenter:
-        address = f"models:/{version.name}/{version.version}"
-        segmenter = load_uri(address, address)
-        assert self.candidate is not None
-        if segmenter.contract.class_names != self.candidate.contract.class_names:
-            raise InputError(f"its classes are {', '.join(segmenter.contract.class_names[1:])}")
-        return segmenter
-
-    def _recorded(self, version: ModelVersion) -> float | None:
-        if not self.digest or version.tags.get("dataset_digest") != self.digest:
-            raise InputError("its val/miou is of other data, and scoring it here takes the pictures of this run")
-        return recorded_miou(version)
-
-
-def recorded_miou(version: ModelVersion) -> float | None:
-    """val/miou that training recorded for a version; None where there is none."""
-    try:
-        return float(version.tags.get("val/miou", ""))
-    except ValueError:
-        return None
+    def _tag(self, tags: Mapping[str, Any]) -> None:
+        texts = {f"promotion.{key}": f"{value}"[:LONGEST_TAG] for key, value in tags.items()}
+        registry.set_version_tags(self.client, self.name, self.version, texts)
 
 
 def _competes(version: ModelVersion) -> bool:

@@ -8,12 +8,15 @@ from trainer.config import Config, flatten
 from trainer.system.repair import known_settings
 from trainer.system.run_folder import FOLDS, TRAINING, RunFolder, own_runs, read_object, run_folder_of
 
-FREE = ("data.workers", "train.threads", "train.micro_batch_size", "train.compile", "train.checkpoint_minutes")
+FREE = (
+    *("data.workers", "train.threads", "train.micro_batch_size", "train.compile", "train.checkpoint_minutes"),
+    "train.only_fold",
+)
 """Settings of how a run is computed and recorded, beside tracking.* and registry.*: these may always change."""
 
 CHANGEABLE = (
     *("resume", "data.root", "data.classes", "data.value_map", "data.val_fraction", "data.fold"),
-    *("data.generated_images", "data.unlabelled", *FREE),
+    *("data.generated_images", "data.unlabelled", "train.final", *FREE),
 )
 """Settings that may change when a run is resumed, beside tracking.* and registry.*; the data themselves may not."""
 

@@ -37,21 +37,27 @@ class Start:
     """Error of the main process, for all processes to raise."""
 
 
-def find_run(config: Config, work: Path, data: dict[str, Any], launched_by: str) -> Start:
+def find_run(
+    config: Config, work: Path, data: dict[str, Any], launched_by: str, chosen: RunFolder | None = None
+) -> Start:
     """Find the run in the folder `work` that `config.resume` stands for, lock its folder and load its checkpoint.
 
     `data`: digest and split of the dataset; `launched_by`: identifier of a launcher that has restarted its processes,
-    whose run is resumed whatever `config.resume` is, or empty. Raises InputError where a named run cannot be resumed.
+    whose run is resumed whatever `config.resume` is, or empty; `chosen`: the run, where it is known. Raises InputError
+    where a named run cannot be resumed.
     """
     folders = [one for one in reversed(own_runs(work)) if one.kind == TRAINING]
-    own = next((one for one in folders if launched_by and one.read_status().get("launcher") == launched_by), None)
+    own = chosen or next(
+        (one for one in folders if launched_by and one.read_status().get("launcher") == launched_by), None
+    )
     named = None if own or config.resume in WORDS else Path(config.resume)
     if named:
         folder = run_folder_of(config.resume)
     elif own is None and config.resume == "never":
         return Start()
     else:
-        matching = [one for one in folders if one == own or not differences(config, one, data)]
+        matching = [one for one in folders if one != own and not differences(config, one, data)]
+        matching += [own] if own else []
         if not matching and config.resume == LATEST_OR_NEW:
             return Start(warnings=["no run of these settings and this data to go on with: a new one"])
         if not matching:
@@ -64,7 +70,7 @@ def find_run(config: Config, work: Path, data: dict[str, Any], launched_by: str)
         raise InputError(f"{folder}: damaged, and cannot be repaired ({error})") from error
     if damaged := damaged_records(folder.journal) if folder.journal.exists() else 0:
         repaired.append(f"{folder.journal}: {damaged} records are damaged, and left out")
-    if named:
+    if named or chosen:
         _require_same_training(config, folder, data)
     if not folder.read_split():
         write_json(folder.split, data)  # the checkpoint has its digest

@@ -26,6 +26,8 @@ LAUNCH_COMMAND = (
 def join_processes(mixed_precision: str, threads: int | str, timeout_minutes: float) -> Accelerator:
     """Join the processes that the launcher started. Raises InputError where they were not started together.
 
+    A program that trains several models calls this for each: they stay joined, and get the threads to begin with.
+
     `mixed_precision`: auto, no, bf16 or fp16; `threads`: as in train.threads;
     `timeout_minutes`: longest wait for another process in a collective.
     """
@@ -59,13 +61,19 @@ def join_processes(mixed_precision: str, threads: int | str, timeout_minutes: fl
     return accelerator
 
 
+def leave_processes() -> None:
+    """Leave the group of processes, where this one has joined any."""
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+
+
 def _rejoin(accelerated: bool, timeout: timedelta) -> None:
     """Join processes that the launcher restarted, with a prefix of their own in its store.
 
     The store outlives a failure and holds the addresses of dead processes, to which torch would connect.
     """
     attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
-    if attempt == "0" or "WORLD_SIZE" not in os.environ:
+    if attempt == "0" or torch.distributed.is_initialized() or "WORLD_SIZE" not in os.environ:
         return
     address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
     own_store = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True" and os.environ["RANK"] == "0"

@@ -1,0 +1,467 @@
+"""Life of a group of folds and seeds: its parent run begun or resumed, its trainings placed in it, its result closed.
+
+The parent's files are opened for moments only, under a lock, so that jobs on several machines may share them.
+"""
+
+import json
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from trainer import InputError
+from trainer.config import MLRUNS, Config, to_yaml
+from trainer.engine.checkpoint.choice import LATEST_OR_NEW, WORDS, differences, none_of_these
+from trainer.engine.folds import plan
+from trainer.engine.folds.plan import Training
+from trainer.engine.lifecycle import FLUSH_SECONDS, AnyLifecycle, Lifecycle, NullLifecycle
+from trainer.system import launcher
+from trainer.system.atomic import why_not_written, write_text
+from trainer.system.entry import is_main_process
+from trainer.system.provenance import versions
+from trainer.system.repair import known_settings, repair
+from trainer.system.run_folder import (
+    FOLDS,
+    RunFolder,
+    children_of,
+    describe_run,
+    file_lock,
+    own_runs,
+    read_object,
+    run_folder_of,
+)
+from trainer.system.signals import EXIT_STOPPED, StopSignals
+from trainer.tracking import store
+from trainer.tracking.description import describe_group
+from trainer.tracking.group import new_group
+from trainer.tracking.names import NOTE, model_name
+from trainer.tracking.run import Run, chosen_params, model_text, open_run, run_title
+
+if TYPE_CHECKING:  # these load torch, which a mistyped setting must not wait for
+    from trainer.data.dataset import Dataset
+    from trainer.engine.checkpoint.resume import Start
+    from trainer.engine.folds.summary import Member, Summary
+    from trainer.engine.loop import Trainer
+    from trainer.model.segmenter import Contract
+
+TABLE, TABLE_OF_UI = "folds.csv", "folds.json"
+"""Artifacts with a row for each training; the second in the form that MLflow's UI shows as a table."""
+
+WORK = MLRUNS / "work"
+
+
+class FoldGroup(Lifecycle):
+    """Parent run of folds and seeds, of the main process."""
+
+    def __init__(self, config: Config) -> None:
+        super().__init__(config)
+        self.given = config
+        self.folder: RunFolder | None = None
+        self.dataset: Dataset | None = None
+        """Data of the last training that was placed."""
+        self.child_config = config
+        """Resolved settings of that training."""
+        self.title = ""
+        """Beginning of the names of its trainings."""
+        self.over = False
+        """Whether the group was finished before this start."""
+
+    # ---------------------------------------------------------------- its trainings
+
+    def child(self, config: Config, training: Training) -> AnyLifecycle:
+        """Lifecycle of one of its trainings."""
+        return (FinalLifecycle if training.final else ChildLifecycle)(config, self, training)
+
+    def place(self, config: Config, dataset: "Dataset", training: Training) -> tuple[Config, RunFolder | None]:
+        """Find the place of a training in the group; the group is found or begun where this is its first one.
+
+        `config`: resolved settings of the training. Returns them with the parent, and the run folder to go on in, if an
+        earlier start has begun that training. Raises InputError where the group is of other data or settings.
+        """
+        self.dataset, self.child_config = dataset, config
+        data = {"digest": dataset.whole_digest, "train": [one.name for one in dataset.sources.samples], "val": []}
+        if self.folder is None:
+            tracking, registry = self.given.tracking, self.given.registry
+            name = model_name(dataset.title) if registry.name == "auto" else registry.name
+            tracking = replace(tracking, experiment=config.tracking.experiment)
+            self.config = replace(self.given, tracking=tracking, registry=replace(registry, name=name))
+            view = self._view(config)
+            self.title = run_title(dataset.title, replace(view, train=replace(view.train, folds=0, seeds=1)))
+            self.folder = self._find_or_begin(config, dataset, data)
+        elif self.folder.read_split().get("digest") != data["digest"]:
+            raise InputError(f"data.root: the pictures or masks have changed since {self.folder} began")
+        # Once the group has begun, a store that is away stops nothing: the records wait for it.
+        tracking = replace(config.tracking, parent=self.folder.path.name, required=False)
+        return replace(config, tracking=tracking), self._children().get(training)
+
+    def _children(self) -> dict[Training, RunFolder]:
+        """Trainings of the group that have begun, on any machine that shares the folder."""
+        assert self.folder is not None
+        wanted = [*plan.all_trainings(self.config), plan.final_training(self.config)]
+        found: dict[Training, RunFolder] = {}
+        for one in children_of(self.folder):
+            settings = known_settings(one)
+            found |= {training: one for training in wanted if training.is_of(settings)}
+        return found
+
+    def _find_or_begin(self, child: Config, dataset: "Dataset", data: dict[str, Any]) -> RunFolder:
+        WORK.mkdir(parents=True, exist_ok=True)
+        with file_lock(MLRUNS / ".folds.lock"):  # jobs that start at the same moment must not begin two groups
+            found = self._find(data)
+            folder = found or self._begin_group(child, dataset, data)
+        if self.config.train.only_fold is None:
+            folder.lock()
+        self.over = folder.finished
+        if found and not self.over:
+            for warning in repair(folder):
+                self.display.log(f"warning: {warning}", "yellow")
+            self.display.log(f"group {folder.path.name} goes on", "bold")
+            with self._session(folder) as run:
+                if self.config.train.only_fold is None:
+                    run.resumed()
+                run.status("running")
+        return folder
+
+    def _find(self, data: dict[str, Any]) -> RunFolder | None:
+        """Group that this start goes on with; None for a new one. Raises InputError where none is as it should be."""
+        config, resume = self.config, self.config.resume
+        groups = [one for one in reversed(own_runs(WORK)) if one.kind == FOLDS]
+        if launcher.restarted():
+            identity = launcher.identity()
+            if own := next((one for one in groups if one.read_status().get("launcher") == identity), None):
+                return own
+        if resume not in WORDS:
+            return self._named(data)
+        if resume == "never" and config.train.only_fold is None:
+            return None
+        matching = [one for one in groups if not differences(config, one, data)]
+        unfinished = next((one for one in matching if not one.finished), None)
+        if resume == "never" or unfinished:
+            return unfinished
+        if not matching and resume != LATEST_OR_NEW:
+            raise none_of_these(config, WORK, data)
+        return matching[0] if matching else None
+
+    def _named(self, data: dict[str, Any]) -> RunFolder:
+        folder = RunFolder(run_folder_of(self.config.resume).path.resolve())
+        if folder.kind != FOLDS:
+            raise InputError(f"resume: {folder}: no run of folds or seeds; give the folder of one")
+        if found := differences(self.config, folder, data):
+            raise InputError(f"{folder}: was another training:\n  " + "\n  ".join(found))
+        return folder
+
+    def _begin_group(self, child: Config, dataset: "Dataset", data: dict[str, Any]) -> RunFolder:
+        """Make the parent's run folder, and record what it is."""
+        config, view = self.config, self._view(child)
+        folder = new_group(WORK, FOLDS, config.tracking, plan.title(self.title, config), to_yaml(config))
+        describe_run(folder, to_yaml(config), data, dataset.report.to_json())
+        with self._session(folder, new=True) as run:
+            run.params(chosen_params(view))
+            run.tags(versions() | {"data": dataset.title, "data.digest": data["digest"]})
+            run.tags({"data.train_samples": len(data["train"]), "data.class_names": ", ".join(dataset.names[1:])})
+            run.tags({"model": f"{model_text(view)}, width {view.model.width}"})
+            run.dataset(dataset.title, data["digest"], "validation", {"samples": len(data["train"])})
+            for file in (folder.config, folder.split, folder.check):
+                run.artifact(file)
+            run.status("running")
+        self.display.log(f"{len(plan.all_trainings(config))} trainings are children of run {folder.path.name}", "bold")
+        self.display.log(f"should it stop, go on with:  {self.resume_command(folder)}", "dim")
+        return folder
+
+    def _view(self, child: Config) -> Config:
+        """Settings of the group, with what a training has resolved; for names and params."""
+        data, train = self.config.data, self.config.train
+        train = replace(child.train, folds=train.folds, seeds=train.seeds, seed=train.seed)
+        return replace(child, data=replace(child.data, fold=data.fold, val_fraction=data.val_fraction), train=train)
+
+    @contextmanager
+    def _session(self, folder: RunFolder, new: bool = False) -> Iterator[Run]:
+        """Open the parent's run for a block, alone; afterwards its records are sent, or wait for the server."""
+        with file_lock(folder.path / "group.lock"):
+            run = self._open_run(folder, new)
+            try:
+                yield run
+            finally:
+                run.flush(FLUSH_SECONDS)
+                with suppress(OSError):
+                    run.close()
+
+    def _open_run(self, folder: RunFolder, new: bool = False) -> Run:
+        fields = {"resume": self.resume_command(folder), "launcher": launcher.identity()}
+        # Once the trainings have begun, a store that is away stops nothing: the sender finds it when it is back.
+        return open_run(folder, self.config.tracking, new, self.reachable and new, self.display.log, fields)
+
+    # ---------------------------------------------------------------- its end
+
+    def final_config(self) -> Config | None:
+        """Settings of the training on all images, once the others are finished."""
+        from trainer.data.sampler import Sampler
+
+        assert self.folder is not None
+        children = self._children()
+        folders = [children[one] for one in plan.all_trainings(self.config) if one in children]
+        steps = [_steps(one) for one in folders]
+        images, train = len(self.folder.read_split()["train"]), self.config.train
+        sampler = Sampler(images, train.batch_size, train.seed, self.config.data.drop_last)
+        uid, resolved = self.folder.path.name, known_settings(folders[0])
+        return plan.final_config(self.config, uid, resolved, steps, sampler.steps_per_epoch)
+
+    def contracts(self) -> "list[Contract]":
+        """Contracts of the models of all folds and seeds. Raises InputError where one cannot be read."""
+        from trainer.model.contract import read_contract
+        from trainer.model.model_folder import CONTRACT_FILE
+
+        children = self._children()
+        folders = [children[one] for one in plan.all_trainings(self.config)]
+        return [read_contract(one.model / CONTRACT_FILE)[0] for one in folders]
+
+    def close(self, stop: StopSignals) -> int:
+        """Compute and record the result, register the model, end the run; return the exit code.
+
+        With train.only_fold, only once all folds are there; until then the group waits for the other jobs.
+        """
+        assert self.folder is not None
+        if self.over:
+            return 0
+        children = self._children()
+        trainings = plan.all_trainings(self.config)
+        done = [one for one in trainings if one in children and children[one].finished]
+        if self.config.train.only_fold is not None:
+            return self._wait_for_others(len(done), len(trainings))
+        try:
+            with file_lock(self.folder.path / "group.lock"):
+                self.run = self._open_run(self.folder)
+                stop.interrupt_again()
+                summary = self._record({one: children[one] for one in trainings})
+                self._register(children, summary)
+                stop.defer()
+                return self.end("finished", None, resume=None, best_miou=summary.score.value)
+        except KeyboardInterrupt:
+            stop.defer()
+            return self.end("preempted", None, reason="stopped after the last training")
+
+    def _wait_for_others(self, done: int, count: int) -> int:
+        assert self.folder is not None
+        with self._session(self.folder) as run:
+            run.tags({"folds.finished": f"{done} of {count}"})
+        self.display.log(f"{done} of {count} trainings of this group are finished", "bold")
+        self.display.log(f"when all are, close it with:  {self.resume_command(self.folder)}")
+        return 0
+
+    def stopped(self, code: int) -> int:
+        """End the run because one of its trainings was stopped or has failed; return the exit code."""
+        self._end_early("preempted" if code == EXIT_STOPPED else "failed", "one of its trainings has not ended")
+        return code
+
+    def failed(self, error: BaseException, stop: StopSignals) -> None:
+        """End the run, where it has begun, because of an error."""
+        stop.defer()
+        state = "preempted" if isinstance(error, KeyboardInterrupt) else "failed"
+        self._end_early(state, f"{type(error).__name__}: {error}")
+
+    def _end_early(self, state: str, reason: str) -> None:
+        # Where several jobs share the group, the others go on.
+        if self.folder is None or self.over or self.config.train.only_fold is not None:
+            return
+        with suppress(OSError), file_lock(self.folder.path / "group.lock"):
+            self.run = self._open_run(self.folder)
+            self.end(state, None, reason=reason)
+
+    def _record(self, children: Mapping[Training, RunFolder]) -> "Summary":
+        """Join the scores of the trainings, and record them: metrics, tables, description."""
+        from trainer.engine.folds.summary import summarise
+        from trainer.engine.stopping import writing
+        from trainer.model.score_table import OUT_OF_FOLD
+
+        folder, run = self.run.folder, self.run
+        members = [_member(training, one) for training, one in children.items()]
+        names = folder.read_split()["train"] if self.config.train.folds else []
+        summary = summarise(members, names)
+        columns, rows = summary.rows()
+        with writing(folder.path):
+            folder.evaluation.mkdir(exist_ok=True)
+            facts = {**summary.table.model, "uid": run.uid}
+            facts |= {OUT_OF_FOLD: f"{self.config.train.folds} folds"} if self.config.train.folds else {}
+            replace(summary.table, model=facts).write(folder.scores)
+            write_text(folder.path / TABLE, summary.csv())
+            write_text(folder.path / TABLE_OF_UI, json.dumps({"columns": columns, "data": rows}))
+            run.artifact(folder.scores, folder.evaluation.name)
+            run.artifact(folder.path / TABLE)
+            run.artifact(folder.path / TABLE_OF_UI)
+            run.metrics(summary.metrics(), len(members))
+            ui = json.dumps([{"path": TABLE_OF_UI, "type": "table"}])
+            run.tags({"evaluation.digest": summary.table.digest, "mlflow.loggedArtifacts": ui})
+            run.tags({"folds.finished": f"{len(members)} of {len(members)}", "best.miou": summary.score.value})
+            run.tags({NOTE: self._note(summary)})
+        self.display.log(summary.sentence(), "bold")
+        return summary
+
+    def _note(self, summary: "Summary") -> str:
+        assert self.folder is not None
+        text = summary.sentence()
+        return describe_group(self.config, self.folder.read_split()["digest"], text, summary.csv())
+
+    def _register(self, children: Mapping[Training, RunFolder], summary: "Summary") -> None:
+        """Make the model of the group that of its run, and register it."""
+        from trainer.engine.stopping import writing
+        from trainer.model.model_folder import load_segmenter
+
+        which, run, name = plan.registered(self.config), self.run, self.config.registry.name
+        if which == "none":
+            return
+        training = plan.final_training(self.config)
+        if which == "best":
+            best = max(summary.members, key=lambda one: (one.miou, -one.seed, -one.fold))
+            training = Training(best.seed, best.fold)
+        source, model = children[training], run.folder.model
+        with writing(model):
+            shutil.copytree(source.model, model, dirs_exist_ok=True)
+        text = "trained on all pictures" if which == "all" else f"{training.name(self.config)}, which validated best"
+        self.display.log(f"model: {text}; expected mIoU {summary.score}")
+        run.tags({"model.trained_on": text, "model.source": source.path.name})
+        if not self.config.tracking.enabled:
+            return
+        from trainer.tracking.registry import export
+
+        segmenter = load_segmenter(model)
+        with writing(model):
+            export(segmenter, model)
+        if name is None or self.dataset is None:
+            return
+        contract = segmenter.contract
+        tags = {"commit": contract.commit, "dataset_digest": contract.dataset_digest, NOTE: self._note(summary)}
+        tags |= {"val/miou": f"{summary.score.value}", "val/miou.interval": f"{summary.score}"}
+        tags |= {"val/miou.of": f"folds: {summary.sentence()}", "trained_on": text}
+        with writing(run.folder.journal):
+            run.register(name, tags)
+        sent = run.flush(FLUSH_SECONDS)
+        # As a training by itself would compare it: on images that are shown as to the models of the folds.
+        self.config = replace(self.config, data=self.child_config.data, loss=self.child_config.loss)
+        self.unregistered = self._promote(self.dataset) if sent else run.last_error or "no answer in time"
+
+
+class ChildLifecycle(Lifecycle):
+    """Run of one training of a group, of the main process."""
+
+    def __init__(self, config: Config, group: FoldGroup, training: Training) -> None:
+        super().__init__(config, group.display)
+        self.group, self.training = group, training
+        self.display.header_shown = False
+        self.display.log(f"\n{training.name(group.given)}", "bold")
+
+    def check_store(self) -> None:
+        """Find out whether the tracking store answers; only the group itself needs it to."""
+        self.reachable = self.group.reachable
+        if self.group.folder is not None:
+            self.reachable = store.reachable(replace(self.config.tracking, required=False), self.display.log)
+
+    def show_data(self, dataset: "Dataset") -> None:
+        """Print the warnings about the data for the first training, and what trains for each."""
+        if self.group.folder is None:
+            super().show_data(dataset)
+        else:
+            train, validate = len(dataset.split.train), len(dataset.split.val)
+            self.display.log(f"{train} pictures train, {validate} validate; dataset {dataset.digest}")
+
+    def begin(
+        self, config: Config, dataset: "Dataset", hardware: Mapping[str, str], environment: dict[str, str]
+    ) -> "Start | None":
+        """Open the run of this training below that of its group."""
+        from trainer.engine.checkpoint.resume import Start
+
+        try:
+            config, self.chosen = self.group.place(config, dataset, self.training)
+        except InputError as error:
+            return Start(error=error)
+        except OSError as error:
+            return Start(error=InputError(why_not_written(WORK, error)))
+        start = super().begin(config, dataset, hardware, environment)
+        if start is not None and not (start.error or start.finished):
+            part = "final" if self.training.final else f"{self.training.fold}"
+            self.run.tags({"fold": part, "seed": self.training.seed})
+        return start
+
+    def run_title(self, _title: str) -> str:
+        """Beginning of the run's name: that of the group, and which training of it this is."""
+        part = self.training.name(self.group.config).replace(", ", "-").replace(" ", "")
+        return f"{self.group.title}-{part}"
+
+    def resume_command(self, folder: RunFolder) -> str:
+        """Shell command that goes on with the whole group."""
+        return launcher.resume_command(self.group.folder.path if self.group.folder else folder.path)
+
+
+class FinalLifecycle(ChildLifecycle):
+    """Run of the training on all images, which the group registers."""
+
+    def register(self, trainer: "Trainer", dataset: "Dataset", stop: StopSignals) -> None:
+        """Save the last weights as the run's model, calibrated as those of the folds were in the mean."""
+        from trainer.engine.calibrate import describe_training
+        from trainer.engine.folds.summary import mean_calibration
+        from trainer.engine.stopping import writing
+        from trainer.model.model_folder import save_segmenter
+        from trainer.model.training_images import write_training_images
+
+        stop.interrupt_again()
+        segmenter, model = trainer.train_step.segmenter, self.run.folder.model
+        segmenter.load_state_dict(trainer.best)
+        found = describe_training(dataset) | mean_calibration(self.group.contracts())
+        segmenter.contract = replace(segmenter.contract, **found)
+        segmenter.to("cpu")
+        with writing(model):
+            save_segmenter(segmenter, model)
+            write_training_images(model, self._training_images(dataset))
+        self.display.log(f"model of all pictures: {trainer.state.step} steps", "bold")
+        stop.defer()
+
+
+class NullGroup(NullLifecycle):
+    """Stand-in on the processes that compute while the main one displays, tracks and writes."""
+
+    def child(self, config: Config, _training: Training) -> AnyLifecycle:
+        """Lifecycle of one training: null too."""
+        return NullLifecycle(config)
+
+    def final_config(self) -> Config | None:
+        """Return None: the main process broadcasts it."""
+        return None
+
+    def close(self, _stop: StopSignals) -> int:
+        """Leave it to the main process."""
+        return 0
+
+    def stopped(self, code: int) -> int:
+        """Return the exit code."""
+        return code
+
+    def failed(self, _error: BaseException, _stop: StopSignals) -> None:
+        """Leave it to the main process."""
+
+
+AnyGroup = FoldGroup | NullGroup
+
+
+def fold_group(config: Config) -> AnyGroup:
+    """Group of this process: real on the main one."""
+    return FoldGroup(config) if is_main_process() else NullGroup(config)
+
+
+def _steps(folder: RunFolder) -> int:
+    """Number of steps of a finished training."""
+    from trainer.engine.checkpoint.folder import CheckpointFolder
+
+    position = read_object(folder.last_checkpoint).get("position")
+    known = position.get("step") if isinstance(position, dict) else folder.read_status().get("step")
+    return known if isinstance(known, int) else max(CheckpointFolder(folder.checkpoints).steps(), default=1)
+
+
+def _member(training: Training, folder: RunFolder) -> "Member":
+    """Result of a finished training. Raises InputError where its scores cannot be read."""
+    from trainer.engine.folds.summary import Member
+    from trainer.model.score_table import read_table
+
+    position = read_object(folder.last_checkpoint).get("position")
+    best = position.get("best_step") if isinstance(position, dict) else None
+    table = read_table(folder.scores)
+    return Member(training.seed, training.fold, folder.path.name, _steps(folder), best or 0, table)
