@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trainer import EXIT_INPUT, InputError, redact
-from trainer.config import MLRUNS, Config, flatten
+from trainer.config import MLRUNS, Config
 from trainer.system import launcher
 from trainer.system.atomic import why_not_written
 from trainer.system.entry import EXIT_FAILED, leave, run_program

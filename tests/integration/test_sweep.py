@@ -5,6 +5,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import signal
 import sys
 from collections import Counter
@@ -18,6 +19,8 @@ from mlflow import MlflowClient
 from tests.support import runs
 from tests.support.program import Command, Ended, Program
 from trainer.cli import read
+from trainer.model.score_table import read_table
+from trainer.search.folds import join_scores
 from trainer.system.run_folder import RunFolder, children_of
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(5400)]
@@ -58,9 +61,9 @@ def resumed(program: Program, ended: Ended) -> list[str]:
     return [sys.executable, *words[1:]]
 
 
-def sent_runs(program: Program) -> dict[str, Any]:
-    """Runs in the program's store by name; no name twice, no run but these."""
-    client = MlflowClient(program.store)
+def sent_runs(program: Program, store: str = "") -> dict[str, Any]:
+    """Runs in the program's store, or another, by name; no name twice, no run but these."""
+    client = MlflowClient(store or program.store)
     found = [run for one in client.search_experiments() for run in client.search_runs([one.experiment_id])]
     names = [run.info.run_name for run in found]
     assert len(names) == len(set(names)), names
@@ -169,3 +172,39 @@ def test_a_sweep_that_cannot_succeed_ends(program: Program) -> None:
     assert "no such model" in ended.stdout
     assert runs.status(sweep_folder(program))["state"] == "failed"
     assert len(sent_runs(program)) == 1
+
+
+def test_two_machines_share_a_sweep_of_folds(tmp_path: Path, empty_store: Path) -> None:
+    """Each trains one trial in two folds; one run is above all of them, and each picture counts once."""
+    store = tmp_path / "shared store.db"
+    shutil.copyfile(empty_store, store)
+    variables = {"OMP_NUM_THREADS": "1", "MLFLOW_TRACKING_URI": f"sqlite:///{store}"}
+    first, second = (Program(tmp_path / name, variables=variables) for name in ("one", "other"))
+    options = ["--folds", "2", "--pruner", "none", "--train.epochs", "2", "--study", "a study"]
+    options += ["--storage", f"sqlite:///{tmp_path}/a study.db"]
+    words = [command(program, {"model.norm": ["batch", "group"]}, 2, *options) for program in (first, second)][0]
+    with first.start(*words) as running:
+        running.wait_for(lambda: trained(first, 0, 1), "steps of trial 0", WAIT_S)
+        joined = second.run(*words, code=0, timeout_s=WAIT_S)
+        begun = running.end(WAIT_S)
+    assert begun.returncode == 0, begun.output
+    assert "trial 0 begins" in begun.stdout
+    assert "trial 1 begins" in joined.stdout
+    assert sweep_folder(first).name == sweep_folder(second).name
+    names = [[one.read_run()["run_name"][:14] for one in trials(program)] for program in (first, second)]
+    assert names == [["trial-0-fold0-", "trial-0-fold1-"], ["trial-1-fold0-", "trial-1-fold1-"]]
+    for program, number in ((first, 0), (second, 1)):
+        tables = [read_table(one.scores) for one in trials(program)]
+        images = [key for one in tables for key in one.keys()]  # noqa: SIM118 - no mapping
+        assert len(images) == len(set(images)) == 12
+        row = next(row for row in table(program) if row["trial"] == f"{number}")
+        assert float(row["miou"]) == join_scores(tables).miou
+    sent = sent_runs(first, f"sqlite:///{store}")
+    assert len(sent) == 5
+    (parent,) = [run for run in sent.values() if run.data.tags.get("kind") == "sweep"]
+    children = [run for run in sent.values() if run is not parent]
+    assert {run.data.tags["mlflow.parentRunId"] for run in children} == {parent.info.run_id}
+    again = second.run(*words, code=2)
+    assert "--study a study: begun here, in " in again.stderr
+    other = second.run(*words, "--resume", "--optim.warmup", "0.2", code=2)
+    assert "--study a study: a sweep of other settings (settings optim.warmup: 0.05 then, 0.2 now)" in other.stderr

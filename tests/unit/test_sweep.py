@@ -23,6 +23,8 @@ def test_mistakes_are_named_before_anything_begins(program: Program) -> None:
         "bad.yaml: optim.lrr: no such key; did you mean optim.lr?": ["--space", "bad.yaml", "--trials", "2"],
         "--space none.yaml: No such file or directory": ["--space", "none.yaml", "--trials", "2"],
         "data.val_fraction: 0 leaves nothing to compare": [*usual, "--data.val_fraction", "0"],
+        "train.folds, train.seeds: a sweep trains each trial once": [*usual, "--train.folds", "3"],
+        "data.fold: 1 is one of the folds that --folds trains": [*usual, "--folds", "3", "--data.fold", "1"],
         "tracking.parent: belongs to the trials": [*usual, "--tracking.parent", "x"],
         "--resume: there is no sweep in": [*usual, "--resume", "--data.generated_images", "4"],
         "none: no such folder": [*usual, "--data.root", "none"],

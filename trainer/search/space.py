@@ -27,7 +27,12 @@ Check = Callable[[str, Any], None]
 
 REFUSED = {
     ("resume", "tracking.", "registry."): "decides nothing about the model",
-    ("train.folds", "train.only_fold", "train.seeds", "train.final"): "belongs to the sweep as a whole; give it there",
+    (
+        "train.folds",
+        "train.only_fold",
+        "train.seeds",
+        "train.final",
+    ): "is alike for all trials, by the sweep's own option --folds",
     (
         *("data.root", "data.layout", "data.classes", "data.value_map", "data.val_fraction", "data.fold"),
         "data.generated_images",

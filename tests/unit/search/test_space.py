@@ -90,6 +90,7 @@ def test_ranges_and_lists_of_every_kind(read: Any) -> None:
         ("optim.lr: [1e-3, 0.001]", "give two or more different values"),
         ("data.root: [a, b]", "data.root: decides which pictures validate"),
         ("data: {fold: [0, 1]}", "data.fold: decides which pictures validate"),
+        ("train.folds: [2, 3]", "train.folds: is alike for all trials, by the sweep's own option --folds"),
         ("registry.name: [a, b]", "registry.name: decides nothing about the model"),
         ("resume: [never, latest]", "resume: decides nothing about the model"),
         ("", "names no setting"),
