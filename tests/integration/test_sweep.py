@@ -182,7 +182,7 @@ def test_two_machines_share_a_sweep_of_folds(tmp_path: Path, empty_store: Path) 
     first, second = (Program(tmp_path / name, variables=variables) for name in ("one", "other"))
     options = ["--folds", "2", "--pruner", "none", "--train.epochs", "2", "--study", "a study"]
     options += ["--storage", f"sqlite:///{tmp_path}/a study.db"]
-    words = [command(program, {"model.norm": ["batch", "group"]}, 2, *options) for program in (first, second)][0]
+    words, _ = (command(program, {"model.norm": ["batch", "group"]}, 2, *options) for program in (first, second))
     with first.start(*words) as running:
         running.wait_for(lambda: trained(first, 0, 1), "steps of trial 0", WAIT_S)
         joined = second.run(*words, code=0, timeout_s=WAIT_S)
