@@ -12,7 +12,6 @@ from trainer import InputError
 from trainer.config import Config
 from trainer.search import results
 from trainer.search.board import Board
-from trainer.search.folds import fold_scores
 from trainer.search.space import Space
 from trainer.search.study import PRUNED_UNTIL, Study
 from trainer.search.sweep_folder import Part, SweepFolder
@@ -73,8 +72,7 @@ class Runner:
         self.failures: list[str] = []
         """Reasons of the trials that have failed since this start, while none has succeeded."""
         self.succeeded = False
-        self.devices = visible_devices()
-        self.out_of_time = False
+        self.devices = visible_devices() if limits.jobs > 1 else []
 
     def _is_own(self, trial: FrozenTrial) -> bool:
         return bool(trial.user_attrs.get("owner", {}).get("participant") == self.owner["participant"])
@@ -96,8 +94,7 @@ class Runner:
 
     def _loop(self) -> None:
         while True:
-            ending = self.stop_requested() or self.hopeless or self._time_is_over()
-            if ending:
+            if self.stop_requested() or self.hopeless or self._seconds_left() == 0:
                 for process in self.slots.values():
                     process.stop("stopped")
             else:
@@ -121,18 +118,12 @@ class Runner:
             return None
         return max(0.0, self.began_s + 60 * self.limits.minutes - time.monotonic())
 
-    def _time_is_over(self) -> bool:
-        self.out_of_time = self.out_of_time or self._seconds_left() == 0.0
-        return self.out_of_time
-
     def _too_late_to_begin(self) -> bool:
-        """Whether no trial so far was as short as the time that is left."""
+        """Return whether less time is left than any complete trial has taken."""
         left = self._seconds_left()
         complete = [one for one in self.study.trials() if one.state == TrialState.COMPLETE]
         times = [one.duration.total_seconds() for one in complete if one.duration]
-        late = left is not None and bool(times) and left < min(times)
-        self.out_of_time = self.out_of_time or (late and not self.slots)
-        return late
+        return left is not None and bool(times) and left < min(times)
 
     def _fill(self) -> None:
         """Begin trials, or go on with those of an earlier start, where there is room."""
@@ -205,6 +196,8 @@ class Runner:
 
     def _end_fold(self, slot: int, process: TrialProcess) -> None:
         """Compare what is known of a trial after one of its folds, and begin the next one, or end it."""
+        from trainer.search.folds import fold_scores  # loads torch
+
         number, fold = process.part.trial, process.part.fold or 0
         try:
             scores = fold_scores(self.folder, number, fold + 1)

@@ -1,5 +1,6 @@
 """What each training of a sweep may use, and when a sweep has no hope."""
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +68,12 @@ def test_the_time_of_the_whole_sweep(make: Any) -> None:
     assert make()._seconds_left() is None
     runner = make(minutes=1.0)
     assert 0 < runner._seconds_left() <= 60
-    assert not runner._time_is_over()
-    runner.began_s -= 61
+    assert not runner._too_late_to_begin()
+    trial = runner.study.ask(SPACE, 9, runner.owner)
+    time.sleep(0.05)
+    runner.study.complete(trial.number, 0.5)
+    assert not runner._too_late_to_begin()
+    runner.began_s -= 59.99
+    assert runner._too_late_to_begin()  # that trial took longer
+    runner.began_s -= 1
     assert runner._seconds_left() == 0
-    assert runner._time_is_over()
