@@ -18,7 +18,7 @@ import functools
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from trainer import EXIT_INPUT, InputError, redact
 from trainer.config import MLRUNS, Config
@@ -27,19 +27,13 @@ from trainer.system.atomic import why_not_written
 from trainer.system.entry import EXIT_FAILED, leave, run_program
 from trainer.system.installation import require, usage
 from trainer.system.output import Parser, ShowVersion, prepare_output
-from trainer.system.signals import EXIT_STOPPED, StopSignals
-from trainer.system.text import quote
+from trainer.system.signals import StopSignals
 
 if TYPE_CHECKING:
-    from trainer.search.runner import Runner
     from trainer.search.space import Space
-    from trainer.search.study import Study
     from trainer.search.sweep_folder import SweepFolder
     from trainer.system.terminal import Display
     from trainer.tracking.run import Run
-
-FLUSH_SECONDS, FLUSH_SECONDS_STOPPED = 120.0, 10.0
-"""Longest wait for the tracking server at the end, and after a signal, in seconds."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -148,6 +142,7 @@ def sweep(given: argparse.Namespace, config: Config, space: "Space", stop: StopS
     """Find or begin the sweep, run its trials and close it; return the exit code."""
     from trainer.search.begin import Order, open_sweep
     from trainer.search.board import Board
+    from trainer.search.end import close, unfinished
     from trainer.search.runner import Limits, Runner
     from trainer.search.study import STORAGE_ERRORS
     from trainer.system.terminal import Display
@@ -182,7 +177,7 @@ def sweep(given: argparse.Namespace, config: Config, space: "Space", stop: StopS
         problem = why_not_written(folder.path, error)
     finally:
         board.close()
-    return close(runner, given, stop, display, again, problem)
+    return close(runner, display, stop.requested(), again, problem)
 
 
 def data_title(config: Config, display: "Display") -> str:
@@ -209,11 +204,6 @@ def with_experiment(config: Config, title: str) -> Config:
     return replace(config, tracking=replace(config.tracking, experiment=model_name(title)))
 
 
-def unfinished(study: "Study") -> bool:
-    """Return whether a trial has begun and not ended, on whichever machine."""
-    return any(not one.state.is_finished() for one in study.trials())
-
-
 def announce(
     run: "Run", folder: "SweepFolder", space: "Space", given: argparse.Namespace, display: "Display", again: str
 ) -> None:
@@ -224,75 +214,6 @@ def announce(
     run.artifact(folder.space)
     display.log(f"sweep {folder.path.name}: {given.trials} trials of {', '.join(space.entries)}", "bold")
     display.log(f"should it stop, go on with:  {again}", "dim")
-
-
-def close(
-    runner: "Runner", given: argparse.Namespace, stop: StopSignals, display: "Display", again: str, problem: str
-) -> int:
-    """Write the results, end the run truthfully, and print what was found; return the exit code."""
-    from trainer.search import results
-
-    run, folder, study = runner.run, runner.folder, runner.study
-    problem = problem or (runner.hopeless and f"the first trials all failed: {runner.hopeless}")
-    stopped = stop.requested()
-    if not stopped and not problem:
-        results.record(run, folder, study, runner.config, runner.space)
-        problem = "" if study.best() else "no trial has succeeded"
-    state, status, code = ("preempted", "KILLED", EXIT_STOPPED) if stopped else ("finished", "FINISHED", 0)
-    if problem and not stopped:
-        state, status, code = "failed", "FAILED", EXIT_FAILED
-    details: dict[str, Any] = {"reason": problem} if problem else {"reason": "stopped by a signal"} if stopped else {}
-    run.end(status)
-    run.status(state, exit_code=code, **details)
-    sent = run.flush(FLUSH_SECONDS_STOPPED if stopped else FLUSH_SECONDS)
-    run.status(state, exit_code=code, **details)
-    run.close()
-    if problem:
-        display.log(f"failed: {problem}", "red")
-    else:
-        show_results(study, folder, runner.space, given, display)
-    if stopped or problem or unfinished(study) or len(study.trials()) < given.trials:
-        display.log(f"go on with:  {again}")
-    show_run(run, sent, display)
-    study.close()
-    return code
-
-
-def show_results(
-    study: "Study", folder: "SweepFolder", space: "Space", given: argparse.Namespace, display: "Display"
-) -> None:
-    """Print how the trials have ended, and the best settings."""
-    from trainer.search.results import STATES, use_command
-    from trainer.search.trial import describe
-
-    trials, best = study.trials(), study.best()
-    counts = {word: sum(one.state == state for one in trials) for state, word in STATES.items()}
-    shown = ", ".join(f"{count} {word}" for word, count in counts.items() if count)
-    display.log(f"{len(trials)} of {given.trials} trials: {shown or 'none'}", "bold")
-    if best:
-        display.log(
-            f"best: trial {best.number}, best/miou {best.values[0]:.4f}: {describe(space.settings(best.params))}"
-        )
-        display.log("train with these settings:")
-        display.log(f"  {use_command(folder)}")
-
-
-def show_run(run: "Run", sent: bool, display: "Display") -> None:
-    """Print where to look at the sweep; and where not all is `sent`, what sends the rest."""
-    from trainer.system.installation import command
-    from trainer.tracking import store
-
-    display.log(f"sweep folder: {run.folder}")
-    if not run.tracked:
-        return
-    if not sent:
-        unsent = run.folder.unsent_records()
-        display.log(
-            f"{unsent} records are not sent yet ({run.last_error or 'no answer in time'}); send them with", "yellow"
-        )
-        display.log(f"  {command('sync')} {quote(run.folder)}", "yellow")
-    info = run.folder.read_run()
-    display.log(f"look at run {info['run_name']} in experiment {info['experiment']}:  {store.ui_command()}", "bold")
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ EXTRAS = {
     "train": ("accelerate", "jsonargparse", "kornia", "mlflow", "psutil"),
     "registry": ("mlflow",),
     "onnx": ("onnx", "onnxscript"),
-    "sweep": ("optuna",),
+    "sweep": ("matplotlib", "optuna"),
 }
 """Extra of the installation -> packages that are imported, and may be missing without it."""
 
