@@ -54,6 +54,7 @@ def write_settings(folder: SweepFolder, part: Part, folds: int, settings: Mappin
     """Write the settings of a training, beside those of the sweep, for --config. It registers nothing."""
     name = run_name(part.name + describe(settings, "-"))
     own: dict[str, Any] = {"tracking.parent": folder.path.name, "tracking.run_name": name, "registry.name": None}
+    own["tracking.required"] = False  # once the sweep has begun, a store that is away stops nothing
     own |= {} if part.fold is None else {"data.fold": part.fold, "data.val_fraction": 1 / folds}
     file = folder.settings(part)
     file.parent.mkdir(parents=True, exist_ok=True)

@@ -79,6 +79,7 @@ def test_trials_have_their_own_run_folders(tmp_path: Path) -> None:
     assert "run_name: trial-1-normgroup-lr0.0123" in text
     assert "parent: '1'" in text
     assert "name: null" in text  # it registers nothing
+    assert "required: false" in text
     assert "fold" not in text
     write_settings(folder, Part(1, 2), 4, {"model.norm": "group"})
     text = folder.settings(Part(1, 2)).read_text()
