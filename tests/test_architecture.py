@@ -23,13 +23,13 @@ ROOMS = [
     {"model"},
     {"make", "inference"},
     {"tracking"},
-    {"engine"},
+    {"engine", "search"},
     {"entry points"},
 ]
 """Rooms from the bottom to the top: each imports from those below it only; those of one level not from each other."""
 
 LEVEL = {room: level for level, rooms in enumerate(ROOMS) for room in rooms}
-OWNERS = {"accelerate": "engine", "mlflow": "tracking"}
+OWNERS = {"accelerate": "engine", "mlflow": "tracking", "optuna": "search"}
 """Library -> the only room that imports it."""
 
 

@@ -1,4 +1,4 @@
-"""One command for all entry points: segtrainer train | predict | evaluate | prepare ..., or python -m trainer ...
+"""One command for all entry points: segtrainer train, predict and the others, or python -m trainer ...
 
 segtrainer predict --model models:/cat-unet@champion --input PATH [PATH ...] --output DIR
 """
@@ -19,6 +19,7 @@ ENTRIES = {
     "predict": "outline the known classes in pictures; --export writes the model for other programs",
     "evaluate": "score a model on labelled pictures, with intervals, curves and the worst pictures",
     "prepare": "make a data folder, or check one",
+    "sweep": "search for better settings by many trainings",
     "sync": "send recorded runs to MLflow",
     "promote": "show which model version was in use when, choose another, or go back",
 }
@@ -38,8 +39,8 @@ def main(arguments: list[str] | None = None) -> None:
         _parser().error(f"{name!r} is no command; did you mean {COMMAND} {near[0]}?")
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # ends without a traceback, until the next import is done
     guard_imports(f"{name}.py")
-    if name == "train":
-        require_training()
+    if name in ("train", "sweep"):
+        require_training(f"{name}.py")
     leave(importlib.import_module(f"trainer.{name}").main(rest))
 
 

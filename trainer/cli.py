@@ -8,7 +8,7 @@ import difflib
 import re
 import sys
 from argparse import Action
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
@@ -29,20 +29,20 @@ from trainer.system.run_folder import run_folder_of
 
 def parse(arguments: list[str] | None = None) -> Config:
     """Read the command line of train.py. Exits with code 2, the key and the fix where something is wrong."""
-    given = sys.argv[1:] if arguments is None else arguments
+    try:
+        return read(sys.argv[1:] if arguments is None else arguments)
+    except InputError as error:
+        if is_main_process():  # every process finds the same mistake
+            print(f"train.py: {error}", file=sys.stderr)
+        sys.exit(EXIT_INPUT)
+
+
+def read(given: list[str]) -> Config:
+    """Read settings as train.py does. Raises InputError with the key and the fix."""
     # The docstrings of the settings, whose reading takes half of the time, are shown there alone.
     shown = any(word.startswith(("-h", "--help", "--print_config")) for word in given)
     set_parsing_settings(docstring_parse_attribute_docstrings=shown)
-    parser = _Parser(
-        prog=usage("train"),
-        description="Train a UNet on labelled pictures.",
-        formatter_class=_HelpFormatter,
-        version=program_version(),
-        exit_on_error=False,
-        allow_abbrev=False,
-    )
-    parser.add_argument("--config", action="config", help="YAML file with any of the keys below; may be repeated.")
-    parser.add_class_arguments(Config, as_group=True)
+    parser = _parser()
     _learn_secrets(value for option, value in pairwise(given) if option == "--config")
     try:
         config = _frozen(parser, parser.parse_args(_with_own_config(given)))
@@ -53,9 +53,43 @@ def parse(arguments: list[str] | None = None) -> Config:
         return config
     except (InputError, ArgumentError) as error:
         files = [value for option, value in pairwise(given) if option == "--config"]
-        _fail(str(error).replace('"<unicode string>"', " or ".join(files)))
+        text = str(error).replace('"<unicode string>"', " or ".join(files))
     except UnicodeDecodeError:
-        _fail("--config: not a text file in UTF-8")
+        text = "--config: not a text file in UTF-8"
+    raise InputError(_explain(text))
+
+
+def setting_check() -> Callable[[str, Any], None]:
+    """Make a function of a dotted key and a value, which raises InputError where that setting cannot have it.
+
+    Settings of other sections may still exclude the value.
+    """
+    set_parsing_settings(docstring_parse_attribute_docstrings=False)
+    parser = _parser()
+
+    def check(key: str, value: Any) -> None:
+        # A text is given as it is: quoted by YAML, it would keep the quotes.
+        word = value if isinstance(value, str) else yaml.safe_dump(value, default_flow_style=True).split("\n...")[0]
+        try:
+            parser.instantiate(parser.parse_args([f"--{key}={word.strip()}"]))
+        except (InputError, ArgumentError) as error:
+            raise InputError(_explain(str(error))) from None
+
+    return check
+
+
+def _parser() -> "_Parser":
+    parser = _Parser(
+        prog=usage("train"),
+        description="Train a UNet on labelled pictures.",
+        formatter_class=_HelpFormatter,
+        version=program_version(),
+        exit_on_error=False,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--config", action="config", help="YAML file with any of the keys below; may be repeated.")
+    parser.add_class_arguments(Config, as_group=True)
+    return parser
 
 
 def _with_own_config(given: list[str]) -> list[str]:
@@ -115,13 +149,6 @@ class _Parser(ArgumentParser):
 
     def error(self, message: str, exception: Exception | None = None) -> NoReturn:
         raise InputError(message) from exception
-
-
-def _fail(message: str) -> NoReturn:
-    # Every process finds the same mistake.
-    if is_main_process():
-        print(f"train.py: {_explain(message)}", file=sys.stderr)
-    sys.exit(EXIT_INPUT)
 
 
 def _explain(message: str) -> str:

@@ -78,6 +78,8 @@ class Reporter:
         """Show another number of steps, and why it is another."""
         if reason:
             self.display.log(reason, "bold")
+        with self._journal_errors():
+            self.run.tags({"train.steps": state.total_steps})
         self.display.plan(state.total_steps)
 
     def on_threads(self, number: int, text: str) -> None:

@@ -18,6 +18,7 @@ EXTRAS = {
     "registry": ("mlflow",),
     "onnx": ("onnx", "onnxscript"),
     "server": ("boto3", "flask_wtf", "mlflow", "psycopg2"),
+    "sweep": ("matplotlib", "optuna"),
 }
 """Extra of the installation -> packages that are imported, and may be missing without it."""
 
@@ -30,12 +31,12 @@ def require(extra: str, what: str) -> None:
         raise InputError(f"{what} needs the {plural} {', '.join(missing)}: {install_command(extra)}")
 
 
-def require_training() -> None:
-    """End the program with one line and exit code 2 where a package of training is missing, before it is imported."""
+def require_training(program: str = "train.py") -> None:
+    """End the `program` with one line and exit code 2 where a package of training is missing, before it is imported."""
     try:
         require("train", "training")
     except InputError as error:
-        print(f"train.py: {error}", file=sys.stderr)
+        print(f"{program}: {error}", file=sys.stderr)
         sys.exit(EXIT_INPUT)
 
 

@@ -7,7 +7,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,9 @@ LAUNCHERS = ("accelerate", "accelerate.commands.launch", "torchrun", "torch.dist
 
 THREADS_VARIABLE, THREADS_OPTION = "OMP_NUM_THREADS", "--num_cpu_threads_per_process"
 """Environment variable, and option of `accelerate launch`, with which a person sets the number of threads."""
+
+SUPERVISOR_VARIABLE = "SEGTRAINER_SUPERVISOR"
+"""Environment variable with the process id of a program that starts trainings, such as a sweep."""
 
 ORPHAN_SECONDS = 25.0
 """Time that a process may take to save and end after the death of its launcher, in seconds."""
@@ -95,33 +98,38 @@ def restarted() -> bool:
 def resume_command(run_folder: Path) -> str:
     """Shell command that resumes a run; with `cd` where this process was not started in the repository's root."""
     here = Path.cwd()
-    words = command() or _own_command()
     folder = run_folder.relative_to(here) if run_folder.is_relative_to(here) else run_folder
-    line = join([*words, "--resume", folder])
+    return from_here([*(command() or own_command("train")), "--resume", folder])
+
+
+def from_here(words: Iterable[object]) -> str:
+    """Shell command of these words, with `cd` where this process was not started in the repository's root."""
+    here, line = Path.cwd(), join(words)
     return line if here == REPOSITORY and not INSTALLED else f"cd {quote(here)} && {line}"
 
 
-def _own_command() -> list[str]:
-    """Words of a command that starts this program as this process was started."""
+def own_command(entry: str) -> list[str]:
+    """Words of a command that starts an entry point, this program's, as this process was started."""
     python = "python" if shutil.which("python") == sys.executable else sys.executable
     if not called_by_command():
         return [python, sys.argv[0]]
     if Path(sys.argv[0]).name == "__main__.py":
-        return [python, "-m", "trainer", "train"]
+        return [python, "-m", "trainer", entry]
     found = shutil.which(COMMAND)
     same = found is not None and os.path.samefile(found, sys.argv[0])
-    return [COMMAND if same else sys.argv[0], "train"]
+    return [COMMAND if same else sys.argv[0], entry]
 
 
 def stop_with_launcher(stop: StopSignals) -> None:
-    """Stop this process, as a signal would, when its launcher dies.
+    """Stop this process, as a signal would, when its launcher dies, or a program that starts trainings.
 
     A signal ends the launcher of a single process, but not the process. A thread checks the parent's id, since a signal
     at the parent's death would not end a process that hangs in a collective.
     """
-    if not command():
+    supervisor = os.environ.pop(SUPERVISOR_VARIABLE, "")  # not for the programs that this one starts
+    if not command() and not supervisor:
         return
-    parent = os.getppid()
+    parent = os.getppid() if command() else int(supervisor)
 
     def stop_when_orphaned() -> None:
         while os.getppid() == parent:

@@ -1,8 +1,10 @@
 """Launcher: which program before the script is one, and which number of threads a person has given."""
 
 import os
+import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -78,3 +80,41 @@ def test_what_number_of_threads_a_person_gave(
     command = [*words, *([] if words else [sys.executable]), str(script)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=100, env=variables)
     assert set(done.stdout.splitlines()) == {expected}, done.stderr
+
+
+SUPERVISED = """
+import os, signal, sys, time
+from trainer.system import launcher
+from trainer.system.signals import StopSignals
+stop = StopSignals()
+stop.defer()
+launcher.stop_with_launcher(stop)
+print(os.getpid(), launcher.SUPERVISOR_VARIABLE in os.environ, flush=True)
+while not stop.requested():
+    time.sleep(0.05)
+print("stopped", stop.number == signal.SIGTERM, flush=True)
+"""
+
+SUPERVISOR = """
+import os, subprocess, sys, time
+from trainer.system.launcher import SUPERVISOR_VARIABLE
+subprocess.Popen([sys.executable, sys.argv[1]], env={**os.environ, SUPERVISOR_VARIABLE: f"{os.getpid()}"})
+time.sleep(600)
+"""
+
+
+def test_a_training_ends_with_the_program_that_started_it(tmp_path: Path) -> None:
+    """A sweep that is killed leaves no training behind; what a training starts itself is not told of the sweep."""
+    (tmp_path / "supervisor.py").write_text(SUPERVISOR)
+    (tmp_path / "training.py").write_text(SUPERVISED)
+    words = [sys.executable, str(tmp_path / "supervisor.py"), str(tmp_path / "training.py")]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as supervisor:
+        assert supervisor.stdout is not None
+        pid, told = supervisor.stdout.readline().split()
+        try:
+            supervisor.kill()
+            assert told == "False"
+            assert supervisor.stdout.readline() == "stopped True\n"
+        finally:
+            with suppress(ProcessLookupError):
+                os.kill(int(pid), signal.SIGKILL)
