@@ -17,6 +17,7 @@ ENTRIES = {
     "train": "train, register, promote",
     "predict": "outline the known classes in pictures; --export writes the model for other programs",
     "prepare": "make a data folder, or check one",
+    "serve": "answer over HTTP: programs, labelling tools, a page in the browser",
     "sync": "send recorded runs to MLflow",
 }
 """Command -> what it does; each is a module of this package with a `main`."""

@@ -69,6 +69,14 @@ def count_pages(path: Path | str) -> tuple[int, int]:
     return max(1, len(pages)), len(others)
 
 
+def count_pages_of(content: bytes) -> int:
+    """Number of pages of a file's bytes that have the first one's size, at least 1; 1 for no TIFF."""
+    try:
+        return max(1, len(_page_offsets(io.BytesIO(content))[0]))
+    except (OSError, struct.error):  # reported where the file is decoded
+        return 1
+
+
 def count_frames(content: bytes) -> int:
     """Number of frames of an animated GIF, PNG, WebP or AVIF file; 1 for all other files."""
     if not may_be_animated(content):

@@ -16,6 +16,7 @@ COMMAND = "segtrainer"
 EXTRAS = {
     "train": ("accelerate", "jsonargparse", "kornia", "mlflow", "psutil"),
     "registry": ("mlflow",),
+    "serve": ("fastapi", "uvicorn"),
     "onnx": ("onnx", "onnxscript"),
 }
 """Extra of the installation -> packages that are imported, and may be missing without it."""
