@@ -36,6 +36,9 @@ SAFE_HEADERS = {
 IN_HEADERS = " !#$&'()*+,/:;=?@[]~"
 """Signs of a name that stand in a header as they are; others are written as %NN."""
 
+FAULT = "a fault of the service; its log says more"
+"""What is said where something went wrong that no request should cause."""
+
 LONGEST_PATH = 200
 
 
@@ -86,7 +89,7 @@ class Guard:
                 text = printable(redact("".join(traceback.format_exception(error))))
                 self.log("error", path=scope["path"][:LONGEST_PATH], error=text)
                 if not facts["status"]:
-                    await _answer(naming_send, 500, "a fault of the service; its log says more")
+                    await _answer(naming_send, 500, FAULT)
         finally:
             self._note(scope, facts, time.perf_counter() - began)
 
