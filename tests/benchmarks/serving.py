@@ -6,13 +6,14 @@ Generated cats as JPEG images of 1024 x 768, an untrained model for 256 pixels. 
 
     predict    predict.py --overlay none: images that one run has more than one of an eighth of them, by the seconds
                that it takes longer
-    serve      serve.py, asked for masks by a generator in a process of its own, on the same CPUs: `clients` connections,
-               each of which sends its next image when it has the last mask; no more are ever under way
+    serve      serve.py, asked for masks by a generator in a process of its own, on the same CPUs: over `clients`
+               connections, each of which sends its next image when it has the last mask
 
 p50 and p99 are of the time from the first byte of a request to the last of its answer, as the generator sees it.
 """
 
 import argparse
+import http.client
 import json
 import os
 import statistics
@@ -72,13 +73,10 @@ def compare(program: Program, top: Path, images: list[Path], options: argparse.N
         refused = [line for line in serving.lines() if line["event"] == "request" and line["status"] != 200]
         batches = [line["batch"] for line in serving.lines() if "batch" in line]
     p50, p99 = np.quantile(delays, (0.5, 0.99))
-    print(
-        f"serve / predict: {statistics.median(ratios):.2f} (n = {len(ratios)}, {min(ratios):.2f} to {max(ratios):.2f})"
-    )
-    print(f"delay with {options.clients} clients: p50 {1000 * p50:.0f} ms, p99 {1000 * p99:.0f} ms (n = {len(delays)})")
-    print(
-        f"images that went through the network together: {statistics.mean(batches):.2f}; refused or failed: {len(refused)}"
-    )
+    spread = f"n = {len(ratios)}, {min(ratios):.2f} to {max(ratios):.2f}"
+    print(f"serve / predict: {statistics.median(ratios):.2f} ({spread})")
+    print(f"{options.clients} clients: p50 {1000 * p50:.0f} ms, p99 {1000 * p99:.0f} ms (n = {len(delays)})")
+    print(f"mean batch {statistics.mean(batches):.2f}; refused or failed {len(refused)}")
 
 
 def predictor_rate(program: Program, top: Path, images: list[Path]) -> float:
@@ -107,13 +105,11 @@ def measure_service(
 
 
 def load(port: int, folder: Path, clients: int) -> dict[str, object]:
-    """Ask for the mask of each image in a folder, over `clients` connections; return the seconds of all, and of each."""
+    """Ask for the mask of each image in a folder, over `clients` connections; return the seconds of all and each."""
     waiting = [path.read_bytes() for path in sorted(folder.iterdir())]
     times: list[float] = []
 
     def work() -> None:
-        import http.client
-
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=600)
         while True:
             try:
