@@ -44,7 +44,7 @@ class Service:
         threads = given_threads()[0] or min(torch.get_num_threads(), usable_cpus())
         torch.set_num_threads(threads)
         self.batcher = Batcher(limits.batch_size, threads, self._note_batch)
-        self.pool = ThreadPoolExecutor(usable_cpus() + 1, "pictures")
+        self.pool = ThreadPoolExecutor(usable_cpus() + 1, "pictures", initializer=torch.set_num_threads, initargs=(1,))
         self.loaders = ThreadPoolExecutor(2, "versions")
         self.bodies = Bodies(limits)
         self.pixels = AsyncBudget(PIXELS.total)

@@ -6,7 +6,7 @@ import pytest
 
 from tests.support.serving import InProcess, image_bytes
 from tests.unit.serving.conftest import MakeInProcess
-from trainer.serving.guard import version_headers
+from trainer.serving.guard import _parts, version_headers
 from trainer.serving.static_files import PageFile
 
 TOKEN = "a-token-0123456789"
@@ -77,6 +77,15 @@ def test_names_of_any_kind_stand_in_headers(make_service: MakeInProcess) -> None
     headers = version_headers(served)
     assert headers["X-Model"] == "K%C3%A4tzchen%0D%0AX: %221%22 %E7%8C%AB"
     assert all(value.isascii() and value.isprintable() for value in headers.values())
+
+
+@pytest.mark.parametrize("size", [0, 1, 2**18 - 1, 2**18, 2**18 + 1, 2**19, 2**19 + 5])
+def test_long_answers_go_in_pieces(size: int) -> None:
+    body = bytes(number % 251 for number in range(size))
+    parts = list(_parts({"type": "http.response.body", "body": body, "more_body": False}))
+    assert b"".join(part["body"] for part in parts) == body
+    assert [part["more_body"] for part in parts] == [True] * (len(parts) - 1) + [False]
+    assert len(parts) == max(1, -(-size // 2**18))
 
 
 def test_the_log(make_service: MakeInProcess) -> None:
