@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import struct
+import subprocess
 import sys
 import threading
 import time
@@ -40,10 +41,11 @@ def make_model(folder: Path, seed: int) -> None:
 
 @pytest.fixture(scope="module")
 def program(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Program:
-    """Program with a registry that has three versions of NAME; the first is the champion."""
+    """Program with a registry that has three versions of NAME; the first is the champion, and in a folder, too."""
     folder = tmp_path_factory.mktemp("serving")
     program = Program(folder / "program", tables=empty_store, variables={"OMP_NUM_THREADS": "1"})
     client = MlflowClient(program.store)
+    make_model(program.folder / NAME, 0)
     for number in range(3):
         make_model(folder / f"model{number}", number)
         add_version(client, NAME, folder / f"model{number}", None)
@@ -53,10 +55,10 @@ def program(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Prog
 
 @pytest.fixture
 def start(program: Program) -> Iterator[Callable[..., Serving]]:
-    """Start the service of a registry's model and wait until it answers; ended at the end."""
+    """Start the service, by default of a model's folder, and wait until it answers; ended at the end."""
     started: list[Serving] = []
 
-    def make(*words: str, model: str = f"models:/{NAME}@champion", **variables: str) -> Serving:
+    def make(*words: str, model: str = NAME, **variables: str) -> Serving:
         environment = program.environment(MLFLOW_TRACKING_URI=program.store, **variables)
         serving = Serving("--model", model, *words, environment=environment, folder=program.folder)
         started.append(serving)
@@ -128,6 +130,7 @@ def test_wrong_starts(program: Program) -> None:
         assert "Traceback" not in ended[case].output
 
 
+@pytest.mark.long
 def test_killed_and_started_again(start: Callable[..., Serving], tmp_path: Path) -> None:
     """What was put into the queue is whole; the next start answers as the one before."""
     content, queue = image_bytes(300, 400, 1, "JPEG"), tmp_path / "queue"
@@ -155,6 +158,7 @@ def test_killed_and_started_again(start: Callable[..., Serving], tmp_path: Path)
     assert again.ask("POST", "/predict", content, JPEG).content == mask
 
 
+@pytest.mark.long
 def test_a_token_is_in_no_output(start: Callable[..., Serving]) -> None:
     serving = start("--host", "127.0.0.1", SEGTRAINER_TOKEN=TOKEN)
     assert serving.ask("GET", "/version").status == 401
@@ -170,7 +174,7 @@ def test_a_token_is_in_no_output(start: Callable[..., Serving]) -> None:
 @pytest.mark.long
 def test_the_alias_moves_under_load(start: Callable[..., Serving], program: Program) -> None:
     """Twenty times: no request fails, every answer is of a version that there is, and is that version's."""
-    client, serving = MlflowClient(program.store), start("--poll", "0.1")
+    client, serving = MlflowClient(program.store), start("--poll", "0.1", model=f"models:/{NAME}@champion")
     content = image_bytes(200, 260, 1, "JPEG")
     masks = {
         version: serving.ask("POST", f"/predict?version={version}", content, JPEG).array.tobytes()
@@ -268,6 +272,7 @@ def test_bombs(start: Callable[..., Serving]) -> None:
     assert memory_bytes(serving) < 3 * 2**30
 
 
+@pytest.mark.long
 def test_slow_clients(start: Callable[..., Serving]) -> None:
     """Half a request, a body that drips, an answer that nobody reads: each ends, and others are answered meanwhile."""
     serving = start("--timeout", "3")
@@ -300,6 +305,7 @@ def test_slow_clients(start: Callable[..., Serving]) -> None:
         one.close()
 
 
+@pytest.mark.long
 def test_a_full_queue(start: Callable[..., Serving]) -> None:
     serving = start("--queue_size", "2")
     content = image_bytes(600, 900, 1, "JPEG")
@@ -313,6 +319,7 @@ def test_a_full_queue(start: Callable[..., Serving]) -> None:
     assert serving.ask("POST", "/predict", content, JPEG).status == 200
 
 
+@pytest.mark.long
 def test_bytes_that_are_no_http(start: Callable[..., Serving]) -> None:
     serving = start()
     for sent in (
@@ -333,14 +340,12 @@ def test_bytes_that_are_no_http(start: Callable[..., Serving]) -> None:
 
 
 @pytest.mark.long
-def test_schemathesis(start: Callable[..., Serving]) -> None:
+def test_schemathesis(start: Callable[..., Serving], tmp_path: Path) -> None:
     """Requests that follow the description, and such that do not: never a fault of the service."""
-    import subprocess
-
     serving = start("--max_megabytes", "1", "--max_pixels", "100000", "--timeout", "5")
     words = [sys.executable, "-m", "schemathesis.cli", "run", f"http://127.0.0.1:{serving.port}/openapi.json"]
     words += ["--checks", "not_a_server_error", "--max-examples", "25", "--seed", "1", "--phases", "examples,fuzzing"]
-    done = subprocess.run(words, capture_output=True, text=True, timeout=1500, cwd=serving.command.process.args and "/")
+    done = subprocess.run(words, capture_output=True, text=True, timeout=1500, cwd=tmp_path)
     statuses = {line["status"] for line in serving.lines() if line["event"] == "request"}
     assert 500 not in statuses
     assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-2000:]

@@ -84,7 +84,7 @@ def add_prediction(app: FastAPI, service: Service, images: ImageHost | None) -> 
                 return await answer_studio(service, images, await read_json(service, content), wanted)
             upload = read_upload(content, media_type, name)
             answer, found = await service.answer(upload, wanted)
-        note_picture(request, service, found)
+        note_picture(request, found)
         return Response(answer, 200, found_headers(found), MEDIA_TYPES[wanted.form])
 
 
@@ -107,6 +107,6 @@ def add_queue(app: FastAPI, service: Service, queue: Path | None) -> None:
             upload = read_upload(content, request.headers.get("content-type", ""), name)
             async with service.predict(upload, asked) as found:
                 placed = await service.run(lambda: put(queue, upload, found, form))
-        note_picture(request, service, found)
+        note_picture(request, found)
         answer = {"image": placed.image, "annotation": placed.annotation, "new": placed.new}
         return JSONResponse(answer | {"model": found.scored.facts}, 201 if placed.new else 200, found_headers(found))

@@ -112,7 +112,9 @@ class Service:
             async with self.pixels.hold(int(held * weight), self.limits.seconds):
                 result = await self.run(lambda: decode(upload, scored))
                 batch = await self._through_network(result, scored, wanted)
-                yield await self.run(lambda: look_at(upload, result, scored, wanted, batch))
+                found = await self.run(lambda: look_at(upload, result, scored, wanted, batch))
+                self.metrics.count("pictures_total", version=scored.served.version)
+                yield found
 
     async def _through_network(self, result: ImageResult, scored: Scored, wanted: Wanted) -> int:
         """Have a decoded image predicted; return the number of images of its batch."""

@@ -35,7 +35,7 @@ def add_anylabeling(app: FastAPI, service: Service) -> None:
             asked = Wanted("confidence", options=Options(labelme="polygons"))
             async with service.predict(upload, asked) as found:
                 answer = await service.run(lambda: json.dumps(anylabeling.shapes(found, numbers)).encode())
-        note_picture(request, service, found)
+        note_picture(request, found)
         return Response(answer, 200, found_headers(found), "application/json")
 
 

@@ -209,7 +209,7 @@ JSON = strategies.recursive(
 )
 
 
-@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=strategies.data())
 def test_no_request_is_a_fault(data: strategies.DataObject, fuzzed: InProcess) -> None:
     """Whatever is sent to the routes of the description: never a 500."""
