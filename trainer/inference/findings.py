@@ -1,4 +1,4 @@
-"""What is found in a predicted image: its cleaned mask, its row of the report, and its objects."""
+"""Findings in a predicted image: its cleaned mask, its row of the report, and its objects."""
 
 from typing import Any
 
@@ -53,7 +53,7 @@ def describe(result: ImageResult, objects: Objects | None, contract: Contract) -
 
 
 def describe_objects(result: ImageResult, objects: Objects | None, options: Options) -> list[dict[str, Any]]:
-    """What objects.csv and coco.json say about each object; nothing where neither is asked for."""
+    """Objects of a result, as objects.csv and coco.json describe them; none where neither is asked for."""
     if objects is None or not (options.objects or options.coco):
         return []
     assert result.confidence_map is not None

@@ -49,7 +49,7 @@ ACCEPTED = {
 
 @dataclass(frozen=True)
 class Wanted:
-    """What a request asks for."""
+    """Wishes of a request."""
 
     form: str = "mask"
     include: tuple[str, ...] = ()
@@ -85,7 +85,7 @@ class Predicted:
     """Its row of the report."""
 
     about: list[dict[str, Any]]
-    """What COCO's file says about each object."""
+    """Its objects, as COCO's file describes them."""
 
     scored: Scored
     name: str

@@ -1,4 +1,4 @@
-"""What stands before all routes: who may ask, which version answers, and a line of the log for each request."""
+"""Frame around all routes: who may ask, which version answers, and a line of the log for each request."""
 
 import base64
 import binascii
@@ -37,7 +37,7 @@ IN_HEADERS = " !#$&'()*+,/:;=?@[]~"
 """Signs of a name that stand in a header as they are; others are written as %NN."""
 
 FAULT = "a fault of the service; its log says more"
-"""What is said where something went wrong that no request should cause."""
+"""Text of an answer where something went wrong that no request should cause."""
 
 PIECE_BYTES = 2**18
 """Bytes of an answer that a client has to take within the time of a request."""

@@ -30,7 +30,7 @@ class Control:
 
 @dataclass
 class _Found:
-    """What a reading has met so far."""
+    """Controls and images that a reading has met so far."""
 
     controls: list[tuple[str, dict[str, str], list[str]]] = field(default_factory=list)
     images: dict[str, str] = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""What all routes have in common: descriptions for OpenAPI, bodies of JSON, headers, the line of the log."""
+"""Parts of all routes: descriptions for OpenAPI, bodies of JSON, headers, the line of the log."""
 
 import json
 from typing import Any

@@ -82,18 +82,18 @@ class Scored:
 
     @cached_property
     def facts(self) -> dict[str, Any]:
-        """What JSON answers say about the model."""
+        """Facts about the model, for JSON answers."""
         own = {"name": self.served.name, "version": self.served.version}
         return own | {key: value for key, value in self.report.items() if value not in (None, "")}
 
     @cached_property
     def report(self) -> dict[str, Any]:
-        """What the reports of predict.py say about the model."""
+        """Facts about the model, as the reports of predict.py have them."""
         return redact_all(model_facts(dataclasses.replace(self.served.model, segmenter=self.segmenter)))
 
     @cached_property
     def texts(self) -> dict[str, str]:
-        """What PNG files say about the model."""
+        """Texts about the model in PNG files, by keyword."""
         return png_texts(model_facts(dataclasses.replace(self.served.model, segmenter=self.segmenter)))
 
     @cached_property
@@ -121,7 +121,7 @@ class Versions:
         """Version that could not be loaded, and when that was tried."""
 
         self.fault = ""
-        """What is wrong with the alias or the registry, for a person; empty where nothing is."""
+        """Fault of the alias or the registry, for a person; empty where there is none."""
 
     # ---------------------------------------------------------------- the alias
 
