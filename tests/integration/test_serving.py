@@ -230,8 +230,9 @@ def test_a_gigabyte(start: Callable[..., Serving]) -> None:
         with suppress(ConnectionError):  # the service may hang up before all is sent
             answer = serving.ask("POST", "/predict", body(), JPEG | headers)
             assert answer.status == 413
-    statuses = [line["status"] for line in serving.lines() if line.get("path") == "/predict"]
-    assert statuses == [200, 413, 413]
+    statuses = lambda: [line["status"] for line in serving.lines() if line.get("path") == "/predict"]  # noqa: E731
+    serving.command.wait_for(lambda: len(statuses()) == 3, "three lines of the log")
+    assert statuses() == [200, 413, 413]
     assert most - before < 100 * 2**20
     assert serving.ask("POST", "/predict", image_bytes(form="JPEG"), JPEG).status == 200
 
