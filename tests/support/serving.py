@@ -73,7 +73,9 @@ class InProcess:
         self.service = Service(Versions(str(model)), limits or Limits(), self.metrics)
         routes = make_app(self.service, page or {}, queue, images)
         self.openapi = routes.openapi()
-        self.app = Guard(routes, self.service.versions, token, set(page or {}) | {""}, self.log, self.metrics)
+        self.app = Guard(routes, self.service, token, set(page or {}) | {""}, self.log)
+        self.most_held = 0
+        """Most bytes that were counted as held while an answer was sent."""
 
     def ask(self, method: str, target: str, body: bytes = b"", headers: Mapping[str, str] | None = None) -> Answer:
         """Ask once, in an event loop of its own."""
@@ -107,6 +109,7 @@ class InProcess:
             return incoming.pop(0) if incoming else {"type": "http.disconnect"}
 
         async def send(message: Any) -> None:
+            self.most_held = max(self.most_held, self.service.bodies.held)
             sent.append(message)
 
         await self.app(scope, receive, send)  # type: ignore[arg-type]

@@ -17,8 +17,8 @@ from trainer import printable, redact
 from trainer.serving.command_line import is_loopback
 from trainer.serving.json_log import JsonLog
 from trainer.serving.limits import Refused
-from trainer.serving.metrics import Metrics
-from trainer.serving.versions import Served, Versions
+from trainer.serving.service import Service
+from trainer.serving.versions import Served
 
 OPEN_PATHS = ("/health", "/ready")
 """Paths that need no token: what watches the service has none."""
@@ -54,12 +54,10 @@ def version_headers(served: Served) -> dict[str, str]:
 class Guard:
     """ASGI application around the routes."""
 
-    def __init__(
-        self, app: ASGIApp, versions: Versions, token: str, page: Collection[str], log: JsonLog, metrics: Metrics
-    ) -> None:
+    def __init__(self, app: ASGIApp, service: Service, token: str, page: Collection[str], log: JsonLog) -> None:
         """`token`: what requests must name, "" for anybody on this machine; `page`: paths that need no token."""
-        self.app, self.versions, self.token, self.page = app, versions, token, page
-        self.log, self.metrics = log, metrics
+        self.app, self.token, self.page, self.log = app, token, page, log
+        self.versions, self.bodies, self.metrics = service.versions, service.bodies, service.metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -79,9 +77,14 @@ class Guard:
                 for key, value in (SAFE_HEADERS | version_headers(self.versions.current)).items():
                     headers.setdefault(key, value)
                 facts["version"] = headers["x-model-version"]
-            for part in _parts(message):
-                facts["bytes_out"] += len(part.get("body", b""))
-                await send(part)
+            size = len(message.get("body", b""))
+            facts["bytes_out"] += size
+            self.bodies.held += size  # until the client has taken it
+            try:
+                for part in _parts(message):
+                    await send(part)
+            finally:
+                self.bodies.held -= size
 
         try:
             try:

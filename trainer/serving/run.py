@@ -61,7 +61,7 @@ def serve(given: Any, stop: StopSignals) -> int:
         service = Service(Versions(given.model, given.poll, notify), given.limits, metrics)
         page = read_page()
         images = ImageHost(given.label_studio, given.studio_token, given.limits) if given.label_studio else None
-        app = Guard(make_app(service, page, queue, images), service.versions, given.token, {"", *page}, log, metrics)
+        app = Guard(make_app(service, page, queue, images), service, given.token, {"", *page}, log)
         stop.defer()
         asyncio.run(answer(app, service, listener, log, stop))
         service.close()

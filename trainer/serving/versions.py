@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from trainer import InputError, redact_all
+from trainer import InputError, redact, redact_all
 from trainer.inference.model import Model
 from trainer.inference.origin import model_facts, model_title, png_texts
 from trainer.inference.resume import model_digest
@@ -157,10 +157,10 @@ class Versions:
             self.fault = ""
             self.notify("swap", before=before, version=wanted, seconds=round(time.perf_counter() - began, 3))
         except Exception as error:  # whatever it is, the present version goes on answering
-            self.failed = (wanted, time.monotonic())
-            if f"{error}" != self.fault:
-                self.notify("alias_error", version=self.current.version, wanted=wanted, error=f"{error}")
-            self.fault = f"{error}"
+            self.failed, text = (wanted, time.monotonic()), redact(f"{error}")
+            if text != self.fault:
+                self.notify("alias_error", version=self.current.version, wanted=wanted, error=text)
+            self.fault = text
 
     # ---------------------------------------------------------------- another version
 

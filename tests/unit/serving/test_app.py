@@ -116,6 +116,8 @@ def test_limits(make_service: MakeInProcess) -> None:
     assert service.ask("POST", "/predict", image_bytes(51, 100), PNG).status == 413
     answer = service.ask("POST", "/predict", b"\0" * (2**20 + 1), PNG)
     assert (answer.status, "1 MB" in answer.json["error"]) == (413, True)
+    npy = service.ask("POST", "/predict?format=npy", image_bytes(50, 100), PNG)
+    assert service.most_held == len(npy.content)  # until it is sent
     assert service.service.bodies.held == 0
     assert service.service.pixels.held == 0
 
