@@ -4,7 +4,11 @@ Whatever a task names, no other host, port or path gets a request, and no other 
 """
 
 import http.client
+import json
+import re
+import threading
 import time
+from collections.abc import Mapping
 from urllib.parse import quote, unquote, urljoin, urlsplit
 
 from trainer.serving.limits import Limits, Refused
@@ -16,6 +20,9 @@ FOLDERS = ("/data/", "/storage-data/", "/tasks/", "/projects/")
 KEPT = "/%:@!$&'()*+,;=?~"
 """Signs of an address that stay as they are; Label Studio names local files as they are called."""
 
+REFRESH_PATH, ACCESS_SECONDS = "/api/token/refresh/", 120.0
+"""Path that gives an access token for a personal one, and the time that it is used; it is valid for five minutes."""
+
 MOST_REDIRECTS = 3
 CHUNK_BYTES = 2**18
 SOCKET_SECONDS = 10.0
@@ -26,9 +33,11 @@ class ImageHost:
     """Label Studio, as the place that images are fetched from."""
 
     def __init__(self, address: str, token: str, limits: Limits) -> None:
-        """`address`: http://HOST:PORT, with a path where Label Studio is below one."""
+        """`address`: http://HOST:PORT, with a path where Label Studio is below one; `token`: personal or legacy."""
         self.base, self.token, self.limits = urlsplit(address), token, limits
         self.prefix = self.base.path.rstrip("/")
+        self.lock = threading.Lock()
+        self.access, self.access_until_s = "", 0.0
 
     def fetch(self, address: str) -> bytes:
         """Fetch an image. Raises Refused where the address is another host's, or the host does not give it."""
@@ -62,20 +71,52 @@ class ImageHost:
             path = self.prefix + path
         return f"{path}?{query}" if query else path
 
+    # ---------------------------------------------------------------- requests
+
     def _get(self, path: str) -> tuple[int, str, bytes]:
         """Status, place of a redirection, and content at a path of the host."""
+        authorization = self._authorization()
+        status, place, content = self._ask("GET", path, {"Authorization": authorization} if authorization else {})
+        if status >= 400:
+            hint = "; set LABEL_STUDIO_API_KEY" if status in (401, 403) else ""
+            raise Refused(502, f"{show(path, 200)}: Label Studio answers {status}{hint}")
+        return status, place, content
+
+    def _authorization(self) -> str:
+        """Value of the header: a legacy token itself, or what is given for a personal access token for a while."""
+        if self.token.count(".") != 2:  # no JWT
+            return f"Token {self.token}" if self.token else ""
+        with self.lock:
+            if time.monotonic() > self.access_until_s:
+                self.access, self.access_until_s = self._refresh(), time.monotonic() + ACCESS_SECONDS
+            return f"Bearer {self.access}"
+
+    def _refresh(self) -> str:
+        """Ask for an access token."""
+        body = json.dumps({"refresh": self.token}).encode()
+        status, _, content = self._ask(
+            "POST", f"{self.prefix}{REFRESH_PATH}", {"Content-Type": "application/json"}, body
+        )
+        try:
+            access = json.loads(content)["access"] if status == 200 else None
+        except (ValueError, KeyError, TypeError):
+            access = None
+        if not isinstance(access, str) or not re.fullmatch(r"[!-~]+", access):
+            raise Refused(502, f"Label Studio takes no LABEL_STUDIO_API_KEY ({REFRESH_PATH} answers {status})")
+        return access
+
+    def _ask(
+        self, method: str, path: str, headers: Mapping[str, str], body: bytes | None = None
+    ) -> tuple[int, str, bytes]:
+        """Status, Location and content of an answer of the host; no content where the status is another than 200."""
         secure = self.base.scheme == "https"
         kind = http.client.HTTPSConnection if secure else http.client.HTTPConnection
         host, port = self.base.hostname or "", self.base.port or _port(self.base.scheme)
         connection = kind(host, port, timeout=min(SOCKET_SECONDS, self.limits.seconds))
         deadline_s = time.monotonic() + self.limits.seconds
         try:
-            headers = {"Authorization": f"Token {self.token}"} if self.token else {}
-            connection.request("GET", path, headers=headers)
+            connection.request(method, path, body, dict(headers))
             answer = connection.getresponse()
-            if answer.status >= 400:
-                hint = "; set LABEL_STUDIO_API_KEY" if answer.status in (401, 403) else ""
-                raise Refused(502, f"{show(path, 200)}: Label Studio answers {answer.status}{hint}")
             content = bytearray()
             while answer.status == 200 and (chunk := answer.read1(CHUNK_BYTES)):
                 content += chunk

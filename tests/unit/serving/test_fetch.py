@@ -1,5 +1,6 @@
 """Images from Label Studio's host: what is fetched, with what, and everything that is not."""
 
+import json
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -18,9 +19,14 @@ class Host:
     def __init__(self) -> None:
         self.asked: list[tuple[str, str | None]] = []
         self.answers: dict[str, tuple[int, dict[str, str], bytes]] = {}
+        self.sent: list[bytes] = []
         host = self
 
         class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                host.sent.append(self.rfile.read(int(self.headers["Content-Length"])))
+                self.do_GET()
+
             def do_GET(self) -> None:
                 host.asked.append((self.path, self.headers.get("Authorization")))
                 status, headers, content = host.answers.get(self.path, (200, {}, b"picture"))
@@ -128,3 +134,27 @@ def test_limits(hosts: tuple[Host, Host]) -> None:
     with pytest.raises(Refused, match="gives no answer") as refused:
         fetch(studio, "/data/x")
     assert refused.value.status == 502
+
+
+PERSONAL = "eyJhbGciOiJIUzI1NiJ9.eyJ0b2tlbl90eXBlIjoicmVmcmVzaCJ9.c2lnbmF0dXJl"
+
+
+def test_a_personal_token_is_exchanged_once(hosts: tuple[Host, Host]) -> None:
+    studio, _ = hosts
+    refresh = "/ls/api/token/refresh/"
+    studio.answers[refresh] = (200, {}, b'{"access": "short-lived"}')
+    host = ImageHost(f"{studio.address}/ls", PERSONAL, Limits())
+    for _ in range(2):
+        assert host.fetch("/data/x.jpg") == b"picture"
+    assert studio.asked == [(refresh, None)] + [("/ls/data/x.jpg", "Bearer short-lived")] * 2
+    assert [json.loads(body) for body in studio.sent] == [{"refresh": PERSONAL}]
+
+
+@pytest.mark.parametrize("answer", [(401, b"{}"), (200, b"no JSON"), (200, b"[]"), (200, b'{"access": "a\\r\\nb"}')])
+def test_a_personal_token_that_is_refused(answer: tuple[int, bytes], hosts: tuple[Host, Host]) -> None:
+    studio, _ = hosts
+    studio.answers["/api/token/refresh/"] = (answer[0], {}, answer[1])
+    with pytest.raises(Refused, match="LABEL_STUDIO_API_KEY") as refused:
+        ImageHost(studio.address, PERSONAL, Limits()).fetch("/data/x.jpg")
+    assert PERSONAL not in refused.value.text
+    assert [path for path, _ in studio.asked] == ["/api/token/refresh/"]
