@@ -12,7 +12,7 @@ from trainer import InputError
 from trainer.model.model_folder import CONTRACT_FILE, save_segmenter
 from trainer.model.segmenter import Segmenter
 from trainer.serving.limits import Refused
-from trainer.serving.versions import Versions
+from trainer.serving.versions import RETRY_SECONDS, Versions
 
 Maker = Callable[..., Segmenter]
 NAME = "cats ü"
@@ -68,6 +68,18 @@ def test_a_version_that_cannot_be_loaded(client: MlflowClient, monkeypatch: pyte
     assert commit(versions) == "0"
     monkeypatch.undo()
     assert events == ["alias_error"] * 3
+
+
+def test_a_broken_version_is_tried_again_later(client: MlflowClient, tmp_path: Path) -> None:
+    versions = Versions(f"models:/{NAME}@champion")
+    client.set_registered_model_alias(NAME, "champion", "3")
+    versions.follow()
+    shutil.copytree(tmp_path / "model1", tmp_path / "model2", dirs_exist_ok=True)  # whole now
+    versions.follow()
+    assert (commit(versions), versions.fault != "") == ("0", True)
+    versions.failed = ("3", versions.failed[1] - 2 * RETRY_SECONDS)
+    versions.follow()
+    assert (commit(versions), versions.current.version, versions.fault) == ("1", "3", "")
 
 
 def test_the_fault_ends(client: MlflowClient) -> None:
