@@ -23,7 +23,7 @@ ROOMS = [
     {"model"},
     {"make", "inference"},
     {"tracking"},
-    {"engine", "search"},
+    {"engine", "search", "serving"},
     {"entry points"},
 ]
 """Rooms from the bottom to the top: each imports from those below it only; those of one level not from each other."""

@@ -20,6 +20,7 @@ ENTRIES = {
     "evaluate": "score a model on labelled pictures, with intervals, curves and the worst pictures",
     "prepare": "make a data folder, or check one",
     "sweep": "search for better settings by many trainings",
+    "serve": "answer over HTTP: programs, labelling tools, a page in the browser",
     "sync": "send recorded runs to MLflow",
     "promote": "show which model version was in use when, choose another, or go back",
 }

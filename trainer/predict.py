@@ -21,16 +21,15 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from trainer import EXIT_INPUT, InputError, redact_all
+from trainer import EXIT_INPUT, InputError
 from trainer.inference import closing
 from trainer.inference.command_line import read_command
 from trainer.inference.options import Options
 from trainer.system.atomic import why_not_written
 from trainer.system.entry import EXIT_FAILED, leave, run_program
 from trainer.system.output import prepare_output
-from trainer.system.provenance import program_version
 from trainer.system.signals import StopSignals, exit_code
 from trainer.system.text import valid
 
@@ -120,6 +119,7 @@ def load(
 
     import torch
 
+    from trainer.inference.origin import model_facts, model_title, png_texts
     from trainer.inference.outputs import ResultWriter
     from trainer.inference.resume import model_digest
     from trainer.system.cpus import usable_cpus
@@ -139,26 +139,7 @@ def load(
     devices = torch.cuda.device_count() if torch.cuda.is_available() else 0
     segmenter.to(torch.device(f"cuda:{number % devices}" if devices else "cpu"))
     facts = model_facts(model)
-    texts = {"Software": facts["program"], "model": facts.get("name") or facts["uri"]}
-    texts |= {key: f"{facts[key]}" for key in TRACED if facts.get(key) not in (None, "")}
-    name = " version ".join(filter(None, (texts["model"], facts.get("version"))))
-    return model, ResultWriter(segmenter.contract, output, options, redact_all(texts), (digest, redact_all(name)))
-
-
-TRACED = ("version", "alias", "run_id", "commit", "dataset_digest", "threshold")
-"""Facts about the model that PNG files hold, beside its name and the program."""
-
-
-def model_facts(model: "Model") -> dict[str, Any]:
-    """Facts about a model, for the reports."""
-    contract = model.segmenter.contract
-    return model.origin | {
-        "commit": contract.commit,
-        "dataset_digest": contract.dataset_digest,
-        "classes": list(contract.class_names),
-        "threshold": contract.threshold if contract.channels == 1 else None,
-        "program": f"segtrainer {program_version()}",
-    }
+    return model, ResultWriter(segmenter.contract, output, options, png_texts(facts), (digest, model_title(facts)))
 
 
 def version_uri(uri: str, origin: dict[str, str]) -> str:
@@ -199,6 +180,7 @@ def predict(
     """
     from trainer.inference.doubt import Doubts
     from trainer.inference.journal import JournalWriter, journal_file
+    from trainer.inference.origin import model_facts
     from trainer.inference.outputs import result_name
     from trainer.inference.parts import OtherParts, publish
     from trainer.inference.predictor import predict_files

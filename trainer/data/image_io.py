@@ -4,6 +4,7 @@ import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from PIL import Image
@@ -169,7 +170,7 @@ def read_stencil(path: Path, content: bytes) -> np.ndarray:
         raise InputError(f"{path}: damaged mask ({error}); replace or remove it") from error
 
 
-def write_mask(path: Path, mask: np.ndarray, texts: Mapping[str, str] | None = None) -> None:
+def write_mask(path: Path | BinaryIO, mask: np.ndarray, texts: Mapping[str, str] | None = None) -> None:
     """Write class ids, uint8 [H, W], as a palette PNG that every viewer shows in colour.
 
     `texts`: what the file says about itself, by keyword.
@@ -180,7 +181,7 @@ def write_mask(path: Path, mask: np.ndarray, texts: Mapping[str, str] | None = N
     pil_image.save(path, format="PNG", compress_type=zlib.Z_RLE, pnginfo=_png_texts(texts))
 
 
-def write_grey(path: Path, levels: np.ndarray, texts: Mapping[str, str] | None = None) -> None:
+def write_grey(path: Path | BinaryIO, levels: np.ndarray, texts: Mapping[str, str] | None = None) -> None:
     """Write levels, uint8 or uint16 [H, W], as a grey PNG of 8 or 16 bits. `texts`: as in `write_mask`."""
     Image.fromarray(levels).save(path, format="PNG", compress_level=1, pnginfo=_png_texts(texts))
 
@@ -194,7 +195,7 @@ def _png_texts(texts: Mapping[str, str] | None) -> PngInfo | None:
     return chunks
 
 
-def write_jpeg(path: Path, image: np.ndarray, quality: int = 90) -> None:
+def write_jpeg(path: Path | BinaryIO, image: np.ndarray, quality: int = 90) -> None:
     """Write an image, uint8 RGB [H, W, 3], as JPEG."""
     Image.fromarray(image).save(path, format="JPEG", quality=quality)
 

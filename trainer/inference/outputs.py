@@ -5,7 +5,7 @@ import json
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -16,20 +16,16 @@ from trainer.drawing.bands import to_rgb
 from trainer.drawing.contour import draw_contours
 from trainer.drawing.legend import draw_legend
 from trainer.drawing.overlay import draw_overlay
-from trainer.inference.doubt import is_unsure
+from trainer.inference.findings import clean_mask, count_classes, describe, describe_objects
 from trainer.inference.given import InputImage
 from trainer.inference.journal import Entry
 from trainer.inference.labelme_json import labelme_record, place_image, write_labels
-from trainer.inference.objects import MOST_RUNS, Objects, find_objects, keep_objects
+from trainer.inference.objects import Objects
 from trainer.inference.options import Options
 from trainer.inference.predictor import ImageResult
-from trainer.inference.run_lengths import encode_runs
 from trainer.model.segmenter import Contract
 from trainer.system.strips import strips
 from trainer.system.text import valid
-
-MOST_CLIPPED = 0.01
-"""Share of an image's levels outside of the range that the model knows, above which it is said."""
 
 FULL = 65535
 """Level of a probability of 1 in `ImageResult.probabilities`."""
@@ -72,9 +68,9 @@ class ResultWriter:
             return self._entry(result.source, {"file": shown, "error": result.error})
         try:
             content = content_digest(result.source)
-            objects = self._clean(result.mask)
-            about = self._describe_objects(result, objects)
-            row = {"file": shown} | self._describe(result, objects) | self._write(result, objects)
+            objects = clean_mask(result.mask, self.options)
+            about = describe_objects(result, objects, self.options)
+            row = {"file": shown} | describe(result, objects, self.contract) | self._write(result, objects)
         except OSError as error:
             text = f"{result.source.path}: result cannot be written ({error})"
             return self._entry(result.source, {"file": shown, "error": valid(text)})
@@ -88,65 +84,6 @@ class ResultWriter:
     ) -> Entry:
         digest, version = self.model
         return Entry(result_name(source), content, digest, self.options.digest, version, row, objects or [])
-
-    # ---------------------------------------------------------------- what is found
-
-    def _clean(self, mask: np.ndarray) -> Objects | None:
-        """Remove objects that are not wanted; return the others, None for noise. Raises InputError if they are needed.
-
-        `mask`: class ids, uint8 [H, W], changed in place.
-        """
-        options, objects = self.options, find_objects(mask)
-        if objects is None:
-            if options.min_area or options.largest_only or options.labelme or options.coco or options.objects:
-                raise InputError(f"the mask has more than {MOST_RUNS:,} pieces; its objects cannot be told apart")
-            return None
-        if (options.min_area or options.largest_only) and keep_objects(
-            mask, objects, options.min_area, options.largest_only
-        ):
-            return find_objects(mask)
-        return objects
-
-    def _describe(self, result: ImageResult, objects: Objects | None) -> dict[str, Any]:
-        """Row of the report, but for the names of the files."""
-        assert result.mask is not None
-        names = self.contract.class_names
-        height, width = result.mask.shape
-        counts = count_classes(result.mask, len(names))
-        return {
-            "width": width,
-            "height": height,
-            "share": {name: round(count / result.mask.size, 6) for name, count in zip(names, counts, strict=True)},
-            "pixels": dict(zip(names, counts, strict=True)),
-            **(
-                {} if objects is None else {"objects": dict(zip(names[1:], objects.count(len(names))[1:], strict=True))}
-            ),
-            "confidence": round(result.confidence, 4),
-            **({"unsure": True} if is_unsure(result.certainty, self.contract) else {}),
-            **({"clipped": round(result.clipped, 4)} if result.clipped > MOST_CLIPPED else {}),
-        }
-
-    def _describe_objects(self, result: ImageResult, objects: Objects | None) -> list[dict[str, Any]]:
-        """Objects of a result, as objects.csv and coco.json describe them."""
-        if objects is None or not (self.options.objects or self.options.coco):
-            return []
-        assert result.confidence_map is not None
-        means = objects.mean_levels(result.confidence_map) / 255
-        runs = objects.runs_of_each() if self.options.coco else []
-        described = []
-        for number in range(len(objects)):
-            box = objects.boxes[number].tolist()
-            about: dict[str, Any] = {
-                "class": int(objects.classes[number]),
-                "area": int(objects.areas[number]),
-                "box": box,
-                "centroid": np.round(objects.centroids[number], 2).tolist(),
-                "confidence": round(float(means[number]), 4),
-            }
-            if runs:
-                about["runs"] = encode_runs(objects.crop(number, runs[number]), box[0], box[1], objects.size)
-            described.append(about)
-        return described
 
     # ---------------------------------------------------------------- files
 
@@ -196,11 +133,7 @@ class ResultWriter:
         if self.options.probabilities == "npy":
             file = self._file("probabilities", result.source, ".npy")
             with (self.output / file).open("wb") as target:
-                header = {"descr": "<f2", "fortran_order": False, "shape": levels.shape}
-                np.lib.format.write_array_header_1_0(target, header)
-                for plane in levels:
-                    for rows in strips(*plane.shape):
-                        target.write((plane[rows] / np.float32(FULL)).astype("<f2").tobytes())
+                write_npy(target, levels)
             return file
         if len(levels) == 1:
             file = self._file("probabilities", result.source, ".png")
@@ -226,10 +159,10 @@ def draw_result(image: np.ndarray, mask: np.ndarray, contract: Contract, form: s
     return overlay
 
 
-def count_classes(mask: np.ndarray, classes: int) -> list[int]:
-    """Pixels of each class id from 0 to `classes` - 1 in a mask, uint8 [H, W]."""
-    counts = [0] * classes
-    for rows in strips(*mask.shape):
-        for index in range(classes):  # far faster than bincount
-            counts[index] += int(np.count_nonzero(mask[rows] == index))
-    return counts
+def write_npy(target: BinaryIO, levels: np.ndarray) -> None:
+    """Write probabilities, uint16 [C, H, W] of which FULL is 1, as an array of float16 in NumPy's format."""
+    header = {"descr": "<f2", "fortran_order": False, "shape": levels.shape}
+    np.lib.format.write_array_header_1_0(target, header)
+    for plane in levels:
+        for rows in strips(*plane.shape):
+            target.write((plane[rows] / np.float32(FULL)).astype("<f2").tobytes())

@@ -144,6 +144,14 @@ def write_objects(file: Path, entries: Iterable[Entry], model: Mapping[str, Any]
 
 def write_coco(file: Path, entries: Callable[[], Iterator[Entry]], model: Mapping[str, Any]) -> None:
     """Write the objects of `entries` as COCO's instances with compressed run lengths; `entries` is called twice."""
+    with atomic_file(file) as target:
+        stream_coco(target.write, entries, model)
+
+
+def stream_coco(
+    write: Callable[[bytes], object], entries: Callable[[], Iterator[Entry]], model: Mapping[str, Any]
+) -> None:
+    """Hand what `write_coco` writes to `write`, piece by piece."""
     facts = {key: value for key in ORIGIN if (value := model.get(key)) not in (None, "")}
     categories = [
         {"id": number, "name": name, "supercategory": ""} for number, name in enumerate(model["classes"]) if number
@@ -152,14 +160,13 @@ def write_coco(file: Path, entries: Callable[[], Iterator[Entry]], model: Mappin
         {"id": number, "file_name": redact_all(one.row["file"]), "width": one.row["width"], "height": one.row["height"]}
         for number, one in enumerate(entries(), start=1)
     )
-    with atomic_file(file) as target:
-        info = {"description": "predicted", **facts}
-        target.write(f'{{"info": {json.dumps(info)},\n "licenses": [],\n "categories": '.encode())
-        target.write(f'{json.dumps(categories)},\n "images": ['.encode())
-        _write_list(target.write, images)
-        target.write(b'],\n "annotations": [')
-        _write_list(target.write, _annotations(entries()))
-        target.write(b"]}\n")
+    info = {"description": "predicted", **facts}
+    write(f'{{"info": {json.dumps(info)},\n "licenses": [],\n "categories": '.encode())
+    write(f'{json.dumps(categories)},\n "images": ['.encode())
+    _write_list(write, images)
+    write(b'],\n "annotations": [')
+    _write_list(write, _annotations(entries()))
+    write(b"]}\n")
 
 
 def _annotations(entries: Iterator[Entry]) -> Iterator[dict[str, Any]]:

@@ -16,6 +16,7 @@ COMMAND = "segtrainer"
 EXTRAS = {
     "train": ("accelerate", "jsonargparse", "kornia", "mlflow", "psutil"),
     "registry": ("mlflow",),
+    "serve": ("fastapi", "uvicorn"),
     "onnx": ("onnx", "onnxscript"),
     "server": ("boto3", "flask_wtf", "mlflow", "psycopg2"),
     "sweep": ("matplotlib", "optuna"),

@@ -11,7 +11,7 @@ from PIL import Image
 from tests.support.images import box_mask, smooth_image
 from tests.support.layouts import find_in, open_data, plan_data, save_image
 from trainer.data.image_io import read_image, read_mask
-from trainer.data.stack import count_frames, count_pages, page_content
+from trainer.data.stack import count_frames, count_pages, is_stack, page_content
 
 
 def save_pages(file: Path, pages: Sequence[np.ndarray], **options: object) -> Path:
@@ -38,9 +38,11 @@ def test_each_page_by_itself(kind: str, options: dict[str, object], tmp_path: Pa
         pages = [(page[..., 0] * factor).astype(dtype) for page in pages]
     file = save_pages(tmp_path / "s.tif", pages, **options)
     assert count_pages(file) == (4, 0)
+    assert is_stack(file.read_bytes())
     for number, page in enumerate(pages, start=1):
         alone = tmp_path / f"{number}.tif"
         Image.fromarray(page).save(alone)
+        assert not is_stack(alone.read_bytes())
         np.testing.assert_array_equal(read_image(file, page_content(file, number)), read_image(alone))
 
 
@@ -73,6 +75,7 @@ def test_smaller_copies_are_no_pages(tmp_path: Path) -> None:
     pages[1].encoderinfo = {"tiffinfo": {254: 1}}
     pages[0].save(tmp_path / "s.tif", save_all=True, append_images=pages[1:])
     assert count_pages(tmp_path / "s.tif") == (1, 0)
+    assert not is_stack((tmp_path / "s.tif").read_bytes())
 
 
 def test_no_tiff_and_damaged_ones_have_one_page(tmp_path: Path) -> None:
@@ -85,6 +88,7 @@ def test_no_tiff_and_damaged_ones_have_one_page(tmp_path: Path) -> None:
     for name, content in contents.items():
         (tmp_path / name).write_bytes(content)
         assert count_pages(tmp_path / name) == (1, 0), name
+        assert is_stack(bytes(content)) == (content == whole), name
     assert count_pages(tmp_path / "gone.tif") == (1, 0)
 
 
