@@ -127,9 +127,10 @@ def test_addresses_of_stores(address: str, program: Program) -> None:
     commands = {
         "train": [*TINY, "--data.root", "pictures"],
         "predict": ["--model", "models:/x@champion", "--input", "pictures", "--output", "out"],
+        "serve": ["--model", "models:/x@champion", "--port", "0"],
         "sync": [],
     }
     ends = [program.python(entry, *words, **known) for entry, words in commands.items()]
-    assert [one.returncode for one in ends] == [2, 2, 2], ends
+    assert [one.returncode for one in ends] == [2, 2, 2, 2], ends
     assert all("Traceback" not in one.output for one in ends)
     assert leaks(program, *ends) == []

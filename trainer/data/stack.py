@@ -9,6 +9,7 @@ import os
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
 
@@ -23,6 +24,9 @@ HEAD_BYTES = 65_536
 """Bytes of a file that tell whether it is an animation."""
 
 MOST_PAGES = 100_000
+FEW_PAGES = 50
+"""Directories that tell a stack from an image with smaller copies of itself."""
+
 SUBFILE, WIDTH, HEIGHT = 254, 256, 257
 """Tags of a directory: kind of page (bit 0 a smaller copy, bit 2 a transparency mask), width, height in pixels."""
 
@@ -69,12 +73,17 @@ def count_pages(path: Path | str) -> tuple[int, int]:
     return max(1, len(pages)), len(others)
 
 
-def count_pages_of(content: bytes) -> int:
-    """Number of pages of a file's bytes that have the first one's size, at least 1; 1 for no TIFF."""
+def is_stack(content: bytes) -> bool:
+    """Return whether a file's bytes have a second page of the first one's size, among their first directories."""
+    file = io.BytesIO(content)
+    form = _form(file)
+    if form is None:
+        return False
     try:
-        return max(1, len(_page_offsets(io.BytesIO(content))[0]))
-    except (OSError, struct.error):  # reported where the file is decoded
-        return 1
+        pages = list(islice(_directories(file, form), FEW_PAGES))
+    except struct.error:  # reported where the file is decoded
+        return False
+    return any(not tags.get(SUBFILE, 0) & 5 and _size(tags) == _size(pages[0][1]) for _, tags in pages[1:])
 
 
 def count_frames(content: bytes) -> int:

@@ -5,13 +5,16 @@ Whatever a task names, no other host, port or path gets a request, and no other 
 
 import http.client
 import time
-from urllib.parse import unquote, urljoin, urlsplit
+from urllib.parse import quote, unquote, urljoin, urlsplit
 
 from trainer.serving.limits import Limits, Refused
 from trainer.system.text import show
 
 FOLDERS = ("/data/", "/storage-data/", "/tasks/", "/projects/")
 """Beginnings of the paths at which Label Studio has images."""
+
+KEPT = "/%:@!$&'()*+,;=?~"
+"""Signs of an address that stay as they are; Label Studio names local files as they are called."""
 
 MOST_REDIRECTS = 3
 CHUNK_BYTES = 2**18
@@ -50,14 +53,14 @@ class ImageHost:
         relative = not parts.scheme and not parts.netloc
         if (not relative and there != here) or "@" in parts.netloc:
             raise Refused(422, f"{shown}: not on {base.scheme}://{base.netloc}, the only host that pictures come from")
-        path, decoded = parts.path, unquote(parts.path)
-        odd = any(ord(one) < 33 or ord(one) > 126 for one in path + parts.query) or "\\" in decoded
+        decoded = unquote(parts.path)
+        path, query = quote(parts.path, safe=KEPT), quote(parts.query, safe=KEPT)
         inside = decoded.removeprefix(self.prefix) if decoded.startswith(f"{self.prefix}/") else decoded
-        if odd or ".." in decoded.split("/") or not inside.startswith(FOLDERS):
+        if "\\" in decoded or ".." in decoded.split("/") or not inside.startswith(FOLDERS):
             raise Refused(422, f"{shown}: not one of Label Studio's pictures ({', '.join(FOLDERS)})")
         if relative and self.prefix and not decoded.startswith(f"{self.prefix}/"):
             path = self.prefix + path
-        return f"{path}?{parts.query}" if parts.query else path
+        return f"{path}?{query}" if query else path
 
     def _get(self, path: str) -> tuple[int, str, bytes]:
         """Status, place of a redirection, and content at a path of the host."""

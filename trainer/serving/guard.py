@@ -6,7 +6,7 @@ import hmac
 import json
 import time
 import traceback
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from typing import Any
 from urllib.parse import quote, urlsplit
 
@@ -35,6 +35,12 @@ SAFE_HEADERS = {
 
 IN_HEADERS = " !#$&'()*+,/:;=?@[]~"
 """Signs of a name that stand in a header as they are; others are written as %NN."""
+
+FAULT = "a fault of the service; its log says more"
+"""What is said where something went wrong that no request should cause."""
+
+PIECE_BYTES = 2**18
+"""Bytes of an answer that a client has to take within the time of a request."""
 
 LONGEST_PATH = 200
 
@@ -73,8 +79,9 @@ class Guard:
                 for key, value in (SAFE_HEADERS | version_headers(self.versions.current)).items():
                     headers.setdefault(key, value)
                 facts["version"] = headers["x-model-version"]
-            facts["bytes_out"] += len(message.get("body", b""))
-            await send(message)
+            for part in _parts(message):
+                facts["bytes_out"] += len(part.get("body", b""))
+                await send(part)
 
         try:
             try:
@@ -86,7 +93,7 @@ class Guard:
                 text = printable(redact("".join(traceback.format_exception(error))))
                 self.log("error", path=scope["path"][:LONGEST_PATH], error=text)
                 if not facts["status"]:
-                    await _answer(naming_send, 500, "a fault of the service; its log says more")
+                    await _answer(naming_send, 500, FAULT)
         finally:
             self._note(scope, facts, time.perf_counter() - began)
 
@@ -129,6 +136,15 @@ class Guard:
         client = (scope.get("client") or ("",))[0]
         asked = {"client": client, "method": scope["method"], "path": scope["path"][:LONGEST_PATH]}
         self.log("request", **asked, **facts, seconds=round(seconds, 4), **scope.get("state", {}).get("facts", {}))
+
+
+def _parts(message: Message) -> Iterator[Message]:
+    """A message of ASGI; a long body in pieces, so that the time that a client may take counts for each."""
+    body = message.get("body", b"")
+    for start in range(0, len(body) - PIECE_BYTES, PIECE_BYTES):
+        yield {**message, "body": body[start : start + PIECE_BYTES], "more_body": True}
+    rest = max(0, (len(body) - 1) // PIECE_BYTES) * PIECE_BYTES
+    yield {**message, "body": body[rest:]} if body else message
 
 
 def _host_name(host: str) -> str:

@@ -48,15 +48,16 @@ class AsyncBudget:
         self.waiters: set[asyncio.Future[None]] = set()
 
     @asynccontextmanager
-    async def hold(self, amount: int) -> AsyncIterator[None]:
-        """Wait until `amount` is free, and keep it for the block; what is more than the total goes alone."""
-        while self.held and self.held + amount > self.total:
-            waiter = asyncio.get_running_loop().create_future()
-            self.waiters.add(waiter)
-            try:
-                await waiter
-            finally:
-                self.waiters.discard(waiter)
+    async def hold(self, amount: int, seconds: float) -> AsyncIterator[None]:
+        """Wait until `amount` is free, and keep it for the block; what is more than the total goes alone.
+
+        Raises Refused where that takes longer than `seconds`.
+        """
+        try:
+            async with asyncio.timeout(seconds):
+                await self._wait(amount)
+        except TimeoutError:
+            raise Refused(503, "there is no memory for the picture; ask again later", retry_s=10) from None
         self.held += amount
         try:
             yield
@@ -65,3 +66,12 @@ class AsyncBudget:
             for waiter in self.waiters:
                 if not waiter.done():
                     waiter.set_result(None)
+
+    async def _wait(self, amount: int) -> None:
+        while self.held and self.held + amount > self.total:
+            waiter = asyncio.get_running_loop().create_future()
+            self.waiters.add(waiter)
+            try:
+                await waiter
+            finally:
+                self.waiters.discard(waiter)

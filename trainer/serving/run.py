@@ -81,6 +81,7 @@ def bind(host: str, port: int) -> socket.socket:
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)
+        listener.listen()  # who asks while the model is loaded waits
         return listener
     except OSError as error:
         listener.close()

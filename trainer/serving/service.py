@@ -14,7 +14,7 @@ import torch
 from trainer import InputError
 from trainer.data.image_header import read_header
 from trainer.data.image_io import PIXELS, read_scaled
-from trainer.data.stack import count_frames, count_pages_of
+from trainer.data.stack import is_stack
 from trainer.inference.findings import clean_mask, describe, describe_objects
 from trainer.inference.given import InputImage
 from trainer.inference.predictor import ImageResult
@@ -29,6 +29,9 @@ from trainer.system.launcher import given_threads
 
 R = TypeVar("R")
 
+MOST_OBJECTS = 10_000
+"""Objects of an image in answers that have a shape for each: an outline takes about a millisecond."""
+
 LONGEST_RETRY = 60
 """Longest time after which a client is asked to come back, in seconds."""
 
@@ -41,7 +44,7 @@ class Service:
         threads = given_threads()[0] or min(torch.get_num_threads(), usable_cpus())
         torch.set_num_threads(threads)
         self.batcher = Batcher(limits.batch_size, threads, self._note_batch)
-        self.pool = ThreadPoolExecutor(usable_cpus() + 1, "pictures")
+        self.pool = ThreadPoolExecutor(usable_cpus() + 1, "pictures", initializer=torch.set_num_threads, initargs=(1,))
         self.loaders = ThreadPoolExecutor(2, "versions")
         self.bodies = Bodies(limits)
         self.pixels = AsyncBudget(PIXELS.total)
@@ -106,24 +109,10 @@ class Service:
             held = await self.run(lambda: self._check(upload))
             channels = scored.segmenter.contract.channels
             weight = 1 + ("confidence_map" in wanted.maps) / 12 + ("probabilities" in wanted.maps) * channels / 6
-            async with self._hold(int(held * weight)):
+            async with self.pixels.hold(int(held * weight), self.limits.seconds):
                 result = await self.run(lambda: decode(upload, scored))
                 batch = await self._through_network(result, scored, wanted)
                 yield await self.run(lambda: look_at(upload, result, scored, wanted, batch))
-
-    @asynccontextmanager
-    async def _hold(self, amount: int) -> AsyncIterator[None]:
-        """Hold memory for the block; wait for it no longer than for anything else."""
-        hold = self.pixels.hold(amount)
-        try:
-            async with asyncio.timeout(self.limits.seconds):
-                await hold.__aenter__()
-        except TimeoutError:
-            raise Refused(503, "there is no memory for the picture; ask again later", retry_s=10) from None
-        try:
-            yield
-        finally:
-            await hold.__aexit__(None, None, None)
 
     async def _through_network(self, result: ImageResult, scored: Scored, wanted: Wanted) -> int:
         """Have a decoded image predicted; return the number of images of its batch."""
@@ -147,8 +136,8 @@ class Service:
         if max(header.held, height * width) > self.limits.pixels:
             text = f"{width}x{height} pixels, more than {self.limits.pixels:,}"
             raise Refused(413, f"{upload.name}: {text}; make it smaller")
-        if (pages := count_pages_of(upload.content)) > 1:
-            raise Refused(422, f"{upload.name}: a stack of {pages} pages; send them one by one, or use predict.py")
+        if is_stack(upload.content):
+            raise Refused(422, f"{upload.name}: a stack of pages; send them one by one, or use predict.py")
         return header.held
 
 
@@ -175,12 +164,13 @@ def look_at(upload: Upload, result: ImageResult, scored: Scored, wanted: Wanted,
         objects = clean_mask(result.mask, wanted.options)
     except InputError as error:
         raise Refused(422, f"{upload.name}: {error}") from error
-    left_out = count_frames(upload.content) - 1
+    if objects is not None and len(objects) > MOST_OBJECTS and (wanted.options.labelme or wanted.options.coco):
+        text = f"{len(objects):,} objects, more than {MOST_OBJECTS:,}; remove small ones by min_area"
+        raise Refused(422, f"{upload.name}: {text}")
     row = {
         "file": upload.name,
         **describe(result, objects, scored.segmenter.contract),
         "seconds": round(result.seconds, 4),
-        **({"frames_left_out": left_out} if left_out else {}),
     }
     about = describe_objects(result, objects, wanted.options)
     return Predicted(result, objects, row, about, scored, upload.name, batch)

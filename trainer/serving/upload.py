@@ -4,8 +4,8 @@ import asyncio
 import base64
 import binascii
 import re
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote
@@ -13,7 +13,7 @@ from urllib.parse import unquote
 from starlette.requests import ClientDisconnect, Request
 
 from trainer.serving.limits import Limits, Refused
-from trainer.system.text import one_line, shorten, valid
+from trainer.system.text import one_line, shorten
 
 RAW_TYPES = ("application/octet-stream", "application/x-www-form-urlencoded", "")
 """Media types of a body that is an image, beside image/*: curl's --data-binary says the second one, others none."""
@@ -59,6 +59,16 @@ class Bodies:
             yield bytes(body)
         finally:
             self.held -= len(body)
+
+    @contextmanager
+    def count(self, size: int) -> Iterator[None]:
+        """Count bytes that came in another way as held for the block. Raises Refused where there is no room."""
+        self._check_room(0, size)
+        self.held += size
+        try:
+            yield
+        finally:
+            self.held -= size
 
     def _check_length(self, stated: str) -> None:
         if stated.isdecimal():
@@ -117,7 +127,7 @@ def _file_name(names: dict[bytes, bytes]) -> str:
 def clean_name(text: str) -> str:
     """Name of a file without folders, control characters and leading dots; `image` where nothing is left."""
     last = re.split(r"[/\\]", text)[-1]
-    printable = "".join(one for one in valid(last) if one.isprintable()).strip().lstrip(".")
+    printable = "".join(one for one in last if one.isprintable()).strip().lstrip(".")
     return shorten(printable, LONGEST_NAME) or "image"
 
 

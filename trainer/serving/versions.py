@@ -44,22 +44,16 @@ class Served:
         with torch.inference_mode():
             blank = torch.zeros(1, contract.input_channels, contract.image_size, contract.image_size, device=device)
             model.segmenter.logits(blank)
+        self.version = model.origin.get("version") or model_digest(model.segmenter)[:DIGEST_DIGITS]
+        """Number of the version; of a model that is not registered the beginning of its digest."""
 
-    @cached_property
-    def digest(self) -> str:
-        """Digest of the weights and the contract."""
-        return model_digest(self.model.segmenter)
+        self.plain = Scored(self, model.segmenter)
 
     @property
     def name(self) -> str:
         """Name of the registered model, or that of the folder."""
         folder = Path(self.model.origin["uri"])
         return self.model.origin.get("name") or (folder.parent.name if folder.name == "model" else folder.name)
-
-    @property
-    def version(self) -> str:
-        """Number of the version; of a model that is not registered the beginning of its digest."""
-        return self.model.origin.get("version") or self.digest[:DIGEST_DIGITS]
 
     @property
     def alias(self) -> str:
@@ -72,9 +66,10 @@ class Served:
         if threshold is not None and segmenter.contract.channels > 1:
             count = len(segmenter.contract.class_names) - 1
             raise Refused(422, f"threshold: the model has {count} classes, and takes the most probable; leave it out")
-        if threshold is not None and threshold != segmenter.contract.threshold:
-            segmenter = copy.copy(segmenter)  # the network is the same
-            segmenter.contract = dataclasses.replace(segmenter.contract, threshold=threshold)
+        if threshold in (None, segmenter.contract.threshold):
+            return self.plain
+        segmenter = copy.copy(segmenter)  # the network is the same
+        segmenter.contract = dataclasses.replace(segmenter.contract, threshold=threshold)
         return Scored(self, segmenter)
 
 

@@ -32,7 +32,7 @@ def test_a_user_without_a_name_has_a_number(monkeypatch: pytest.MonkeyPatch) -> 
     assert source_tags()["mlflow.user"] == number
 
 
-@pytest.mark.parametrize("entry", ["train", "predict", "prepare", "sync"])
+@pytest.mark.parametrize("entry", ["train", "predict", "prepare", "serve", "sync"])
 def test_each_command_says_its_version(entry: str) -> None:
     version = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]["version"]
     done = subprocess.run([sys.executable, f"trainer/{entry}.py", "--version"], cwd=REPOSITORY, capture_output=True)

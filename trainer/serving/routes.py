@@ -1,0 +1,47 @@
+"""What all routes have in common: descriptions for OpenAPI, bodies of JSON, headers, the line of the log."""
+
+import json
+from typing import Any
+
+from fastapi import Request
+
+from trainer.serving.answers import Predicted
+from trainer.serving.guard import version_headers
+from trainer.serving.limits import Refused
+from trainer.serving.service import Service
+
+BINARY = {"schema": {"type": "string", "format": "binary"}}
+FORM = {"schema": {"type": "object", "properties": {"image": BINARY["schema"]}, "required": ["image"]}}
+IMAGE_CONTENT: dict[str, Any] = {"image/*": BINARY, "multipart/form-data": FORM}
+STUDIO_CONTENT: dict[str, Any] = {
+    "application/json": {"schema": {"type": "object", "description": "tasks of Label Studio"}}
+}
+IMAGE_BODY: dict[str, Any] = {"requestBody": {"required": True, "content": IMAGE_CONTENT}}
+PREDICT_BODY: dict[str, Any] = {"requestBody": {"required": True, "content": IMAGE_CONTENT | STUDIO_CONTENT}}
+JSON_BODY = {"requestBody": {"content": {"application/json": {"schema": {"type": "object"}}}}}
+
+ERROR = {"description": "what is wrong, and the fix", "content": {"application/json": {"schema": {"type": "object"}}}}
+ERRORS: dict[int | str, dict[str, Any]] = dict.fromkeys((400, 401, 403, 404, 406, 408, 413, 415, 422, 502, 503), ERROR)
+
+
+def found_headers(found: Predicted) -> dict[str, str]:
+    return version_headers(found.scored.served) | {"X-Batch": f"{found.batch}"}
+
+
+def note_picture(request: Request, service: Service, found: Predicted) -> None:
+    """Count an image, and add facts about it to the line of the log."""
+    service.metrics.count("pictures_total", version=found.scored.served.version)
+    facts = {"width": found.row["width"], "height": found.row["height"], "batch": found.batch}
+    request.scope.setdefault("state", {})["facts"] = facts
+
+
+async def read_json(service: Service, content: bytes) -> Any:
+    """Parse a body in a thread: of megabytes it takes a while. Raises Refused where it is no JSON."""
+
+    def parse() -> Any:
+        try:
+            return json.loads(content)
+        except (ValueError, RecursionError):
+            raise Refused(422, "no valid JSON") from None
+
+    return await service.run(parse)
