@@ -203,7 +203,7 @@ function redraw() {
   parts.forEach((part, place) => {
     const colours = model.colours;
     const own = threshold ?? part.result.model.threshold;
-    part.ids = part.one ? idsOfLevels(part.found, own) : idsOfColours(part.found, colours);
+    part.ids = part.one ? idsOfLevels(part.found, own) : idsOfColours(part.found, model.mask_colours);
     const canvas = at(place ? "second-canvas" : "first-canvas");
     draw(canvas, part.size, part.image, part.ids, colours, part.image ? view : "mask");
     const version = part.result.model.version;
