@@ -9,6 +9,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, PlainTextResponse
 from starlette.exceptions import HTTPException
 
+from trainer.drawing.palette import palette
 from trainer.serving.fetch import ImageHost
 from trainer.serving.guard import FAULT
 from trainer.serving.limits import Refused
@@ -86,6 +87,7 @@ def _add_state(app: FastAPI, service: Service, queue: Path | None) -> None:
         return {
             **current.at(None).facts,
             "colours": contract.colours,
+            "mask_colours": palette()[: len(contract.class_names)].tolist(),
             "extra": extra.version if extra else None,
             "moves": versions.moves,
             "fault": versions.fault,
