@@ -35,8 +35,7 @@ def describe(
     model = quote(f"models:/{config.registry.name}@champion") if config.registry.name else "RUN_FOLDER/model"
     lines = [
         # Lists show the beginning alone, without Markdown.
-        f"mIoU {'unknown' if miou is None else miou} on the {len(data['val'])} validation pictures "
-        f"({listed}{more})",
+        f"mIoU {'unknown' if miou is None else miou} on the {len(data['val'])} validation pictures ({listed}{more})",
         f"**{model_text(config)}**, width {config.model.width}, {config.data.image_size} pixels, "
         f"{'in tiles' if config.data.view == 'tiles' else 'resized'}",
         f"**Data** {_short(title)}: {len(data['train'])} pictures train, {len(data['val'])} validate; "
