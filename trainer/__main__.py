@@ -1,4 +1,4 @@
-"""One command for all entry points: segtrainer train | predict | prepare | sync, or python -m trainer ...
+"""One command for all entry points: segtrainer train | predict | prepare | label | sync, or python -m trainer ...
 
 segtrainer predict --model models:/cat-unet@champion --input PATH [PATH ...] --output DIR
 """
@@ -17,6 +17,7 @@ ENTRIES = {
     "train": "train, register, promote",
     "predict": "outline the known classes in pictures; --export writes the model for other programs",
     "prepare": "make a data folder, or check one",
+    "label": "the pictures that are worth labelling next, with predictions to correct",
     "sync": "send recorded runs to MLflow",
 }
 """Command -> what it does; each is a module of this package with a `main`."""

@@ -178,7 +178,7 @@ def _add_labelme(commands: Any) -> None:
 
 def convert(options: argparse.Namespace) -> int:
     """Convert a folder of Labelme files to a VOC folder, and print what it holds."""
-    from trainer.data.layouts.labelme import unlabelled_note
+    from trainer.data.layouts.labelme import unlabelled_note, waiting_note
     from trainer.make.labelme_to_voc import convert_labelme
     from trainer.system.terminal import Display
 
@@ -190,6 +190,8 @@ def convert(options: argparse.Namespace) -> int:
     display.log(f"{done.images} pictures with masks in {options.out}: {', '.join(found) or 'all background'}")
     if done.unlabelled:
         display.log(unlabelled_note(options.annotated, done.unlabelled))
+    if done.waiting:
+        display.log(waiting_note(options.annotated, done.waiting))
     if done.account.count:
         display.log(f"left out, {done.account.summary()}")
     for warning in done.account.warnings():

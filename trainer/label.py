@@ -1,0 +1,161 @@
+"""Label with the model: the pictures that are worth most next, with predictions to correct, and rounds of training.
+
+python trainer/label.py next POOL --model models:/cat-unet@champion --output TO_LABEL [--count 20]
+python trainer/label.py accept TO_LABEL/p1.json ...
+"""
+
+if __name__ == "__main__":
+    import signal
+
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # ends without a traceback, until the next import is done
+    from trainer.system.entry import guard_imports
+
+    guard_imports("label.py")
+
+import argparse
+import functools
+import sys
+from pathlib import Path
+from typing import Any
+
+from trainer import EXIT_INPUT, InputError
+from trainer.system.atomic import why_not_written
+from trainer.system.entry import EXIT_FAILED, leave, run_program
+from trainer.system.installation import usage
+from trainer.system.output import Parser, ShowVersion, prepare_output
+from trainer.system.signals import StopSignals, exit_code
+from trainer.system.text import count_of, one_line
+
+EXIT_SOME_FAILED = 3
+
+MOST_PROBLEMS = 20
+"""Pictures that could not be read or written of which a line each is printed."""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Return the exit code: 0 done, 1 failed while working, 2 wrong usage, folder or model, 3 some pictures failed.
+
+    130 or 143: stopped by a signal; the same command goes on.
+    """
+    return run_program("label.py", functools.partial(_main, arguments))
+
+
+def _main(arguments: list[str] | None, stop: StopSignals) -> int:
+    prepare_output(arguments)
+    options = read_command(arguments)
+    try:
+        code: int = options.command(options, stop)
+        return code
+    except InputError as error:
+        print(f"label.py: {error}", file=sys.stderr)
+        return EXIT_INPUT
+    except OSError as error:
+        print(f"label.py: {why_not_written(Path(error.filename or '.'), error)}", file=sys.stderr)
+        return EXIT_FAILED
+
+
+def read_command(arguments: list[str] | None) -> argparse.Namespace:
+    """Options of a command line, and under `command` the function that it calls. Exits with 2 where it is wrong."""
+    parser = Parser(prog=usage("label"), description="Label with the model: predictions to correct, and rounds.")
+    parser.add_argument("--version", action=ShowVersion, nargs=0, help="print the version")
+    commands = parser.add_subparsers(required=True, metavar="next | accept")
+    for add in (_add_next, _add_accept):
+        add(commands)
+    return parser.parse_args(arguments)
+
+
+def _count(text: str) -> int:
+    if not (text.isdecimal() and text.isascii() and 0 < len(text) < 10 and int(text) >= 1):
+        raise argparse.ArgumentTypeError(f"{text} is not possible; give 1 or more")
+    return int(text)
+
+
+# ---------------------------------------------------------------- next
+
+
+def _add_next(commands: Any) -> None:
+    parser = commands.add_parser("next", help="the pictures of a folder that are worth most, with predictions")
+    parser.add_argument("pool", type=Path, metavar="POOL", help="folder of pictures that are not labelled yet")
+    parser.add_argument("--model", required=True, help="models:/name@alias, models:/name/3, or a model folder")
+    parser.add_argument("--output", required=True, type=Path, metavar="DIR", help="folder to label in, with Labelme")
+    parser.add_argument("--count", type=_count, default=20, metavar="N", help="pictures (20)")
+    parser.add_argument(
+        "--labelled", type=Path, nargs="+", default=[], metavar="DIR", help="folders with labels: others come first"
+    )
+    parser.add_argument(
+        "--form", choices=("polygons", "masks"), default="polygons", help="shapes; masks keep every pixel (polygons)"
+    )
+    parser.add_argument("--once", default="", metavar="NAME", help="do nothing where a call of this name is done")
+    parser.add_argument("--batch_size", type=_count, default=8, metavar="N", help="pictures that go through together")
+    parser.set_defaults(command=give)
+
+
+def give(options: argparse.Namespace, stop: StopSignals) -> int:
+    """Put the pictures that are worth most into the folder, with predictions; return the exit code."""
+    from trainer.labelling.next_images import Request, give_next, look
+    from trainer.system.terminal import Display
+
+    request = Request(
+        options.pool,
+        options.output,
+        options.count,
+        options.labelled,
+        options.once,
+        options.form,
+        options.batch_size,
+    )
+    queue, pool = look(request)
+    display = Display()
+    if not pool.left and not any(not call.complete for call in queue.calls):
+        display.log(
+            f"nothing is left: all {count_of(len(pool.images), 'picture')} of {options.pool} are labelled or in"
+        )
+        display.log(f"  {options.output}")
+        return 0
+    from trainer.tracking.load import load_model
+
+    model = load_model(options.model)
+    stop.defer()
+    try:
+        answer = give_next(request, queue, pool, model, display.progress_bar, stop.requested)
+    finally:
+        display.close()
+    for text in answer.problems[:MOST_PROBLEMS]:
+        print(f"label.py: {text}", file=sys.stderr)
+    for note in answer.notes:
+        display.log(note)
+    if answer.stopped:
+        print("label.py: stopped; the same command goes on", file=sys.stderr)
+        return exit_code(stop.number)
+    for name, doubt in answer.images:
+        display.log(f"  {doubt:4.0%}  {one_line(name)}")
+    done = count_of(len(answer.images), "picture")
+    display.log(
+        f"{done} with predictions in {options.output}, the first ones by their doubt and unlike what is labelled"
+    )
+    display.log(f"{answer.left} left in {options.pool}; correct them with:  labelme {options.output}")
+    return EXIT_SOME_FAILED if answer.problems else 0
+
+
+# ---------------------------------------------------------------- accept
+
+
+def _add_accept(commands: Any) -> None:
+    parser = commands.add_parser("accept", help="take predictions for labels as they are")
+    parser.add_argument("files", type=Path, nargs="+", metavar="FILE", help="JSON files of Labelme")
+    parser.set_defaults(command=accept_files)
+
+
+def accept_files(options: argparse.Namespace, _stop: StopSignals) -> int:
+    """Take the flag `predicted` off the files; return the exit code."""
+    from trainer.labelling.accept import accept
+
+    accepted, others = accept(options.files)
+    if others:
+        print(f"{count_of(len(others), 'file')} stayed as they are, for a person has seen them already")
+    print(f"{count_of(len(accepted), 'file')} accepted")
+    return 0
+
+
+if __name__ == "__main__":
+    leave(main())
