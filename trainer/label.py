@@ -24,7 +24,7 @@ from trainer.system.entry import EXIT_FAILED, leave, run_program
 from trainer.system.installation import usage
 from trainer.system.output import Parser, ShowVersion, prepare_output
 from trainer.system.signals import StopSignals, exit_code
-from trainer.system.text import count_of, one_line
+from trainer.system.text import count_of, one_line, quote
 
 EXIT_SOME_FAILED = 3
 
@@ -107,10 +107,8 @@ def give(options: argparse.Namespace, stop: StopSignals) -> int:
     queue, pool = look(request)
     display = Display()
     if not pool.left and not any(not call.complete for call in queue.calls):
-        display.log(
-            f"nothing is left: all {count_of(len(pool.images), 'picture')} of {options.pool} are labelled or in"
-        )
-        display.log(f"  {options.output}")
+        pictures = count_of(len(pool.images), "picture")
+        display.log(f"nothing is left of {options.pool}: {pictures}, all labelled or in {options.output}")
         return 0
     from trainer.tracking.load import load_model
 
@@ -130,10 +128,8 @@ def give(options: argparse.Namespace, stop: StopSignals) -> int:
     for name, doubt in answer.images:
         display.log(f"  {doubt:4.0%}  {one_line(name)}")
     done = count_of(len(answer.images), "picture")
-    display.log(
-        f"{done} with predictions in {options.output}, the first ones by their doubt and unlike what is labelled"
-    )
-    display.log(f"{answer.left} left in {options.pool}; correct them with:  labelme {options.output}")
+    display.log(f"{done} with predictions in {options.output}, in the order of their worth, with the doubt about each")
+    display.log(f"{answer.left} left in {options.pool}; correct those with\n  labelme {quote(options.output)}")
     return EXIT_SOME_FAILED if answer.problems else 0
 
 

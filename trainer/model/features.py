@@ -1,10 +1,10 @@
 """Features by which images are compared: what the network's lowest level says about the whole image."""
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from trainer.model.segmenter import Segmenter
-from trainer.model.unet import EncoderUNet
+from trainer.model.unet import EncoderUNet, UNet
 
 
 @torch.inference_mode()
@@ -14,7 +14,7 @@ def pooled_features(segmenter: Segmenter, images: Tensor) -> Tensor:
     return _lowest(segmenter.network, segmenter.normalise(levels)).float().mean(dim=(2, 3)).cpu()
 
 
-def _lowest(network: nn.Module, images: Tensor) -> Tensor:
+def _lowest(network: UNet | EncoderUNet, images: Tensor) -> Tensor:
     """Features [B, F, h, w] of the lowest level of a network's way down."""
     if isinstance(network, EncoderUNet):
         maps: list[Tensor] = network.encoder(images)
