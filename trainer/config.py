@@ -413,10 +413,16 @@ class TrackingConfig:
     watch: int = 8
     """Number of validation pictures that are drawn as training goes on."""
 
+    parent: str | None = None
+    """Run that this one belongs to, as a fold or a trial does: its uid, or its run folder. Whatever trains several
+    models sets it; MLflow shows the run below its parent then."""
+
     def __post_init__(self) -> None:
         for key, name in (("experiment", self.experiment), ("run_name", self.run_name)):
             _require(name is None or _is_name(name), f"tracking.{key}", name, f"a name, {NAME_RULE}")
         _require(self.watch >= 0, "tracking.watch", self.watch, "0 or more")
+        usable = self.parent is None or re.fullmatch(r"[\w.-]{1,100}", Path(self.parent).name)
+        _require(bool(usable), "tracking.parent", self.parent, "the uid or the run folder of a run")
 
 
 @dataclass(frozen=True)

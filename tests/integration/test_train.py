@@ -15,6 +15,7 @@ from PIL import Image
 from tests.support import runs
 from tests.support.discs import make_discs, mean_iou
 from tests.support.program import TINY, Ended, Program, train_command
+from trainer.model.score_table import read_table
 
 EPOCHS, STEPS = 50, 100
 FLOAT32 = ["--train.mixed_precision", "no", "--train.threads", "1", "--data.augment", "light"]
@@ -74,6 +75,19 @@ def test_the_run_is_finished_and_complete(program: Program, first_run: Any) -> N
     assert tags["data.digest"] == first_run.inputs.dataset_inputs[0].dataset.digest
     artifacts = {item.path for item in client(program).list_artifacts(first_run.info.run_id)}
     assert {"config.yaml", "split.json", "images"} <= artifacts
+
+
+def test_the_scores_of_each_image_are_an_artifact(program: Program, first_run: Any, data: Path, tmp_path: Path) -> None:
+    """Of the registered model on the validation images: their pooled counts are its score."""
+    table = read_table(Path(client(program).download_artifacts(first_run.info.run_id, "evaluation/scores.json")))
+    (folder,) = program.run_folders()[:1]
+    assert [image.name for image in table.images] == json.loads((folder / "split.json").read_text())["val"]
+    assert table.scores().miou == first_run.data.metrics["best/miou"]
+    assert first_run.data.tags["evaluation.digest"] == table.digest
+    assert table.model["run_id"] == first_run.info.run_id
+    for image in table.images:
+        mask = np.array(Image.open(data / "SegmentationClassPNG" / f"{image.name}.png"))
+        assert [row[2] for row in image.counts] == [(mask == number).sum() for number in (0, 1)]
 
 
 def test_watched_images_have_a_step_and_a_thumbnail(program: Program, first_run: Any) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from trainer.data.bands import normalisation
-from trainer.data.cache import StoredSamples, decoded_samples, open_samples
+from trainer.data.cache import decoded_samples, open_samples
 from trainer.data.checks.finding import WARNING, Finding
 from trainer.data.checks.inspect import Inspection, inspect
 from trainer.data.checks.report import Report, make_report
@@ -20,6 +20,7 @@ from trainer.data.image_io import AnyLevels
 from trainer.data.sample import Sample
 from trainer.data.sources import Sources, raise_all
 from trainer.data.split import Split, dataset_digest
+from trainer.data.stored_samples import StoredSamples
 from trainer.data.unlabelled import refuse_labelled
 from trainer.data.value_map import ValueMap
 from trainer.data.view import View
@@ -112,6 +113,13 @@ class Dataset:
         """Labelled pixels of each class in each training image, int [N, K]."""
         counts: np.ndarray = self.stored.facts["counts"][list(self.split.train), : len(self.names)]
         return counts
+
+    def training_hashes(self) -> tuple[list[int], list[int]]:
+        """Hashes of the pixels of all images that train, 64 bits each: the labelled ones, and those without labels."""
+        labelled = self.stored.facts["image"][list(self.split.train)].tolist()
+        unlabelled = [] if self.unlabelled is None else self.unlabelled.facts["image"].tolist()
+        release_pages(self.stored.facts)
+        return labelled, unlabelled
 
     def shares(self) -> list[float]:
         """Share of each class in the labelled training pixels, K numbers."""

@@ -17,10 +17,10 @@ from torch import Tensor
 
 from trainer import IGNORE
 from trainer.data.appearance import looks_of
-from trainer.data.cache import StoredSamples
 from trainer.data.dataset import Dataset, ValidationSet, release_pages
 from trainer.data.full_size import FullSize
-from trainer.engine.evaluate import CHUNK, strips_of
+from trainer.data.stored_samples import StoredSamples
+from trainer.engine.evaluate import CHUNK, as_tuples, strips_of
 from trainer.inference.doubt import Certainty, bound_of_unsure
 from trainer.model.calibration import (
     LEAST_IMAGES,
@@ -33,7 +33,8 @@ from trainer.model.calibration import (
     fit_temperature,
     threshold_curve,
 )
-from trainer.model.metrics import Scores, confusion_matrix, scores
+from trainer.model.metrics import Scores, class_counts, confusion_matrix, scores
+from trainer.model.score_table import Counts
 from trainer.model.segmenter import Contract, Segmenter
 from trainer.tracking.names import metric_key
 
@@ -60,6 +61,9 @@ class Calibration:
 
     gain: float = 0.0
     """Gain of mIoU by a threshold other than 0.5."""
+
+    counts: tuple[Counts, ...] = ()
+    """`class_counts` of each validation image, by the contract."""
 
     def metrics(self) -> dict[str, float]:
         """Numbers for the run's record."""
@@ -105,15 +109,17 @@ def calibrate(segmenter: Segmenter, dataset: Dataset) -> Calibration:
     curve: tuple[float, ...] = ()
     if contract.channels == 1:
         counts = _threshold_counts(outputs)
-        curve = threshold_curve(counts)
+        curve = threshold_curve(counts.sum(dim=0))
         change(threshold=choose_threshold(curve) if enough else 0.5, threshold_curve=curve)
-        confusion = confusions(counts)[THRESHOLDS.index(segmenter.contract.threshold)]
+        place = THRESHOLDS.index(segmenter.contract.threshold)
+        found = torch.stack([confusions(one)[place] for one in counts])
     else:
-        confusion = _confusion(segmenter, outputs)
+        found = _confusions(segmenter, outputs)
     if enough:
         change(**_certainty(segmenter, outputs))
     gain = curve[THRESHOLDS.index(segmenter.contract.threshold)] - curve[MIDDLE] if curve else 0.0
-    return Calibration(segmenter.contract, scores(confusion, contract.class_names), gain)
+    counted = as_tuples(torch.stack([class_counts(one) for one in found]))
+    return Calibration(segmenter.contract, scores(found.sum(dim=0), contract.class_names), gain, counted)
 
 
 class _Outputs(ABC):
@@ -254,26 +260,26 @@ def _temperature(outputs: _Outputs) -> dict[str, Any]:
 
 
 def _threshold_counts(outputs: _Outputs) -> Tensor:
-    """`count_by_threshold` of all validation images, at their own size."""
-    counts = torch.zeros(2, len(THRESHOLDS) + 1, dtype=torch.int64)
+    """`count_by_threshold` of each validation image at its own size, int64 [N, 2, 40]."""
+    counts = torch.zeros(len(outputs), 2, len(THRESHOLDS) + 1, dtype=torch.int64)
     for place in range(len(outputs)):
         mask = outputs.mask(place)
         for part, probabilities in outputs.rows(place, (mask.shape[0], mask.shape[1])):
             for strip, truth in strips_of(probabilities, mask[part]):
-                counts += count_by_threshold(strip[0, 0], truth).cpu()
+                counts[place] += count_by_threshold(strip[0, 0], truth).cpu()
     return counts
 
 
-def _confusion(segmenter: Segmenter, outputs: _Outputs) -> Tensor:
-    """Pixel counts, int64 [K, K], of the masks that prediction writes."""
+def _confusions(segmenter: Segmenter, outputs: _Outputs) -> Tensor:
+    """Pixel counts, int64 [N, K, K], of the masks that prediction writes."""
     classes = len(segmenter.contract.class_names)
-    confusion = torch.zeros(classes, classes, dtype=torch.int64)
+    counts = torch.zeros(len(outputs), classes, classes, dtype=torch.int64)
     for place in range(len(outputs)):
         mask = outputs.mask(place)
         for part, probabilities in outputs.rows(place, (mask.shape[0], mask.shape[1])):
             for strip, truth in strips_of(probabilities, mask[part]):
-                confusion += confusion_matrix(segmenter.classes(strip)[0], truth, classes).cpu()
-    return confusion
+                counts[place] += confusion_matrix(segmenter.classes(strip)[0], truth, classes).cpu()
+    return counts
 
 
 def _certainty(segmenter: Segmenter, outputs: _Outputs) -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """Validation: every sample exactly once on any number of processes, scored at its mask's own size."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -10,7 +11,8 @@ from trainer.config import LossConfig
 from trainer.data.dataset import ValidationSet
 from trainer.data.full_size import FullSize
 from trainer.model.loss import LossSums, class_weight_tensor, image_losses, loss_terms
-from trainer.model.metrics import Scores, confusion_matrix, scores
+from trainer.model.metrics import Scores, class_counts, confusion_matrix, scores
+from trainer.model.score_table import Counts, ScoredImage, ScoreTable
 from trainer.model.segmenter import Segmenter
 
 CHUNK = 8
@@ -27,6 +29,9 @@ class Evaluation:
     scores: Scores
     loss: float
     """Mean loss of the samples."""
+
+    counts: tuple[Counts, ...]
+    """`class_counts` of each sample, in the order of the validation set."""
 
 
 class EvaluationStopped(Exception):
@@ -55,6 +60,7 @@ def evaluate(
     device = next(segmenter.parameters()).device
     classes = len(segmenter.contract.class_names)
     confusion = torch.zeros(classes, classes, dtype=torch.int64, device=device)
+    counts = torch.zeros(len(data.samples), classes, 3, dtype=torch.int64, device=device)
     # One place per sample: adding up zeros from the other processes changes no bit.
     losses = torch.zeros(len(data.samples), dtype=torch.float64, device=device)
     seen = torch.zeros(
@@ -69,19 +75,46 @@ def evaluate(
             break
         places = range(start, min(start + chunk, len(data.samples)))
         losses[list(places)], found = look(segmenter, data, places, loss, weights)
-        confusion += found
+        confusion += found.sum(dim=0)
+        counts[list(places)] = torch.stack([class_counts(one) for one in found])
         seen[list(places)] += 1
-    confusion, losses, seen = (all_reduce(value) for value in (confusion, losses, seen))
+    confusion, counts, losses, seen = (all_reduce(value) for value in (confusion, counts, losses, seen))
     if seen[-1]:
         raise EvaluationStopped
     assert bool((seen[:-1] == 1).all()), f"validation saw samples {seen[:-1].tolist()} times"
-    return Evaluation(scores(confusion, segmenter.contract.class_names), float(losses.mean()))
+    return Evaluation(scores(confusion, segmenter.contract.class_names), float(losses.mean()), as_tuples(counts))
+
+
+class Counted(Protocol):
+    """Whatever holds the counts of each image."""
+
+    @property
+    def counts(self) -> tuple[Counts, ...]:
+        """`class_counts` of each sample, in the order of the validation set."""
+        ...
+
+
+def score_table(
+    evaluation: Counted, data: ValidationSet, class_names: tuple[str, ...], model: Mapping[str, str]
+) -> ScoreTable:
+    """Table of an evaluation on `data`; `model`: where the model is from."""
+    facts = data.stored.facts[list(data.rows)]
+    images = []
+    for sample, row, counts in zip(data.samples, facts, evaluation.counts, strict=True):
+        hashes, (height, width) = (f"{row['image']:016x}", f"{row['mask']:016x}"), row["size"]
+        images.append(ScoredImage(sample.name, *hashes, int(height), int(width), counts))
+    return ScoreTable(class_names, tuple(images), model)
+
+
+def as_tuples(counts: Tensor) -> tuple[Counts, ...]:
+    """Integers of `class_counts` of some images, int64 [N, K, 3]."""
+    return tuple(tuple((one[0], one[1], one[2]) for one in image) for image in counts.tolist())
 
 
 def _look_at_whole(
     segmenter: Segmenter, data: ValidationSet, places: range, loss: LossConfig, weights: Tensor | None
 ) -> tuple[Tensor, Tensor]:
-    """Losses, float64 [B], and pixel counts, int64 [K, K], of images that are resized."""
+    """Losses, float64 [B], and pixel counts, int64 [B, K, K], of images that are resized."""
     assert not isinstance(data.stored, FullSize)
     images, small_masks = data.stored.read([data.rows[place] for place in places])
     device = segmenter.mean.device
@@ -91,13 +124,13 @@ def _look_at_whole(
         sample_confusion(segmenter, logits[row : row + 1], _read_mask(data, place, device))
         for row, place in enumerate(places)
     ]
-    return image_losses(terms, loss.smooth, loss.cross_entropy).double(), torch.stack(counts).sum(dim=0)
+    return image_losses(terms, loss.smooth, loss.cross_entropy).double(), torch.stack(counts)
 
 
 def _look_at_tiles(
     segmenter: Segmenter, data: ValidationSet, places: range, loss: LossConfig, weights: Tensor | None
 ) -> tuple[Tensor, Tensor]:
-    """Losses, float64 [1], and pixel counts, int64 [K, K], of one image that is gone over tile by tile."""
+    """Losses, float64 [1], and pixel counts, int64 [1, K, K], of one image that is gone over tile by tile."""
     assert isinstance(data.stored, FullSize)
     mask = _read_mask(data, places[0], segmenter.mean.device)
     height, width = mask.shape
@@ -108,7 +141,7 @@ def _look_at_tiles(
         sums.add(probabilities, mask[part], weights)
         for strip, truth in strips_of(probabilities, mask[part]):
             confusion += confusion_matrix(segmenter.classes(strip)[0], truth, classes)
-    return image_losses(sums.terms(), loss.smooth, loss.cross_entropy).double(), confusion
+    return image_losses(sums.terms(), loss.smooth, loss.cross_entropy).double(), confusion[None]
 
 
 def _read_mask(data: ValidationSet, place: int, device: torch.device) -> Tensor:

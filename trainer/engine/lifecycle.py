@@ -9,6 +9,7 @@ import socket
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trainer import InputError, redact
@@ -28,10 +29,12 @@ from trainer.tracking.run import Run, log_settings, open_run, run_title
 
 if TYPE_CHECKING:  # these load torch, which a mistyped setting must not wait for
     from trainer.data.dataset import Dataset, ValidationSet
+    from trainer.engine.calibrate import Calibration
     from trainer.engine.callback import Callback
     from trainer.engine.checkpoint.resume import Start
     from trainer.engine.loop import Trainer
     from trainer.model.segmenter import Segmenter
+    from trainer.model.training_images import TrainingImages
 
 FLUSH_SECONDS = 120.0
 """Longest wait for the tracking server at the end of a run, in seconds."""
@@ -130,18 +133,37 @@ class Lifecycle:
         return start
 
     def _open(self, start: "Start", dataset: "Dataset") -> Run:
+        from trainer.model.training_images import of_hashes, write_training_images
+        from trainer.tracking.ancestor import with_ancestor
+
         config, folder = self.config, start.folder
         if folder is None:
             tracking, title = config.tracking, run_name(run_title(dataset.title, config))
             name, experiment = tracking.run_name and run_name(tracking.run_name), redact(tracking.experiment)
             began = store.store_id() if tracking.enabled else None
-            folder = new_run_folder(MLRUNS / "work", experiment, name, tracking.enabled, title, began)
+            images = with_ancestor(of_hashes(*dataset.training_hashes()), config.model.init, dataset.digest)
+            parent = Path(tracking.parent or "").name
+            folder = new_run_folder(MLRUNS / "work", experiment, name, tracking.enabled, title, began, parent=parent)
             describe_run(folder, to_yaml(config), dataset.content(), dataset.report.to_json())
+            write_training_images(folder.path, images)
         folder.lock()
         owner = {"pid": os.getpid(), "host": socket.gethostname(), "launcher": launcher.identity()}
         status_fields = {"resume": launcher.resume_command(folder.path), **owner}
         new = start.folder is None
         return open_run(folder, config.tracking, new, self.reachable, self.display.log, status_fields)
+
+    def _training_images(self, dataset: "Dataset") -> "TrainingImages":
+        """Images that trained the model, as the run folder has them since the run began.
+
+        Where it has not, nobody knows by now what has trained the model of model.init: its alias may have moved.
+        """
+        from trainer.model.training_images import of_hashes, read_training_images
+
+        with suppress(InputError):  # a damaged file must not take the model from a finished training
+            if found := read_training_images(self.run.folder.path):
+                return found
+        own = of_hashes(*dataset.training_hashes())
+        return own if self.config.model.init is None else own.after(None)
 
     def callback(self, start: "Start", dataset: "Dataset", memory_gib: Callable[[], float]) -> "Callback":
         """Receiver of the events of training; `memory_gib` measures this process."""
@@ -188,6 +210,7 @@ class Lifecycle:
         from trainer.engine.calibrate import calibrate
         from trainer.engine.stopping import writing
         from trainer.model.model_folder import load_segmenter, save_segmenter
+        from trainer.model.training_images import write_training_images
         from trainer.tracking.description import describe
 
         stop.interrupt_again()
@@ -202,6 +225,8 @@ class Lifecycle:
         model = run.folder.model
         with writing(model):
             save_segmenter(segmenter, model)
+            write_training_images(model, self._training_images(dataset))
+        self._record_scores(calibration, dataset)
         with writing(run.folder.journal):
             run.tags({"best.miou": state.best_miou, "best.step": state.best_step})
             run.metrics(calibration.metrics() | {"best/step": float(state.best_step or 0)}, state.step)
@@ -232,6 +257,21 @@ class Lifecycle:
             if name:
                 self.unregistered = self._promote(dataset.validation) if sent else run.last_error or "no answer in time"
         stop.defer()
+
+    def _record_scores(self, calibration: "Calibration", dataset: "Dataset") -> None:
+        """Write and record what the model counted on each validation image, by its contract as it is registered."""
+        from trainer.engine.evaluate import score_table
+        from trainer.engine.stopping import writing
+
+        run, digest = self.run, calibration.contract.dataset_digest
+        known = {"uid": run.uid, "run_id": run.folder.read_run().get("run_id", ""), "dataset_digest": digest}
+        model = {key: value for key, value in known.items() if value}
+        table = score_table(calibration, dataset.validation, calibration.contract.class_names, model)
+        with writing(run.folder.scores):
+            run.folder.evaluation.mkdir(exist_ok=True)
+            table.write(run.folder.scores)
+            run.artifact(run.folder.scores, run.folder.evaluation.name)
+            run.tags({"evaluation.digest": table.digest})
 
     def _promote(self, validation: "ValidationSet") -> str:
         """Compare the new version with the champion, and print the outcome. Returns why that failed; empty if not."""

@@ -18,6 +18,14 @@ def confusion_matrix(predicted: Tensor, masks: Tensor, classes: int) -> Tensor:
     return torch.bincount(pairs, minlength=classes**2).reshape(classes, classes)
 
 
+def class_counts(confusion: Tensor) -> Tensor:
+    """Reduce a confusion matrix, int64 [K, K], to what IoU and Dice need: int64 [K, 3].
+
+    Of each class the pixels that are correct, that are predicted, and that are true.
+    """
+    return torch.stack([confusion.diagonal(), confusion.sum(dim=0), confusion.sum(dim=1)], dim=1)
+
+
 @dataclass(frozen=True)
 class Scores:
     """Scores over a whole set of images, each in [0, 1]."""
@@ -43,12 +51,16 @@ class Scores:
 
 
 def scores(confusion: Tensor, class_names: tuple[str, ...]) -> Scores:
+    """Compute `scores_of_counts` from a confusion matrix, int64 [K, K]."""
+    return scores_of_counts(class_counts(confusion), class_names)
+
+
+def scores_of_counts(counts: Tensor, class_names: tuple[str, ...]) -> Scores:
     """Compute IoU (Everingham 2010, VOC challenge, section 4.1.2) and Dice of each foreground class.
 
-    `confusion`: int64 [K, K]; `class_names`: K names, the background's first.
+    `counts`: `class_counts`, int64 [K, 3]; `class_names`: K names, the background's first.
     """
-    counts = confusion.to("cpu", torch.float64)
-    correct, true, predicted = counts.diagonal(), counts.sum(dim=1), counts.sum(dim=0)
+    correct, predicted, true = counts.to("cpu", torch.float64).unbind(dim=1)
     iou, dice, absent = {}, {}, []
     for index, name in enumerate(class_names[1:], start=1):
         if true[index] == 0:

@@ -11,7 +11,7 @@ import yaml
 from trainer.config import Config, dotted, flatten, nested
 from trainer.system.atomic import set_aside, write_json, write_text
 from trainer.system.regular_file import KINDS, open_regular
-from trainer.system.run_folder import CHECKPOINT_PREFIX, RunFolder, read_object
+from trainer.system.run_folder import CHECKPOINT_PREFIX, FAMILY_TAGS, RunFolder, read_object
 
 RUN_KEYS = {"uid": str, "experiment": str, "run_name": str, "time": int, "tracked": bool, "tags": dict}
 """What run.json must hold."""
@@ -121,6 +121,7 @@ def _rebuild_run(folder: RunFolder) -> list[str]:
     if not settings:
         return []
     kept = {key: value for key, value in read_object(folder.run).items() if type(value) is RUN_KEYS.get(key, str)}
+    family = {"parent": Path(settings["tracking.parent"]).name} if settings.get("tracking.parent") else {}
     began = re.match(r"\d{8}-\d{6}", folder.path.name)
     seconds = time.mktime(time.strptime(began[0], "%Y%m%d-%H%M%S")) if began else folder.journal.stat().st_mtime
     known = {
@@ -129,7 +130,8 @@ def _rebuild_run(folder: RunFolder) -> list[str]:
         "run_name": settings["tracking.run_name"] or folder.path.name,
         "time": int(seconds * 1000),
         "tracked": settings["tracking.enabled"],
-        "tags": {},
+        "tags": {FAMILY_TAGS[key]: value for key, value in family.items()},
+        **family,
     }
     text = _aside(folder.run) if folder.run.exists() else f"{folder.run}: missing"
     write_json(folder.run, known | kept)

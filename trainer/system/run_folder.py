@@ -27,6 +27,12 @@ SENDING_SECONDS = 10.0
 CHECKPOINT_PREFIX = "step-"
 """Start of the name of a checkpoint's folder; its step follows."""
 
+TRAINING, EVALUATION, FOLDS, SWEEP, LABELLING = "training", "evaluation", "folds", "sweep", "labelling"
+"""Kinds of runs. Those of the last three are parents, whose children are trainings."""
+
+FAMILY_TAGS = {"kind": "kind", "parent": "trainer.parent"}
+"""Key of run.json -> tag of the run in MLflow. A training that is nobody's child has neither."""
+
 MOST_REFUSED = 5
 """Number of refused records that a sentence names."""
 
@@ -103,6 +109,16 @@ class RunFolder:
         return self.path / "pictures"
 
     @property
+    def evaluation(self) -> Path:
+        """Folder of the scores of the registered model on its validation images."""
+        return self.path / "evaluation"
+
+    @property
+    def scores(self) -> Path:
+        """Table of what the registered model counted on each of them."""
+        return self.evaluation / "scores.json"
+
+    @property
     def model(self) -> Path:
         """Folder of the best model."""
         return self.path / "model"
@@ -114,6 +130,16 @@ class RunFolder:
             fix = f"{command('train')} --resume {self}, or {command('sync')} {self}, repairs it"
             raise InputError(f"{self.run}: damaged; {fix}")
         return content
+
+    @property
+    def kind(self) -> str:
+        """Kind of the run, one of TRAINING to LABELLING."""
+        return str(read_object(self.run).get("kind", TRAINING))
+
+    @property
+    def parent(self) -> str:
+        """Uid of the run whose child this one is; empty where it is nobody's."""
+        return str(read_object(self.run).get("parent", ""))
 
     def read_status(self) -> dict[str, Any]:
         """Contents of status.json; empty where the run was killed before it had one, or where it is damaged."""
@@ -248,6 +274,17 @@ def run_folders(work: Path) -> list[RunFolder]:
     return sorted(RunFolder(file.parent) for file in work.glob("*/run.json"))
 
 
+def own_runs(work: Path) -> list[RunFolder]:
+    """Run folders in `work` that a person has started: all but the children of others, oldest first."""
+    return [one for one in run_folders(work) if not one.parent]
+
+
+def children_of(parent: RunFolder) -> list[RunFolder]:
+    """Run folders beside that of a parent which are its children, oldest first."""
+    uid = parent.path.resolve().name
+    return [one for one in run_folders(parent.path.resolve().parent) if one.parent == uid]
+
+
 def run_folder_of(resume: str) -> RunFolder:
     """Find the run folder that a PATH after --resume stands for: itself, or a step-N in it. Raises InputError."""
     path = Path(resume)
@@ -266,18 +303,23 @@ def new_run_folder(
     tracked: bool,
     title: str = "run",
     store: str | None = None,
+    kind: str = TRAINING,
+    parent: str = "",
 ) -> RunFolder:
     """Make a run folder in `work`. The uid is made here, so that a run has an identity without a server.
 
     A run without `run_name` is named by `title` and its uid, as no other run is. `store`: name of the tracking store
-    that the run begins in (`store_id`); None where it is not tracked.
+    that the run begins in (`store_id`); None where it is not tracked. `parent`: uid of the run whose child it is.
     """
     uid = f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}"
     folder = RunFolder(work / uid)
     folder.checkpoints.mkdir(parents=True)
     names = {"uid": uid, "experiment": experiment, "run_name": run_name or f"{title}-{uid[4:]}"}
-    facts = {"time": time.time_ns() // 1_000_000, "tracked": tracked, "tags": source_tags()}
+    family = {"kind": "" if kind == TRAINING else kind, "parent": parent}
+    tags = source_tags() | {tag: family[key] for key, tag in FAMILY_TAGS.items() if family[key]}
+    facts = {"time": time.time_ns() // 1_000_000, "tracked": tracked, "tags": tags}
     facts |= {} if store is None else {"store": store}
+    facts |= {key: value for key, value in family.items() if value}
     folder.journal.touch()
     write_json(folder.run, names | facts)  # the last one: a folder without it is not listed as a run
     return folder

@@ -4,7 +4,7 @@ import io
 import shutil
 import tempfile
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
@@ -20,12 +20,13 @@ from trainer.model.contract import MOST_CONTRACT_BYTES, MOST_WEIGHT_BYTES
 from trainer.model.model_folder import CONTRACT_FILE, WEIGHTS_FILE
 from trainer.model.segmenter import Segmenter
 from trainer.model.tensor_file import MOST_HEADER_BYTES
+from trainer.model.training_images import MOST_BYTES, TRAINING_IMAGES_FILE
 from trainer.system.atomic import write_json
 from trainer.system.run_folder import RunFolder
 from trainer.tracking.address import MOST_DIGITS, Address
 from trainer.tracking.errors import excerpt, refusal, status_of
 from trainer.tracking.journal import read_records
-from trainer.tracking.listing import require_listed
+from trainer.tracking.listing import is_listed, require_listed
 from trainer.tracking.names import NOTE, model_name
 
 CHAMPION, PREVIOUS = "champion", "previous"
@@ -39,6 +40,9 @@ NOT_THERE = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
 
 LARGEST = {CONTRACT_FILE: MOST_CONTRACT_BYTES, WEIGHTS_FILE: MOST_WEIGHT_BYTES + MOST_HEADER_BYTES}
 """Files that prediction reads, and the largest size of each that is downloaded, in bytes."""
+
+OPTIONAL = {TRAINING_IMAGES_FILE: MOST_BYTES}
+"""The same of files that are downloaded when asked for, from models that have them."""
 
 
 def export(segmenter: Segmenter, folder: Path) -> None:
@@ -274,23 +278,32 @@ def _catalogue(client: MlflowClient) -> str:
     return "\n".join(lines) or "  none yet; training registers one"
 
 
-def fetch(uri: str, target: Path) -> Path:
-    """Download the two files that prediction reads from a URI that `resolve` gave; return `target`.
+def fetch(uri: str, target: Path, names: Iterable[str] = tuple(LARGEST), also: Iterable[str] = ()) -> Path:
+    """Download files from a URI that `resolve` gave, by default the two that prediction reads; return `target`.
 
-    Raises InputError where one of them is missing, too large, a link, or cannot be downloaded.
+    `names`: files of LARGEST; `also`: files of OPTIONAL, which are left out where the model has none. Raises InputError
+    where one of `names` is missing, or any is too large, a link, or cannot be downloaded.
     """
+    target.mkdir(parents=True, exist_ok=True)
+    for name in names:
+        _download(uri, name, LARGEST[name], target)
+    for name in also:
+        _download(uri, name, OPTIONAL[name], target, optional=True)
+    return target
+
+
+def _download(uri: str, name: str, most_bytes: int, target: Path, optional: bool = False) -> None:
     from mlflow.artifacts import download_artifacts
 
-    target.mkdir(parents=True, exist_ok=True)
-    for name, most_bytes in LARGEST.items():
-        try:
-            require_listed(uri, name, most_bytes)
-            download_artifacts(f"{uri}/{name}", dst_path=str(target))
-        except InputError:
-            raise
-        except Exception as error:  # of MLflow, the network, or the store that keeps the files
-            status = status_of(error)
-            if status in (401, 403):
-                raise InputError(refusal(status)) from error
-            raise InputError(f"{uri}: holds no model of this program ({name}: {excerpt(f'{error}')})") from error
-    return target
+    try:
+        if optional and not is_listed(uri, name):
+            return
+        require_listed(uri, name, most_bytes)
+        download_artifacts(f"{uri}/{name}", dst_path=str(target))
+    except InputError:
+        raise
+    except Exception as error:  # of MLflow, the network, or the store that keeps the files
+        status = status_of(error)
+        if status in (401, 403):
+            raise InputError(refusal(status)) from error
+        raise InputError(f"{uri}: holds no model of this program ({name}: {excerpt(f'{error}')})") from error

@@ -138,10 +138,11 @@ class Run:
         """Request that the model in the run folder becomes a version of the registered model `name`."""
         self.journal.append(model=name, model_tags=dict(tags))
 
-    def resumed(self, step: int) -> None:
-        """Record that this start continues the run after `step`."""
+    def resumed(self, step: int | None = None) -> None:
+        """Record that this start continues the run, after `step` where it has steps."""
         self.journal.append(status="RUNNING")
-        self.tags({"resumed.after_step": str(step), "resumed.time": time.strftime("%Y-%m-%dT%H:%M:%S%z")})
+        after = {} if step is None else {"resumed.after_step": str(step)}
+        self.tags(after | {"resumed.time": time.strftime("%Y-%m-%dT%H:%M:%S%z")})
 
     def end(self, status: str) -> None:
         """Record the end of the run, with MLflow's status FINISHED, FAILED or KILLED."""

@@ -12,11 +12,12 @@ from mlflow.entities import Dataset as DatasetEntity
 from mlflow.entities import DatasetInput, InputTag, Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.utils.credentials import get_default_host_creds
+from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 from mlflow.utils.rest_utils import http_request
 
 from trainer import InputError
 from trainer.system.atomic import write_json
-from trainer.system.run_folder import RunFolder
+from trainer.system.run_folder import FAMILY_TAGS, RunFolder
 from trainer.tracking import location
 from trainer.tracking.errors import excerpt, refusal, store_errors, store_name
 from trainer.tracking.journal import read_records
@@ -131,6 +132,7 @@ def connect_run(folder: RunFolder, anywhere: bool = False) -> MlflowClient:
             if not anywhere and sent_before and "store" not in info:
                 raise OtherStoreError(folder, "a store that its files do not name")
             run_id = _create_run(client, experiment_id, info)
+        _link_family(client, experiment_id, run_id, info)
         for file in (folder.sent, folder.version, folder.refused):  # they are about another store
             file.unlink(missing_ok=True)
         write_json(folder.run, info | {"run_id": run_id, "experiment_id": experiment_id, "store": store_id()})
@@ -173,6 +175,20 @@ def _create_run(client: MlflowClient, experiment_id: str, info: Mapping[str, Any
     for duplicate in set(_run_ids(client, experiment_id, uid)) - {run.info.run_id}:  # the lost request, carried out
         client.delete_run(duplicate)
     return str(run.info.run_id)
+
+
+def _link_family(client: MlflowClient, experiment_id: str, run_id: str, info: Mapping[str, Any]) -> None:
+    """Name its parent to a new run, and the new run to its children, whichever of them the store has got first."""
+
+    def runs(tag: str, uid: str) -> list[str]:
+        return [one.info.run_id for one in client.search_runs([experiment_id], f"tags.`{tag}` = '{uid}'")]
+
+    if parent := info.get("parent"):
+        for found in runs(UID_TAG, parent)[:1]:
+            client.set_tag(run_id, MLFLOW_PARENT_RUN_ID, found)
+    if info.get("kind"):
+        for child in runs(FAMILY_TAGS["parent"], info["uid"]):
+            client.set_tag(child, MLFLOW_PARENT_RUN_ID, run_id)
 
 
 def _find_or_create_experiment(client: MlflowClient, name: str) -> str:

@@ -71,7 +71,8 @@ def test_the_scores_are_those_of_evaluation_and_of_the_masks(
     assert found.contract == segmenter.contract
     assert found.contract.threshold != 0.5
     assert found.contract.temperature != 1
-    assert found.scores == evaluate(segmenter, validation, LOSS).scores
+    evaluated = evaluate(segmenter, validation, LOSS)
+    assert (found.scores, found.counts) == (evaluated.scores, evaluated.counts)
     save_segmenter(segmenter, tmp_path / "model")
     inputs, _ = find_images([sample.image for sample in validation.samples], tmp_path / "out")
     doubts = Doubts(segmenter.contract)
@@ -215,7 +216,8 @@ def test_too_few_images_fit_nothing(make_voc: VocMaker, tmp_path: Path) -> None:
     assert found.contract.training_sides is not None
     assert found.describe().startswith("confidence: not calibrated")
     assert {key: value for key, value in found.metrics().items() if "iou" not in key} == {"best/threshold": 0.5}
-    assert found.scores == evaluate(prepared.segmenter, prepared.dataset.validation, LOSS).scores
+    evaluated = evaluate(prepared.segmenter, prepared.dataset.validation, LOSS)
+    assert (found.scores, found.counts) == (evaluated.scores, evaluated.counts)
 
 
 def test_several_classes_keep_theirs(make_voc: VocMaker, tmp_path: Path) -> None:
@@ -229,6 +231,7 @@ def test_several_classes_keep_theirs(make_voc: VocMaker, tmp_path: Path) -> None
     found = calibrate(segmenter, prepared.dataset)
     assert found.contract.temperature != 1
     assert found.scores == evaluate(segmenter, validation, LOSS).scores == before.scores
+    assert found.counts == before.counts
     true, predicted = [], []
     for sample in validation.samples:
         with torch.no_grad():

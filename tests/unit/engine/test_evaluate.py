@@ -17,7 +17,7 @@ from trainer.data.dataset import ValidationSet
 from trainer.data.image_io import read_image, read_mask, write_mask
 from trainer.data.sources import find_samples
 from trainer.data.view import View
-from trainer.engine.evaluate import CHUNK, Evaluation, EvaluationStopped, evaluate, sample_confusion
+from trainer.engine.evaluate import CHUNK, Evaluation, EvaluationStopped, evaluate, sample_confusion, score_table
 from trainer.inference.inputs import find_images
 from trainer.inference.outputs import ResultWriter
 from trainer.inference.predictor import predict_files
@@ -43,7 +43,7 @@ def on_processes(segmenter: Segmenter, data: ValidationSet, count: int) -> list[
     def collect(own: Tensor) -> Tensor:
         parts[-1].append(own.clone())
         # Let the check that all samples were seen pass; no process is to stop.
-        return own if own.ndim == 2 else torch.cat([torch.ones_like(own[:-1]), torch.zeros_like(own[-1:])])
+        return own if own.ndim > 1 else torch.cat([torch.ones_like(own[:-1]), torch.zeros_like(own[-1:])])
 
     for process in range(count):
         parts.append([])
@@ -214,3 +214,20 @@ def test_strips_count_as_the_whole(
     whole = segmenter.classes(segmenter.probabilities(logits, (37, 53)))[0]
     monkeypatch.setattr("trainer.engine.evaluate.STRIP_PIXELS", pixels)
     assert torch.equal(sample_confusion(segmenter, logits, mask), confusion_matrix(whole, mask, foreground + 1))
+
+
+def test_the_table_of_an_evaluation_has_the_same_scores(
+    make_voc: VocMaker, make_segmenter: Maker, tmp_path: Path
+) -> None:
+    data = make_set(make_voc(*"abcde"), tmp_path / "cache", [3, 0, 4])
+    segmenter = make_segmenter()
+    names = segmenter.contract.class_names
+    found = evaluate(segmenter, data, LOSS)
+    table = score_table(found, data, names, {"run_id": "r"})
+    assert table.scores() == found.scores
+    assert [one.name for one in table.images] == [sample.name for sample in data.samples]
+    masks = [sample.read_mask(SAME) for sample in data.samples]
+    assert [(one.height, one.width) for one in table.images] == [mask.shape for mask in masks]
+    true = [[int((mask == index).sum()) for index in range(len(names))] for mask in masks]
+    assert table.counts()[:, :, 2].tolist() == true
+    assert len({one.image for one in table.images}) == 3

@@ -137,7 +137,7 @@ class Planned(Recorder):
 def scored(trainer: Trainer, iou: Callable[[int], dict[str, float]]) -> Planned:
     """Give `trainer` an evaluation that finds `iou` after so many steps, and a recorder."""
     trainer.callback = recorder = Planned()
-    trainer.evaluate = lambda _segmenter: Evaluation(Scores(iou(trainer.state.step), {}, []), 0.1)
+    trainer.evaluate = lambda _segmenter: Evaluation(Scores(iou(trainer.state.step), {}, []), 0.1, ())
     return recorder
 
 

@@ -6,7 +6,7 @@ from typing import Any
 from trainer import InputError, redact_all
 from trainer.config import Config, flatten
 from trainer.system.repair import known_settings
-from trainer.system.run_folder import RunFolder, read_object, run_folder_of, run_folders
+from trainer.system.run_folder import FOLDS, TRAINING, RunFolder, own_runs, read_object, run_folder_of
 
 FREE = ("data.workers", "train.threads", "train.micro_batch_size", "train.compile", "train.checkpoint_minutes")
 """Settings of how a run is computed and recorded, beside tracking.* and registry.*: these may always change."""
@@ -20,6 +20,9 @@ CHANGEABLE = (
 LATEST, LATEST_OR_NEW = "latest", "latest-or-new"
 WORDS = ("never", LATEST, LATEST_OR_NEW)
 """Values of `resume` that are no path."""
+
+RESUMED = (TRAINING, FOLDS)
+"""Kinds of runs that training resumes; children are left to those that started them, unless a person names them."""
 
 MOST_RUNS, MOST_DIFFERENCES = 5, 4
 """Number of unfinished runs that an error lists, the newest, and of the differences of each."""
@@ -38,8 +41,8 @@ def newest_unfinished(work: Path) -> tuple[RunFolder | None, list[RunFolder]]:
 
 
 def unfinished(work: Path) -> list[RunFolder]:
-    """Unfinished runs in `work`, the newest first."""
-    return [one for one in reversed(run_folders(work)) if not one.finished]
+    """Unfinished runs in `work` that this program resumes by itself, the newest first."""
+    return [one for one in reversed(own_runs(work)) if not one.finished and one.kind in RESUMED]
 
 
 def finished_run(config: Config) -> RunFolder | None:

@@ -12,7 +12,7 @@ from trainer.engine.checkpoint.format import Checkpoint, load_checkpoint
 from trainer.engine.threads import THREADS, threads_at_resume
 from trainer.system.atomic import write_json
 from trainer.system.repair import repair
-from trainer.system.run_folder import RunFolder, run_folder_of, run_folders
+from trainer.system.run_folder import TRAINING, RunFolder, own_runs, run_folder_of
 from trainer.tracking.journal import damaged_records
 
 INEXACT = ("train.micro_batch_size", "train.compile")
@@ -43,7 +43,7 @@ def find_run(config: Config, work: Path, data: dict[str, Any], launched_by: str)
     `data`: digest and split of the dataset; `launched_by`: identifier of a launcher that has restarted its processes,
     whose run is resumed whatever `config.resume` is, or empty. Raises InputError where a named run cannot be resumed.
     """
-    folders = run_folders(work)[::-1]
+    folders = [one for one in reversed(own_runs(work)) if one.kind == TRAINING]
     own = next((one for one in folders if launched_by and one.read_status().get("launcher") == launched_by), None)
     named = None if own or config.resume in WORDS else Path(config.resume)
     if named:
