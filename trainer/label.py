@@ -2,6 +2,9 @@
 
 python trainer/label.py next POOL --model models:/cat-unet@champion --output TO_LABEL [--count 20]
 python trainer/label.py accept TO_LABEL/p1.json ...
+python trainer/label.py start PROJECT --labelled DIR --pool DIR --model NAME [--train.epochs 40 ...]
+python trainer/label.py round PROJECT
+python trainer/label.py status PROJECT
 """
 
 if __name__ == "__main__":
@@ -16,15 +19,19 @@ import argparse
 import functools
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from trainer import EXIT_INPUT, InputError
 from trainer.system.atomic import why_not_written
 from trainer.system.entry import EXIT_FAILED, leave, run_program
-from trainer.system.installation import usage
+from trainer.system.installation import command, require, usage
 from trainer.system.output import Parser, ShowVersion, prepare_output
 from trainer.system.signals import StopSignals, exit_code
 from trainer.system.text import count_of, one_line, quote
+
+if TYPE_CHECKING:
+    from trainer.config import Config
+    from trainer.labelling.project import Project
 
 EXIT_SOME_FAILED = 3
 
@@ -58,10 +65,14 @@ def read_command(arguments: list[str] | None) -> argparse.Namespace:
     """Options of a command line, and under `command` the function that it calls. Exits with 2 where it is wrong."""
     parser = Parser(prog=usage("label"), description="Label with the model: predictions to correct, and rounds.")
     parser.add_argument("--version", action=ShowVersion, nargs=0, help="print the version")
-    commands = parser.add_subparsers(required=True, metavar="next | accept")
-    for add in (_add_next, _add_accept):
+    commands = parser.add_subparsers(required=True, metavar="next | accept | start | round | status")
+    for add in (_add_next, _add_accept, _add_start, _add_round, _add_status):
         add(commands)
-    return parser.parse_args(arguments)
+    options, rest = parser.parse_known_args(arguments)
+    if rest and options.command is not start:
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    options.settings = rest
+    return options
 
 
 def _count(text: str) -> int:
@@ -150,6 +161,123 @@ def accept_files(options: argparse.Namespace, _stop: StopSignals) -> int:
     if others:
         print(f"{count_of(len(others), 'file')} stayed as they are, for a person has seen them already")
     print(f"{count_of(len(accepted), 'file')} accepted")
+    return 0
+
+
+# ---------------------------------------------------------------- projects
+
+
+def _add_start(commands: Any) -> None:
+    parser = commands.add_parser(
+        "start",
+        help="make a project: labelled pictures, a pool, a model",
+        epilog="Other options are settings of train.py for all rounds, such as --train.epochs 40.",
+    )
+    parser.add_argument("project", type=Path, metavar="PROJECT", help="folder to make")
+    parser.add_argument(
+        "--labelled", type=Path, nargs="+", required=True, metavar="DIR", help="folders with labels, as for data.root"
+    )
+    parser.add_argument("--pool", type=Path, required=True, metavar="DIR", help="folder of pictures not labelled yet")
+    parser.add_argument("--model", required=True, metavar="NAME", help="name of the registered model")
+    parser.add_argument(
+        "--to_label", type=Path, default=Path("to_label"), metavar="DIR", help="folder to label in (PROJECT/to_label)"
+    )
+    parser.add_argument("--count", type=_count, default=20, metavar="N", help="pictures that each round adds (20)")
+    parser.set_defaults(command=start)
+
+
+def start(options: argparse.Namespace, _stop: StopSignals) -> int:
+    """Make a project; return the exit code."""
+    from trainer.labelling.project import Project, settings_of, start_project
+
+    training = settings_of(options.settings)
+    labelled = tuple(options.labelled)
+    # A folder that the command line names begins here, like all others; by itself it is the project's own.
+    to_label = options.to_label if options.to_label == Path("to_label") else options.to_label.absolute()
+    project = Project(options.project, labelled, options.pool, to_label, options.model, options.count, training)
+    _read_settings(project)
+    start_project(project)
+    print(f"{options.project} is made; the settings are in {options.project / 'project.yaml'}. Go on with")
+    print(f"  {command('label')} round {quote(options.project)}")
+    return 0
+
+
+def _add_round(commands: Any) -> None:
+    parser = commands.add_parser("round", help="check, train from the champion, compare, give the next pictures")
+    parser.add_argument("project", type=Path, metavar="PROJECT", help="folder that `start` has made")
+    parser.set_defaults(command=do_round)
+
+
+def do_round(options: argparse.Namespace, _stop: StopSignals) -> int:
+    """Do a round, or what is left of one that was stopped; return the exit code."""
+    from trainer.labelling.project import alone, open_project, open_state
+
+    require("train", "a round")
+    project = open_project(options.project)
+    config = _read_settings(project)
+    with alone(project):
+        from trainer.labelling.rounds import StepFailed, Steps, begin_round, count_labels
+        from trainer.system.child import run_entry
+        from trainer.tracking.store import reachable
+
+        state = open_state(project)
+        labels = count_labels(project, config.data)
+        reachable(config.tracking, lambda text, _style: print(text))
+        one = begin_round(project, state, labels, lambda: _champion(project.model), print)
+        experiment = config.tracking.experiment if config.tracking.experiment != "auto" else project.model
+        again = f"{command('label')} round {quote(options.project)}"
+        try:
+            Steps(project, state, one, experiment, run_entry, print).do_all()
+        except StepFailed as failed:
+            advice = f"{failed.advice}, and go on with" if failed.advice else "go on with"
+            print(f"label.py: round {one.number}: {failed.step} did not end well; {advice}\n  {again}", file=sys.stderr)
+            return failed.code
+        print(f"round {one.number} is done, with {count_of(one.images, 'labelled picture')}; label, and go on with")
+        print(f"  {again}")
+    return 0
+
+
+def _read_settings(project: "Project") -> "Config":
+    """Settings of the trainings of a project, checked as train.py does; ends with code 2 where one is wrong."""
+    from trainer.cli import parse
+
+    return parse(["--registry.name", project.model, *project.training_words()])
+
+
+def _champion(name: str) -> str:
+    """Address of the version that is champion now; empty where there is none."""
+    from trainer.tracking import registry, server
+    from trainer.tracking.errors import store_errors
+
+    with store_errors():
+        version = registry.champion(server.connect(), name)
+    return f"models:/{name}/{version.version}" if version else ""
+
+
+def _add_status(commands: Any) -> None:
+    parser = commands.add_parser("status", help="what is labelled, what is left, and what more may bring")
+    parser.add_argument("project", type=Path, metavar="PROJECT", help="folder that `start` has made")
+    parser.set_defaults(command=show_status)
+
+
+def show_status(options: argparse.Namespace, _stop: StopSignals) -> int:
+    """Print the numbers of a project; return the exit code."""
+    from trainer.labelling.project import open_project, open_state
+
+    project = open_project(options.project)
+    config = _read_settings(project)
+    state = open_state(project)
+    from trainer.labelling import tally
+    from trainer.labelling.next_images import Request, look
+    from trainer.labelling.rounds import count_labels
+
+    labels = count_labels(project, config.data)
+    _, pool = look(Request(project.pool, project.to_label, labelled=project.labelled))
+    found = tally.count(project, labels.images, len(pool.left))
+    for line in tally.describe(project, state, found):
+        print(line)
+    for text in found.damaged[:MOST_PROBLEMS]:
+        print(f"label.py: {text}", file=sys.stderr)
     return 0
 
 

@@ -116,7 +116,7 @@ def give_next(
         return answer
     advance = progress("looking at the pool", len(pool.left) + len(pool.known))
     found = opinions.of(pool.left, request.batch_size, advance, stop_requested)
-    doubts = {result_name(image): one.doubt for image, one in zip(pool.left, found, strict=False)}
+    thought = {result_name(image): one for image, one in zip(pool.left, found, strict=False)}
     if call is None:
         known = opinions.of(pool.known, request.batch_size, advance, stop_requested)
         if stop_requested():
@@ -128,8 +128,9 @@ def give_next(
     named = {result_name(image): image for image in pool.images}
     images = [named[name] for name in call.images if name in named]
     settings = request.batch_size, request.form, stop_requested
-    answer.problems += write_predictions(queue, call, images, doubts, model.segmenter, *settings)
-    answer.images = [(name, doubts[name]) for name in call.images if name in doubts and queue.given(named[name])]
+    answer.problems += write_predictions(queue, call, images, thought, model.segmenter, *settings)
+    given = [name for name in call.images if name in thought and queue.given(named[name])]
+    answer.images = [(name, thought[name].doubt) for name in given]
     answer.left = len(pool.left) - len(answer.images)
     answer.stopped = stop_requested()
     return answer

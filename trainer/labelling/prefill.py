@@ -23,6 +23,7 @@ from trainer.inference.labelme_json import labelme_record, place_image, write_la
 from trainer.inference.objects import find_objects
 from trainer.inference.outputs import result_name
 from trainer.inference.predictor import ImageResult, predict_files
+from trainer.labelling.pool import Opinion
 from trainer.model.segmenter import Segmenter
 from trainer.system.atomic import create_file, leftovers, why_not_written, write_text
 from trainer.system.text import one_line, valid
@@ -60,7 +61,7 @@ class Queue:
     folder: Path
     calls: list[Call] = field(default_factory=list)
     files: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """Name of an image -> SHA-256 of the JSON file as it was written, the image's file, doubt, and the model."""
+    """Name of an image -> SHA-256 of the JSON file as it was written, the image's file, the model and its opinion."""
 
     @property
     def opinions_file(self) -> Path:
@@ -167,7 +168,7 @@ def write_predictions(
     queue: Queue,
     call: Call,
     images: Sequence[InputImage],
-    doubts: Mapping[str, float],
+    opinions: Mapping[str, Opinion],
     segmenter: Segmenter,
     batch_size: int,
     form: str,
@@ -175,7 +176,7 @@ def write_predictions(
 ) -> list[str]:
     """Write the files of Labelme of those images of a call that have none yet; return what went wrong, a line each.
 
-    `doubts`: by name of the image; `form`: as `labelme_record` has it.
+    `opinions`: by name of the image; `form`: as `labelme_record` has it.
     """
     names = segmenter.contract.class_names
     missing = [image for image in images if not queue.given(image)]
@@ -194,8 +195,10 @@ def write_predictions(
 
     for image, digest, error in predict_files(segmenter, missing, write, batch_size, stop_requested):
         if digest:
-            facts = {"sha256": digest, "image": valid(str(image.path)), "model": call.model}
-            queue.files[result_name(image)] = facts | {"doubt": doubts.get(result_name(image))}
+            facts: dict[str, Any] = {"sha256": digest, "image": valid(str(image.path)), "model": call.model}
+            if opinion := opinions.get(result_name(image)):
+                facts |= {"doubt": opinion.doubt, "unsure": opinion.unsure}
+            queue.files[result_name(image)] = facts
         elif error:
             problems.append(one_line(error))
     call.complete = not stop_requested()
