@@ -136,7 +136,10 @@ class World:
         height, width = mask.shape
         for number in range(frames):
             shift = [0 if frames == 1 else int(self.random.integers(0, side // 16 + 1)) for side in (height, width)]
-            cut = [slice(at, at + side - (side // 16 if frames > 1 else 0)) for at, side in zip(shift, mask.shape)]
+            cut = [
+                slice(at, at + side - (side // 16 if frames > 1 else 0))
+                for at, side in zip(shift, mask.shape, strict=True)
+            ]
             light = 1.0 if frames == 1 else self.random.uniform(0.95, 1.05)
             name = f"{row:04}-{number}"
             shown = (image[cut[0], cut[1]] * light).clip(0, 255).astype(np.uint8)
