@@ -159,7 +159,8 @@ def accept_files(options: argparse.Namespace, _stop: StopSignals) -> int:
 
     accepted, others = accept(options.files)
     if others:
-        print(f"{count_of(len(others), 'file')} stayed as they are, for a person has seen them already")
+        are = "it is: no prediction" if len(others) == 1 else "they are: no predictions"
+        print(f"{count_of(len(others), 'file')} left as {are} that nobody has looked at")
     print(f"{count_of(len(accepted), 'file')} accepted")
     return 0
 

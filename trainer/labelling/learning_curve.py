@@ -12,7 +12,7 @@ import numpy as np
 LEAST_ROUNDS = 4
 """Rounds with different numbers of images that a fit needs: one more than the curve has parameters."""
 
-EXPONENTS = np.geomspace(0.1, 2.0, 20)
+EXPONENTS = np.geomspace(0.1, 2.0, 60)
 """Exponents c that are tried."""
 
 DRAWS = 1000

@@ -154,7 +154,7 @@ def _absolute(folder: Path) -> str:
 
 
 def open_project(folder: Path) -> Project:
-    """Read project.yaml. Raises InputError naming the key that is wrong."""
+    """Read project.yaml; its folders get absolute paths. Raises InputError naming the key that is wrong."""
     file = folder / PROJECT_FILE
     try:
         content = yaml.safe_load(file.read_text(encoding="utf-8"))
@@ -168,6 +168,7 @@ def open_project(folder: Path) -> Project:
         raise InputError(f"{file}: no valid YAML ({reason}); mend it") from error
     if not isinstance(content, dict):
         raise InputError(f"{file}: no keys there; it has labelled, pool, to_label, model, count and training")
+    folder = Path(os.path.abspath(folder))  # a training may be resumed from anywhere
     project = Project(
         folder,
         tuple(folder / one for one in _paths(file, content, "labelled")),
