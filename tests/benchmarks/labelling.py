@@ -5,7 +5,7 @@ python -m tests.benchmarks.labelling [--data DIR [DIR ...] | --generated 96] [--
 
 The truth of folders with masks, or of generated scenes, is revealed picture by picture. For each seed a part of the
 pictures is kept for scoring (`--test`), and `--start` random ones are labelled at first, the same for all orders. Each
-round trains anew by the real command, tracking off, with about `--steps` steps whatever the number of pictures, scores
+round trains anew as train.py does, tracking off, with about `--steps` steps whatever the number of pictures, scores
 the model on the part that is kept, and labels `--count` more. `--frames 4` makes four pictures of each scene of the
 pool, shifted and lit a little differently, as in frames of a film.
 
@@ -21,6 +21,8 @@ import json
 import math
 import shutil
 import statistics
+import subprocess
+import sys
 import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,7 +34,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tests.support.data import count_nothing
-from tests.support.program import Program, train_command
+from tests.support.program import Program
 from trainer import IGNORE
 from trainer import label as label_command
 from trainer.config import DataConfig, LossConfig
@@ -69,11 +71,12 @@ def main() -> None:
     options = arguments()
     results: dict[str, list[Result]] = {order: [] for order in ORDERS}
     full: list[float] = []
-    with tempfile.TemporaryDirectory() as scratch:
+    with tempfile.TemporaryDirectory() as scratch, contextlib.ExitStack() as stack:
         top = Path(scratch)
         program, truth = Program(top / "program"), find_truth(options, top)
+        trainings = stack.enter_context(Trainings(program))
         for seed in options.seeds:
-            world = World(options, program, truth, top / f"seed {seed}", seed)
+            world = World(options, trainings, truth, top / f"seed {seed}", seed)
             full.append(world.score(world.pool))
             print(f"seed {seed}: all {len(world.pool)} labelled  mIoU {full[-1]:.4f}", flush=True)
             for order in ORDERS:
@@ -104,11 +107,54 @@ def find_truth(options: argparse.Namespace, top: Path) -> Sources:
     return find_sources(DataConfig(root=list(map(str, roots)), val_fraction=0.1))
 
 
+SERVER = """
+import contextlib, io, json, sys
+from trainer.train import main
+for line in sys.stdin:
+    with contextlib.redirect_stdout(io.StringIO()) as out, contextlib.redirect_stderr(out):
+        code = main(json.loads(line))
+    print(json.dumps([code, out.getvalue()[-2000:]]), flush=True)
+"""
+
+
+class Trainings:
+    """Process of a program that does one training after the other: its start takes longer than many of them."""
+
+    def __init__(self, program: Program) -> None:
+        self.program = program
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", SERVER],
+            cwd=program.folder,
+            env=program.environment(),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def __enter__(self) -> "Trainings":
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.process.kill()
+        self.process.wait()
+
+    def train(self, words: list[str]) -> None:
+        """Train as `train.py` does with these arguments."""
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.write(json.dumps(words) + "\n")
+        self.process.stdin.flush()
+        code, printed = json.loads(self.process.stdout.readline())
+        assert code == 0, printed
+
+
 class World:
     """Pictures of one seed: those that score, and the pool, of which some are labelled."""
 
-    def __init__(self, options: argparse.Namespace, program: Program, truth: Sources, top: Path, seed: int) -> None:
-        self.options, self.program, self.top, self.seed = options, program, top, seed
+    def __init__(
+        self, options: argparse.Namespace, trainings: "Trainings", truth: Sources, top: Path, seed: int
+    ) -> None:
+        self.options, self.trainings, self.top, self.seed = options, trainings, top, seed
         self.random = np.random.default_rng(seed)
         self.trained: dict[frozenset[str], tuple[float, Path]] = {}
         order = self.random.permutation(len(truth.samples)).tolist()
@@ -179,13 +225,13 @@ class World:
         folder = self.folder(labelled, "labelled")
         batch = 8
         epochs = max(1, round(self.options.steps / math.ceil(0.875 * len(labelled) / batch)))
-        before = set(self.program.run_folders())
-        words = train_command(1, "--data.root", str(folder), "--data.image_size", f"{self.options.image_size}")
+        before = set(self.trainings.program.run_folders())
+        words = ["--data.root", str(folder), "--data.image_size", f"{self.options.image_size}"]
         words += ["--data.val_fraction", "0.125", "--data.classes", self.classes, "--train.seed", f"{self.seed}"]
         words += ["--train.epochs", f"{epochs}", "--train.eval_every", "1000000", "--tracking.enabled", "false"]
         words += ["--tracking.watch", "0", "--model.encoder", "efficientnet-lite0", "--train.threads", "1"]
-        self.program.run(*words, *self.options.keys, timeout_s=24 * 3600, code=0)
-        (run,) = set(self.program.run_folders()) - before
+        self.trainings.train([*words, *self.options.keys])
+        (run,) = set(self.trainings.program.run_folders()) - before
         segmenter = load_segmenter(run / "model")
         score = evaluate(segmenter, self.test, LossConfig(class_weights=None)).scores.miou or 0.0
         return score, run / "model"
