@@ -46,7 +46,7 @@ UNLIKE = "are they pictures of the kind that it was trained on?"
 
 @dataclass
 class Certainty:
-    """Mean probability of the pixels that are found in one image, and its expected IoU, summed up strip by strip."""
+    """Mean probability of the pixels that are found in one image, summed up strip by strip."""
 
     found: int = 0
     """Pixels of the foreground."""
@@ -54,17 +54,12 @@ class Certainty:
     total: float = 0.0
     """Sum of their probabilities."""
 
-    missed: float = 0.0
-    """Sum of the foreground's probabilities in pixels of the background: those that are likely missed."""
-
     highest: float = 0.0
     """Highest probability of the foreground, where none is found."""
 
     def add(self, probabilities: Tensor, classes: Tensor, confidence: Tensor) -> None:
         """Add a strip: probabilities [1, C, h, w], class ids [1, h, w] and their probabilities [1, h, w]."""
         found = int(torch.count_nonzero(classes))
-        background = probabilities[:, :1] if probabilities.shape[1] > 1 else 1 - probabilities
-        self.missed += float(((1 - background[:, 0]) * (classes == 0)).sum())
         if found:
             self.found += found
             self.total += float((confidence * classes.clamp(max=1)).sum())
@@ -77,13 +72,6 @@ class Certainty:
         if self.found:
             return self.total / self.found
         return 0.0 if contract.empty_share == 0 else 1 - self.highest
-
-    def expected_iou(self, contract: Contract) -> float:
-        """IoU with the truth that the probabilities promise, 0..1; where nothing is found, as `value` has it.
-
-        Expected pixels of the intersection over those of the union, of all foreground classes together.
-        """
-        return self.total / (self.found + self.missed) if self.found else self.value(contract)
 
 
 def is_unsure(certainty: float, contract: Contract) -> bool:

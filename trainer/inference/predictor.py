@@ -55,9 +55,6 @@ class ImageResult:
     certainty: float = 0.0
     """Certainty of the foreground, 0 to 1, as `Certainty` has it."""
 
-    expected_iou: float = 0.0
-    """IoU with the truth that the probabilities promise, 0 to 1."""
-
     confidence_map: np.ndarray | None = None
     """Probability of each pixel's class, 0 to 1 as uint8 [H, W]; only where it is asked for."""
 
@@ -239,4 +236,3 @@ def fill(
         if result.probabilities is not None:
             result.probabilities[:, rows] = (probabilities[0] * 65535).round().int().cpu().numpy()
     result.confidence, result.certainty = confidence / height, certainty.value(segmenter.contract)
-    result.expected_iou = certainty.expected_iou(segmenter.contract)

@@ -35,7 +35,7 @@ class Opinion:
     """What the model thinks of an image."""
 
     doubt: float
-    """1 - the IoU with the truth that its calibrated probabilities promise, 0 to 1."""
+    """1 - `Certainty` of what is found in it, by calibrated probabilities, 0 to 1."""
 
     unsure: bool
     """Whether it is one to look at first, by the certainties of the validation images."""
@@ -147,7 +147,7 @@ class Opinions:
         features = pooled_features(self.segmenter, torch.from_numpy(square).permute(2, 0, 1)[None])[0]
         unsure = is_unsure(result.certainty, contract)
         stored = features.numpy().astype(FEATURES_TYPE)
-        return result.source, Opinion(round(1 - result.expected_iou, 6), unsure, result.mask.size, stored)
+        return result.source, Opinion(round(1 - result.certainty, 6), unsure, result.mask.size, stored)
 
 
 def _key(image: InputImage) -> str:
