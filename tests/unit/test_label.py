@@ -161,8 +161,10 @@ def test_the_pool_itself_may_be_the_folder(give: Callable[..., Any], pool: Path)
 
 
 def test_a_folder_within_the_pool_is_no_part_of_it(give: Callable[..., Any], pool: Path) -> None:
-    for _ in range(2):
-        assert give("--count", "5", output=pool / "to label")[0] == 0
+    output = pool / "to label"
+    assert give("--count", "1", output=output)[0] == 0
+    Image.fromarray(smooth_image(30, 30, 8)).save(output / "put there.png")  # not labelled yet, and not of the pool
+    assert give("--count", "9", output=output)[0] == 0
     assert set(given(pool / "to label")) == set(NAMES)
 
 
