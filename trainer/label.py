@@ -104,6 +104,8 @@ def _add_next(commands: Any) -> None:
 def give(options: argparse.Namespace, stop: StopSignals) -> int:
     """Put the pictures that are worth most into the folder, with predictions; return the exit code."""
     from trainer.labelling.next_images import Request, give_next, look
+    from trainer.labelling.pool import use_hardware
+    from trainer.labelling.prefill import alone_in
     from trainer.system.terminal import Display
 
     request = Request(
@@ -124,9 +126,12 @@ def give(options: argparse.Namespace, stop: StopSignals) -> int:
     from trainer.tracking.load import load_model
 
     model = load_model(options.model)
+    use_hardware(model.segmenter)
     stop.defer()
     try:
-        answer = give_next(request, queue, pool, model, display.progress_bar, stop.requested)
+        with alone_in(request.output):
+            queue, pool = look(request)  # another call may have ended meanwhile
+            answer = give_next(request, queue, pool, model, display.progress_bar, stop.requested)
     finally:
         display.close()
     for text in answer.problems[:MOST_PROBLEMS]:
@@ -268,16 +273,16 @@ def show_status(options: argparse.Namespace, _stop: StopSignals) -> int:
     project = open_project(options.project)
     config = _read_settings(project)
     state = open_state(project)
+    from trainer.data.sources import find_sources
     from trainer.labelling import tally
     from trainer.labelling.next_images import Request, look
-    from trainer.labelling.rounds import count_labels
 
-    labels = count_labels(project, config.data)
+    sources = find_sources(config.data, project.roots)
     _, pool = look(Request(project.pool, project.to_label, labelled=project.labelled))
-    found = tally.count(project, labels.images, len(pool.left))
+    found = tally.count(project, len(sources.samples), len(pool.left))
     for line in tally.describe(project, state, found):
         print(line)
-    for text in found.damaged[:MOST_PROBLEMS]:
+    for text in sources.problems[:MOST_PROBLEMS]:
         print(f"label.py: {text}", file=sys.stderr)
     return 0
 

@@ -144,10 +144,13 @@ def check_data(options: argparse.Namespace) -> int:
 
 def load_trained(uri: str) -> "tuple[Model, set[str] | None]":
     """Load a model, and the hashes of the images that trained it; None where they are not known."""
+    from trainer.labelling.pool import use_hardware
     from trainer.tracking.ancestor import training_images_of
     from trainer.tracking.load import load_model
 
-    return load_model(uri), training_images_of(uri)
+    model = load_model(uri)
+    use_hardware(model.segmenter)
+    return model, training_images_of(uri)
 
 
 def find_disagreements(

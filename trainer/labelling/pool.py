@@ -24,6 +24,8 @@ from trainer.inference.resume import model_digest
 from trainer.model.features import pooled_features
 from trainer.model.segmenter import Segmenter
 from trainer.system.atomic import write_text
+from trainer.system.cpus import usable_cpus
+from trainer.system.launcher import given_threads
 from trainer.system.text import valid
 
 FEATURES_TYPE = "<f2"
@@ -46,6 +48,12 @@ class Opinion:
 
     error: str = ""
     """Why the image cannot be read; the rest is empty then."""
+
+
+def use_hardware(segmenter: Segmenter) -> None:
+    """Move a model to the GPU where there is one, and take the threads that a person gave, or the usable CPUs."""
+    torch.set_num_threads(given_threads()[0] or min(torch.get_num_threads(), usable_cpus()))
+    segmenter.to(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
 
 
 def find_pool(pool: Path, output: Path) -> list[InputImage]:

@@ -73,7 +73,7 @@ class Project:
         words = [word for key in ("config",) if key in self.training for word in (f"--{key}", str(self.training[key]))]
         for key, value in self.training.items():
             if key != "config":
-                words += [f"--{key}", value if isinstance(value, str) else json.dumps(value)]
+                words += [f"--{key}", value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)]
         return words
 
 

@@ -16,6 +16,7 @@ from filelock import Timeout
 from trainer import InputError
 from trainer.config import MLRUNS, DataConfig, TrackingConfig
 from trainer.data.sources import find_sources
+from trainer.labelling.pool import find_pool
 from trainer.labelling.project import PROJECT_FILE, STEPS, Project, Round, State
 from trainer.system.atomic import why_not_written
 from trainer.system.child import END_SECONDS
@@ -166,7 +167,7 @@ class Steps:
 
     def _training_words(self, parent: RunFolder) -> list[str]:
         own = {
-            "data.root": self.roots[0] if len(self.roots) == 1 else json.dumps(self.roots),
+            "data.root": json.dumps(self.roots, ensure_ascii=False),
             "registry.name": self.project.model,
             "tracking.experiment": self.experiment,
             "tracking.run_name": self.round.name,
@@ -224,6 +225,11 @@ class Steps:
     def next(self) -> dict[str, Any]:
         """Put the next images into the folder to label, predicted by the champion."""
         project = self.project
+        try:
+            find_pool(project.pool, project.to_label)
+        except InputError as error:  # with an empty pool there is still a model to train
+            self.log(f"{error}")
+            return {}
         words = ["next", str(project.pool), "--model", self._best(), "--output", str(project.to_label)]
         words += ["--count", str(project.count), "--once", self.round.name, "--labelled", *map(str, project.labelled)]
         code = self.run("label", words)

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,27 +39,24 @@ class Tally:
     left: int
     """Images of the pool that are neither labelled nor given."""
 
-    damaged: tuple[str, ...]
-    """What is wrong with files that cannot be read, a line each."""
-
 
 def count(project: Project, labelled: int, left: int) -> Tally:
-    """Count the files in the folder to label; `labelled` and `left` are numbers of images that others have counted."""
+    """Count the files in the folder to label; `labelled` and `left` are numbers of images that others have counted.
+
+    Files that cannot be read are left out.
+    """
     queue = open_queue(project.to_label)
     files = list_files(project.to_label, (".json",), deep=True) if project.to_label.is_dir() else []
     states: dict[Path, str] = {}
-    damaged = []
     for file in files:
-        try:
+        with suppress(InputError):
             states[file] = state_of(read_record(file, project.to_label))
-        except InputError as error:
-            damaged.append(str(error))
     numbers = Counter(states.values())
     doubtful = {name for name, about in queue.files.items() if about.get("unsure")}
     names = {file: valid(file.relative_to(project.to_label).with_suffix("").as_posix()) for file in files}
     unsure = sum(names[file] in doubtful for file, state in states.items() if state == WAITING)
     corrected, accepted, drawn, waiting = (numbers[state] for state in (CORRECTED, ACCEPTED, DRAWN, WAITING))
-    return Tally(labelled, corrected, accepted, drawn, waiting, unsure, left, tuple(damaged))
+    return Tally(labelled, corrected, accepted, drawn, waiting, unsure, left)
 
 
 def describe(project: Project, state: State, tally: Tally) -> list[str]:
