@@ -288,3 +288,54 @@ def test_one_call_at_a_time(give: Callable[..., Any], tmp_path: Path) -> None:
     assert code == 2
     assert "another call is putting pictures there" in printed
     assert given(tmp_path / "to label") == {}
+
+
+def project_fault(what: str, top: Path) -> list[str]:
+    """Prepare a fault of a project; gives the words of a command."""
+    folder = top / "project"
+    begin = ["start", str(folder), "--labelled", str(top), "--pool", str(top), "--model", "cats"]
+    if what == "no project":
+        return ["round", str(folder)]
+    if what == "an impossible setting":
+        return [*begin, "--train.epochs", "0"]
+    if what == "an unknown setting":
+        return [*begin, "--train.epoks", "3"]
+    if what == "no folder":
+        return [*begin[:3], str(top / "gone"), *begin[4:]]
+    if what == "a closed folder":
+        return ["start", "/proc/project", *begin[2:]]
+    assert main(begin) == 0
+    if what == "twice":
+        return begin
+    if what == "no labels":
+        return ["status", str(folder)]
+    file = folder / ("state.json" if what == "a damaged state" else "project.yaml")
+    file.write_text("{")
+    return ["round" if what == "a damaged project" else "status", str(folder)]
+
+
+PROJECT_FAULTS = {
+    "no project": "no project there",
+    "an impossible setting": "train.epochs: 0 is not possible",
+    "an unknown setting": "train.epoks: no such key; did you mean train.epochs?",
+    "no folder": "gone: no such folder",
+    "a closed folder": "/proc/project: cannot be written",
+    "twice": "exists already",
+    "no labels": "no layout",
+    "a damaged state": "state.json: damaged",
+    "a damaged project": "project.yaml: no valid YAML",
+}
+
+
+@pytest.mark.parametrize("what", PROJECT_FAULTS)
+def test_faults_of_projects_are_named(what: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    words = project_fault(what, tmp_path)
+    capfd.readouterr()
+    try:
+        code = main(words)
+    except SystemExit as error:
+        code = error.code
+    printed = capfd.readouterr().err
+    assert code == 2
+    assert PROJECT_FAULTS[what] in printed
+    assert "Traceback" not in printed
