@@ -93,6 +93,7 @@ def _add_next(commands: Any) -> None:
     parser.add_argument(
         "--labelled", type=Path, nargs="+", default=[], metavar="DIR", help="folders with labels: others come first"
     )
+    parser.add_argument("--layout", default="auto", help="layout of these folders, as data.layout in training (auto)")
     parser.add_argument(
         "--form", choices=("polygons", "masks"), default="polygons", help="shapes; masks keep every pixel (polygons)"
     )
@@ -103,16 +104,19 @@ def _add_next(commands: Any) -> None:
 
 def give(options: argparse.Namespace, stop: StopSignals) -> int:
     """Put the pictures that are worth most into the folder, with predictions; return the exit code."""
+    from trainer.config import data_config
     from trainer.labelling.next_images import Request, give_next, look
     from trainer.labelling.pool import use_hardware
     from trainer.labelling.prefill import alone_in
     from trainer.system.terminal import Display
 
+    data_config(layout=options.layout)  # says which there are
     request = Request(
         options.pool,
         options.output,
         options.count,
         options.labelled,
+        options.layout,
         options.once,
         options.form,
         options.batch_size,
@@ -230,10 +234,9 @@ def do_round(options: argparse.Namespace, _stop: StopSignals) -> int:
         labels = count_labels(project, config.data)
         reachable(config.tracking, lambda text, _style: print(text))
         one = begin_round(project, state, labels, lambda: _champion(project.model), print)
-        experiment = config.tracking.experiment if config.tracking.experiment != "auto" else project.model
         again = f"{command('label')} round {quote(options.project)}"
         try:
-            Steps(project, state, one, experiment, run_entry, print).do_all()
+            Steps(project, state, one, config, run_entry, print).do_all()
         except StepFailed as failed:
             advice = f"{failed.advice}, and go on with" if failed.advice else "go on with"
             print(f"label.py: round {one.number}: {failed.step} did not end well; {advice}\n  {again}", file=sys.stderr)
@@ -278,7 +281,8 @@ def show_status(options: argparse.Namespace, _stop: StopSignals) -> int:
     from trainer.labelling.next_images import Request, look
 
     sources = find_sources(config.data, project.roots)
-    _, pool = look(Request(project.pool, project.to_label, labelled=project.labelled))
+    layout = config.data.layout
+    _, pool = look(Request(project.pool, project.to_label, labelled=project.labelled, layout=layout))
     found = tally.count(project, len(sources.samples), len(pool.left))
     for line in tally.describe(project, state, found):
         print(line)

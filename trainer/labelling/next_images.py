@@ -30,6 +30,9 @@ class Request:
     labelled: Sequence[Path] = ()
     """Folders with labelled images: what looks like these is of less worth."""
 
+    layout: str = "auto"
+    """Layout of these folders, as data.layout."""
+
     name: str = ""
     """Name of the call, which is done once."""
 
@@ -74,8 +77,8 @@ def look(request: Request) -> tuple[Queue, Pool]:
     """Find out what is in the folders, without a model. Raises InputError for what a person has to mend first."""
     queue = open_queue(request.output)
     images = find_pool(request.pool, request.output)
-    samples = find_samples(request.labelled).samples if request.labelled else []
-    labelled = [Path(sample.image_file) for sample in samples]
+    found = [find_samples([root], request.layout) for root in request.labelled]
+    labelled = [Path(sample.image_file) for one in found for sample in one.samples]
     here = [file for file in queue.images() if _has_json(file)]
     known = [InputImage(file, Path(f"{number}")) for number, file in enumerate(dict.fromkeys([*labelled, *here]))]
     open_images = [image for image in images if not queue.given(image)]

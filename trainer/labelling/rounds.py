@@ -7,14 +7,15 @@ import hashlib
 import json
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from filelock import Timeout
 
 from trainer import InputError
-from trainer.config import MLRUNS, DataConfig, TrackingConfig
+from trainer.config import MLRUNS, Config, DataConfig, TrackingConfig
+from trainer.data.checks.report import check_command
 from trainer.data.sources import find_sources
 from trainer.labelling.pool import find_pool
 from trainer.labelling.project import PROJECT_FILE, STEPS, Project, Round, State
@@ -95,10 +96,11 @@ def begin_round(project: Project, state: State, labels: Labels, champion: Callab
 class Steps:
     """The steps of one round."""
 
-    def __init__(self, project: Project, state: State, one: Round, experiment: str, run: Run, log: Log) -> None:
-        """`experiment`: that of the trainings."""
+    def __init__(self, project: Project, state: State, one: Round, config: Config, run: Run, log: Log) -> None:
+        """`config`: settings of the trainings."""
         self.project, self.state, self.round, self.run, self.log = project, state, one, run, log
-        self.experiment = experiment
+        self.data, named = config.data, config.tracking.experiment
+        self.experiment = project.model if named == "auto" else named
         self.roots = [str(root) for root in project.roots]
 
     def do_all(self) -> None:
@@ -113,18 +115,8 @@ class Steps:
 
     def check(self) -> dict[str, Any]:
         """Check the labels, as training does."""
-        words = self.project.training
-        options = [
-            word
-            for key in ("layout", "val_fraction", "fold", "image_size", "channels")
-            if f"data.{key}" in words
-            for word in (f"--{key}", f"{words[f'data.{key}']}")
-        ]
-        if isinstance(classes := words.get("data.classes"), list):
-            options += ["--classes", *map(str, classes)]
-        if isinstance(values := words.get("data.value_map"), dict):
-            options += ["--value_map", json.dumps(values)]
-        code = self.run("prepare", ["check", *self.roots, *options])
+        words = check_command(replace(self.data, root=self.roots))
+        code = self.run("prepare", words[words.index("check") :])
         if code:
             raise StepFailed("check", code, "mend what it says")
         return {}
@@ -210,7 +202,7 @@ class Steps:
         tracking = TrackingConfig(experiment=self.experiment, required=False)
         reachable = store.reachable(tracking, lambda text, _style: self.log(text))
         again = f"{command('label')} round {quote(self.project.folder)}"
-        new = len(self.state.rounds) == 1
+        new = not parent.read_status()
         run = open_group(parent, tracking, new, reachable, lambda text, _style: self.log(text), again)
         metrics = {"labelling/round": float(self.round.number)} | ({} if score is None else {"labelling/miou": score})
         run.metrics(metrics, self.round.images)
@@ -232,6 +224,7 @@ class Steps:
             return {}
         words = ["next", str(project.pool), "--model", self._best(), "--output", str(project.to_label)]
         words += ["--count", str(project.count), "--once", self.round.name, "--labelled", *map(str, project.labelled)]
+        words += ["--layout", self.data.layout]
         code = self.run("label", words)
         if code not in RUN_ENDS:
             raise StepFailed("next", code)
