@@ -23,6 +23,7 @@ ROOMS = [
     {"model"},
     {"make", "inference"},
     {"tracking"},
+    {"labelling"},
     {"engine", "search", "serving"},
     {"entry points"},
 ]

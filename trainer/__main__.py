@@ -21,6 +21,7 @@ ENTRIES = {
     "prepare": "make a data folder, or check one",
     "sweep": "search for better settings by many trainings",
     "serve": "answer over HTTP: programs, labelling tools, a page in the browser",
+    "label": "the pictures that are worth labelling next, with predictions to correct",
     "sync": "send recorded runs to MLflow",
     "promote": "show which model version was in use when, choose another, or go back",
 }

@@ -1,6 +1,6 @@
 """Make a dataset folder, or check one.
 
-python trainer/prepare.py check DIR [DIR ...] [--json FILE] [--sheet FILE]
+python trainer/prepare.py check DIR [DIR ...] [--json FILE] [--sheet FILE] [--model URI]
 python trainer/prepare.py labelme ANNOTATED OUT --labels labels.txt
 python trainer/prepare.py synthetic OUT --count 200
 python trainer/prepare.py pets OUT
@@ -34,6 +34,8 @@ from trainer.system.text import quote
 if TYPE_CHECKING:
     from trainer.config import DataConfig
     from trainer.data.checks.report import Report
+    from trainer.inference.model import Model
+    from trainer.labelling.disagreement import Disagreement
     from trainer.system.terminal import Display
 
 
@@ -76,6 +78,11 @@ def _add_check(commands: Any) -> None:
     check.add_argument(
         "--sheet", type=Path, metavar="FILE", help="draw the pictures with their masks into one picture, such as x.png"
     )
+    check.add_argument(
+        "--model",
+        metavar="URI",
+        help="list the pictures about which this model and the label disagree most; --sheet draws those",
+    )
     for key, kind in (
         ("val_fraction", float),
         ("fold", int),
@@ -114,17 +121,76 @@ def check_data(options: argparse.Namespace) -> int:
         from trainer.data.checks.sheet import check_sheet_file  # loads torch, which takes longer than many a check
 
         check_sheet_file(options.sheet)
+    model = load_trained(options.model) if options.model else None
     report = check_folders(config, display.progress_bar)
     report = replace(report, findings=[replace(one, text=_as_arguments(one.text)) for one in report.findings])
+    found = find_disagreements(config, report, *model, display) if model else []
+    if model:
+        from trainer.labelling.disagreement import as_json
+
+        report = replace(report, summary=report.summary | {"disagreements": as_json(found)})
     if options.json == "-":
         print(report.to_json(ascii_only=True))
     else:
         show_report(report, display)
         if options.json:
             write_report(Path(options.json), report.to_json())
-    if options.sheet:
+    if model:
+        show_disagreements(config, found, *model, options.sheet, display)
+    elif options.sheet:
         draw_sheet(config, report, options.sheet, display)
     return EXIT_INPUT if report.of("error") else 0
+
+
+def load_trained(uri: str) -> "tuple[Model, set[str] | None]":
+    """Load a model, and the hashes of the images that trained it; None where they are not known."""
+    from trainer.labelling.pool import use_hardware
+    from trainer.tracking.ancestor import training_images_of
+    from trainer.tracking.load import load_model
+
+    model = load_model(uri)
+    use_hardware(model.segmenter)
+    return model, training_images_of(uri)
+
+
+def find_disagreements(
+    config: "DataConfig", report: "Report", model: "Model", trained: "set[str] | None", display: "Display"
+) -> "list[Disagreement]":
+    """Labelled images, those first about which the model and the label disagree most; empty where none can be read."""
+    from trainer.data.sources import find_sources
+    from trainer.labelling.disagreement import rank
+
+    if not report.summary:
+        return []
+    sources = find_sources(config)
+    segmenter = model.segmenter.eval()
+    return rank(segmenter, sources.samples, sources.values, sources.names, trained, display.progress_bar)
+
+
+def show_disagreements(
+    config: "DataConfig",
+    found: "list[Disagreement]",
+    model: "Model",
+    trained: "set[str] | None",
+    sheet: Path | None,
+    display: "Display",
+) -> None:
+    """List the disagreements, and draw the largest into `sheet`."""
+    from trainer.data.sources import find_sources
+    from trainer.labelling.disagreement import describe, draw_disagreements
+
+    for line in describe(found, trained is not None):
+        display.log(line)
+    if sheet is None:
+        return
+    if not found:
+        display.log(f"no picture can be read, so {sheet} is not drawn")
+        return
+    sources = find_sources(config)
+    samples = {sample.name: sample for sample in sources.samples}
+    drawn = found, samples, model.segmenter, sources.values, sources.names, sheet, display.progress_bar
+    count = draw_disagreements(*drawn)
+    display.log(f"{count} of them, the largest first, are in {sheet}: prediction, label, differences, picture")
 
 
 def _as_arguments(advice: str) -> str:
@@ -178,7 +244,7 @@ def _add_labelme(commands: Any) -> None:
 
 def convert(options: argparse.Namespace) -> int:
     """Convert a folder of Labelme files to a VOC folder, and print what it holds."""
-    from trainer.data.layouts.labelme import unlabelled_note
+    from trainer.data.layouts.labelme import unlabelled_note, waiting_note
     from trainer.make.labelme_to_voc import convert_labelme
     from trainer.system.terminal import Display
 
@@ -190,6 +256,8 @@ def convert(options: argparse.Namespace) -> int:
     display.log(f"{done.images} pictures with masks in {options.out}: {', '.join(found) or 'all background'}")
     if done.unlabelled:
         display.log(unlabelled_note(options.annotated, done.unlabelled))
+    if done.waiting:
+        display.log(waiting_note(options.annotated, done.waiting))
     if done.account.count:
         display.log(f"left out, {done.account.summary()}")
     for warning in done.account.warnings():

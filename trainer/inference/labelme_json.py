@@ -13,6 +13,7 @@ from PIL import Image
 
 from trainer.data.image_header import read_header
 from trainer.data.layouts.labelme_json import make_record
+from trainer.data.layouts.labelme_predicted import mark_predicted
 from trainer.data.layouts.labelme_shapes import Points, Shape, draw_shapes, pack_crop
 from trainer.inference.objects import Objects
 from trainer.inference.outline import simplify, trace_outlines
@@ -59,8 +60,8 @@ def labelme_record(
     shapes = _masks(objects, class_names)
     if form == "polygons":
         shapes = _polygons(mask, objects, class_names, shapes)
-    record = make_record(shapes, image_name, objects.size, {"predicted": True}, [model] * len(shapes))
-    return record | {"predictedBy": model}
+    record = make_record(shapes, image_name, objects.size, descriptions=[model] * len(shapes))
+    return mark_predicted(record | {"predictedBy": model})
 
 
 def _order(objects: Objects) -> list[int]:
@@ -137,12 +138,14 @@ def place_image(source: Path, target: Path, pixels: np.ndarray) -> Path:
 
     A hard link where that can be made, or a copy: Labelme, and the reader of this program, find the file itself in the
     folder. What Labelme may not open or turn as we do, pages among it, becomes a PNG of `pixels`, uint8
-    RGB [H, W, 3].
+    RGB [H, W, 3]. An image that lies there itself stays.
     """
     header = read_header(source)
     opens = source.suffix.lower() in LINKED.get(header.format, ()) and header.mode in MODES
     if opens and (header.orientation == 1 or header.format in TURNED):
         linked = target.with_name(f"{target.name}{source.suffix}")
+        if linked.exists() and os.path.samefile(linked, source):
+            return linked
         linked.unlink(missing_ok=True)
         try:
             os.link(os.path.realpath(source), linked)

@@ -2,7 +2,8 @@
 
 import os
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,8 +17,16 @@ from trainer.data.files import Reason, list_images
 from trainer.data.image_header import read_header
 from trainer.data.image_io import write_jpeg, write_mask
 from trainer.data.layouts.base import by_stem, stem_below
-from trainer.data.layouts.labelme import read_labels
-from trainer.data.layouts.labelme_json import Annotation, NotLabelme, find_annotations, read_annotation
+from trainer.data.layouts.labelme import read_labels, waiting_note
+from trainer.data.layouts.labelme_json import (
+    Annotation,
+    NotLabelme,
+    find_annotations,
+    image_path,
+    read_annotation,
+    read_record,
+)
+from trainer.data.layouts.labelme_predicted import WAITING, state_of
 from trainer.data.layouts.labelme_shapes import draw_shapes
 from trainer.data.layouts.voc import IMAGES, MASKS
 from trainer.data.sample import Sample
@@ -41,6 +50,9 @@ class Converted:
     images: int
     unlabelled: tuple[Path, ...]
     """Images in the folder, and below, without a JSON file."""
+
+    waiting: tuple[Path, ...]
+    """JSON files with predictions that nobody has looked at yet; they are not converted."""
 
     images_per_class: dict[str, int]
     """Class name -> number of images in which it has pixels, in the order of the classes."""
@@ -75,7 +87,8 @@ def convert_labelme(folder: Path, out: Path, labels: Path, val_fraction: float |
     An image and its mask are named by the stem of the JSON file; folders below are kept. `val_fraction` in (0, 0.5]:
     also write ImageSets/. Raises one InputError that lists all faults of the files; `out` is not created then.
     """
-    ids, files = read_labels(labels), find_annotations(folder, deep=True)
+    ids = read_labels(labels)
+    files, waiting = _divide(find_annotations(folder, deep=True), folder)
     names = [name for name, class_id in ids.items() if 0 < class_id < IGNORE]
     with new_folder(out) as partial:
         sources, masks_with = _write_pairs(files, folder, partial, ids, progress("converting", len(files)))
@@ -84,11 +97,28 @@ def convert_labelme(folder: Path, out: Path, labels: Path, val_fraction: float |
             _write_lists(partial, val_fraction)
     uses = Counter(source.image_file for source in sources if source.image_file is not None)
     shared = tuple(sorted(file.name for file, count in uses.items() if count > 1))
-    beside, unlabelled = _find_others(folder, sources, out)
+    beside, unlabelled = _find_others(folder, sources, {*waiting.values()}, out)
     used = [str(path) for one in sources for path in (one.file, one.image_file) if path is not None]
+    used += [str(path) for pair in waiting.items() for path in pair]
     account = take_stock([folder], [*used, str(labels), *map(str, beside + unlabelled)], {str(out): CONVERTED})
     images_per_class = {name: masks_with[ids[name]] for name in names}
-    return Converted(len(sources), tuple(unlabelled), images_per_class, shared, account)
+    return Converted(len(sources), tuple(unlabelled), tuple(waiting), images_per_class, shared, account)
+
+
+def _divide(files: Sequence[Path], folder: Path) -> tuple[list[Path], dict[Path, Path]]:
+    """Files to convert, and those with predictions that nobody has looked at yet -> their resolved images.
+
+    Raises InputError where there are none but the latter.
+    """
+    waiting: dict[Path, Path] = {}
+    for file in files:
+        with suppress(InputError):  # faults are listed where the file is converted
+            record = read_record(file, folder)
+            if state_of(record) == WAITING:
+                waiting[file] = image_path(file, folder, record) or file
+    if files and len(waiting) == len(files):
+        raise InputError(waiting_note(folder, list(waiting)))
+    return [file for file in files if file not in waiting], waiting
 
 
 def _write_pairs(
@@ -147,9 +177,14 @@ def _write_pair(root: Path, name: str, annotation: Annotation, mask: np.ndarray)
     write_mask(mask_file, mask)
 
 
-def _find_others(folder: Path, sources: Sequence[_Source], out: Path) -> tuple[list[Path], list[Path]]:
-    """Images in `folder` and below, but not in `out`: those that a JSON file holds too, those that none is about."""
-    used = {source.image_file for source in sources if source.image_file is not None}
+def _find_others(
+    folder: Path, sources: Sequence[_Source], waiting: Collection[Path], out: Path
+) -> tuple[list[Path], list[Path]]:
+    """Images in `folder` and below, but not in `out`: those that a JSON file holds too, those that none is about.
+
+    `waiting`: resolved images of predictions, which are neither.
+    """
+    used = {source.image_file for source in sources if source.image_file is not None} | {*waiting}
     embedded = {name for one in sources if one.image_file is None for name in (one.image_name, one.file.stem)}
     images = [file for file in list_images(folder, deep=True) if Path(os.path.realpath(file)) not in used]
     beside = [image for image in images if {image.name, image.stem} & embedded]

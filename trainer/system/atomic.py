@@ -118,6 +118,27 @@ def write_text(target: Path, text: str) -> None:
         file.write(text.encode(errors="backslashreplace"))
 
 
+def create_file(target: Path, content: bytes) -> bool:
+    """Write a new file; return False, and change nothing, where there is one of that name already."""
+    partial = _partial(target)
+    try:
+        with partial.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        try:
+            os.link(partial, target)  # unlike renaming, it fails where the name is taken
+        except FileExistsError:
+            return False
+        except OSError:  # a disk without links
+            if os.path.lexists(target):
+                return False
+            partial.replace(target)
+        return True
+    finally:
+        partial.unlink(missing_ok=True)
+
+
 @contextmanager
 def atomic_folder(target: Path, replace: bool = False) -> Iterator[Path]:
     """Yield a hidden folder that takes the name `target` at the end; removed where the block fails.

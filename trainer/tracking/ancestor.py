@@ -22,6 +22,15 @@ def with_ancestor(images: TrainingImages, init: str | None, digest: str) -> Trai
     return images if ancestor is None and their_digest == digest else images.after(ancestor)
 
 
+def training_images_of(address: str) -> set[str] | None:
+    """Hashes of all images that trained the model of an address; None where they are not known.
+
+    Raises InputError where the model or its list cannot be read.
+    """
+    images, _ = images_of(address)
+    return images.all() if images is not None and images.complete else None
+
+
 def images_of(model: str) -> tuple[TrainingImages | None, str]:
     """Training images of the model at an address, None where they are not known; and the digest of its data.
 

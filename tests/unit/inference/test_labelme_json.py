@@ -23,6 +23,7 @@ from trainer.inference.objects import find_objects
 from trainer.inference.options import Options
 from trainer.inference.outputs import ResultWriter
 from trainer.inference.predictor import ImageResult
+from trainer.label import main as label
 from trainer.model.segmenter import Contract
 from trainer.prepare import main as prepare
 
@@ -104,9 +105,10 @@ def test_the_way_through_prepare(form: str, tmp_path: Path) -> None:
     writer = ResultWriter(CONTRACT, out, Options(labelme=form, overlay="none"), model=("digest", "cats version 3"))
     row = writer(ImageResult(InputImage(source, Path("photo")), image, mask=mask.copy())).row
     assert row["labelme"] == "labelme/photo.json"
-    assert (
-        prepare(["labelme", str(out / "labelme"), str(tmp_path / "voc"), "--labels", f"{out}/labelme/labels.txt"]) == 0
-    )
+    words = ["labelme", str(out / "labelme"), str(tmp_path / "voc"), "--labels", f"{out}/labelme/labels.txt"]
+    assert prepare(words) == 2  # nobody has looked at it yet
+    assert label(["accept", str(out / "labelme" / "photo.json")]) == 0
+    assert prepare(words) == 0
     found = read_mask(tmp_path / "voc" / "SegmentationClassPNG" / "photo.png")
     if form == "masks":
         np.testing.assert_array_equal(found, mask)

@@ -14,7 +14,15 @@ from safetensors import SafetensorError
 
 from trainer import InputError
 from trainer.system import atomic
-from trainer.system.atomic import atomic_file, atomic_folder, leftovers, new_folder, why_not_written, write_json
+from trainer.system.atomic import (
+    atomic_file,
+    atomic_folder,
+    create_file,
+    leftovers,
+    new_folder,
+    why_not_written,
+    write_json,
+)
 
 
 def test_write_json_replaces_the_whole_file(tmp_path: Path) -> None:
@@ -149,3 +157,13 @@ def test_a_limit_on_files_is_told_as_one(tmp_path: Path) -> None:
     ended = subprocess.run([sys.executable, "-c", code, tmp_path / "file"], capture_output=True, text=True, check=True)
     assert ended.stdout.endswith("; files of more than 4096 bytes are not allowed here, see ulimit -f\n")
     assert "bytes are free" not in ended.stdout
+
+
+def test_a_new_file_never_replaces_one(tmp_path: Path) -> None:
+    file = tmp_path / "a file"
+    assert create_file(file, b"first")
+    assert not create_file(file, b"second")
+    assert file.read_bytes() == b"first"
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    assert not create_file(tmp_path / "link", b"x")
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["a file", "link"]

@@ -3,8 +3,8 @@
 import math
 import os
 import shlex
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path, PureWindowsPath
 from typing import Any
 
@@ -35,9 +35,11 @@ from trainer.data.layouts.labelme_json import (
     read_image_bytes,
     read_record,
 )
+from trainer.data.layouts.labelme_predicted import FLAG, PREDICTED, WAITING, state_of
 from trainer.data.layouts.labelme_shapes import OBJECT_NUMBER, known_label
 from trainer.data.sample import DrawnSample, Sample
 from trainer.data.value_map import BACKGROUND, BACKGROUNDS, UNMAPPED, ValueMap
+from trainer.system.installation import command
 from trainer.system.text import label, messages
 
 LABELS_FILE = "labels.txt"
@@ -101,7 +103,7 @@ def _is_valid(file: Path, root: Path) -> bool:
 
 
 def find(root: Path, classes: Sequence[str] | None) -> Found:
-    """Make one sample of each JSON file, in folders below too: `day 2/p6`.
+    """Make one sample of each JSON file, in folders below too: `day 2/p6`. Predictions that wait for a person are none.
 
     Without `classes` the labels come from labels.txt, or else from the files.
     """
@@ -110,6 +112,7 @@ def find(root: Path, classes: Sequence[str] | None) -> Found:
     found = Found(problems=problems)
     found.leave_out(TWICE, *(set(annotations) - set(files.values())))
     images: dict[str, Path] = {}
+    waiting: dict[Path, Path] = {}
     labels: set[str] = set()
     tested = leave_out_tests(found, root, files)
     for stem, file in files.items():
@@ -117,6 +120,9 @@ def find(root: Path, classes: Sequence[str] | None) -> Found:
             continue
         try:
             record = read_record(file, root)
+            if state_of(record) == WAITING:
+                waiting[file] = image_path(file, root, record) or file
+                continue
             labels |= _labels(record)
             images[stem] = image_path(file, root, record) or file
             if images[stem] == file and isinstance(record.get("imagePath"), str):
@@ -128,7 +134,10 @@ def find(root: Path, classes: Sequence[str] | None) -> Found:
         except InputError as error:
             found.problems += messages(str(error))
             found.leave_out(UNPAIRED, file)
+    _leave_out_waiting(found, root, waiting)
     if found.problems and not labels:  # the classes may be in the files that could not be read
+        return found
+    if waiting and not images:
         return found
     ids = tuple(_class_ids(root, classes, labels, found).items())
     found.samples = [
@@ -137,12 +146,32 @@ def find(root: Path, classes: Sequence[str] | None) -> Found:
     found.records += [root / LABELS_FILE]
     found.parts = parts_of_folders(images)
     found.leave_out(left_part("test"), *{root / name.partition("/")[0] for name in tested})
-    beside, unlabelled = _find_others(root, files, {*images.values(), *found.records})
+    used = {*images.values(), *waiting.values(), *found.records}
+    beside, unlabelled = _find_others(root, files, used)
     found.leave_out(BESIDE, *beside)
     if unlabelled:
         found.leave_out(UNLABELLED, *unlabelled)
         found.unlabelled_notes.append(unlabelled_note(root, unlabelled))
     return found
+
+
+def _leave_out_waiting(found: Found, root: Path, waiting: Mapping[Path, Path]) -> None:
+    """Leave out predictions that nobody has looked at yet, with a note. `waiting`: JSON file -> resolved image."""
+    if not waiting:
+        return
+    images = set(waiting.values())
+    found.leave_out(PREDICTED, *(one for one in list_images(root, deep=True) if Path(os.path.realpath(one)) in images))
+    found.leave_out(replace(PREDICTED, unlabelled=False), *images & set(waiting))  # images within the JSON files
+    found.records += set(waiting) - images
+    found.unlabelled_notes.append(waiting_note(root, list(waiting)))
+
+
+def waiting_note(root: Path, files: Sequence[Path]) -> str:
+    """Note about predictions that nobody has looked at yet, with what makes them labels."""
+    return (
+        f"{root}: {len(files)} predicted, not yet looked at; left out: {_shorten(files, root)}. To use one, correct it "
+        f"in Labelme or take off its flag {FLAG!r} there, or give it to {command('label')} accept"
+    )
 
 
 def _find_others(root: Path, stems: Collection[str], used: Collection[Path]) -> tuple[list[Path], list[Path]]:
@@ -156,10 +185,14 @@ def _find_others(root: Path, stems: Collection[str], used: Collection[Path]) -> 
 
 def unlabelled_note(root: Path, images: Sequence[Path]) -> str:
     """Note about images without a JSON file, with the names of the first."""
-    names = ", ".join(str(image.relative_to(root)) for image in images[:MOST_NAMES])
-    more = f" and {len(images) - MOST_NAMES} more" if len(images) > MOST_NAMES else ""
     subject = "1 image has" if len(images) == 1 else f"{len(images)} images have"
-    return f"{root}: {subject} no JSON file yet; left out: {names}{more}"
+    return f"{root}: {subject} no JSON file yet; left out: {_shorten(images, root)}"
+
+
+def _shorten(files: Sequence[Path], root: Path) -> str:
+    """Names of the first files, and the number of the others."""
+    more = f" and {len(files) - MOST_NAMES} more" if len(files) > MOST_NAMES else ""
+    return ", ".join(str(file.relative_to(root)) for file in files[:MOST_NAMES]) + more
 
 
 def _labels(record: dict[str, Any]) -> set[str]:

@@ -1,0 +1,295 @@
+"""Label with the model: the pictures that are worth most next, with predictions to correct, and rounds of training.
+
+python trainer/label.py next POOL --model models:/cat-unet@champion --output TO_LABEL [--count 20]
+python trainer/label.py accept TO_LABEL/p1.json ...
+python trainer/label.py start PROJECT --labelled DIR --pool DIR --model NAME [--train.epochs 40 ...]
+python trainer/label.py round PROJECT
+python trainer/label.py status PROJECT
+"""
+
+if __name__ == "__main__":
+    import signal
+
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # ends without a traceback, until the next import is done
+    from trainer.system.entry import guard_imports
+
+    guard_imports("label.py")
+
+import argparse
+import functools
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from trainer import EXIT_INPUT, InputError
+from trainer.system.atomic import why_not_written
+from trainer.system.entry import EXIT_FAILED, leave, run_program
+from trainer.system.installation import command, require, usage
+from trainer.system.output import Parser, ShowVersion, prepare_output
+from trainer.system.signals import StopSignals, exit_code
+from trainer.system.text import count_of, one_line, quote
+
+if TYPE_CHECKING:
+    from trainer.config import Config
+    from trainer.labelling.project import Project
+
+EXIT_SOME_FAILED = 3
+
+MOST_PROBLEMS = 20
+"""Pictures that could not be read or written of which a line each is printed."""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Return the exit code: 0 done, 1 failed while working, 2 wrong usage, folder or model, 3 some pictures failed.
+
+    130 or 143: stopped by a signal; the same command goes on.
+    """
+    return run_program("label.py", functools.partial(_main, arguments))
+
+
+def _main(arguments: list[str] | None, stop: StopSignals) -> int:
+    prepare_output(arguments)
+    options = read_command(arguments)
+    try:
+        code: int = options.command(options, stop)
+        return code
+    except InputError as error:
+        print(f"label.py: {error}", file=sys.stderr)
+        return EXIT_INPUT
+    except OSError as error:
+        print(f"label.py: {why_not_written(Path(error.filename or '.'), error)}", file=sys.stderr)
+        return EXIT_FAILED
+
+
+def read_command(arguments: list[str] | None) -> argparse.Namespace:
+    """Options of a command line, and under `command` the function that it calls. Exits with 2 where it is wrong."""
+    parser = Parser(prog=usage("label"), description="Label with the model: predictions to correct, and rounds.")
+    parser.add_argument("--version", action=ShowVersion, nargs=0, help="print the version")
+    commands = parser.add_subparsers(required=True, metavar="next | accept | start | round | status")
+    for add in (_add_next, _add_accept, _add_start, _add_round, _add_status):
+        add(commands)
+    options, rest = parser.parse_known_args(arguments)
+    if rest and options.command is not start:
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    options.settings = rest
+    return options
+
+
+def _count(text: str) -> int:
+    if not (text.isdecimal() and text.isascii() and 0 < len(text) < 10 and int(text) >= 1):
+        raise argparse.ArgumentTypeError(f"{text} is not possible; give 1 or more")
+    return int(text)
+
+
+# ---------------------------------------------------------------- next
+
+
+def _add_next(commands: Any) -> None:
+    parser = commands.add_parser("next", help="the pictures of a folder that are worth most, with predictions")
+    parser.add_argument("pool", type=Path, metavar="POOL", help="folder of pictures that are not labelled yet")
+    parser.add_argument("--model", required=True, help="models:/name@alias, models:/name/3, or a model folder")
+    parser.add_argument("--output", required=True, type=Path, metavar="DIR", help="folder to label in, with Labelme")
+    parser.add_argument("--count", type=_count, default=20, metavar="N", help="pictures (20)")
+    parser.add_argument(
+        "--labelled", type=Path, nargs="+", default=[], metavar="DIR", help="folders with labels: others come first"
+    )
+    parser.add_argument("--layout", default="auto", help="layout of these folders, as data.layout in training (auto)")
+    parser.add_argument(
+        "--form", choices=("polygons", "masks"), default="polygons", help="shapes; masks keep every pixel (polygons)"
+    )
+    parser.add_argument("--once", default="", metavar="NAME", help="do nothing where a call of this name is done")
+    parser.add_argument("--batch_size", type=_count, default=8, metavar="N", help="pictures that go through together")
+    parser.set_defaults(command=give)
+
+
+def give(options: argparse.Namespace, stop: StopSignals) -> int:
+    """Put the pictures that are worth most into the folder, with predictions; return the exit code."""
+    from trainer.config import data_config
+    from trainer.labelling.next_images import Request, give_next, look
+    from trainer.labelling.pool import use_hardware
+    from trainer.labelling.prefill import alone_in
+    from trainer.system.terminal import Display
+
+    data_config(layout=options.layout)  # says which there are
+    request = Request(
+        options.pool,
+        options.output,
+        options.count,
+        options.labelled,
+        options.layout,
+        options.once,
+        options.form,
+        options.batch_size,
+    )
+    queue, pool = look(request)
+    display = Display()
+    if not pool.left and not any(not call.complete for call in queue.calls):
+        pictures = count_of(len(pool.images), "picture")
+        display.log(f"nothing is left of {options.pool}: {pictures}, all labelled or in {options.output}")
+        return 0
+    from trainer.tracking.load import load_model
+
+    model = load_model(options.model)
+    use_hardware(model.segmenter)
+    stop.defer()
+    try:
+        with alone_in(request.output):
+            queue, pool = look(request)  # another call may have ended meanwhile
+            answer = give_next(request, queue, pool, model, display.progress_bar, stop.requested)
+    finally:
+        display.close()
+    for text in answer.problems[:MOST_PROBLEMS]:
+        print(f"label.py: {text}", file=sys.stderr)
+    for note in answer.notes:
+        display.log(note)
+    if answer.stopped:
+        print("label.py: stopped; the same command goes on", file=sys.stderr)
+        return exit_code(stop.number)
+    for name, doubt in answer.images:
+        display.log(f"  {doubt:4.0%}  {one_line(name)}")
+    done = count_of(len(answer.images), "picture")
+    display.log(f"{done} with predictions in {options.output}, in the order of their worth, with the doubt about each")
+    display.log(f"{answer.left} left in {options.pool}; correct those with\n  labelme {quote(options.output)}")
+    return EXIT_SOME_FAILED if answer.problems else 0
+
+
+# ---------------------------------------------------------------- accept
+
+
+def _add_accept(commands: Any) -> None:
+    parser = commands.add_parser("accept", help="take predictions for labels as they are")
+    parser.add_argument("files", type=Path, nargs="+", metavar="FILE", help="JSON files of Labelme")
+    parser.set_defaults(command=accept_files)
+
+
+def accept_files(options: argparse.Namespace, _stop: StopSignals) -> int:
+    """Take the flag `predicted` off the files; return the exit code."""
+    from trainer.labelling.accept import accept
+
+    accepted, others = accept(options.files)
+    if others:
+        are = "it is: no prediction" if len(others) == 1 else "they are: no predictions"
+        print(f"{count_of(len(others), 'file')} left as {are} that nobody has looked at")
+    print(f"{count_of(len(accepted), 'file')} accepted")
+    return 0
+
+
+# ---------------------------------------------------------------- projects
+
+
+def _add_start(commands: Any) -> None:
+    parser = commands.add_parser(
+        "start",
+        help="make a project: labelled pictures, a pool, a model",
+        epilog="Other options are settings of train.py for all rounds, such as --train.epochs 40.",
+    )
+    parser.add_argument("project", type=Path, metavar="PROJECT", help="folder to make")
+    parser.add_argument(
+        "--labelled", type=Path, nargs="+", required=True, metavar="DIR", help="folders with labels, as for data.root"
+    )
+    parser.add_argument("--pool", type=Path, required=True, metavar="DIR", help="folder of pictures not labelled yet")
+    parser.add_argument("--model", required=True, metavar="NAME", help="name of the registered model")
+    parser.add_argument(
+        "--to_label", type=Path, default=Path("to_label"), metavar="DIR", help="folder to label in (PROJECT/to_label)"
+    )
+    parser.add_argument("--count", type=_count, default=20, metavar="N", help="pictures that each round adds (20)")
+    parser.set_defaults(command=start)
+
+
+def start(options: argparse.Namespace, _stop: StopSignals) -> int:
+    """Make a project; return the exit code."""
+    from trainer.labelling.project import Project, settings_of, start_project
+
+    training = settings_of(options.settings)
+    labelled = tuple(options.labelled)
+    # A folder that the command line names begins here, like all others; by itself it is the project's own.
+    to_label = options.to_label if options.to_label == Path("to_label") else options.to_label.absolute()
+    project = Project(options.project, labelled, options.pool, to_label, options.model, options.count, training)
+    _read_settings(project)
+    start_project(project)
+    print(f"{options.project} is made; the settings are in {options.project / 'project.yaml'}. Go on with")
+    print(f"  {command('label')} round {quote(options.project)}")
+    return 0
+
+
+def _add_round(commands: Any) -> None:
+    parser = commands.add_parser("round", help="check, train from the champion, compare, give the next pictures")
+    parser.add_argument("project", type=Path, metavar="PROJECT", help="folder that `start` has made")
+    parser.set_defaults(command=do_round)
+
+
+def do_round(options: argparse.Namespace, _stop: StopSignals) -> int:
+    """Do a round, or what is left of one that was stopped; return the exit code."""
+    from trainer.labelling.project import alone, open_project, open_state
+
+    require("train", "a round")
+    project = open_project(options.project)
+    config = _read_settings(project)
+    with alone(project):
+        from trainer.labelling.rounds import StepFailed, Steps, begin_round, count_labels
+        from trainer.system.child import run_entry
+        from trainer.tracking.store import reachable
+
+        state = open_state(project)
+        labels = count_labels(project, config.data)
+        reachable(config.tracking, lambda text, _style: print(text))
+        one = begin_round(project, state, labels, lambda: _champion(project.model), print)
+        again = f"{command('label')} round {quote(options.project)}"
+        try:
+            Steps(project, state, one, config, run_entry, print).do_all()
+        except StepFailed as failed:
+            advice = f"{failed.advice}, and go on with" if failed.advice else "go on with"
+            print(f"label.py: round {one.number}: {failed.step} did not end well; {advice}\n  {again}", file=sys.stderr)
+            return failed.code
+        print(f"round {one.number} is done, with {count_of(one.images, 'labelled picture')}; label, and go on with")
+        print(f"  {again}")
+    return 0
+
+
+def _read_settings(project: "Project") -> "Config":
+    """Settings of the trainings of a project, checked as train.py does; ends with code 2 where one is wrong."""
+    from trainer.cli import parse
+
+    return parse(["--registry.name", project.model, *project.training_words()])
+
+
+def _champion(name: str) -> str:
+    """Address of the version that is champion now; empty where there is none."""
+    from trainer.tracking import registry, server
+    from trainer.tracking.errors import store_errors
+
+    with store_errors():
+        version = registry.champion(server.connect(), name)
+    return f"models:/{name}/{version.version}" if version else ""
+
+
+def _add_status(commands: Any) -> None:
+    parser = commands.add_parser("status", help="what is labelled, what is left, and what more may bring")
+    parser.add_argument("project", type=Path, metavar="PROJECT", help="folder that `start` has made")
+    parser.set_defaults(command=show_status)
+
+
+def show_status(options: argparse.Namespace, _stop: StopSignals) -> int:
+    """Print the numbers of a project; return the exit code."""
+    from trainer.labelling.project import open_project, open_state
+
+    project = open_project(options.project)
+    config = _read_settings(project)
+    state = open_state(project)
+    from trainer.data.sources import find_sources
+    from trainer.labelling import tally
+    from trainer.labelling.next_images import Request, look
+
+    sources = find_sources(config.data, project.roots)
+    layout = config.data.layout
+    _, pool = look(Request(project.pool, project.to_label, labelled=project.labelled, layout=layout))
+    found = tally.count(project, len(sources.samples), len(pool.left))
+    for line in tally.describe(project, state, found):
+        print(line)
+    for text in sources.problems[:MOST_PROBLEMS]:
+        print(f"label.py: {text}", file=sys.stderr)
+    return 0
+
+
+if __name__ == "__main__":
+    leave(main())

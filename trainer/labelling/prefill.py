@@ -1,0 +1,263 @@
+"""The folder of images to label: predictions as files of Labelme, and a record of what was put there, and when.
+
+Nothing that is there already is ever written to, whoever made it.
+"""
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from filelock import Timeout
+
+from trainer import InputError
+from trainer.data.files import IMAGE_SUFFIXES, list_files, list_images
+from trainer.data.layouts.labelme import LABELS_FILE, read_labels
+from trainer.drawing.bands import to_rgb
+from trainer.inference.given import InputImage
+from trainer.inference.labelme_json import labelme_record, place_image, write_labels
+from trainer.inference.objects import find_objects
+from trainer.inference.outputs import result_name
+from trainer.inference.predictor import ImageResult, predict_files
+from trainer.labelling.pool import Opinion
+from trainer.model.segmenter import Segmenter
+from trainer.system.atomic import create_file, leftovers, why_not_written, write_text
+from trainer.system.run_folder import file_lock
+from trainer.system.text import one_line, valid
+
+OWN = ".label"
+"""Hidden folder for what is not for Labelme."""
+
+RECORD_FILE, OPINIONS_FILE = "record.json", "opinions.jsonl"
+
+
+@dataclass
+class Call:
+    """Images that one call has chosen."""
+
+    name: str
+    """What the caller calls it; a call of the same name is not done twice. Empty: no name."""
+
+    model: str
+    """Name and version of the model that predicted."""
+
+    digest: str
+    """Digest of that model."""
+
+    images: list[str]
+    """Names of the images, in the order of their worth."""
+
+    time: str = ""
+    complete: bool = False
+
+
+@dataclass
+class Queue:
+    """Folder of images to label."""
+
+    folder: Path
+    calls: list[Call] = field(default_factory=list)
+    files: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Name of an image -> SHA-256 of the JSON file as it was written, the image's file, the model and its opinion."""
+
+    @property
+    def opinions_file(self) -> Path:
+        """File with what a model thinks of the images of the pool."""
+        return self.folder / OWN / OPINIONS_FILE
+
+    @property
+    def record_file(self) -> Path:
+        """File that says what was put here."""
+        return self.folder / OWN / RECORD_FILE
+
+    def target(self, image: InputImage) -> Path:
+        """Path of an image's files here, without suffix."""
+        return self.folder / image.name
+
+    def json_file(self, image: InputImage) -> Path:
+        """JSON file of an image."""
+        return _with_suffix(self.target(image), ".json")
+
+    def given(self, image: InputImage) -> bool:
+        """Return whether the image has a JSON file here."""
+        return os.path.lexists(self.json_file(image))
+
+    def taken(self, image: InputImage) -> bool:
+        """Return whether another picture than `image` has its name here, which no call has put here."""
+        target = self.target(image)
+        chosen = any(result_name(image) in call.images for call in self.calls)
+        if target.parent.is_dir() and not chosen:
+            for suffix in {*IMAGE_SUFFIXES, image.path.suffix}:
+                other = _with_suffix(target, suffix)
+                if os.path.lexists(other) and not _same(other, image.path):
+                    return True
+        return False
+
+    def images(self) -> list[Path]:
+        """Images here and in folders below, whoever put them here."""
+        return list_images(self.folder, deep=True) if self.folder.is_dir() else []
+
+    def json_files(self) -> list[Path]:
+        """JSON files here and in folders below."""
+        return list_files(self.folder, (".json",), deep=True) if self.folder.is_dir() else []
+
+    def save(self) -> None:
+        """Write the record."""
+        content = {"calls": [vars(call) for call in self.calls], "files": self.files}
+        self.record_file.parent.mkdir(parents=True, exist_ok=True)
+        write_text(self.record_file, json.dumps(content, indent=1))
+
+
+def open_queue(folder: Path) -> Queue:
+    """Read the record of a folder, which need not exist. Raises InputError where it is no folder, or damaged."""
+    if os.path.lexists(folder) and not folder.is_dir():
+        raise InputError(f"{folder}: no folder; give another name")
+    queue = Queue(folder)
+    try:
+        content = json.loads(queue.record_file.read_text(encoding="utf-8"))
+        queue.calls = [Call(**call) for call in content["calls"]]
+        queue.files = {str(name): dict(about) for name, about in content["files"].items()}
+    except FileNotFoundError:
+        return queue
+    except OSError as error:
+        raise InputError(f"{error.filename}: cannot be read ({error.strerror}); allow it") from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        fix = "remove it: what is in the folder stays as it is, and is not given again"
+        raise InputError(f"{queue.record_file}: damaged ({error}); {fix}") from error
+    return queue
+
+
+@contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """Keep other calls out of the folder for the block. Raises InputError where one is at work there."""
+    try:
+        (folder / OWN).mkdir(parents=True, exist_ok=True)
+        lock = file_lock(folder / OWN / "lock")
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise InputError(f"{folder}: another call is putting pictures there; wait for its end") from None
+    except OSError as error:
+        raise InputError(f"{why_not_written(folder, error)}; allow it, or give another folder") from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def prepare_folder(queue: Queue, class_names: Sequence[str]) -> None:
+    """Make the folder ready for predictions of these classes, the background first.
+
+    A new one gets a labels file; one that has labels without it keeps its own classes. Raises InputError where the
+    folder cannot be written, or its labels file lacks a class.
+    """
+    folder, labels = queue.folder, queue.folder / LABELS_FILE
+    try:
+        queue.record_file.parent.mkdir(parents=True, exist_ok=True)
+        for leftover in leftovers(queue.record_file):
+            leftover.unlink(missing_ok=True)
+        if not os.path.lexists(labels) and not queue.json_files():
+            write_labels(folder, class_names)
+        queue.save()
+    except OSError as error:
+        raise InputError(f"{why_not_written(folder, error)}; allow it, or give another folder") from error
+    if os.path.lexists(labels):
+        lacking = [name for name in class_names[1:] if name not in read_labels(labels)]
+        if lacking:
+            names = ", ".join(map(one_line, lacking))
+            raise InputError(f"{labels}: the model finds {names}, which is not there; add it, or give another folder")
+
+
+def open_call(queue: Queue, name: str, digest: str) -> Call | None:
+    """The call of this name, or without a name the last one of this model that was not completed; None: there is none.
+
+    `digest`: that of the model.
+    """
+    if name:
+        return next((call for call in queue.calls if call.name == name), None)
+    last = queue.calls[-1] if queue.calls else None
+    return last if last is not None and not last.complete and not last.name and last.digest == digest else None
+
+
+def write_predictions(
+    queue: Queue,
+    call: Call,
+    images: Sequence[InputImage],
+    opinions: Mapping[str, Opinion],
+    segmenter: Segmenter,
+    batch_size: int,
+    form: str,
+    stop_requested: Callable[[], bool] = lambda: False,
+) -> list[str]:
+    """Write the files of Labelme of those images of a call that have none yet; return what went wrong, a line each.
+
+    `opinions`: by name of the image; `form`: as `labelme_record` has it.
+    """
+    names = segmenter.contract.class_names
+    missing = [image for image in images if not queue.given(image)]
+    problems: list[str] = []
+
+    def write(result: ImageResult) -> tuple[InputImage, str, str]:
+        if result.image is None or result.mask is None:
+            return result.source, "", result.error
+        try:
+            content = _content(queue, result, names, form, call.model)
+            if not create_file(queue.json_file(result.source), content):
+                return result.source, "", ""  # a person was faster
+            return result.source, hashlib.sha256(content).hexdigest(), ""
+        except OSError as error:
+            return result.source, "", why_not_written(queue.target(result.source), error)
+
+    for image, digest, error in predict_files(segmenter, missing, write, batch_size, stop_requested):
+        if digest:
+            facts: dict[str, Any] = {"sha256": digest, "image": valid(str(image.path)), "model": call.model}
+            if opinion := opinions.get(result_name(image)):
+                facts |= {"doubt": opinion.doubt, "unsure": opinion.unsure}
+            queue.files[result_name(image)] = facts
+        elif error:
+            problems.append(one_line(error))
+    call.complete = not stop_requested()
+    queue.save()
+    return problems
+
+
+def new_call(queue: Queue, name: str, model: str, digest: str, images: Sequence[InputImage]) -> Call:
+    """Record the choice of a call, before anything of it is written."""
+    now = time.strftime("%Y-%m-%dT%H:%M:%S%z")
+    call = Call(name, model, digest, [result_name(image) for image in images], now)
+    queue.calls.append(call)
+    queue.save()
+    return call
+
+
+def _content(queue: Queue, result: ImageResult, names: Sequence[str], form: str, model: str) -> bytes:
+    """Put the image beside its JSON file; return the content of the latter."""
+    assert result.image is not None
+    assert result.mask is not None
+    target = queue.target(result.source)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    beside = place_image(result.source.path, target, to_rgb(result.image)).name
+    mask = result.mask
+    objects = find_objects(mask)
+    if objects is None:  # noise, of which nobody wants outlines
+        mask = np.zeros_like(mask)
+        objects = find_objects(mask)
+        assert objects is not None
+    return json.dumps(labelme_record(mask, objects, names, beside, form, model), indent=1).encode()
+
+
+def _with_suffix(target: Path, suffix: str) -> Path:
+    """Path with a suffix more; a dot in its name is no suffix."""
+    return target.with_name(f"{target.name}{suffix}")
+
+
+def _same(one: Path, other: Path) -> bool:
+    try:
+        return os.path.samefile(one, other) or one.read_bytes() == other.read_bytes()
+    except OSError:
+        return False
