@@ -45,7 +45,7 @@ def open_labelled(config: DataConfig, models: Mapping[str, Model], cache: Path, 
 
     Raises InputError where there are none, or none of their classes is one of the models.
     """
-    sources, rows = take_rows(find_sources(config, divide=False), "all")
+    sources, rows = take_rows(find_sources(config, validate_all=True), "all")
     contract = next(iter(models.values())).segmenter.contract
     seen = contract.shown, contract.range_of_levels, contract.class_names
     return open_evaluation_set(sources, rows, *seen, cache, progress)
