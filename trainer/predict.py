@@ -150,7 +150,7 @@ TRACED = ("version", "alias", "run_id", "commit", "dataset_digest", "threshold")
 
 
 def model_facts(model: "Model") -> dict[str, Any]:
-    """What the reports say about a model."""
+    """Facts about a model, for the reports."""
     contract = model.segmenter.contract
     return model.origin | {
         "commit": contract.commit,

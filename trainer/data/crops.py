@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from trainer.data.augment import reach
-from trainer.data.cache import ResizedSamples, StoredSamples
 from trainer.data.full_size import FullSize
+from trainer.data.stored_samples import ResizedSamples, StoredSamples
 
 JITTER = 0.25
 """Largest distance of a crop's centre from the labelled pixel that it is chosen by, as a share of its side."""

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from trainer.data.bands import normalisation
-from trainer.data.cache import StoredSamples, decoded_samples, open_samples
+from trainer.data.cache import decoded_samples, open_samples
 from trainer.data.checks.finding import WARNING, Finding
 from trainer.data.checks.inspect import Inspection, inspect
 from trainer.data.checks.report import Report, make_report
@@ -20,6 +20,7 @@ from trainer.data.image_io import AnyLevels
 from trainer.data.sample import Sample
 from trainer.data.sources import Sources, raise_all
 from trainer.data.split import Split, dataset_digest
+from trainer.data.stored_samples import StoredSamples
 from trainer.data.unlabelled import refuse_labelled
 from trainer.data.value_map import ValueMap
 from trainer.data.view import View

@@ -9,9 +9,9 @@ from torch import Tensor
 
 from trainer.config import DataConfig
 from trainer.data.augment import augment, choose_paste_sources
-from trainer.data.cache import StoredSamples
 from trainer.data.crops import training_pixels
 from trainer.data.sampler import Sampler, foreground_weights, micro_batches, share
+from trainer.data.stored_samples import StoredSamples
 from trainer.data.unlabelled import unlabelled_in_step
 from trainer.system.parallel import read_ahead
 

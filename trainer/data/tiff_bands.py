@@ -69,7 +69,7 @@ TRANSPOSED, UPSIDE_DOWN, MIRRORED = (5, 6, 7, 8), (3, 4, 7, 8), (2, 3, 6, 7)
 
 @dataclass(frozen=True)
 class TiffForm:
-    """What the tags of a TIFF file say of its pixels."""
+    """Form of the pixels of a TIFF file, by its tags."""
 
     tags: Mapping[int, Any]
     big_endian: bool

@@ -17,9 +17,9 @@ from torch import Tensor
 
 from trainer import IGNORE
 from trainer.data.appearance import looks_of
-from trainer.data.cache import StoredSamples
 from trainer.data.dataset import Dataset, ValidationSet, release_pages
 from trainer.data.full_size import FullSize
+from trainer.data.stored_samples import StoredSamples
 from trainer.engine.evaluate import CHUNK, as_tuples, strips_of
 from trainer.inference.doubt import Certainty, bound_of_unsure
 from trainer.model.calibration import (

@@ -81,7 +81,7 @@ def is_unsure(certainty: float, contract: Contract) -> bool:
 
 @dataclass
 class Doubts:
-    """What is noted of the images of a call, for its warnings. `note` may be called by several threads."""
+    """Notes on the images of a call, for its warnings. `note` may be called by several threads."""
 
     contract: Contract
     certainties: list[float] = field(default_factory=list)

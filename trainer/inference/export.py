@@ -99,7 +99,7 @@ def _reason(error: BaseException) -> str:
 
 
 def metadata(contract: "Contract", origin: dict[str, Any]) -> dict[str, str]:
-    """What the file says about itself, lists as JSON: contract, the model's name and version, program; no paths."""
+    """Facts that the file holds about itself, lists as JSON: contract, model, version and program; no paths."""
     kept = {key: value for key, value in asdict(contract).items() if value not in ("", None)}
     given = {f"model_{key}": origin[key] for key in ("name", "version", "run_id") if origin.get(key)}
     named = kept | given | {"program": f"segtrainer {program_version()}"}

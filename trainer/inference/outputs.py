@@ -127,7 +127,7 @@ class ResultWriter:
         }
 
     def _describe_objects(self, result: ImageResult, objects: Objects | None) -> list[dict[str, Any]]:
-        """What objects.csv and coco.json say about each object."""
+        """Objects of a result, as objects.csv and coco.json describe them."""
         if objects is None or not (self.options.objects or self.options.coco):
             return []
         assert result.confidence_map is not None

@@ -23,7 +23,7 @@ DONE = ""
 
 @dataclass(frozen=True)
 class Plan:
-    """What is left to do."""
+    """Images that are left to do, and those that are done."""
 
     images: list[InputImage]
     done: list[Entry]

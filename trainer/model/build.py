@@ -14,6 +14,8 @@ from trainer.drawing.palette import palette
 from trainer.model import hub_folder, huggingface
 from trainer.model.contract import check_contract
 from trainer.model.encoders import IMAGENET_MEAN, IMAGENET_STD, EfficientNetLite, adapt_channels
+from trainer.model.hub_geometry import encoder_settings
+from trainer.model.hub_settings import with_bands
 from trainer.model.pretrained import find_weights
 from trainer.model.segmenter import Contract, Segmenter
 from trainer.model.unet import EncoderUNet, set_class_prior
@@ -70,14 +72,12 @@ def _encoder_fields(encoder: str, init: Contract | None, channels: int) -> dict[
     names = ("encoder", "encoder_config", "encoder_library", "encoder_licence", "mean", "std")
     if init is not None and init.encoder == encoder:
         fields = {name: getattr(init, name) for name in names}
-        return fields | {"encoder_config": huggingface.with_bands(init.encoder_config, channels)}
+        return fields | {"encoder_config": with_bands(init.encoder_config, channels)}
     folder = hub_folder.find_folder(encoder)
     mean, std = hub_folder.read_normalisation(folder)
     return {
         "encoder": HUB + folder.name,
-        "encoder_config": huggingface.encoder_settings(
-            folder.path / "config.json", hub_folder.read_config(folder), channels
-        ),
+        "encoder_config": encoder_settings(folder.path / "config.json", hub_folder.read_config(folder), channels),
         "encoder_library": huggingface.library(),
         "encoder_licence": hub_folder.read_licence(folder),
         "mean": mean,
@@ -109,7 +109,7 @@ def make_segmenter(
             _load_pretrained(segmenter.network.encoder, encoder or contract.encoder)
         set_class_prior(segmenter.network, shares)
         return segmenter
-    their_config = huggingface.with_bands(init.contract.encoder_config, contract.input_channels)
+    their_config = with_bands(init.contract.encoder_config, contract.input_channels)
     if their_config != contract.encoder_config and init.contract.encoder == contract.encoder:
         raise InputError(f"model.init: {init_name} has another {contract.encoder}; give --model.encoder auto to use it")
     same_network = contract.encoder_config != "" and their_config == contract.encoder_config

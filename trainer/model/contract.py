@@ -21,7 +21,8 @@ from trainer.config import HUB, MOST_CHANNELS
 from trainer.data.appearance import LOOKS
 from trainer.model.calibration import COLDEST, HOTTEST, THRESHOLDS
 from trainer.model.encoders import SCALES
-from trainer.model.huggingface import MOST_CONFIG_CHARACTERS, bands_of, geometry
+from trainer.model.hub_geometry import geometry
+from trainer.model.hub_settings import MOST_CONFIG_CHARACTERS, bands_of
 from trainer.model.segmenter import Contract, Segmenter
 from trainer.system.provenance import program_version
 from trainer.system.regular_file import read_regular

@@ -17,8 +17,9 @@ from trainer.data.levels import Levels
 from trainer.data.resize import resize_images, scale_image, shrink_image
 from trainer.data.view import View, scaled_length
 from trainer.model.encoders import EfficientNetLite
-from trainer.model.huggingface import HubEncoder, geometry
-from trainer.model.tiles import TILE_SIDE, TOGETHER, stretch_rows, tile_rows
+from trainer.model.hub_geometry import geometry
+from trainer.model.huggingface import HubEncoder
+from trainer.model.tiles import TILE_SIDE, TOGETHER, interpolate_rows, stretch_rows, tile_rows
 from trainer.model.unet import EncoderUNet, UNet
 from trainer.system.strips import HUGE_PIXELS, strips
 
@@ -48,7 +49,7 @@ class Contract:
     one that `depth` is for."""
 
     encoder_config: str = ""
-    """Settings that rebuild an encoder of hf:, as JSON; see `huggingface.encoder_settings`."""
+    """Settings that rebuild an encoder of hf:, as JSON; see `hub_geometry.encoder_settings`."""
 
     encoder_library: str = ""
     """Package and version that made the encoder of hf:."""
@@ -260,12 +261,7 @@ class Segmenter(nn.Module):
         wide = functional.interpolate(logits.float(), size=(side, whole[1]), mode="bilinear", align_corners=False)
         wide = wide[..., :width]
         for rows in strips(height, width * logits.shape[1]):
-            # As torch places the centres of the new pixels between those of the old ones.
-            places = torch.arange(rows.start, rows.stop, device=logits.device, dtype=torch.float32) + 0.5
-            places = (places * (side / whole[0]) - 0.5).clamp(min=0)
-            above = places.long().clamp(max=side - 1)
-            below, share = (above + 1).clamp(max=side - 1), (places - above)[:, None]
-            strip = wide[:, :, above] * (1 - share) + wide[:, :, below] * share
+            strip, _ = interpolate_rows(wide, 0, side - 1, rows, side / whole[0])
             yield rows, self._activate(strip)
 
     def _activate(self, logits: Tensor) -> Tensor:

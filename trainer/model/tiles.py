@@ -124,10 +124,19 @@ def stretch_rows(
         ready = new_height if rows.stop == height else math.floor((rows.stop - 0.5) * new_height / height - 0.5)
         if ready <= done:
             continue
-        places = (torch.arange(done, ready, device=part.device, dtype=torch.float32) + 0.5) * (height / new_height)
-        places = (places - 0.5).clamp(min=0)
-        above = places.long().clamp(max=height - 1)
-        under, share = (above + 1).clamp(max=rows.stop - 1), (places - above)[:, None]
-        yield slice(done, ready), held[:, :, above - first] * (1 - share) + held[:, :, under - first] * share
-        kept = int(above[-1])
+        stretched, kept = interpolate_rows(held, first, rows.stop - 1, slice(done, ready), height / new_height)
+        yield slice(done, ready), stretched
         held, first, done = held[:, :, kept - first :], kept, ready
+
+
+def interpolate_rows(old: Tensor, first: int, last: int, new: slice, scale: float) -> tuple[Tensor, int]:
+    """Compute some rows of an image that is stretched downwards, bilinearly, and which old row the last one begins at.
+
+    `old`: its rows from `first` on, [B, C, rows, W], `last` among them; `new`: rows of the stretched one, each `scale`
+    of an old row high. Centres lie as torch places them.
+    """
+    places = (torch.arange(new.start, new.stop, device=old.device, dtype=torch.float32) + 0.5) * scale
+    places = (places - 0.5).clamp(min=0)
+    above = places.long().clamp(max=last)
+    below, share = (above + 1).clamp(max=last), (places - above)[:, None]
+    return old[:, :, above - first] * (1 - share) + old[:, :, below - first] * share, int(above[-1])

@@ -13,7 +13,7 @@ from tests.support.data import count_nothing
 from trainer.config import DataConfig
 from trainer.data.augment import augment
 from trainer.data.bands import BandLevels
-from trainer.data.cache import RESERVE_BYTES, CachedSamples, UncachedSamples, open_samples
+from trainer.data.cache import RESERVE_BYTES, open_samples
 from trainer.data.checks.scan import FACTS, channels_of, facts_type
 from trainer.data.crops import training_pixels
 from trainer.data.dataset import Dataset, open_dataset
@@ -21,6 +21,7 @@ from trainer.data.full_size import PIXELS, CachedFullSize, FullSize, UncachedFul
 from trainer.data.image_io import read_mask
 from trainer.data.resize import shrink_image
 from trainer.data.sources import find_sources
+from trainer.data.stored_samples import CachedSamples, UncachedSamples
 from trainer.data.view import View
 
 BANDS = 6

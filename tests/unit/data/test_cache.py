@@ -14,13 +14,14 @@ from PIL import Image
 from tests.support.data import SAME, VocMaker, count_nothing, sources_of
 from trainer import InputError
 from trainer.config import DataConfig
-from trainer.data.cache import CachedSamples, UncachedSamples, open_samples
+from trainer.data.cache import open_samples
 from trainer.data.dataset import open_dataset
 from trainer.data.file_index import FileIndex
 from trainer.data.image_io import read_image, read_mask, write_mask
 from trainer.data.resize import resize_images
 from trainer.data.sample import Sample, digest
 from trainer.data.sources import find_samples, find_sources
+from trainer.data.stored_samples import CachedSamples, UncachedSamples
 from trainer.data.value_map import ValueMap
 from trainer.data.view import View
 
@@ -224,6 +225,16 @@ def test_little_space_gives_uncached_samples(
     again, warnings = open_samples(sources_of(samples), View(32), tmp_path / "full", count_nothing)
     assert isinstance(again, UncachedSamples)
     assert len(warnings) == 1
+
+
+def test_a_large_cache_is_mentioned_once(make_voc: VocMaker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sources = sources_of(find_samples([make_voc("a", "b")]).samples)
+    monkeypatch.setattr("trainer.data.cache.LARGE_BYTES", 2 * 32 * 32 * 3)
+    _, warnings = open_samples(sources, View(32), tmp_path / "cache", count_nothing)
+    assert [text.partition(" takes ")[2] for text in warnings] == ["0.0 GB; it may be deleted at any time"]
+    assert open_samples(sources, View(32), tmp_path / "cache", count_nothing)[1] == []
+    monkeypatch.setattr("trainer.data.cache.LARGE_BYTES", 10**5)
+    assert open_samples(sources, View(32), tmp_path / "other", count_nothing)[1] == []
 
 
 def test_problems_of_folders_and_files_in_one_list(make_voc: VocMaker, tmp_path: Path) -> None:

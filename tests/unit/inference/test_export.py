@@ -25,7 +25,8 @@ from trainer.inference import export
 from trainer.inference.export import check_export, export_model
 from trainer.inference.model import Model
 from trainer.make.synthetic import draw_scene
-from trainer.model.huggingface import encoder_settings, library
+from trainer.model.hub_geometry import encoder_settings
+from trainer.model.huggingface import library
 from trainer.model.model_folder import save_segmenter
 from trainer.model.segmenter import Contract, Segmenter
 from trainer.system.provenance import program_version

@@ -20,7 +20,9 @@ from trainer.model.build import make_contract, make_segmenter
 from trainer.model.contract import check_contract
 from trainer.model.encoders import EfficientNetLite, adapt_channels
 from trainer.model.flop import training_flop
-from trainer.model.huggingface import RGB_ALONE, HubEncoder, encoder_settings, with_bands
+from trainer.model.hub_geometry import RGB_ALONE, encoder_settings
+from trainer.model.hub_settings import with_bands
+from trainer.model.huggingface import HubEncoder
 from trainer.model.model_folder import load_segmenter, save_segmenter
 from trainer.model.pretrained import find_weights
 from trainer.model.segmenter import Segmenter

@@ -22,7 +22,9 @@ from trainer.data.view import View
 from trainer.engine.parameters import freeze_encoder, parameter_groups
 from trainer.model.build import make_contract, make_segmenter
 from trainer.model.flop import training_flop
-from trainer.model.huggingface import FAMILIES, STRIDES, HubEncoder, encoder_settings
+from trainer.model.hub_geometry import encoder_settings
+from trainer.model.hub_settings import FAMILIES, STRIDES
+from trainer.model.huggingface import HubEncoder
 from trainer.model.model_folder import load_segmenter, save_segmenter
 from trainer.model.segmenter import Segmenter
 from trainer.model.unet import EncoderUNet

@@ -12,7 +12,8 @@ from safetensors.torch import load_file
 from tests.support.backbones import save_backbone
 from tests.support.images import smooth_image
 from trainer import InputError
-from trainer.model.huggingface import encoder_settings, with_bands
+from trainer.model.hub_geometry import encoder_settings
+from trainer.model.hub_settings import with_bands
 from trainer.model.model_folder import CONTRACT_FILE, WEIGHTS_FILE, load_segmenter, save_segmenter
 from trainer.model.segmenter import Contract, Segmenter
 
