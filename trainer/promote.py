@@ -194,7 +194,7 @@ def _from_to(origin: str | None, to: str | None, versions: set[str] | None = Non
 def _named(version: str | None, versions: set[str] | None = None) -> str:
     if version is None:
         return "none"
-    return show(version) if versions is None or version in versions else f"{show(version)} (deleted since)"
+    return f"version {show(version)}" + ("" if versions is None or version in versions else " (deleted since)")
 
 
 def _local(time: datetime) -> str:
