@@ -97,6 +97,8 @@ class Reporter:
     def on_evaluation(self, state: TrainState, values: dict[str, float], evaluation: Evaluation) -> None:
         """Print a row of the table, and record the scores."""
         if not self.validation.samples:
+            with self._journal_errors():
+                self.run.metrics({key: value for key, value in values.items() if key.startswith("time/")}, state.step)
             return
         scores = evaluation.scores
         values |= {f"val/iou/{metric_key(name)}": value for name, value in scores.iou.items()}
