@@ -85,6 +85,15 @@ def test_the_scores_of_each_image_are_an_artifact(program: Program, first_run: A
     assert table.scores().miou == first_run.data.metrics["best/miou"]
     assert first_run.data.tags["evaluation.digest"] == table.digest
     assert table.model["run_id"] == first_run.info.run_id
+    assert first_run.data.metrics["evaluation/miou"] == first_run.data.metrics["best/miou"]
+    names = {Path(item.path).name for item in client(program).list_artifacts(first_run.info.run_id, "evaluation")}
+    tables = {"summary.json", "images.json", "images.csv", "classes.json", "classes.csv", "scores.json"}
+    drawn = {"precision_recall.png", "calibration.png", "sizes.png", "confusion.png", "worst.png", "best.png"}
+    assert names == tables | drawn
+    listed = json.loads(first_run.data.tags["mlflow.loggedArtifacts"])
+    assert [one["path"] for one in listed] == ["evaluation/images.json", "evaluation/classes.json"]
+    summary = json.loads((folder / "evaluation" / "summary.json").read_text())
+    assert summary["trained_images"] == 0
     for image in table.images:
         mask = np.array(Image.open(data / "SegmentationClassPNG" / f"{image.name}.png"))
         assert [row[2] for row in image.counts] == [(mask == number).sum() for number in (0, 1)]

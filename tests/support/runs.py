@@ -102,7 +102,10 @@ def check_checkpoints(folder: Path) -> None:
 
 
 def result(folder: Path) -> tuple[dict[str, str], Curves]:
-    """Digests of the last checkpoint of a finished run, and its curves: equal where two trainings were the same."""
+    """Digests of the last checkpoint of a finished run, the counts of its best model on each image, and its curves.
+
+    They are equal where two trainings were the same.
+    """
     assert status(folder)["state"] == "finished"
     if kept := checkpoints(folder):  # by an earlier version; this one keeps the digests alone
         files = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in kept[-1].iterdir()}
@@ -112,7 +115,9 @@ def result(folder: Path) -> tuple[dict[str, str], Curves]:
     names = ("weights", "unaveraged", "best", "optimizer")
     digests = {name: last["sha256"][f"{name}.safetensors"] for name in names}
     timeless = {key: value for key, value in last["position"].items() if key not in ("seconds", "waited_s")}
-    return digests | {"position": json.dumps(timeless)}, curves(folder)
+    table = folder / "evaluation" / "scores.json"
+    counts = json.dumps(json.loads(table.read_text())["images"]) if table.exists() else ""
+    return digests | {"position": json.dumps(timeless), "counts": counts}, curves(folder)
 
 
 # ------------------------------------------------------------------------------------------------ MLflow store

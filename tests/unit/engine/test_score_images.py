@@ -288,3 +288,18 @@ def test_one_image_has_no_interval(make_voc: VocMaker, tmp_path: Path) -> None:
     assert made.interval is not None
     assert (made.interval.low, made.interval.high) == (0.0, 1.0)
     assert made.sentence().endswith("on 1 image")
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_tiles_are_counted_as_in_training(classes: int, make_voc: VocMaker, tmp_path: Path) -> None:
+    root = make_voc(*(f"p{number:02}" for number in range(8)), classes=classes)
+    tiles = ["--data.view", "tiles", "--data.scale", "1"]
+    prepared = prepare(["--data.root", str(root), *SMALL, *tiles], tmp_path / "cache")
+    with torch.no_grad():
+        prepared.segmenter.network.last.weight *= 30
+    assert prepared.segmenter.contract.view == "tiles"
+    tally = score_images(prepared.segmenter, prepared.dataset.validation, 2)
+    trained = evaluate(prepared.segmenter, prepared.dataset.validation, LOSS)
+    assert tally.counts == trained.counts
+    assert card(prepared, tally).scores == trained.scores
+    assert tally.totals.reliability[:, 0].sum() == tally.totals.confusion.sum()
