@@ -174,6 +174,26 @@ def test_a_sweep_that_cannot_succeed_ends(program: Program) -> None:
     assert len(sent_runs(program)) == 1
 
 
+def test_a_trial_that_falls_behind_is_stopped(program: Program) -> None:
+    """By a signal, in the middle of its training; nothing goes on with it later."""
+    words = command(program, {"optim.lr": [0.01, 1e-6]}, 2, "--train.epochs", "200", "--train.eval_every", "10")
+    # A name with which Hyperband puts both into one bracket, and a seed with which the second one learns nothing.
+    words += ["--study", "study", "--storage", f"sqlite:///{program.folder}/study.db", "--seed", "0"]
+    ended = program.run(*words, code=0, timeout_s=WAIT_S)
+    assert [(row["state"], row["optim.lr"]) for row in table(program)] == [("complete", "0.01"), ("pruned", "1e-06")]
+    assert re.search(
+        r"^trial 1: pruned after (1[1-9]|[2-8]\d) % of the training, val/miou 0\.", ended.stdout, re.MULTILINE
+    )
+    first, second = trials(program)
+    assert (runs.status(first.path)["state"], runs.status(second.path)["state"]) == ("finished", "preempted")
+    assert not second.checkpoints.exists()
+    run = sent_runs(program)[second.read_run()["run_name"]]
+    assert run.info.status == "KILLED"
+    assert run.data.tags["sweep.pruned"] in ended.stdout
+    latest = program.python("train", "--resume", "latest", code=2)
+    assert "there is no unfinished run" in latest.stderr
+
+
 def test_two_machines_share_a_sweep_of_folds(tmp_path: Path, empty_store: Path) -> None:
     """Each trains one trial in two folds; one run is above all of them, and each picture counts once."""
     store = tmp_path / "shared store.db"

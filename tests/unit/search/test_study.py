@@ -123,19 +123,38 @@ def join(address: str, count: int, results: "multiprocessing.Queue[list[int]]") 
     results.put(numbers)
 
 
-@pytest.mark.long
-def test_several_processes_open_and_fill_one_new_study(address: str) -> None:
-    """Optuna by itself fails here: three of four processes that open a new sqlite file at once crash."""
+def fill(address: str, trials: int) -> None:
+    """Have three processes open one new study at the same moment, and fill it."""
     context = multiprocessing.get_context("spawn")
     results = context.Queue()
-    processes = [context.Process(target=join, args=(address, 12, results)) for _ in range(3)]
+    processes = [context.Process(target=join, args=(address, trials, results)) for _ in range(3)]
     for process in processes:
         process.start()
-    found = [results.get(timeout=200) for _ in processes]
+    found = [results.get(timeout=250) for _ in processes]
     for process in processes:
         process.join(60)
         assert process.exitcode == 0
-    assert sorted(number for numbers in found for number in numbers) == list(range(12))
+    assert sorted(number for numbers in found for number in numbers) == list(range(trials))
+
+
+@pytest.mark.long
+def test_several_processes_open_and_fill_one_new_study(address: str) -> None:
+    """Optuna by itself fails here: three of four processes that open a new sqlite file at once crash."""
+    fill(address, 12)
+
+
+@pytest.mark.long
+def test_several_processes_on_postgresql() -> None:
+    server = pytest.importorskip("tests.support.shared_server")
+    if reason := server.missing():
+        pytest.skip(reason)
+    with server.postgres() as database:
+        fill(database.url, 12)
+        study = Study(database.url, "another", 0)
+        trial = begin(study)
+        assert not study.report(trial.number, {2**31 - 2: 0.5})  # the largest number of a picture
+        study.complete(trial.number, 0.5)
+        study.close()
 
 
 @pytest.mark.parametrize(
