@@ -167,6 +167,13 @@ def test_no_password_is_seen(trained: tuple[Path, Ended], server: SharedServer, 
     assert all(path.stat().st_mode & 0o077 == 0 for path in home.iterdir() if path.is_file())
 
 
+def asked_as(server: SharedServer, name: str) -> int:
+    """Status of the answer to a request without a login that calls the server by a name."""
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
+    connection.request("GET", "/api/2.0/mlflow/experiments/search", headers={"Host": name})
+    return connection.getresponse().status
+
+
 def test_only_this_machine_and_known_names(server: SharedServer) -> None:
     listening = {
         connection.laddr.ip
@@ -177,9 +184,7 @@ def test_only_this_machine_and_known_names(server: SharedServer) -> None:
     assert listening == {"127.0.0.1"}
     refused = server.call("start", "--host", "0.0.0.0", code=2)
     assert "server.sh: --host 0.0.0.0: say by which names others may call it" in refused.stderr
-    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
-    connection.request("GET", "/api/2.0/mlflow/experiments/search", headers={"Host": "evil.example"})
-    assert connection.getresponse().status == 403
+    assert [asked_as(server, name) for name in (f"localhost:{server.port}", "evil.example")] == [401, 403]
 
 
 def test_users_change_at_once(server: SharedServer) -> None:
@@ -248,7 +253,8 @@ def test_backup_drop_restore(trained: tuple[Path, Ended], server: SharedServer, 
     assert "restored" in server.call("restore", str(saved_file)).stdout
     assert (server.database.content(), files(place)) == (rows, artifacts)
     assert sorted(path.name for path in place.parent.iterdir() if path.name.startswith(".")) == []
-    server.start()
+    server.start("--allowed-hosts", "mlflow.lab:5000")
+    assert [asked_as(server, name) for name in ("mlflow.lab:5000", "evil.example")] == [401, 403]
     nothing_left = program.python("sync", str(trained[0]), code=0, **login("bernd miller"))
     assert "records sent" not in nothing_left.stdout
     again = program.train("--data.root", str(data), *LEARNING, "--train.seed", "1", code=0, **login("bernd miller"))

@@ -29,6 +29,12 @@ ANSWERS = {
     ),
     "403, user": (403, JSON, b'{"error_code": "PERMISSION_DENIED"}', "the user 'anna' with this password may not do"),
     "403, address": (403, HTML, b"no", "the user 'anna' of MLFLOW_TRACKING_URI may not do this there (403)"),
+    "403, name": (
+        403,
+        HTML,
+        b"Invalid Host header - possible DNS rebinding attack detected",
+        "does not answer to this name; start it with --allowed-hosts 127.0.0.1:",
+    ),
     "page": (
         200,
         HTML,

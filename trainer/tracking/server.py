@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from contextlib import nullcontext, suppress
 from itertools import islice
 from typing import Any
+from urllib.parse import urlsplit
 
 from mlflow import MlflowClient
 from mlflow.entities import Dataset as DatasetEntity
@@ -88,6 +89,9 @@ def _require_mlflow(uri: str) -> None:
     """
     search = "/api/2.0/mlflow/experiments/search"
     answer = http_request(get_default_host_creds(uri), search, "POST", json={"max_results": 1}, raise_on_status=False)
+    if answer.status_code == 403 and "invalid host header" in answer.text.lower():
+        name = urlsplit(uri).netloc.rpartition("@")[2]
+        raise InputError(f"{store_name()}: does not answer to this name; start it with --allowed-hosts {name}")
     if answer.status_code in (401, 403):
         raise InputError(refusal(answer.status_code))
     try:

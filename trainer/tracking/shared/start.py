@@ -15,7 +15,7 @@ from trainer.system.atomic import atomic_file
 from trainer.tracking.errors import store_errors
 from trainer.tracking.shared import artifacts, database
 from trainer.tracking.shared.backup import require_whole
-from trainer.tracking.shared.users import Users
+from trainer.tracking.shared.users import PASSWORD_VARIABLE, Users
 
 LOGIN_SECONDS = 10
 """Time for which a worker of the server remembers that a password was right: to compare it takes 50 ms of a CPU."""
@@ -69,19 +69,26 @@ def start(url: str, place: Path | str, options: argparse.Namespace, others: list
         admins = Users(url).admins()
     if not admins:
         raise InputError("no user may log in yet; make the first one: bash launch/server.sh user NAME admin")
-    variables = {key: value for key, value in os.environ.items() if not key.startswith("MLFLOW_TRACKING_")}
+    own = ("MLFLOW_TRACKING_", PASSWORD_VARIABLE)  # of a person who logs in
+    variables = {key: value for key, value in os.environ.items() if not key.startswith(own)}
     variables |= {database.VARIABLE: database.for_mlflow(url), artifacts.VARIABLE: str(place)}
     variables |= {"MLFLOW_AUTH_CONFIG_PATH": str(_write_settings(url, admins[0]))}
     variables |= {"MLFLOW_FLASK_SERVER_SECRET_KEY": _secret_key()}
     words = [sys.executable, "-m", "mlflow", "server", *others, "--app-name", "basic-auth", "--serve-artifacts"]
     words += ["--host", options.host, "--port", str(options.port), "--workers", str(options.workers)]
-    words += ["--allowed-hosts", options.allowed_hosts] if options.allowed_hosts else []
+    words += ["--allowed-hosts", _allowed_hosts(options)] if options.allowed_hosts else []
     where = place if isinstance(place, Path) else f"{place}, by this machine's key"
-    print(f"http://{options.host}:{options.port}  database {url}, artifacts {where}", flush=True)
+    host = f"[{options.host}]" if ":" in options.host else options.host
+    print(f"http://{host}:{options.port}  database {url}, artifacts {where}", flush=True)
     if not is_loopback(options.host) and "--ssl" not in " ".join(others):
         print("warning: without TLS, passwords can be read on the way; see Tracking on a server", file=sys.stderr)
     sys.stderr.flush()
     os.execve(sys.executable, words, ENVIRONMENT | variables)
+
+
+def _allowed_hosts(options: argparse.Namespace) -> str:
+    """Names by which others may call the server, and those by which this machine does."""
+    return ",".join([options.allowed_hosts, *(f"{name}:{options.port}" for name in ("localhost", "127.0.0.1"))])
 
 
 def _make_tables(url: str) -> None:
