@@ -18,6 +18,7 @@ if __name__ == "__main__":
 import argparse
 import functools
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -282,8 +283,11 @@ def show_status(options: argparse.Namespace, _stop: StopSignals) -> int:
 
     sources = find_sources(config.data, project.roots)
     layout = config.data.layout
-    _, pool = look(Request(project.pool, project.to_label, labelled=project.labelled, layout=layout))
-    found = tally.count(project, len(sources.samples), len(pool.left))
+    left = 0
+    with suppress(InputError):  # an empty pool
+        _, pool = look(Request(project.pool, project.to_label, labelled=project.labelled, layout=layout))
+        left = len(pool.left)
+    found = tally.count(project, len(sources.samples), left)
     for line in tally.describe(project, state, found):
         print(line)
     for text in sources.problems[:MOST_PROBLEMS]:

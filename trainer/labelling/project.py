@@ -89,7 +89,7 @@ class Round:
     """Number of labelled images."""
 
     labels: str
-    """Digest of the labels."""
+    """Digest of the labels, and of the settings that they train with."""
 
     champion: str = ""
     """Version that the training starts from; empty for a pretrained encoder or random weights."""
@@ -206,17 +206,18 @@ def _value(file: Path, content: Mapping[str, Any], key: str, kind: type, wanted:
 def _check(project: Project) -> None:
     """Raise InputError where a value is not possible."""
     file = project.folder / PROJECT_FILE
+    where = f"{file}: " if file.exists() else ""
     for folder in (*project.labelled, project.pool):
         if not folder.is_dir():
-            raise InputError(f"{file}: {folder}: no such folder; name one that exists")
+            raise InputError(f"{where}{folder}: no such folder; name one that exists")
     if project.count < 1:
-        raise InputError(f"{file}: count: {project.count} is not possible; give 1 or more")
+        raise InputError(f"{where}count: {project.count} is not possible; give 1 or more")
     RegistryConfig(name=project.model)
     for key in project.training:
         if key in OWN_KEYS:
-            raise InputError(f"{file}: training: {key} is made by each round; leave it out")
+            raise InputError(f"{where}training: {key} is made by each round; leave it out")
     if project.training.get("tracking.enabled") is False:
-        raise InputError(f"{file}: training: tracking.enabled false registers no model, which a round needs; leave it")
+        raise InputError(f"{where}training: tracking.enabled false registers no model, which a round needs; leave it")
 
 
 def open_state(project: Project) -> State:

@@ -42,7 +42,7 @@ Log = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Labels:
-    """What is labelled now."""
+    """What is labelled now, and how it trains."""
 
     images: int
     digest: str
@@ -57,11 +57,14 @@ class StepFailed(Exception):
 
 
 def count_labels(project: Project, data: DataConfig) -> Labels:
-    """Count the labelled images, and make a digest of their labels. Raises InputError where they cannot be read."""
+    """Count the labelled images, and make a digest of their labels and of the settings that they train with.
+
+    Raises InputError where they cannot be read.
+    """
     sources = find_sources(data, project.roots)
     if sources.problems:
         raise InputError("\n".join(sources.problems))
-    digest = hashlib.sha256()
+    digest = hashlib.sha256(repr(sorted(project.training.items(), key=str)).encode(errors="surrogateescape"))
     for sample in sources.samples:
         content = hashlib.sha256(sample.mask_content()).hexdigest()
         digest.update(f"{sample.image.name}\0{content}\n".encode(errors="surrogateescape"))
@@ -78,7 +81,7 @@ def begin_round(project: Project, state: State, labels: Labels, champion: Callab
         if last.labels == labels.digest or "train" in last.steps:
             log(f"round {last.number} goes on; done already: {', '.join(last.steps) or 'nothing'}")
             return last
-        log(f"round {last.number} begins again: the labels have changed since it was stopped")
+        log(f"round {last.number} begins again: labels or settings have changed since it was stopped")
         state.rounds.pop()
     elif last is not None and last.labels == labels.digest:
         raise InputError(
