@@ -55,7 +55,7 @@ def test_a_choice_by_hand_is_written_down(client: MlflowClient, name: str, versi
     state = history.read(client, name)
     assert (state.champion, state.previous) == ("1", "3")
     last = state.records[-1]
-    assert (last.kind, last.origin, last.to, last.why) == (TO, "3", "1", "the hats look\x1b[2J odd")
+    assert (last.kind, last.origin, last.to, last.why) == (TO, "3", "1", r"the hats look\x1b[2J odd")
     assert "@" in last.who
     assert last.done is not None
     assert shapes(state) == [(None, "1", True), ("1", "2", True), ("2", "3", True), ("3", "1", True)]
