@@ -28,8 +28,6 @@ from trainer.system.signals import StopSignals
 from trainer.system.text import one_line, show
 
 if TYPE_CHECKING:
-    from mlflow import MlflowClient
-
     from trainer.tracking.history import Record, State
     from trainer.tracking.timeline import Answer, Gap, Move, Timeline
 
@@ -114,7 +112,7 @@ def _run(given: argparse.Namespace) -> None:
 # ---------------------------------------------------------------- moves
 
 
-def _move(client: "MlflowClient", given: argparse.Namespace) -> None:
+def _move(client: Any, given: argparse.Namespace) -> None:
     from trainer.tracking.by_hand import NothingToDo, move_to, roll_back
 
     name = given.name
@@ -138,7 +136,7 @@ def _move(client: "MlflowClient", given: argparse.Namespace) -> None:
 # ---------------------------------------------------------------- history
 
 
-def _show_history(client: "MlflowClient", given: argparse.Namespace) -> None:
+def _show_history(client: Any, given: argparse.Namespace) -> None:
     from trainer.tracking import history, registry
     from trainer.tracking.timeline import timeline
 
