@@ -266,7 +266,7 @@ def check(
 @pytest.mark.parametrize("locked", [True, False], ids=["a file", "a server"])
 @pytest.mark.parametrize(
     "seeds",
-    [range(2), pytest.param(range(2, 102), marks=[pytest.mark.long, pytest.mark.timeout(5400)])],
+    [range(1), pytest.param(range(1, 101), marks=[pytest.mark.long, pytest.mark.timeout(5400)])],
     ids=["few", "100"],
 )
 def test_two_trainers_a_rollback_and_a_reader(
