@@ -19,7 +19,7 @@ from typing import Any
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
-from trainer import InputError, redact, redact_all
+from trainer import InputError, printable, redact, redact_all
 from trainer.tracking.registry import CHAMPION, NOT_THERE, PREVIOUS
 
 PREFIX, DONE = "promotion.", ".done"
@@ -175,11 +175,11 @@ def write(client: MlflowClient, name: str, known: State, record: Record) -> Reco
     key = f"{PREFIX}{number:06}.{stamp}.{secrets.token_hex(4)}"
     content: dict[str, Any] = {
         "when": written.isoformat(timespec="milliseconds"),
-        "who": record.who,
+        "who": printable(record.who),
         "kind": record.kind,
         "from": record.origin,
         "to": record.to,
-        "why": redact(record.why)[:LONGEST_WHY],
+        "why": printable(redact(record.why))[:LONGEST_WHY],
         "after": known.done_key,
         "run": record.run,
         "numbers": redact_all(dict(record.numbers)),

@@ -55,7 +55,7 @@ def test_a_choice_by_hand_is_written_down(client: MlflowClient, name: str, versi
     state = history.read(client, name)
     assert (state.champion, state.previous) == ("1", "3")
     last = state.records[-1]
-    assert (last.kind, last.origin, last.to, last.why) == (TO, "3", "1", "the hats look\x1b[2J odd")
+    assert (last.kind, last.origin, last.to, last.why) == (TO, "3", "1", r"the hats look\x1b[2J odd")
     assert "@" in last.who
     assert last.done is not None
     assert shapes(state) == [(None, "1", True), ("1", "2", True), ("2", "3", True), ("3", "1", True)]
@@ -266,7 +266,7 @@ def check(
 @pytest.mark.parametrize("locked", [True, False], ids=["a file", "a server"])
 @pytest.mark.parametrize(
     "seeds",
-    [range(2), pytest.param(range(2, 102), marks=[pytest.mark.long, pytest.mark.timeout(5400)])],
+    [range(1), pytest.param(range(1, 101), marks=[pytest.mark.long, pytest.mark.timeout(5400)])],
     ids=["few", "100"],
 )
 def test_two_trainers_a_rollback_and_a_reader(

@@ -398,13 +398,13 @@ def add_champion(client: MlflowClient, name: str, top: Path) -> None:
 
 
 def test_the_best_of_several_at_once_is_champion(client: MlflowClient, tmp_path: Path) -> None:
-    assert len(check_interleavings(client, tmp_path, range(6))) > 1
+    assert len(check_interleavings(client, tmp_path, range(3))) > 1
 
 
 @pytest.mark.long
-@pytest.mark.timeout(1200)
+@pytest.mark.timeout(3600)
 def test_the_best_of_several_at_once_is_champion_in_200_orders(client: MlflowClient, tmp_path: Path) -> None:
-    assert len(check_interleavings(client, tmp_path, range(6, 206))) > 1
+    assert len(check_interleavings(client, tmp_path, range(3, 203))) > 1
 
 
 def kill_at(count: int) -> Callable[[int], None]:
@@ -417,10 +417,14 @@ def kill_at(count: int) -> Callable[[int], None]:
     return before
 
 
-@pytest.mark.parametrize("start", [7, pytest.param(1, marks=[pytest.mark.long, pytest.mark.timeout(1200)])])
-def test_a_decision_killed_at_each_call_is_completed(start: int, client: MlflowClient, tmp_path: Path) -> None:
-    """Before call 7 the version has only announced itself; the alias moves afterwards."""
-    for count in itertools.count(start):
+@pytest.mark.parametrize(
+    ("start", "step"), [(12, 6), pytest.param(1, 1, marks=[pytest.mark.long, pytest.mark.timeout(3600)])]
+)
+def test_a_decision_killed_at_each_call_is_completed(
+    start: int, step: int, client: MlflowClient, tmp_path: Path
+) -> None:
+    """First the version announces itself; then the record of the move is written, and the alias moves."""
+    for count in itertools.count(start, step):
         name = next(NAMES)
         add_champion(client, name, tmp_path)
         ((version, run),) = contest(client, name, tmp_path, [0.5]).items()
@@ -441,10 +445,10 @@ def test_a_decision_killed_at_each_call_is_completed(start: int, client: MlflowC
 
 
 @pytest.mark.long
-@pytest.mark.timeout(1200)
+@pytest.mark.timeout(3600)
 def test_a_kill_in_a_crowd(client: MlflowClient, tmp_path: Path) -> None:
     """One of two at once is killed at each of its calls in turn, and completed when the other has ended."""
-    for seed, count in itertools.product(range(6), range(1, 18)):
+    for seed, count in itertools.product(range(6), range(1, 48, 3)):
         name = next(NAMES)
         scores = [0.6, 0.4] if seed % 2 else [0.4, 0.6]
         runs = contest(client, name, tmp_path, scores)
