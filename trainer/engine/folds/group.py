@@ -313,7 +313,9 @@ class FoldGroup(Lifecycle):
             run.register(name, tags)
         sent = run.flush(FLUSH_SECONDS)
         # As a training by itself would compare it: on images that are shown as to the models of the folds.
-        self.config = replace(self.config, data=self.child_config.data, loss=self.child_config.loss)
+        ours, resolved = self.config.data, self.child_config
+        data = replace(resolved.data, fold=ours.fold, val_fraction=ours.val_fraction)
+        self.config = replace(self.config, data=data, loss=resolved.loss)
         self.unregistered = self._promote(self.dataset) if sent else run.last_error or "no answer in time"
 
 
