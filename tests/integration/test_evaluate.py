@@ -18,10 +18,12 @@ from tests.support import runs
 from tests.support.discs import make_discs, mean_iou
 from tests.support.mlflow_server import Server
 from tests.support.program import Ended, Program, launcher
+from trainer.data.checks.scan import hash_pixels
 from trainer.data.image_io import read_image, read_mask
 from trainer.model.model_folder import load_segmenter, save_segmenter
 from trainer.model.score_table import read_table
 from trainer.model.segmenter import Contract, Segmenter
+from trainer.model.training_images import of_hashes, write_training_images
 
 IMAGES = 12
 ONE = ["--tracking.enabled", "false"]
@@ -92,10 +94,13 @@ def ends(program: Program, data: Path, model: Path, tmp_path_factory: pytest.Tem
         Image.fromarray(mask.astype(np.uint8)).save(file)
     deleted = MlflowClient(program.store).create_experiment("deleted")
     MlflowClient(program.store).delete_experiment(deleted)
+    learnt = Path(shutil.copytree(model, top / "learnt"))
+    write_training_images(learnt, of_hashes([hash_pixels(read_image(data / "JPEGImages" / "disc_07.jpg"))]))
     champion, root = ["--model", "models:/discs@champion"], ["--data.root", str(data)]
     calls = {
         "champion": [*champion, *root, "--output", str(program.folder / "out ä"), "--per_image"],
         "folder": ["--model", str(model), *root, *ONE],
+        "learnt": ["--model", str(learnt), *root, *ONE],
         "part": ["--model", str(model), *root, "--data.val_fraction", "0.25", *ONE],
         "two classes": ["--model", str(model), "--data.root", str(two), *ONE],
         "no model": ["--model", "models:/nothing@champion", *root],
@@ -187,8 +192,20 @@ def test_a_part_is_evaluated_only_where_it_is_asked_for(program: Program, ends: 
     assert ends["part"].returncode == 0, ends["part"].output
     assert "on 3 images" in ends["part"].stdout
     folders = sorted((program.folder / "mlruns" / "evaluations").iterdir())
-    assert len(folders) == 4
+    assert len(folders) == 5
     assert all(runs.status(folder)["state"] == "finished" for folder in folders)
+
+
+def test_images_that_have_trained_the_model_are_said(program: Program, ends: dict[str, Ended]) -> None:
+    assert "whether these pictures have trained the model is not known" in ends["champion"].stdout
+    assert "1 of 12 pictures have trained the model" in ends["learnt"].stdout
+    folders = sorted((program.folder / "mlruns" / "evaluations").iterdir())
+    summaries = [json.loads((folder / "evaluation" / "summary.json").read_text()) for folder in folders]
+    assert [summary["trained_images"] for summary in summaries].count(1) == 1
+    for folder, summary in zip(folders, summaries, strict=True):
+        if summary["trained_images"]:
+            with (folder / "evaluation" / "images.csv").open() as file:
+                assert [row["image"] for row in csv.DictReader(file) if row["trained"] == "True"] == ["disc_07"]
 
 
 def test_classes_are_matched_by_name(program: Program, ends: dict[str, Ended]) -> None:

@@ -7,6 +7,7 @@ over images and processes.
 import numpy as np
 
 from trainer import IGNORE
+from trainer.system.strips import strips
 
 RADIUS = 2
 """Distance in pixels up to which borders agree."""
@@ -28,21 +29,27 @@ def boundary_counts(predicted: np.ndarray, mask: np.ndarray, classes: int) -> np
     the four beside it is of another class, the image's edge aside. Beside pixels of 255 it is not known what is true:
     they make no border in the mask, and predicted pixels so near to them do not count.
     """
-    found, true = border(predicted), border(mask)
-    reach_of_found, reach_of_true = (np.pad(one, RADIUS) for one in (found, true))
-    unknown = np.pad(mask == IGNORE, RADIUS)
-    rows, columns = np.nonzero(found)
-    known = ~_any_near(unknown, rows, columns)
-    rows, columns = rows[known], columns[known]
-    matched = _near(reach_of_true, rows, columns, found[rows, columns])
     result = np.zeros((classes, 4), np.int64)
-    ids = found[rows, columns]
-    result[:, 0], result[:, 1] = (np.bincount(some, minlength=classes)[:classes] for some in (ids[matched], ids))
-    rows, columns = np.nonzero(true)
-    ids = true[rows, columns]
-    matched = _near(reach_of_found, rows, columns, ids)
-    result[:, 2], result[:, 3] = (np.bincount(some, minlength=classes)[:classes] for some in (ids[matched], ids))
+    for rows in strips(*mask.shape):
+        top, bottom = max(0, rows.start - RADIUS - 1), rows.stop + RADIUS + 1
+        _count_rows(predicted[top:bottom], mask[top:bottom], slice(rows.start - top, rows.stop - top), result)
     return result
+
+
+def _count_rows(predicted: np.ndarray, mask: np.ndarray, inner: slice, result: np.ndarray) -> None:
+    """Add the counts of the rows `inner` of a part of an image, which has what is near to them too."""
+    found, true = border(predicted), border(mask)
+    unknown = np.pad(mask == IGNORE, RADIUS)
+    for place, (some, others) in enumerate([(found, true), (true, found)]):
+        rows, columns = np.nonzero(some[inner])
+        rows += inner.start
+        if some is found:
+            known = ~_any_near(unknown, rows, columns)
+            rows, columns = rows[known], columns[known]
+        ids = some[rows, columns]
+        matched = _near(np.pad(others, RADIUS), rows, columns, ids)
+        result[:, 2 * place] += np.bincount(ids[matched], minlength=len(result))
+        result[:, 2 * place + 1] += np.bincount(ids, minlength=len(result))
 
 
 def border(mask: np.ndarray) -> np.ndarray:

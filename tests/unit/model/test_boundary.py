@@ -10,6 +10,7 @@ from scipy.ndimage import distance_transform_edt
 
 from trainer import IGNORE
 from trainer.model.boundary import RADIUS, border, boundary_counts
+from trainer.system import strips
 
 
 def slow_border(mask: np.ndarray) -> list[tuple[int, int, int]]:
@@ -71,6 +72,22 @@ def test_counts_are_those_of_a_distance_transform() -> None:
     expected = [(found & near_true).sum(), found.sum(), (true & near_found).sum(), true.sum()]
     assert boundary_counts(predicted, mask, 2)[1].tolist() == expected
     assert 0 < expected[0] < expected[1]
+
+
+@pytest.mark.parametrize("pixels", [1, 25, 61])
+def test_strips_change_nothing(pixels: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    random = np.random.default_rng(1)
+    shapes = random.choice([0, 1, 2, IGNORE], (2, 15, 6), p=[0.5, 0.3, 0.15, 0.05]).astype(np.uint8)
+    predicted, mask = shapes.repeat(2, 1).repeat(2, 2)
+    predicted[predicted == IGNORE] = 0
+    below_8, below_10 = (
+        np.repeat([0, 1], [rows, 20 - rows])[:, None].repeat(6, 1).astype(np.uint8) for rows in (8, 10)
+    )
+    whole = boundary_counts(predicted, mask, 3)
+    monkeypatch.setattr(strips, "STRIP_PIXELS", pixels)
+    assert np.array_equal(boundary_counts(predicted, mask, 3), whole)
+    assert whole[1:].min() > 0
+    assert boundary_counts(below_10, below_8, 2)[1].tolist() == [6, 6, 6, 6]
 
 
 @pytest.mark.parametrize("shift", [0, 2, 3])
