@@ -16,9 +16,11 @@ if __name__ == "__main__":
 import argparse
 import functools
 import json
+import math
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -126,7 +128,7 @@ def compare(options: argparse.Namespace, stop: StopSignals) -> int:
     from trainer.drawing.sheet import render
     from trainer.tracking.comparison import describe_comparison, watched_images
 
-    notes = [*notes, *finder.warnings, *(training_notes(scored) if scored else ())]
+    notes = [*notes, *finder.warnings, *(scored.notes if scored else ())]
     content = describe_comparison(runs, ranking, refusal, notes, " and ".join(options.root or ()))
     differing = scored.draw([(one["hash"], one["image"]) for one in content["disagreements"]]) if scored else {}
     html = render(content, watched_images(runs), differing)
@@ -192,17 +194,13 @@ def score_anew(
     if not models:
         names = ", ".join(show(run.name) for run in runs)
         raise InputError("\n".join(problems) or f"--data.root: {names}: no model to score")
-    for problem in problems:
-        display.log(f"warning: {problem}", "yellow")
     require_same_classes({name: model.segmenter.contract.class_names for name, model in models.items()})
     data = open_labelled(config, models, MLRUNS / "cache", display.progress_bar)
-    for note in data.notes:
-        display.log(f"warning: {note}", "yellow")
     stop.defer()
     advance = display.progress_bar("scoring models", len(models) * len(data.images.samples))
     scored = score_on(data.images, models, stop.requested, advance)
     stop.interrupt_again()
-    return scored
+    return replace(scored, notes=(*problems, *data.notes, *training_notes(scored)))
 
 
 def training_notes(scored: "FolderScores") -> list[str]:
@@ -242,11 +240,19 @@ def rank_tables(options: argparse.Namespace, tables: "Mapping[str, ScoreTable]")
 
 
 def show_outcome(content: dict[str, Any], display: "Display") -> None:
-    """Print the sentences, and the settings that differ."""
+    """Print the sentences, the scores, and the settings that differ."""
+    from trainer.model.comparison import Interval
+
     for sentence in content["verdict"]:
         display.log(sentence, "bold")
     for note in content["notes"]:
         display.log(f"note: {note}", "yellow")
+    if content["pairs"]:
+        ranked = sorted((run for run in content["runs"] if "rank" in run), key=lambda run: run["rank"])
+        width = max(len(show(run["name"], 40)) for run in ranked)
+        for run in ranked:
+            score = Interval(**{key: math.nan if value is None else value for key, value in run["miou"].items()})
+            display.log(f"  {run['rank']}  {show(run['name'], 40):{width}}  {score}")
     settings = content["settings"]
     width = max(map(len, settings), default=0)
     for key, values in settings.items():
@@ -262,12 +268,15 @@ def add_to_runs(finder: "Finder", runs: "Sequence[ComparedRun]", html: str, disp
     added, failed = 0, ""
     for run in wanted:
         try:
-            log_sheet(finder.client, run.run_id, html)
+            client = finder.client
+        except InputError as error:
+            failed = str(error)
+            break
+        try:
+            log_sheet(client, run.run_id, html)
             added += 1
         except Exception as error:  # of MLflow, the network, or the store that keeps the files
             failed = redact(in_words(error))
-            if added == 0:  # the store is away
-                break
     if added:
         display.log(f"added to {added} of {len(runs)} runs in MLflow as comparison/{SHEET.name}")
     if failed:

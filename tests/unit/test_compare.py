@@ -1,6 +1,7 @@
 """compare.py as a person calls it: its outcome, its files, and its one line where something is wrong."""
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -47,6 +48,7 @@ def test_folders_are_compared_without_a_store(work: Path, capsys: pytest.Capture
     assert main([*map(str, folders), *OUTPUT]) == 0
     out = capsys.readouterr().out
     assert "b is better than a by 0." in out
+    assert re.search(r"^  1  b  0\.\d{3} \[.*\]\n  2  a  0\.\d{3} \[", out, re.MULTILINE)
     assert "optim.lr  0.002  0.005" in out
     assert "image_size" not in out, "it does not differ"
     content = json.loads(Path("out.json").read_text())
@@ -57,6 +59,17 @@ def test_folders_are_compared_without_a_store(work: Path, capsys: pytest.Capture
     assert content["settings"] == {"optim.lr": ["0.002", "0.005"]}
     assert content["verdict"][0] in Path("sheet.html").read_text()
     assert not list(client(work).search_experiments(filter_string="name = 'cats'")), "nothing was made in the store"
+
+
+def test_secrets_in_names_are_not_shown(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    names = ("password=geheim123", "b")
+    folders = [run_folder(work, name, table, images=1) for name, table in zip(names, two_tables(), strict=True)]
+    assert main([*map(str, folders), *OUTPUT]) == 0
+    shown = capsys.readouterr().out + Path("out.json").read_text() + (html := Path("sheet.html").read_text())
+    assert "geheim123" not in shown
+    assert "b is better than password=*** by 0." in shown
+    assert html.count('alt="prediction of') == 2
+    assert html.count("<polyline") == 2 * 2
 
 
 def test_the_sheet_is_an_artifact_of_each_run(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -206,7 +219,7 @@ def test_models_are_scored_anew_on_a_folder(
     (Path("model1") / "weights.safetensors").write_bytes(b"x")
     assert main(words) == 0
     out = capsys.readouterr().out
-    assert "warning: model1 is not scored: model1/weights.safetensors: " in out
+    assert "note: model1 is not scored: model1/weights.safetensors: " in out
     assert "nothing to compare it with" in out
     assert main(words[1:]) == 2
     assert "model1 is not scored: model1/weights.safetensors: " in capsys.readouterr().err

@@ -194,9 +194,9 @@ def _panels(png: bytes) -> list[np.ndarray]:
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError, Image.DecompressionBombWarning):
         return []
     height, width = picture.shape[:2]
-    return (
-        [picture[:, place * height : (place + 1) * height] for place in range(4)] if width == 4 * height else [picture]
-    )
+    if width != 4 * height:
+        return [picture]
+    return [picture[:, place * height : (place + 1) * height] for place in range(4)]
 
 
 def as_png(picture: np.ndarray) -> bytes:

@@ -27,6 +27,8 @@ class FolderScores:
     images: ValidationSet
     models: Mapping[str, Model]
     tables: Mapping[str, ScoreTable]
+    notes: tuple[str, ...] = ()
+    """What a reader must know of the scores."""
 
     def draw(self, images: Sequence[tuple[str, str]]) -> dict[tuple[str, str], dict[str, bytes]]:
         """Draw what each model makes of some images, by hash and name: -> name of the model -> PNG file of panels."""

@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from trainer import InputError
+from trainer import InputError, redact
 from trainer.config import MLRUNS
 from trainer.model.model_folder import CONTRACT_FILE
 from trainer.system.installation import require
@@ -148,10 +148,11 @@ def unique_runs(runs: Sequence[ComparedRun]) -> tuple[list[ComparedRun], list[st
             notes.append(f"{show(run.name)} is {show(unique[run.identity].name)} again; shown once")
         else:
             unique[run.identity] = run
-    names = Counter(run.name for run in unique.values())
+    names = Counter(redact(run.name) for run in unique.values())
     named: dict[str, ComparedRun] = {}
     for place, run in enumerate(unique.values(), start=1):
-        name = run.name if names[run.name] == 1 else f"{run.name} ({run.run_id[:8] or place})"
+        name = redact(run.name)
+        name += f" ({run.run_id[:8] or place})" if names[name] > 1 else ""
         while name in named:  # of a run that is really called so
             name += f" ({place})"
         named[name] = replace(run, name=name)
