@@ -35,7 +35,10 @@ COMPARED = ("model.encoder", "data.image_size", "optim.lr", "train.epochs", "tra
 MOST_NAMED = 3
 """Changed settings in the name of a run."""
 
-NOT_COMPARED = ("resume", "data.root", "tracking.", "registry.", "train.checkpoint_minutes", "train.timeout_minutes")
+NOT_COMPARED = (
+    *("resume", "data.root", "data.workers", "tracking.", "registry.", "train.checkpoint_minutes"),
+    "train.timeout_minutes",
+)
 """Beginnings of settings that never are: they decide nothing about the model."""
 
 
