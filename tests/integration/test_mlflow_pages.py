@@ -165,7 +165,9 @@ def test_the_slider_moves_through_the_watched_pictures(page: Any, server: Server
     for step in drawn[1:]:
         slider.press("ArrowRight")
         page.locator(f"img[src*='watch~'][src*='%2Bstep%2B{step}%2B']").first.wait_for()
+    search.fill("best/")
     best = page.locator("img[src*='best~']").first
+    best.wait_for()
     assert "%2Bstep%2B0%2B" in best.get_attribute("src")  # seen without the slider
 
 

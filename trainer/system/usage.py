@@ -41,7 +41,10 @@ class Usage:
         if now_s < self.due_s:
             return {}
         self.due_s = now_s + SAMPLE_SECONDS
-        values = dict(self._machine()) | dict(self.gpus.sample())
+        values: dict[str, float] = {}
+        with suppress(self.psutil.Error, OSError):  # a system that hides something
+            values |= self._machine()
+        values |= self.gpus.sample()
         for rank, process in self.processes.items():
             with suppress(self.psutil.Error):  # it has ended
                 values[f"process_{rank}_cpu_percentage"] = process.cpu_percent()
@@ -63,11 +66,14 @@ def _own_processes(psutil: Any) -> Iterator[tuple[int, Any]]:
     """Yield rank and process of each process of this training on this machine: those that the launcher started."""
     own = psutil.Process()
     yield int(os.environ.get("RANK", "0")), own
+    launched: list[Any] = []
     if int(os.environ.get("LOCAL_WORLD_SIZE", "1")) > 1:
-        for process in own.parent().children():
-            with suppress(psutil.Error, KeyError, ValueError):
-                if process.pid != own.pid:
-                    yield int(process.environ()["RANK"]), process
+        with suppress(psutil.Error, AttributeError):  # the launcher may be hidden, or gone
+            launched = own.parent().children()
+    for process in launched:
+        with suppress(psutil.Error, KeyError, ValueError):
+            if process.pid != own.pid:
+                yield int(process.environ()["RANK"]), process
 
 
 class _Gpus:

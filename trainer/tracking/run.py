@@ -36,7 +36,8 @@ MOST_NAMED = 3
 """Changed settings in the name of a run."""
 
 NOT_COMPARED = (
-    *("resume", "data.root", "tracking.", "registry.", "train.checkpoint_minutes", "train.timeout_minutes"),
+    *("resume", "data.root", "data.workers", "tracking.", "registry.", "train.checkpoint_minutes"),
+    "train.timeout_minutes",
     "train.only_fold",
 )
 """Beginnings of settings that never are: they decide nothing about the model."""

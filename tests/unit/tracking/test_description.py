@@ -51,7 +51,7 @@ def test_params_are_few_and_the_same_in_all_runs() -> None:
             ["--data.fold", "1", "--train.seed", "3", "--optim.warmup", "0", "--train.ema", "0"],
             "cats-256px-lite2-fold1-warmup0.0-ema0.0",
         ),
-        (["--model.encoder", "none", "--data.root", "secret", "--tracking.watch", "0"], "cats-256px-unet"),
+        (["--model.encoder", "none", "--data.root", "secret", "--data.workers", "1"], "cats-256px-unet"),
         (["--model.encoder", "hf:facebook/dinov2-small"], "cats-256px-dinov2-small"),
     ],
 )
