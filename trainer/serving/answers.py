@@ -127,9 +127,8 @@ def _mask(found: Predicted, _wanted: Wanted) -> bytes:
 def _overlay(found: Predicted, wanted: Wanted) -> bytes:
     assert found.result.image is not None
     assert found.result.mask is not None
-    file, image = io.BytesIO(), to_rgb(found.result.image)
-    form = wanted.options.overlay
-    write_jpeg(file, draw_result(image.copy(), found.result.mask, found.scored.segmenter.contract, form))
+    file, image = io.BytesIO(), to_rgb(found.result.image)  # which no other form needs: it is drawn over
+    write_jpeg(file, draw_result(image, found.result.mask, found.scored.segmenter.contract, wanted.options.overlay))
     return file.getvalue()
 
 

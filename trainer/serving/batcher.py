@@ -1,6 +1,7 @@
-"""One thread with the network: it takes what waits, batch by batch, in the order of arrival."""
+"""Threads with the network: they take what waits, batch by batch, in the order of arrival."""
 
 import asyncio
+import math
 import threading
 import time
 from collections import deque
@@ -20,7 +21,7 @@ class Job:
 
     scored: Scored
     result: ImageResult
-    """Filled in by the thread."""
+    """Filled in by a thread of the network."""
 
     maps: tuple[str, ...]
     flips: bool
@@ -55,18 +56,23 @@ class Job:
 
 
 class Batcher:
-    """Queue and thread. Images that the network sees whole go through it together, those in tiles one by one."""
+    """Queue and its threads. Images that the network sees whole go through it together, those in tiles one by one.
 
-    def __init__(
-        self, batch_size: int, threads: int, note: Callable[[int, float], None] = lambda size, s: None
-    ) -> None:
-        """`threads`: those that torch computes with; `note`: called with the size and the seconds of each batch."""
+    As in prediction of files each thread computes by itself, with one CPU, while there is work for several; a batch
+    that is alone is computed by all CPUs.
+    """
+
+    def __init__(self, batch_size: int, threads: int, workers: int, note: Callable[[int, float], None]) -> None:
+        """`threads`: CPUs to compute with; `note`: called with the size and the seconds of each batch."""
         self.batch_size, self.threads, self.note = batch_size, threads, note
         self.waiting: deque[Job] = deque()
         self.changed = threading.Condition()
-        self.ended = False
-        self.thread = threading.Thread(target=self._work, name="network", daemon=True)
-        self.thread.start()
+        self.idle, self.ended = 0, False
+        self.workers = [
+            threading.Thread(target=self._work, name=f"network {number}", daemon=True) for number in range(workers)
+        ]
+        for worker in self.workers:
+            worker.start()
 
     def submit(self, job: Job) -> None:
         """Put a job at the end of the queue. Its number is bounded by who calls."""
@@ -75,19 +81,19 @@ class Batcher:
             self.changed.notify()
 
     def close(self, seconds: float = 10.0) -> None:
-        """End the thread when the queue is empty; wait for that, for a while."""
+        """End the threads when the queue is empty; wait for that, for a while."""
         with self.changed:
             self.ended = True
-            self.changed.notify()
-        self.thread.join(seconds)
+            self.changed.notify_all()
+        for worker in self.workers:
+            worker.join(seconds)
 
     @property
     def alive(self) -> bool:
         """Whether jobs are worked on."""
-        return self.thread.is_alive()
+        return all(worker.is_alive() for worker in self.workers)
 
     def _work(self) -> None:
-        torch.set_num_threads(self.threads)
         while batch := self._take():
             began = time.perf_counter()
             try:
@@ -104,20 +110,32 @@ class Batcher:
                 job.resolve(outcome)
 
     def _take(self) -> list[Job]:
-        """Jobs of the next batch, all with one model and the same maps; none at the end."""
+        """Wait for the jobs of a batch, all with one model and the same maps, and take them; none at the end."""
         while True:
             with self.changed:
+                self.idle += 1
                 self.changed.wait_for(lambda: self.waiting or self.ended)
-                if not self.waiting:
-                    return []
-                first = self.waiting[0]
-                most = 1 if first.scored.segmenter.contract.view == "tiles" else self.batch_size
-                batch = [job for job in self.waiting if job.goes_with(first)][:most]
-                for job in batch:
-                    self.waiting.remove(job)
+                batch = self._choose()
+                self.idle -= 1
+                alone = not self.waiting and self.idle == len(self.workers) - 1
+            if not batch:
+                return []
             now = time.monotonic()
             late = [job for job in batch if job.deadline_s < now or job.done.done()]
             for job in late:
                 job.resolve(Refused(503, "the queue is too slow now; ask again", retry_s=5))
             if batch := [job for job in batch if job not in late]:
+                torch.set_num_threads(self.threads if alone else max(1, self.threads // len(self.workers)))
                 return batch
+
+    def _choose(self) -> list[Job]:
+        """Take the first job, with its share of those that go with it: the other idle threads get the rest."""
+        if not self.waiting:
+            return []
+        first = self.waiting[0]
+        same = [job for job in self.waiting if job.goes_with(first)]
+        tiles = first.scored.segmenter.contract.view == "tiles"
+        chosen = same[: 1 if tiles else min(self.batch_size, math.ceil(len(same) / self.idle))]
+        for job in chosen:
+            self.waiting.remove(job)
+        return chosen

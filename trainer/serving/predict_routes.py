@@ -44,7 +44,7 @@ def read_wanted(
     bits: Annotated[Literal["8", "16"], Query(description="of a level of probabilities")] = "16",
 ) -> Wanted:
     """Read what a request asks for in its query and its Accept. Raises Refused."""
-    included = tuple(filter(None, include.split(",")))
+    included = tuple(dict.fromkeys(filter(None, include.split(","))))
     if unknown := [one for one in included if one not in MEDIA_TYPES or one == "json"]:
         raise Refused(422, f"include: {unknown[0][:50]!r} is none of {', '.join(MEDIA_TYPES)}")
     chosen = form or form_of(request.headers.get("accept", ""))

@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+import sys
 import time
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -17,7 +18,7 @@ from trainer.data.image_io import PIXELS, read_scaled
 from trainer.data.stack import is_stack
 from trainer.inference.findings import clean_mask, describe, describe_objects
 from trainer.inference.given import InputImage
-from trainer.inference.predictor import ImageResult
+from trainer.inference.predictor import NETWORK_BYTES, NETWORK_BYTES_GPU, ImageResult, divide
 from trainer.serving.answers import Predicted, Wanted, encode
 from trainer.serving.batcher import Batcher, Job
 from trainer.serving.limits import AsyncBudget, Limits, Refused
@@ -37,13 +38,13 @@ LONGEST_RETRY = 60
 
 
 class Service:
-    """Everything that requests share: the versions, the network's thread, threads that decode and encode, limits."""
+    """Everything that requests share: the versions, the network's threads, others that decode and encode, limits."""
 
     def __init__(self, versions: Versions, limits: Limits, metrics: Metrics) -> None:
         self.versions, self.limits, self.metrics = versions, limits, metrics
         threads = given_threads()[0] or min(torch.get_num_threads(), usable_cpus())
         torch.set_num_threads(threads)
-        self.batcher = Batcher(limits.batch_size, threads, self._note_batch)
+        self.batcher = Batcher(*self._divide(threads), self._note_batch)
         self.pool = ThreadPoolExecutor(usable_cpus() + 1, "pictures", initializer=torch.set_num_threads, initargs=(1,))
         self.loaders = ThreadPoolExecutor(2, "versions")
         self.bodies = Bodies(limits)
@@ -53,6 +54,14 @@ class Service:
         """Time that an image takes in the network, of late, in seconds."""
 
         self.stopping = False
+
+    def _divide(self, threads: int) -> tuple[int, int, int]:
+        """Images of a batch, CPUs, and threads with the network, as prediction of many files has them."""
+        segmenter = self.versions.current.model.segmenter
+        on_cpu = segmenter.mean.device.type == "cpu"
+        most = (NETWORK_BYTES if on_cpu else NETWORK_BYTES_GPU) // segmenter.contract.picture_bytes
+        workers, size = divide(sys.maxsize, self.limits.batch_size, threads if on_cpu else 1, most)
+        return size, threads, workers
 
     def close(self) -> None:
         """End the threads, when what they work on is done."""

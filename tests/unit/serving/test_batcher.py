@@ -1,4 +1,4 @@
-"""The thread with the network: which images go together, in which order, and what becomes of a fault."""
+"""The threads with the network: which images go together, in which order, and what becomes of a fault."""
 
 import asyncio
 import threading
@@ -22,12 +22,12 @@ Maker = Callable[..., Segmenter]
 
 
 class Held:
-    """A batcher whose thread waits in its first batch until `release` is set."""
+    """A batcher whose threads wait in their first batch until `release` is set."""
 
-    def __init__(self, batch_size: int) -> None:
+    def __init__(self, batch_size: int, workers: int = 1) -> None:
         self.sizes: list[int] = []
         self.release, self.entered = threading.Event(), threading.Event()
-        self.batcher = Batcher(batch_size, 1, self.note)
+        self.batcher = Batcher(batch_size, 1, workers, self.note)
 
     def note(self, size: int, _seconds: float) -> None:
         self.sizes.append(size)
@@ -36,11 +36,11 @@ class Held:
 
 
 @pytest.fixture
-def make_held() -> Iterator[Callable[[int], Held]]:
+def make_held() -> Iterator[Callable[..., Held]]:
     made: list[Held] = []
 
-    def make(batch_size: int) -> Held:
-        made.append(Held(batch_size))
+    def make(batch_size: int, workers: int = 1) -> Held:
+        made.append(Held(batch_size, workers))
         return made[-1]
 
     yield make
@@ -60,7 +60,7 @@ def job(scored: Scored, seed: int = 0, maps: tuple[str, ...] = (), seconds: floa
     return Job(scored, result, maps, False, time.monotonic() + seconds, asyncio.get_running_loop().create_future())
 
 
-def test_what_goes_together(make_segmenter: Maker, make_held: Callable[[int], Held]) -> None:
+def test_what_goes_together(make_segmenter: Maker, make_held: Callable[..., Held]) -> None:
     """First come, first served; with it all that have the same model, threshold and maps, in a batch at most."""
     held = make_held(3)
 
@@ -87,7 +87,29 @@ def test_what_goes_together(make_segmenter: Maker, make_held: Callable[[int], He
     assert held.sizes == [1, 3, 1, 1, 1, 1]
 
 
-def test_tiles_go_one_by_one(make_segmenter: Maker, make_held: Callable[[int], Held]) -> None:
+def test_threads_share_what_waits(make_segmenter: Maker, make_held: Callable[..., Held]) -> None:
+    """Nobody takes a whole batch while others have nothing to do."""
+    held = make_held(8, workers=2)
+
+    async def run() -> None:
+        plain = served(make_segmenter()).plain
+        jobs = [job(plain, number) for number in range(7)]
+        while held.batcher.idle < 2:
+            await asyncio.sleep(0.01)
+        with held.batcher.changed:
+            for one in jobs:
+                held.batcher.submit(one)
+        held.release.set()
+        sizes = await asyncio.gather(*(one.done for one in jobs))
+        assert sorted(sizes) == [3, 3, 3, 4, 4, 4, 4]
+        for one in jobs:
+            assert one.result.image is not None
+            assert (one.result.mask == plain.segmenter.predict(one.result.image)[0]).all()
+
+    asyncio.run(run())
+
+
+def test_tiles_go_one_by_one(make_segmenter: Maker, make_held: Callable[..., Held]) -> None:
     held = make_held(8)
 
     async def run() -> None:
@@ -101,7 +123,7 @@ def test_tiles_go_one_by_one(make_segmenter: Maker, make_held: Callable[[int], H
     asyncio.run(run())
 
 
-def test_late_and_abandoned_jobs_are_left_out(make_segmenter: Maker, make_held: Callable[[int], Held]) -> None:
+def test_late_and_abandoned_jobs_are_left_out(make_segmenter: Maker, make_held: Callable[..., Held]) -> None:
     held = make_held(8)
 
     async def run() -> None:
@@ -121,7 +143,7 @@ def test_late_and_abandoned_jobs_are_left_out(make_segmenter: Maker, make_held: 
     asyncio.run(run())
 
 
-def test_a_fault_ends_its_batch_alone(make_segmenter: Maker, make_held: Callable[[int], Held]) -> None:
+def test_a_fault_ends_its_batch_alone(make_segmenter: Maker, make_held: Callable[..., Held]) -> None:
     held = make_held(8)
     held.release.set()
 
