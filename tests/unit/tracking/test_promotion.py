@@ -214,7 +214,8 @@ def test_with_too_few_images_left_nothing_moves_unless_a_folder_is_set_apart(
     apart = Scorers(score, lambda segmenter: score(segmenter, 5, first=100))  # the first three have trained both
     promoted = add(client, name, tmp_path, models(0.6), 0.6, scorers=apart)
     assert (promoted.promoted, champion(client, name)) == (True, "3")
-    assert "mIoU on 2 of 5 pictures of registry.eval_root, for 1 of 3 validation pictures trained" in promoted.reason
+    assert "mIoU on 2 of 5 pictures of registry.eval_root (0.600 against 0.400)" in promoted.reason
+    assert "; compared there because 1 of 3 validation pictures trained neither" in promoted.reason
     none_left = Scorers(score, lambda segmenter: score(segmenter, 4, first=99 - 97))
     add(client, name, tmp_path, models(0.7, [0, 1, 2, 3, 4, 5]), 0.7, "force")
     refused = add(client, name, tmp_path, models(0.9), 0.9, scorers=none_left)
