@@ -140,6 +140,7 @@ def test_calibration_is_the_mean_of_the_folds() -> None:
     assert found["temperature"] == 1.5
     assert found["certainty"] == (0.85, 0.1)
     mean = np.mean(curves, axis=0)
+    assert found["threshold_curve"] == pytest.approx(mean)
     assert mean[THRESHOLDS.index(found["threshold"])] >= mean.max() - 0.002
     assert 0.2 <= found["threshold"] <= 0.4
     assert mean_calibration([Contract(NAMES[:2], colours, 32)]) == {}
