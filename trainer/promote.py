@@ -28,8 +28,6 @@ from trainer.system.signals import StopSignals
 from trainer.system.text import one_line, show
 
 if TYPE_CHECKING:
-    from mlflow import MlflowClient
-
     from trainer.tracking.history import Record, State
     from trainer.tracking.timeline import Answer, Gap, Move, Timeline
 
@@ -114,7 +112,7 @@ def _run(given: argparse.Namespace) -> None:
 # ---------------------------------------------------------------- moves
 
 
-def _move(client: "MlflowClient", given: argparse.Namespace) -> None:
+def _move(client: Any, given: argparse.Namespace) -> None:
     from trainer.tracking.by_hand import NothingToDo, move_to, roll_back
 
     name = given.name
@@ -138,7 +136,7 @@ def _move(client: "MlflowClient", given: argparse.Namespace) -> None:
 # ---------------------------------------------------------------- history
 
 
-def _show_history(client: "MlflowClient", given: argparse.Namespace) -> None:
+def _show_history(client: Any, given: argparse.Namespace) -> None:
     from trainer.tracking import history, registry
     from trainer.tracking.timeline import timeline
 
@@ -196,7 +194,7 @@ def _from_to(origin: str | None, to: str | None, versions: set[str] | None = Non
 def _named(version: str | None, versions: set[str] | None = None) -> str:
     if version is None:
         return "none"
-    return show(version) if versions is None or version in versions else f"{show(version)} (deleted since)"
+    return f"version {show(version)}" + ("" if versions is None or version in versions else " (deleted since)")
 
 
 def _local(time: datetime) -> str:

@@ -25,7 +25,11 @@ sys.exit(main(sys.argv[1:]))
 """
 LEARNING = ["--train.epochs", "8", "--optim.lr", "0.01", "--model.depth", "2", "--train.mixed_precision", "no"]
 CALLS = ["create_logged_model", "create_registered_model", "create_model_version", "set_model_version_tag"]
-CALLS += ["log_model_artifacts", "search_model_versions", "get_model_version_by_alias", "set_registered_model_alias"]
+CALLS += ["log_model_artifacts", "search_model_versions", "set_registered_model_alias"]
+CALLS += ["set_registered_model_tag", "get_registered_model"]
+
+REGISTERED = ("set_registered_model_alias", "set_registered_model_tag", "get_registered_model", "set_model_version_tag")
+"""Those that are made when the version is there already."""
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +56,7 @@ def test_a_refused_call_is_told_and_completed(
         status = runs.status(folder)
         assert (status["state"], status["exit_code"]) == ("finished", 1)
         assert "(403)" in status["reason"]
-        registered = refused in ("set_registered_model_alias", "get_model_version_by_alias", "set_model_version_tag")
+        registered = refused in REGISTERED
         assert ("registered models:/discs/1, but" in text) is registered
         assert ("its model is not registered as discs" in text) is not registered
         assert runs.store_run(program.database, folder).info.status == "FINISHED"

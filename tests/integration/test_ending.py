@@ -91,7 +91,7 @@ def test_ctrl_c_in_predict_leaves_a_report_of_what_is_done(
         assert ended.stderr == f"predict.py: stopped; {done} of 400 pictures are done, see report.csv\n"
 
 
-@pytest.mark.parametrize("entry", ["train", "predict", "prepare", "sync"])
+@pytest.mark.parametrize("entry", ["train", "predict", "prepare", "sync", "promote"])
 @pytest.mark.parametrize("number", CODES)
 def test_a_signal_during_the_imports(entry: str, number: signal.Signals, program: Program) -> None:
     with program.start(sys.executable, f"trainer/{entry}.py", "--help") as command:
@@ -111,7 +111,7 @@ sys.meta_path.insert(0, Sender())
 """
 
 
-@pytest.mark.parametrize("entry", ["train", "predict", "prepare", "sync"])
+@pytest.mark.parametrize("entry", ["train", "predict", "prepare", "sync", "promote"])
 def test_ctrl_c_before_the_first_import(entry: str, program: Program) -> None:
     (program.folder / "sitecustomize.py").write_text(SENDS)
     ended = program.python(entry, "--help")

@@ -75,6 +75,10 @@ def test_what_is_missing_is_one_line_with_the_command(predictor: Installed, tmp_
         )
     ended = predictor.run("segtrainer", "sync", code=2)
     assert ended.stderr == "sync.py: sending runs needs the package mlflow: pip install 'segtrainer[registry]'\n"
+    ended = predictor.run("segtrainer", "promote", "cats", "--history", code=2)
+    assert ended.stderr == (
+        "promote.py: the champion of a registered model needs the package mlflow: pip install 'segtrainer[registry]'\n"
+    )
 
 
 def test_data_folders_are_made_and_checked_without_training(predictor: Installed) -> None:
@@ -85,7 +89,9 @@ def test_data_folders_are_made_and_checked_without_training(predictor: Installed
 def test_the_command_knows_its_parts(predictor: Installed) -> None:
     assert predictor.run("segtrainer", "--version").stdout == f"segtrainer {PROJECT['version']}\n"
     shown = predictor.run("segtrainer", "--help").stdout
-    assert all(re.search(rf"^ +{entry} ", shown, re.MULTILINE) for entry in ("train", "predict", "prepare", "sync"))
+    assert all(
+        re.search(rf"^ +{entry} ", shown, re.MULTILINE) for entry in ("train", "predict", "prepare", "sync", "promote")
+    )
     assert "usage: segtrainer predict" in predictor.run("python", "-m", "trainer", "predict", "--help").stdout
     assert "did you mean segtrainer predict?" in predictor.run("segtrainer", "predit", code=2).stderr
     assert "a command is missing" in predictor.run("segtrainer", code=2).stderr

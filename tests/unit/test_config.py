@@ -84,6 +84,8 @@ BAD_COMMAND_LINES = [
     ("--tracking.enabled perhaps", ["tracking.enabled: 'perhaps'", "bool"]),
     ("--registry.name a/b", ["registry.name: 'a/b'", "without / or :"]),
     ("--registry.promote maybe", ["registry.promote: 'maybe'", "never"]),
+    ("--registry.margin -0.1", ["registry.margin: -0.1", "0 or more"]),
+    ("--registry.max_class_drop 2", ["registry.max_class_drop: 2", "0 to 1"]),
     ("--config /no/such/file.yaml", ["/no/such/file.yaml", "not exist"]),
     ("--train.checkpoint_minutes -1", ["train.checkpoint_minutes: -1", "0 or more"]),
     ("--resume never/was", ["resume: never/was", "no run folder"]),

@@ -8,7 +8,7 @@ have kept, or the scores that both recorded on the same data.
 import tempfile
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from mlflow import MlflowClient
@@ -155,8 +155,9 @@ class Evidence:
         total = f"{count_pictures(len(table.images))} of {HOLDOUT}"
         if len(clean) < LEAST_IMAGES:
             raise InputError(f"{why}; and {len(clean)} of {total}")
-        where = f"{len(clean)} of {total}, for {why}" if len(clean) < len(table.images) else f"{total}, for {why}"
-        return self._judge("holdout", other, clean, title, where)
+        where = f"{len(clean)} of {total}" if len(clean) < len(table.images) else total
+        verdict = self._judge("holdout", other, clean, title, where)
+        return replace(verdict, reason=f"{verdict.reason}; compared there because {why}")
 
     def _judge(self, images: str, other: Scored, clean: list[tuple[str, str]], title: str, where: str) -> Verdict:
         ours, theirs = (self._table(images, model).restrict(clean) for model in (self.candidate, other))

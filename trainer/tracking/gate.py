@@ -132,8 +132,9 @@ def judge(candidate: ScoreTable, other: ScoreTable, rules: Rules, title: str, wh
     fallen = {name: one for name, one in classes.items() if round(-one.gain.value, 9) > rules.max_class_drop}
     gain, scores = comparison.difference, (float(np.nanmean(ours)), float(np.nanmean(theirs)))
     reason = _in_words(gain, title, f"{where} ({scores[0]:.3f} against {scores[1]:.3f})", rules)
-    if fallen:
-        reason += f"; but {_drops(fallen)}, more than registry.max_class_drop {rules.max_class_drop:g}"
+    if fallen and len(classes) > 1:  # of one class it is the same number again
+        word = "but" if gain.value > 0 else "and"
+        reason += f"; {word} {_drops(fallen)}, more than registry.max_class_drop {rules.max_class_drop:g}"
     passes = better(*scores, rules.least_gain) and not fallen
     return Verdict(passes, reason, *scores, gain, classes, count, candidate.digest)
 

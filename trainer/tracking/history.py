@@ -19,7 +19,7 @@ from typing import Any
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
-from trainer import InputError, redact, redact_all
+from trainer import InputError, printable, redact, redact_all
 from trainer.tracking.registry import CHAMPION, NOT_THERE, PREVIOUS
 
 PREFIX, DONE = "promotion.", ".done"
@@ -59,7 +59,7 @@ class Record:
     to: str
     why: str
     after: str = ""
-    """Key of the last record that its writer knew of."""
+    """Key of the last record of which its writer knew that the move had happened; empty where it knew of none."""
 
     run: str = ""
     """Id of the run that moved it."""
@@ -93,6 +93,11 @@ class State:
         """Key of the last record; empty where there is none."""
         return self.records[-1].key if self.records else ""
 
+    @property
+    def done_key(self) -> str:
+        """Key of the last record whose move has happened for certain; empty where there is none."""
+        return next((one.key for one in reversed(self.records) if one.done), "")
+
 
 def read(client: MlflowClient, name: str) -> State:
     """Read aliases and records in one request. Raises InputError where there is no such registered model."""
@@ -109,7 +114,7 @@ def read(client: MlflowClient, name: str) -> State:
     for key in sorted(filter(KEY.fullmatch, tags), key=_order):
         try:
             records.append(_parse(key, tags[key], tags.get(key + DONE)))
-        except (ValueError, KeyError, TypeError, AttributeError):
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             unreadable.append(key)
     return State(aliases.get(CHAMPION), aliases.get(PREVIOUS), tuple(records), tuple(unreadable))
 
@@ -170,12 +175,12 @@ def write(client: MlflowClient, name: str, known: State, record: Record) -> Reco
     key = f"{PREFIX}{number:06}.{stamp}.{secrets.token_hex(4)}"
     content: dict[str, Any] = {
         "when": written.isoformat(timespec="milliseconds"),
-        "who": record.who,
+        "who": printable(record.who),
         "kind": record.kind,
         "from": record.origin,
         "to": record.to,
-        "why": redact(record.why)[:LONGEST_WHY],
-        "after": known.last_key,
+        "why": printable(redact(record.why))[:LONGEST_WHY],
+        "after": known.done_key,
         "run": record.run,
         "numbers": redact_all(dict(record.numbers)),
     }

@@ -125,6 +125,10 @@ def keep_choice(client: MlflowClient, name: str, own: Record) -> Record:
 
 
 def last_choice(state: State, since: str) -> Record | None:
-    """Last record of a person's choice after the record of the key `since`; None where there is none."""
-    found = [one for one in state.records if one.by_hand and is_after(one.key, since)]
+    """Last record of a person's choice after the record of the key `since`; None where there is none.
+
+    A choice that was recorded and has not happened does not count: it was cut off, or whoever is making it will look
+    for the moves of others when it has.
+    """
+    found = [one for one in state.records if one.by_hand and one.done and is_after(one.key, since)]
     return found[-1] if found else None

@@ -80,7 +80,7 @@ class _Contest:
         self.client, self.run_folder, self.name = client, run_folder, own.name
         self.own, self.version, self.evidence = own, str(own.version), evidence
         self.known_key = ""
-        """Key of the last record of the history that the comparison knew of."""
+        """Key of the last move in the history that had happened when this one was made, or found to be made."""
 
     def decide(self, mode: str) -> Decision:
         """Announce, compare, move the alias where that is due, and record the outcome."""
@@ -96,7 +96,7 @@ class _Contest:
         for _ in range(ROUNDS):
             known = registry.versions(self.client, self.name)
             state = history.read(self.client, self.name)
-            self.known_key = state.last_key
+            self.known_key = state.done_key
             champion = known.get(state.champion or "")
             if state.champion == self.version:
                 return self._conclude(self._arrived(state.records), champion, mode)
@@ -146,7 +146,11 @@ class _Contest:
         kind = history.FORCE if mode == "force" else history.GATE
         numbers = self._numbers(opinion, champion)
         run = self.own.run_id or ""
-        return bool(move(self.client, self.name, self.version, kind, opinion.reason, old, run, numbers))
+        record = move(self.client, self.name, self.version, kind, opinion.reason, old, run, numbers)
+        if record is None:
+            return False
+        self.known_key = record.after
+        return True
 
     def _conclude(self, opinion: _Opinion, champion: ModelVersion | None, mode: str) -> Decision:
         """Leave the alias where it belongs, and record the outcome."""

@@ -1,7 +1,7 @@
 """Which version was champion when: what the records of moves say, and what they do not."""
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 
 from trainer.tracking.history import SETTLE, Record, State, is_after
 
@@ -83,18 +83,19 @@ def timeline(state: State) -> Timeline:
     """Order the records of a registered model, and find those whose move did not happen, and what nobody recorded."""
     entries: list[Move | Gap] = []
     last: Record | None = None
+    champion: str | None = None
+    seen = datetime.min.replace(tzinfo=UTC)
     for place, record in enumerate(state.records):
-        later = state.records[place + 1 :]
-        if not (record.done or _seen_by(record, later, state)):
-            entries.append(Move(record, False))
-            continue
         # A writer that did not know of the last move worked at the same time, and found the alias before it.
-        if last is not None and record.origin != last.to and _knew(record, last):
-            entries.append(Gap(last.to, record.origin, _began(last), record.when))
-        entries.append(Move(record, True))
-        last = record
-    if last is not None and last.to != state.champion:
-        entries.append(Gap(last.to, state.champion, _began(last), None))
+        if last is not None and record.origin != champion and _knew(record, last):
+            entries.append(Gap(champion, record.origin, seen, record.when))
+            champion, seen = record.origin, record.when
+        happened = bool(record.done) or _seen_by(record, state.records[place + 1 :], state)
+        entries.append(Move(record, happened))
+        if happened:
+            last, champion, seen = record, record.to, _began(record)
+    if last is not None and champion != state.champion:
+        entries.append(Gap(champion, state.champion, seen, None))
     return Timeline(tuple(entries), state.champion)
 
 
@@ -107,4 +108,4 @@ def _seen_by(record: Record, later: tuple[Record, ...], state: State) -> bool:
     """Return whether the move of a record without an end was seen: by the next move, or by the alias now."""
     if not later:
         return state.champion == record.to
-    return later[0].after == record.key and later[0].origin == record.to != record.origin
+    return later[0].origin == record.to != record.origin

@@ -40,7 +40,6 @@ CASES = {
     "chance": ([0.5, 0.9, 0.7], [0.7, 0.6, 0.6], Rules(), True, "which may be chance"),
     "margin": ([0.7, 0.72, 0.68], [0.6, 0.61, 0.6], Rules(0.2), False, "less than registry.margin 0.2"),
     "margin met": ([0.7, 0.7], [0.6, 0.6], Rules(0.1), True, "better"),
-    "falls": ([0.4, 0.4], [0.6, 0.6], Rules(), False, "falls by 0.200, more than registry.max_class_drop 0.05"),
 }
 
 
@@ -65,6 +64,10 @@ def test_a_class_that_falls_keeps_a_better_model_out(drop: float, passes: bool) 
     assert verdict.passes is passes
     assert ("but dog falls by 0.051, more than registry.max_class_drop 0.05" in verdict.reason) is not passes
     assert judge(ours, theirs, Rules(max_class_drop=0.4), TITLE).passes
+    assert judge(theirs, ours, Rules(), TITLE).reason.count("cat falls") == 1
+    alone = judge(scored((0.4,), (0.4,)), scored((0.6,), (0.6,)), Rules(), TITLE)
+    assert not alone.passes
+    assert "falls" not in alone.reason
 
 
 def test_the_interval_is_that_of_the_paired_comparison() -> None:

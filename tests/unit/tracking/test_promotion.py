@@ -2,8 +2,7 @@
 
 import itertools
 import json
-import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,27 +21,7 @@ from trainer.tracking.gate import Rules, better
 from trainer.tracking.promotion import Decision, decide
 
 Maker = Callable[..., Segmenter]
-NAMES = (f"model-{number}" for number in itertools.count())
-
-
-@pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Iterator[str]:
-    """Address of a fresh store, in use during this module."""
-    with pytest.MonkeyPatch.context() as patch:
-        uri = f"sqlite:///{shutil.copyfile(empty_store, tmp_path_factory.mktemp('store') / 'mlflow.db')}"
-        patch.setenv("MLFLOW_TRACKING_URI", uri)
-        yield uri
-
-
-@pytest.fixture
-def client(store: str) -> MlflowClient:
-    return MlflowClient(store)
-
-
-@pytest.fixture
-def name() -> str:
-    """Name of a registered model that no other test uses."""
-    return next(NAMES)
+NAMES = (f"contest-{number}" for number in itertools.count())
 
 
 @pytest.fixture
@@ -235,7 +214,8 @@ def test_with_too_few_images_left_nothing_moves_unless_a_folder_is_set_apart(
     apart = Scorers(score, lambda segmenter: score(segmenter, 5, first=100))  # the first three have trained both
     promoted = add(client, name, tmp_path, models(0.6), 0.6, scorers=apart)
     assert (promoted.promoted, champion(client, name)) == (True, "3")
-    assert "mIoU on 2 of 5 pictures of registry.eval_root, for 1 of 3 validation pictures trained" in promoted.reason
+    assert "mIoU on 2 of 5 pictures of registry.eval_root (0.600 against 0.400)" in promoted.reason
+    assert "; compared there because 1 of 3 validation pictures trained neither" in promoted.reason
     none_left = Scorers(score, lambda segmenter: score(segmenter, 4, first=99 - 97))
     add(client, name, tmp_path, models(0.7, [0, 1, 2, 3, 4, 5]), 0.7, "force")
     refused = add(client, name, tmp_path, models(0.9), 0.9, scorers=none_left)
@@ -419,13 +399,13 @@ def add_champion(client: MlflowClient, name: str, top: Path) -> None:
 
 
 def test_the_best_of_several_at_once_is_champion(client: MlflowClient, tmp_path: Path) -> None:
-    assert len(check_interleavings(client, tmp_path, range(6))) > 1
+    assert len(check_interleavings(client, tmp_path, range(3))) > 1
 
 
 @pytest.mark.long
-@pytest.mark.timeout(1200)
+@pytest.mark.timeout(3600)
 def test_the_best_of_several_at_once_is_champion_in_200_orders(client: MlflowClient, tmp_path: Path) -> None:
-    assert len(check_interleavings(client, tmp_path, range(6, 206))) > 1
+    assert len(check_interleavings(client, tmp_path, range(3, 203))) > 1
 
 
 def kill_at(count: int) -> Callable[[int], None]:
@@ -438,10 +418,14 @@ def kill_at(count: int) -> Callable[[int], None]:
     return before
 
 
-@pytest.mark.parametrize("start", [7, pytest.param(1, marks=[pytest.mark.long, pytest.mark.timeout(1200)])])
-def test_a_decision_killed_at_each_call_is_completed(start: int, client: MlflowClient, tmp_path: Path) -> None:
-    """Before call 7 the version has only announced itself; the alias moves afterwards."""
-    for count in itertools.count(start):
+@pytest.mark.parametrize(
+    ("start", "step"), [(12, 6), pytest.param(1, 1, marks=[pytest.mark.long, pytest.mark.timeout(3600)])]
+)
+def test_a_decision_killed_at_each_call_is_completed(
+    start: int, step: int, client: MlflowClient, tmp_path: Path
+) -> None:
+    """First the version announces itself; then the record of the move is written, and the alias moves."""
+    for count in itertools.count(start, step):
         name = next(NAMES)
         add_champion(client, name, tmp_path)
         ((version, run),) = contest(client, name, tmp_path, [0.5]).items()
@@ -462,10 +446,10 @@ def test_a_decision_killed_at_each_call_is_completed(start: int, client: MlflowC
 
 
 @pytest.mark.long
-@pytest.mark.timeout(1200)
+@pytest.mark.timeout(3600)
 def test_a_kill_in_a_crowd(client: MlflowClient, tmp_path: Path) -> None:
     """One of two at once is killed at each of its calls in turn, and completed when the other has ended."""
-    for seed, count in itertools.product(range(6), range(1, 18)):
+    for seed, count in itertools.product(range(6), range(1, 48, 3)):
         name = next(NAMES)
         scores = [0.6, 0.4] if seed % 2 else [0.4, 0.6]
         runs = contest(client, name, tmp_path, scores)

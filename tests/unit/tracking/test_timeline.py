@@ -84,6 +84,12 @@ def test_moved_from_elsewhere_or_removed_since(now: str | None) -> None:
     assert line.before() == "5"
 
 
+def test_what_was_cut_off_has_seen_the_champion_too() -> None:
+    records = record(1, None, "5"), record(2, "7", "8", done=None), record(3, "9", "8", after=key(1))
+    assert shapes("8", *records) == [(1, True), ("5", "7"), (2, False), ("7", "9"), (3, True)]
+    assert timeline(state("8", *records)).at(hour(2.5)).versions == ("7", "9")
+
+
 def test_cut_off_before_the_alias_moved() -> None:
     cut = record(2, "1", "2", done=None)
     assert shapes("1", record(1, None, "1"), cut) == [(1, True), (2, False)]
