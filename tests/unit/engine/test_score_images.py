@@ -185,8 +185,9 @@ def same(one: Tally, other: Tally) -> bool:
     )
 
 
-def on_processes(known: Known, processes: int, **options: Any) -> list[Tally | None]:
-    """Tally of each of several processes, which are threads that meet where processes would."""
+def on_processes(known: Known, processes: int, stopping: int | None = None) -> tuple[list[Tally | None], list[int]]:
+    """Tally of each of several processes, which are threads that meet where processes would; and who stopped."""
+    stopped: list[int] = []
     parts: list[Part | None] = [None] * processes
     tallies: list[Tally | None] = [None] * processes
     barrier = Barrier(processes, timeout=120)
@@ -199,28 +200,28 @@ def on_processes(known: Known, processes: int, **options: Any) -> list[Tally | N
 
         try:
             args = known.prepared.segmenter, known.prepared.dataset.validation, 2, process, processes, gather
-            tallies[process] = score_images(*args, **options)
+            tallies[process] = score_images(*args, stop_requested=lambda: process == stopping)
         except EvaluationStopped:
-            pass
+            stopped.append(process)
 
     threads = [Thread(target=run, args=(process,)) for process in range(processes)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    return tallies
+    return tallies, sorted(stopped)
 
 
 @pytest.mark.parametrize("processes", [2, 3, 5])
 def test_any_number_of_processes_counts_the_same(known: Known, processes: int) -> None:
-    for tally in on_processes(known, processes):
+    for tally in on_processes(known, processes)[0]:
         assert tally is not None
         assert same(tally, known.tally)
 
 
-def test_one_that_is_stopped_stops_all(known: Known) -> None:
-    calls: list[int] = []
-    assert on_processes(known, 2, stop_requested=lambda: calls.append(1) or len(calls) > 1) == [None, None]
+@pytest.mark.parametrize("process", [0, 1])
+def test_one_that_is_stopped_stops_all(known: Known, process: int) -> None:
+    assert on_processes(known, 2, stopping=process) == ([None, None], [0, 1])
 
 
 @pytest.mark.parametrize("pixels", [97, 1 << 30])
