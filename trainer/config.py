@@ -115,7 +115,7 @@ class DataConfig:
 
     layout: Literal[
         "auto", "pets", "coco", "nnunet", "drive", "class_masks", "folders", "voc", "labelme", "csv",
-        "roboflow_masks", "coco_file", "via", "label_studio", "yolo", "supervisely",
+        "roboflow_masks", "coco_file", "via", "label_studio", "label_studio_json", "yolo", "supervisely",
         "cityscapes", "loveda", "isic", "carvana",
     ] = "auto"  # fmt: skip
     """Layout of the folder; auto finds out. folders = images/ and masks/; csv = a list with columns image and

@@ -110,6 +110,57 @@ def write_label_studio(root: Path, drawn: Sequence[Scene]) -> Path:
     return root
 
 
+def brush_bytes(pixels: np.ndarray, literal: bool = False) -> list[int]:
+    """Bytes of a brush label, of pixels bool [H, W], a text of bits at a time; `literal`: without repeated values."""
+    values = np.repeat(pixels.reshape(-1), 4) * 255
+    bits = f"{len(values):032b}{7:05b}" + "".join(f"{width - 1:04b}" for width in (3, 4, 8, 16))
+    if literal:
+        for start in range(0, len(values), 256):
+            part = values[start : start + 256]
+            bits += f"010{len(part) - 1:08b}" + "".join(f"{value:08b}" for value in part)
+    else:
+        ends = np.flatnonzero(np.diff(values, append=-1)) + 1
+        for start, end in zip([0, *ends], ends, strict=False):
+            bits += f"111{end - start - 1:016b}{values[start]:08b}"
+    bits += "0" * (-len(bits) % 8)
+    return [int(bits[place : place + 8], 2) for place in range(0, len(bits), 8)]
+
+
+def studio_region(kind: str, label: str, size: tuple[int, int], **value: Any) -> dict[str, Any]:
+    """A region of Label Studio on an image of `size`, H and W; `kind`: brush, polygon, rectangle or ellipse."""
+    return {
+        "id": f"{kind}{label}",
+        "from_name": "tag",
+        "to_name": "image",
+        "type": f"{kind}labels",
+        "original_height": size[0],
+        "original_width": size[1],
+        "image_rotation": 0,
+        "value": {**value, f"{kind}labels": [label]},
+    }
+
+
+def write_label_studio_json(root: Path, drawn: Sequence[Scene]) -> Path:
+    """Write brushes for the cats, and rectangles for the dogs."""
+    tasks = []
+    for number, scene in enumerate(drawn, start=7):
+        save_image(root / "images" / f"{scene.stem}.png", scene.image)
+        regions = []
+        for name, pixels in boxes(scene):
+            (left, top), (right, bottom) = corners(pixels)
+            high, wide = (side / 100 for side in pixels.shape)
+            box = {"width": (right - left + 1) / wide, "height": (bottom - top + 1) / high}
+            value = {"x": left / wide, "y": top / high, **box, "rotation": 0}
+            if name == "cat":
+                value = {"format": "rle", "rle": brush_bytes(pixels)}
+            regions.append(studio_region("brush" if name == "cat" else "rectangle", name, pixels.shape, **value))
+        annotation = {"id": number + 40, "completed_by": 1, "result": regions, "was_cancelled": False}
+        address = f"/data/upload/3/{number:08x}-{scene.stem}.png"
+        tasks.append({"id": number, "annotations": [annotation], "data": {"image": address}, "project": 3})
+    (root / "project-3-at-2024-01-08.json").write_text(json.dumps(tasks))
+    return root
+
+
 def write_yolo(root: Path, drawn: Sequence[Scene]) -> Path:
     for part, scene in halves(drawn, "train", "val"):
         save_image(root / "images" / part / f"{scene.stem}.png", scene.image)
@@ -205,6 +256,7 @@ TOOL_WRITERS: dict[str, Callable[[Path, Sequence[Scene]], Path]] = {
     "coco_file": write_coco_file,
     "via": write_via,
     "label_studio": write_label_studio,
+    "label_studio_json": write_label_studio_json,
     "yolo": write_yolo,
     "supervisely": write_supervisely,
     "cityscapes": write_cityscapes,
@@ -224,6 +276,7 @@ EXPRESSED: dict[str, tuple[Names, Mapping[int, int]]] = {
     "roboflow_masks": (NAMES, NO_IGNORE),
     "via": (NAMES, NO_IGNORE),
     "label_studio": (NAMES, NO_IGNORE),
+    "label_studio_json": (NAMES, NO_IGNORE),
     "yolo": (NAMES, NO_IGNORE),
     "supervisely": (NAMES, NO_IGNORE),
     "cityscapes": (CITIES, {0: 3}),

@@ -18,7 +18,7 @@ from trainer.system.text import option, quote
 
 LAYOUTS = (
     *("pets", "coco", "nnunet", "drive", "label_studio", "class_masks", "folders", "voc", "labelme", "csv"),
-    *("roboflow_masks", "coco_file", "via", "yolo", "supervisely"),
+    *("roboflow_masks", "coco_file", "via", "label_studio_json", "yolo", "supervisely"),
     *("cityscapes", "loveda", "isic", "carvana"),
 )
 """Layouts in the order in which they are tried; each is a module of this package and a value of data.layout."""

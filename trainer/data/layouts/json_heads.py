@@ -18,6 +18,9 @@ COCO += [rf'"{key}"\s*:' for key in ("file_name", "category_id")]
 VIA = [r'"_via_img_metadata"\s*:', r'"_via_settings"\s*:', r'"filename"\s*:[^{}]*"size"\s*:']
 """Keys of VIA's files: of a project, and of annotations alone."""
 
+LABEL_STUDIO = r'"(?:annotations|completions|annotation_id|predictions|(?:polygon|brush|rectangle|ellipse)?labels)"\s*:'
+"""Keys of Label Studio's tasks, in its full or its minimal export."""
+
 
 def few_json_files(folder: Path) -> list[Path]:
     """JSON files directly in `folder`, sorted by name; none if there are more than FEW. Hidden files are left out."""
@@ -39,6 +42,12 @@ def is_via(file: Path) -> bool:
     """Return True if `file` looks like a project or the annotations of the VGG Image Annotator."""
     ends = _ends(file)
     return ends.startswith("{") and any(re.search(key, ends) for key in VIA)
+
+
+def is_label_studio(file: Path) -> bool:
+    """Return True if `file` looks like Label Studio's list of tasks with regions of images."""
+    ends = _ends(file)
+    return ends.startswith("[") and '"original_width"' in ends and bool(re.search(LABEL_STUDIO, ends))
 
 
 def _ends(file: Path) -> str:
