@@ -61,17 +61,6 @@ def test_folders_are_compared_without_a_store(work: Path, capsys: pytest.Capture
     assert not list(client(work).search_experiments(filter_string="name = 'cats'")), "nothing was made in the store"
 
 
-def test_secrets_in_names_are_not_shown(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    names = ("password=geheim123", "b")
-    folders = [run_folder(work, name, table, images=1) for name, table in zip(names, two_tables(), strict=True)]
-    assert main([*map(str, folders), *OUTPUT]) == 0
-    shown = capsys.readouterr().out + Path("out.json").read_text() + (html := Path("sheet.html").read_text())
-    assert "geheim123" not in shown
-    assert "b is better than password=*** by 0." in shown
-    assert html.count('alt="prediction of') == 2
-    assert html.count("<polyline") == 2 * 2
-
-
 def test_the_sheet_is_an_artifact_of_each_run(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
     store = client(work)
     folders = [run_folder(work.parent / "far" / "work", f"run {n}", table) for n, table in enumerate(two_tables())]

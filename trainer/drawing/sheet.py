@@ -31,6 +31,12 @@ MOST_PICTURES = 8
 COLOURS = 7
 """Colours of series in the template's style; further series have the same ones in dashes."""
 
+METRICS = (
+    *("best/miou", "best/step", "val/miou", "val/dice", "val/loss", "train/loss", "calibration/ece_after"),
+    *("train/images_per_second", "time/training_s"),
+)
+"""Metrics beside the settings, each by its last value."""
+
 WIDEST = 4 * 4096
 """Longest side of a picture that is read, in pixels."""
 
@@ -76,11 +82,12 @@ def render(content: Mapping[str, Any], watched: Pictures, differing: Pictures) -
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"number": _number, "signed": _signed, "interval": _interval}
+    environment.filters |= {"number": _number, "short": _short, "signed": _signed, "interval": _interval}
     return environment.get_template("sheet.html.j2").render(
         content=content,
         names=names,
         numbers=numbers,
+        metrics=[key for key in METRICS if any(key in run["metrics"] for run in content["runs"])],
         recorded=_recorded_differs(content),
         winners=_winners(content, numbers),
         gains={pair["second"]: pair["difference"] for pair in content["pairs"] if pair["first"] == names[0]},
@@ -98,6 +105,10 @@ def render(content: Mapping[str, Any], watched: Pictures, differing: Pictures) -
 
 def _number(value: float | None, digits: int = 3) -> str:
     return "-" if value is None else f"{value:.{digits}f}"
+
+
+def _short(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4g}"
 
 
 def _signed(value: float | None) -> str:

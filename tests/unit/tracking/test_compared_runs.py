@@ -198,6 +198,8 @@ def test_runs_that_are_given_twice_are_shown_once() -> None:
     unique, notes = unique_runs(runs)
     assert [run.name for run in unique] == ["a", "b (2)", "b (33333333)", "b (2) (4)", "model (5)", "model (6)"]
     assert notes == ["a version 1 is a again; shown once"]
+    (renamed,), _ = unique_runs([ComparedRun("token=geheim123", "5")])
+    assert renamed.name == "token=***"
 
 
 def test_pictures_are_matched_by_contents(tmp_path: Path) -> None:
