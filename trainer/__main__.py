@@ -16,6 +16,7 @@ from trainer.system.output import Parser, ShowVersion, prepare_output
 ENTRIES = {
     "train": "train, register, promote",
     "predict": "outline the known classes in pictures; --export writes the model for other programs",
+    "evaluate": "score a model on labelled pictures, with intervals, curves and the worst pictures",
     "prepare": "make a data folder, or check one",
     "sweep": "search for better settings by many trainings",
     "sync": "send recorded runs to MLflow",

@@ -29,8 +29,8 @@ from trainer.system.run_folder import RunFolder, run_folders
 from trainer.system.signals import StopSignals
 from trainer.system.text import show
 
-HELP = """Run folders, anywhere. A store that does not know a run gets all of it. Default: those in mlruns/work/ with
-unsent records, or with a model that was not compared with the champion."""
+HELP = """Run folders, anywhere. A store that does not know a run gets all of it. Default: those in mlruns/work/ and
+mlruns/evaluations/ with unsent records, or with a model that was not compared with the champion."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -67,7 +67,7 @@ def sync_all(folders: list[RunFolder]) -> int:
     probe()
     tracked = failed = 0
     left: list[RunFolder] = []
-    for folder in folders or run_folders(MLRUNS / "work"):
+    for folder in folders or recorded():
         try:
             for sentence in repair(folder):
                 print(f"sync.py: {sentence}", file=sys.stderr)
@@ -89,6 +89,12 @@ def sync_all(folders: list[RunFolder]) -> int:
     failed += sum(not _sent(folder, anywhere) for folder in left)
     print(f"look at the runs:  {ui_command()}")
     return 1 if failed else 0
+
+
+def recorded() -> list[RunFolder]:
+    """Run folders of trainings, and of evaluations that were completed."""
+    evaluations = [folder for folder in run_folders(MLRUNS / "evaluations") if folder.finished]
+    return [*run_folders(MLRUNS / "work"), *evaluations]
 
 
 def _undecided(folder: RunFolder) -> bool:

@@ -14,6 +14,7 @@ if __name__ == "__main__":
     require_training()
 
 import functools
+import time
 import traceback
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -138,6 +139,7 @@ def train(
     from trainer.model.pretrained import check_weights
 
     # ---------------------------------------------------------------- load
+    began_s = time.monotonic()
     life.check_store()
     check_weights(config)
     progress = life.display.progress_bar
@@ -171,7 +173,8 @@ def train(
     if start.error:
         raise start.error
     try:
-        return 0 if start.finished else run(config, life, stop, start, accelerator, dataset, segmenter)
+        start_s = time.monotonic() - began_s if more else launcher.seconds_since_start()
+        return 0 if start.finished else run(config, life, stop, start, accelerator, dataset, segmenter, start_s)
     finally:
         if not more:
             accelerator.end_training()
@@ -185,8 +188,12 @@ def run(
     accelerator: "Accelerator",
     dataset: "Dataset",
     segmenter: "Segmenter",
+    start_s: float,
 ) -> int:
-    """Fit and close a run that has begun, however it ends; return the exit code."""
+    """Fit and close a run that has begun, however it ends; return the exit code.
+
+    `start_s`: seconds that its start has taken, which count as part of train.minutes.
+    """
     from trainer.engine.assembly import build_trainer
     from trainer.engine.distributed.accelerator import memory_gib
     from trainer.engine.distributed.failure import find_cause
@@ -199,7 +206,7 @@ def run(
         if start.checkpoint:
             trainer.restore(start.checkpoint)
         else:
-            trainer.start_s = launcher.seconds_since_start()
+            trainer.start_s = start_s
         code = fit(trainer, life, dataset)
         accelerator.wait_for_everyone()  # a launcher ends the others when one leaves, and this one may still be saving
         if code == 0:

@@ -40,12 +40,25 @@ class ValidationSet:
     levels: AnyLevels | None = None
     """Range of the levels with which images of more than 8 bits were read."""
 
+    class_ids: tuple[int, ...] | None = None
+    """Class id of a model that each id in the masks, 0 to 255, stands for; None: the same."""
+
+    def read_mask(self, place: int) -> np.ndarray:
+        """Mask of a sample at its own size, uint8 [H, W], in the class ids of the model."""
+        mask = self.samples[place].read_mask(self.values)
+        return mask if self.class_ids is None else np.array(self.class_ids, np.uint8)[mask]
+
+    def part(self, places: Sequence[int]) -> "ValidationSet":
+        """Some of the samples."""
+        some = [self.samples[place] for place in places]
+        return dataclasses.replace(self, samples=some, rows=[self.rows[place] for place in places])
+
     def at(self, view: View, levels: AnyLevels | None) -> "ValidationSet":
         """These samples as another model is shown them: from the cache where it wants the same, or decoded anew."""
         if (view.key, levels) == (self.stored.view.key, self.levels):
             return self
         anew = decoded_samples(self.samples, view, self.values, levels)
-        return ValidationSet(self.samples, range(len(self.samples)), anew, self.values, levels)
+        return ValidationSet(self.samples, range(len(self.samples)), anew, self.values, levels, self.class_ids)
 
 
 @dataclass(frozen=True)

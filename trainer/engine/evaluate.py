@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from trainer.config import LossConfig
+from trainer.data.checks.scan import hash_pixels
 from trainer.data.dataset import ValidationSet
 from trainer.data.full_size import FullSize
 from trainer.model.loss import LossSums, class_weight_tensor, image_losses, loss_terms
@@ -56,6 +57,7 @@ def evaluate(
     Raises EvaluationStopped, on all of them, where `stop_requested` turns true on one before it is done.
     """
     segmenter.eval()
+    assert data.class_ids is None  # the resized masks, which the loss is of, have the ids of the data
     data = data.at(segmenter.contract.shown, segmenter.contract.range_of_levels)
     device = next(segmenter.parameters()).device
     classes = len(segmenter.contract.class_names)
@@ -100,8 +102,9 @@ def score_table(
     """Table of an evaluation on `data`; `model`: where the model is from."""
     facts = data.stored.facts[list(data.rows)]
     images = []
-    for sample, row, counts in zip(data.samples, facts, evaluation.counts, strict=True):
-        hashes, (height, width) = (f"{row['image']:016x}", f"{row['mask']:016x}"), row["size"]
+    for place, (sample, row, counts) in enumerate(zip(data.samples, facts, evaluation.counts, strict=True)):
+        mask = row["mask"] if data.class_ids is None else hash_pixels(data.read_mask(place))
+        hashes, (height, width) = (f"{row['image']:016x}", f"{mask:016x}"), row["size"]
         images.append(ScoredImage(sample.name, *hashes, int(height), int(width), counts))
     return ScoreTable(class_names, tuple(images), model)
 

@@ -29,7 +29,6 @@ from trainer.tracking.run import Run, log_settings, open_run, run_title
 
 if TYPE_CHECKING:  # these load torch, which a mistyped setting must not wait for
     from trainer.data.dataset import Dataset
-    from trainer.engine.calibrate import Calibration
     from trainer.engine.callback import Callback
     from trainer.engine.checkpoint.resume import Start
     from trainer.engine.loop import Trainer
@@ -223,6 +222,7 @@ class Lifecycle:
         Raises KeyboardInterrupt where a signal arrives; nothing of the training is lost then.
         """
         from trainer.engine.calibrate import calibrate
+        from trainer.engine.final_evaluation import FinalEvaluation
         from trainer.engine.stopping import writing
         from trainer.model.model_folder import load_segmenter, save_segmenter
         from trainer.model.training_images import write_training_images
@@ -241,7 +241,7 @@ class Lifecycle:
         with writing(model):
             save_segmenter(segmenter, model)
             write_training_images(model, self._training_images(dataset))
-        self._record_scores(calibration, dataset)
+        evaluation = FinalEvaluation(run, state.step, calibration, dataset, segmenter, self._warn)
         with writing(run.folder.journal):
             run.tags({"best.miou": state.best_miou, "best.step": state.best_step})
             run.metrics(calibration.metrics() | {"best/step": float(state.best_step or 0)}, state.step)
@@ -250,12 +250,11 @@ class Lifecycle:
                 dataset.content(),
                 dataset.title,
                 calibration.scores.iou,
-                calibration.scores.miou,
+                evaluation.card.interval,
                 segmenter.contract.commit,
             )
             run.tags({NOTE: note})
-        miou = calibration.scores.miou
-        self.display.log(f"best: step {state.best_step}, val/miou {miou or 0:.4f}", "bold")
+        self.display.log(f"best: step {state.best_step}, {evaluation.card.sentence()}", "bold")
         self.display.log(calibration.describe())
         name = self.config.registry.name
         if self.config.tracking.enabled and (name or not self.config.tracking.parent):
@@ -263,30 +262,20 @@ class Lifecycle:
 
             with writing(model):
                 export(load_segmenter(model), model)
+        evaluation.finish()
+        if self.config.tracking.enabled:
             if name:
                 contract = segmenter.contract
                 tags = {"commit": contract.commit, "dataset_digest": contract.dataset_digest, NOTE: note}
                 with writing(run.folder.journal):
-                    run.register(name, tags | {"val/miou": f"{miou}"})
+                    run.register(name, tags | {"val/miou": f"{calibration.scores.miou}"})
             sent = run.flush(FLUSH_SECONDS)
             if name:
                 self.unregistered = self._promote(dataset) if sent else run.last_error or "no answer in time"
         stop.defer()
 
-    def _record_scores(self, calibration: "Calibration", dataset: "Dataset") -> None:
-        """Write and record what the model counted on each validation image, by its contract as it is registered."""
-        from trainer.engine.evaluate import score_table
-        from trainer.engine.stopping import writing
-
-        run, digest = self.run, calibration.contract.dataset_digest
-        known = {"uid": run.uid, "run_id": run.folder.read_run().get("run_id", ""), "dataset_digest": digest}
-        model = {key: value for key, value in known.items() if value}
-        table = score_table(calibration, dataset.validation, calibration.contract.class_names, model)
-        with writing(run.folder.scores):
-            run.folder.evaluation.mkdir(exist_ok=True)
-            table.write(run.folder.scores)
-            run.artifact(run.folder.scores, run.folder.evaluation.name)
-            run.tags({"evaluation.digest": table.digest})
+    def _warn(self, text: str) -> None:
+        self.display.log(f"warning: {text}", "yellow")
 
     def _promote(self, dataset: "Dataset") -> str:
         """Compare the new version with the champion, and print the outcome. Returns why that failed; empty if not."""

@@ -95,6 +95,8 @@ class Reporter:
     def on_evaluation(self, state: TrainState, values: dict[str, float], evaluation: Evaluation) -> None:
         """Print a row of the table, and record the scores."""
         if not self.validation.samples:
+            with self._journal_errors():
+                self.run.metrics({key: value for key, value in values.items() if key.startswith("time/")}, state.step)
             return
         scores = evaluation.scores
         values |= {f"val/iou/{metric_key(name)}": value for name, value in scores.iou.items()}
@@ -210,12 +212,15 @@ def watched_part(mask: np.ndarray, contract: Contract) -> tuple[slice, slice]:
     return slice(starts[0], starts[0] + side), slice(starts[1], starts[1] + side)
 
 
-def watch_image(segmenter: Segmenter, image: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """Four panels of one sample, uint8 RGB, from `image` uint8 [H, W, C] and `mask` uint8 [H, W]."""
+def watch_image(segmenter: Segmenter, image: np.ndarray, mask: np.ndarray, scored: bool = True) -> np.ndarray:
+    """Four panels of one sample, uint8 RGB, from `image` uint8 [H, W, C] and `mask` uint8 [H, W].
+
+    `scored`: with its mean IoU written into them.
+    """
     size = shrink_to_panel(mask.shape)
     predicted, _ = segmenter.predict(image, size)
     pixels = nearest_pixels(mask.shape, size)
     contract, truth = segmenter.contract, mask[pixels]
     confusion = confusion_matrix(torch.from_numpy(predicted), torch.from_numpy(truth), len(contract.class_names))
     score = scores(confusion, contract.class_names).miou
-    return watch_panels(to_rgb(image[pixels]), truth, predicted, contract.colours, score)
+    return watch_panels(to_rgb(image[pixels]), truth, predicted, contract.colours, score if scored else None)

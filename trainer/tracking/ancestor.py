@@ -1,4 +1,4 @@
-"""Training images of the model that a training starts from: they have shaped the new model too."""
+"""Training images of a model by its address, and of one that a training starts from: they have shaped the new one."""
 
 import tempfile
 from pathlib import Path
@@ -18,13 +18,16 @@ def with_ancestor(images: TrainingImages, init: str | None, digest: str) -> Trai
     """
     if init is None:
         return images
-    ancestor, their_digest = _read(init)
+    ancestor, their_digest = images_of(init)
     return images if ancestor is None and their_digest == digest else images.after(ancestor)
 
 
-def _read(init: str) -> tuple[TrainingImages | None, str]:
-    """Training images of a model, None where they are not known; and the digest of its data."""
-    address = parse_address(init)
+def images_of(model: str) -> tuple[TrainingImages | None, str]:
+    """Training images of the model at an address, None where they are not known; and the digest of its data.
+
+    Raises InputError where the model or its list cannot be read.
+    """
+    address = parse_address(model)
     if address.folder is not None:
         # A checkpoint step-N has none of its own: its run folder does.
         own = read_training_images(address.folder)

@@ -1,27 +1,33 @@
 """Description of a run and of the model that it registers, in Markdown: MLflow's pages show it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from trainer import printable, redact
 from trainer.config import Config
-from trainer.system.text import one_line, quote, shorten
+from trainer.model.comparison import Interval
+from trainer.model.scorecard import Scorecard
+from trainer.system.text import join, one_line, quote, shorten
 from trainer.tracking.run import changed_settings, model_text
 
 MOST_CLASSES, LONGEST = 12, 60
 """Classes that are listed, and bytes of a name or a value."""
+
+MOST_WORST = 5
+"""Worst images of an evaluation that are listed."""
 
 MOST_CHARACTERS = 5000
 """Characters of a description that MLflow's databases take."""
 
 
 def describe(
-    config: Config, data: Mapping[str, Any], title: str, iou: Mapping[str, float], miou: float | None, commit: str
+    config: Config, data: Mapping[str, Any], title: str, iou: Mapping[str, float], miou: Interval | None, commit: str
 ) -> str:
     """Describe a finished training.
 
     `config`: resolved settings; `data`: digest, and the names that train and validate; `title`: name of the dataset;
-    `iou`: of each class, and `miou` their mean, on the validation images by the model that is registered.
+    `iou`: of each class, and `miou` their mean with its interval, on the validation images by the model that is
+    registered; None where no class is in their masks.
     """
     listed = ", ".join(f"{_short(name)} {value:.3f}" for name, value in list(iou.items())[:MOST_CLASSES])
     more = f" and {len(iou) - MOST_CLASSES} more" if len(iou) > MOST_CLASSES else ""
@@ -32,7 +38,7 @@ def describe(
         f"{'in tiles' if config.data.view == 'tiles' else 'resized'}",
         f"**Data** {_short(title)}: {len(data['train'])} pictures train, {len(data['val'])} validate; "
         f"digest `{data['digest']}`",
-        f"**mIoU** {'unknown' if miou is None else f'{miou:.4f}'} on the {len(data['val'])} validation pictures "
+        f"**mIoU** {'unknown' if miou is None else miou} on the {len(data['val'])} validation pictures "
         f"({listed}{more})",
         f"**Settings** {', '.join(changed) or 'the defaults'}; all are in the artifact `config.yaml`",
         f"**Again** at commit `{commit[:12] or 'unknown'}`, with that file:\n\n"
@@ -42,21 +48,19 @@ def describe(
     return printable(redact("\n\n".join(lines)))[:MOST_CHARACTERS]
 
 
-def describe_group(config: Config, digest: str, result: str, table: str) -> str:
-    """Describe folds and seeds that have ended.
-
-    `config`: settings of the group; `digest`: of its data; `result`: the score in a sentence; `table`: CSV with a row
-    for each training.
-    """
-    head, *rows = [line.replace(",", " | ") for line in table.splitlines()]
-    name = config.registry.name
-    model = quote(f"models:/{name}@champion") if name else "RUN_FOLDER/model"
+def describe_evaluation(card: Scorecard, model: str, title: str, digest: str, roots: Sequence[str]) -> str:
+    """Describe an evaluation of the model at the address `model` on the data `title`, in the folders `roots`."""
+    listed = ", ".join(f"{_short(name)} {value:.3f}" for name, value in list(card.scores.iou.items())[:MOST_CLASSES])
+    trained = card.trained
+    known = "not known" if trained is None else f"{trained}"
+    rows = [card.images[place] for place in card.order[:MOST_WORST]]
+    worst = ", ".join(f"{_short(row['image'])} {row['iou']:.3f}" for row in rows)
     lines = [
-        f"**{result}**",
-        f"**Data** digest `{digest}`; {config.train.folds or 'no'} folds, {config.train.seeds} seeds",
-        "\n".join([f"| {head} |", "|---" * (head.count("|") + 1) + "|", *(f"| {row} |" for row in rows)]),
-        "**Again** with the artifact `config.yaml`:\n\n    python trainer/train.py --config config.yaml",
-        f"**Use**\n\n    python trainer/predict.py --model {model} --input PICTURES --output OUT",
+        f"**{card.sentence()}** ({listed or 'no class'})",
+        f"**Model** `{_short(model)}`",
+        f"**Data** {_short(title)}; digest `{digest}`; images that have trained the model: {known}",
+        f"**Worst** {worst}; all are in `evaluation/images.json`, and drawn in `evaluation/worst.png`",
+        f"**Again**\n\n    python trainer/evaluate.py --model {quote(model)} --data.root {join(roots)}",
     ]
     return printable(redact("\n\n".join(lines)))[:MOST_CHARACTERS]
 

@@ -23,6 +23,7 @@ RECORD_START = re.compile(rb'(?=\{"time": )')
 """Beginning of a record."""
 
 KINDS = {"metrics": dict, "params": dict, "tags": dict, "artifact": str, "dataset": dict, "model": str, "status": str}
+KINDS |= {"of_model": dict, "uses_model": str}
 """What a record may hold."""
 
 
@@ -59,12 +60,15 @@ class Journal:
         self.thread = threading.Thread(target=self._fsync_regularly, name="journal", daemon=True)
         self.thread.start()
 
-    def metrics(self, values: Mapping[str, float], step: int) -> None:
-        """Append points of curves, except those of steps that an earlier start of this run has recorded already."""
+    def metrics(self, values: Mapping[str, float], step: int, **more: Any) -> None:
+        """Append points of curves, except those of steps that an earlier start of this run has recorded already.
+
+        `more`: what else the record holds.
+        """
         new = {key: value for key, value in values.items() if step > self.last_step.get(key, -1)}
         self.last_step |= dict.fromkeys(new, step)
         if new:
-            self.append(metrics=new, step=step)
+            self.append(metrics=new, step=step, **more)
 
     def params(self, values: Mapping[str, str]) -> None:
         """Append settings and facts of the run. The first value of a key stays: MLflow refuses another one."""

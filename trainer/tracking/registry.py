@@ -5,7 +5,7 @@ import shutil
 import tempfile
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -266,6 +266,25 @@ def _resolve_run(client: MlflowClient, address: Address) -> tuple[str, dict[str,
     if model is not None:
         return model.artifact_location, origin
     return f"runs:/{address.run_id}/{address.path or DEFAULT_PATH}", origin
+
+
+def find_model_id(client: MlflowClient, origin: Mapping[str, str]) -> tuple[str, str]:
+    """Find the logged model of an `origin` that `resolve` gave, and the experiment of its run; empty where unknown.
+
+    Model or run may have been deleted since.
+    """
+    model_id = experiment = ""
+    if "version" in origin:
+        source = client.get_model_version(origin["name"], origin["version"]).source or ""
+        model_id = source.removeprefix("models:/") if source.startswith("models:/m-") else ""
+    with suppress(MlflowException):
+        run = client.get_run(origin.get("run_id", ""))
+        experiment = str(client.get_experiment(run.info.experiment_id).name)
+        if not model_id:
+            where = f"source_run_id = '{run.info.run_id}'"
+            found = client.search_logged_models([run.info.experiment_id], where, max_results=1)
+            model_id = str(found[0].model_id) if found else ""
+    return model_id, experiment
 
 
 def _catalogue(client: MlflowClient) -> str:

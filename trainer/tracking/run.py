@@ -3,7 +3,7 @@
 import json
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -77,9 +77,13 @@ class Run:
         """Error of the last attempt to send; empty after success."""
         return self.sender.error if self.sender else ""
 
-    def metrics(self, values: Mapping[str, float], step: int) -> None:
-        """Record points of curves at `step`."""
-        self.journal.metrics(values, step)
+    def metrics(self, values: Mapping[str, float], step: int, model: Mapping[str, str] | None = None) -> None:
+        """Record points of curves at `step`.
+
+        `model`: the model of MLflow that they are scores of, as `model_id`, and the dataset that they are about, as
+        `dataset_name` and `dataset_digest`; MLflow's pages show them there too.
+        """
+        self.journal.metrics(values, step, **({"of_model": dict(model)} if model else {}))
 
     def params(self, values: Mapping[str, Any]) -> None:
         """Record settings and facts, as text without secrets. The first value of a key stays."""
@@ -93,8 +97,23 @@ class Run:
         """Record a file of the run folder, to be sent into the folder `to` of the run's artifacts."""
         self.journal.append(artifact=str(path.relative_to(self.folder.path)), to=to)
 
-    def dataset(self, name: str, digest: str, context: str, profile: Mapping[str, Any]) -> None:
-        """Record the dataset of a `context`, training or validation; MLflow then groups runs by dataset."""
+    def tables(self, paths: Sequence[Path], to: str = "") -> None:
+        """Record files as `artifact` does, in the form of `MlflowClient.log_table`: MLflow's UI sorts their rows.
+
+        They are all the tables of the run.
+        """
+        for path in paths:
+            self.artifact(path, to)
+        listed = [{"path": f"{to}/{path.name}" if to else path.name, "type": "table"} for path in paths]
+        self.tags({"mlflow.loggedArtifacts": json.dumps(listed)})
+
+    def dataset(
+        self, name: str, digest: str, context: str, profile: Mapping[str, Any], model_id: str | None = None
+    ) -> None:
+        """Record the dataset of a `context`, training or validation; MLflow then groups runs by dataset.
+
+        `model_id`: model of MLflow that is used on it.
+        """
         name = run_name(name)
         entity = {
             # MLflow identifies a dataset by name and digest, and would drop the second context of the same one.
@@ -104,7 +123,7 @@ class Run:
             "source": json.dumps({"uri": name}),
             "profile": json.dumps(profile),
         }
-        self.journal.append(dataset=entity, context=context)
+        self.journal.append(dataset=entity, context=context, **({"uses_model": model_id} if model_id else {}))
 
     def has_image(self, key: str, step: int) -> bool:
         """Return whether this image was recorded already, by this start of the run or an earlier one."""

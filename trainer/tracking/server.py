@@ -9,7 +9,7 @@ from typing import Any
 
 from mlflow import MlflowClient
 from mlflow.entities import Dataset as DatasetEntity
-from mlflow.entities import DatasetInput, InputTag, Metric, Param, RunTag
+from mlflow.entities import DatasetInput, InputTag, LoggedModelInput, Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.utils.credentials import get_default_host_creds
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
@@ -236,7 +236,7 @@ def send_records(client: MlflowClient, folder: RunFolder) -> None:
 def _send_values(client: MlflowClient, run_id: str, records: list[dict[str, Any]], refusals: Refusals) -> None:
     """Send metrics, params, tags and status."""
     metrics = [
-        Metric(key, value, record["time"], record["step"])
+        Metric(key, value, record["time"], record["step"], **record.get("of_model", {}))
         for record in records
         for key, value in record.get("metrics", {}).items()
         if not refusals.has("metrics", key)
@@ -275,7 +275,8 @@ def _send_files(
     elif "dataset" in record:
         entity = DatasetEntity(**record["dataset"])
         inputs = [DatasetInput(entity, [InputTag("mlflow.data.context", record["context"])])]
-        refusals.send("datasets", [Named(entity.name)], lambda _: client.log_inputs(run_id, inputs))
+        models = [LoggedModelInput(record["uses_model"])] if "uses_model" in record else None
+        refusals.send("datasets", [Named(entity.name)], lambda _: client.log_inputs(run_id, inputs, models=models))
     elif "model" in record:
         from trainer.tracking.registry import register
 

@@ -3,6 +3,7 @@
 import pytest
 
 from trainer.cli import parse
+from trainer.model.comparison import Interval
 from trainer.tracking.description import describe
 from trainer.tracking.run import COMPARED, MOST_PARAMS, changed_settings, chosen_params, model_text, run_title
 
@@ -60,8 +61,8 @@ def test_names_say_what_differs(words: list[str], name: str) -> None:
 
 def test_a_description_tells_what_a_person_asks() -> None:
     config = parse([*RESOLVED, "--optim.lr", "3e-3", "--registry.name", "my cats"])
-    text = describe(config, DATA, "cats", {"cat": 0.9, "dog": 0.7}, 0.8, "0123456789abcdef")
-    assert "**mIoU** 0.8000 on the 1 validation pictures (cat 0.900, dog 0.700)" in text
+    text = describe(config, DATA, "cats", {"cat": 0.9, "dog": 0.7}, Interval(0.8, 0.71, 0.86), "0123456789abcdef")
+    assert "**mIoU** 0.800 [0.710, 0.860] on the 1 validation pictures (cat 0.900, dog 0.700)" in text
     assert "3 pictures train, 1 validate; digest `d1`" in text
     assert "`optim.lr 0.003`" in text
     assert "at commit `0123456789ab`" in text
@@ -81,7 +82,7 @@ def test_a_description_without_a_score_or_a_registered_model() -> None:
 def test_hostile_names_fit_into_a_description() -> None:
     """Bytes that are no UTF-8, escape sequences, and names of a thousand characters."""
     classes = {f"\x1b[31m{number}\udcff" + "n" * 1000: 0.5 for number in range(100)}
-    text = describe(parse(RESOLVED), DATA, "set\udcff\n# no heading", classes, 0.5, "c")
+    text = describe(parse(RESOLVED), DATA, "set\udcff\n# no heading", classes, Interval(0.5, 0.0, 1.0), "c")
     text.encode()
     assert len(text) <= 5000
     assert "\x1b" not in text

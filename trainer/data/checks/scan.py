@@ -133,7 +133,7 @@ def scan_sample(
     if image.shape[:2] != mask.shape:
         raise _size_error(sample, image, mask, header.orientation)
     facts["digest"] = digest(contents.image, contents.mask).encode()
-    facts["image"], facts["mask"] = _hash(image), _hash(mask)
+    facts["image"], facts["mask"] = hash_pixels(image), hash_pixels(mask)
     facts["size"], facts["orientation"], facts["lossy"] = image.shape[:2], header.orientation, sample.lossy
     frames = ANIMATION if max(count_frames(contents.image), count_frames(contents.mask)) > 1 else ""
     facts["kind"] = f"{header.format} {header.mode}{frames}".encode()
@@ -170,7 +170,7 @@ def _size_error(sample: Sample, image: np.ndarray, mask: np.ndarray, orientation
     return WrongFiles(f"{text}; make them the same size", "size", [sample.mask])
 
 
-def _hash(pixels: np.ndarray) -> int:
+def hash_pixels(pixels: np.ndarray) -> int:
     """Hash of an array's shape and contents, 64 bits. Of all that `hashlib` has, SHA-1 takes the least time."""
     result = hashlib.sha1(repr(pixels.shape).encode(), usedforsecurity=False)
     result.update(np.ascontiguousarray(pixels).data)

@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import broadcast_object_list
+from accelerate.utils import broadcast_object_list, gather_object
 from torch import Tensor, nn
 
 from trainer import InputError
@@ -20,6 +20,11 @@ def broadcast(value: T | None) -> T:
     broadcast_object_list(values)
     assert values[0] is not None
     return values[0]
+
+
+def gather(value: T) -> list[T]:
+    """Return the values of all processes on each of them. A collective."""
+    return list(gather_object([value]))
 
 
 @torch.no_grad()

@@ -4,7 +4,9 @@ The parent's files are opened for moments only, under a lock, so that jobs on se
 """
 
 import json
+import os
 import shutil
+import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -12,12 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 from trainer import InputError
 from trainer.config import MLRUNS, Config, to_yaml
-from trainer.engine.checkpoint.choice import LATEST_OR_NEW, WORDS, differences, none_of_these
 from trainer.engine.folds import plan
+from trainer.engine.folds.children import ChildLifecycle, FinalLifecycle
+from trainer.engine.folds.find import find_group
 from trainer.engine.folds.plan import Training
 from trainer.engine.lifecycle import FLUSH_SECONDS, AnyLifecycle, Lifecycle, NullLifecycle
 from trainer.system import launcher
-from trainer.system.atomic import why_not_written, write_text
+from trainer.system.atomic import write_text
 from trainer.system.entry import is_main_process
 from trainer.system.provenance import versions
 from trainer.system.repair import known_settings, repair
@@ -27,22 +30,16 @@ from trainer.system.run_folder import (
     children_of,
     describe_run,
     file_lock,
-    own_runs,
     read_object,
-    run_folder_of,
 )
 from trainer.system.signals import EXIT_STOPPED, StopSignals
-from trainer.tracking import store
-from trainer.tracking.description import describe_group
 from trainer.tracking.group import new_group
 from trainer.tracking.names import NOTE, model_name
 from trainer.tracking.run import Run, chosen_params, model_text, open_run, run_title
 
 if TYPE_CHECKING:  # these load torch, which a mistyped setting must not wait for
     from trainer.data.dataset import Dataset
-    from trainer.engine.checkpoint.resume import Start
     from trainer.engine.folds.summary import Member, Summary
-    from trainer.engine.loop import Trainer
     from trainer.model.segmenter import Contract
 
 TABLE, TABLE_OF_UI = "folds.csv", "folds.json"
@@ -108,7 +105,7 @@ class FoldGroup(Lifecycle):
     def _find_or_begin(self, child: Config, dataset: "Dataset", data: dict[str, Any]) -> RunFolder:
         WORK.mkdir(parents=True, exist_ok=True)
         with file_lock(MLRUNS / ".folds.lock"):  # jobs that start at the same moment must not begin two groups
-            found = self._find(data)
+            found = find_group(self.config, WORK, data)
             folder = found or self._begin_group(child, dataset, data)
         if self.config.train.only_fold is None:
             folder.lock()
@@ -123,39 +120,12 @@ class FoldGroup(Lifecycle):
                 run.status("running")
         return folder
 
-    def _find(self, data: dict[str, Any]) -> RunFolder | None:
-        """Group that this start goes on with; None for a new one. Raises InputError where none is as it should be."""
-        config, resume = self.config, self.config.resume
-        groups = [one for one in reversed(own_runs(WORK)) if one.kind == FOLDS]
-        if launcher.restarted():
-            identity = launcher.identity()
-            if own := next((one for one in groups if one.read_status().get("launcher") == identity), None):
-                return own
-        if resume not in WORDS:
-            return self._named(data)
-        if resume == "never" and config.train.only_fold is None:
-            return None
-        matching = [one for one in groups if not differences(config, one, data)]
-        unfinished = next((one for one in matching if not one.finished), None)
-        if resume == "never" or unfinished:
-            return unfinished
-        if not matching and resume != LATEST_OR_NEW:
-            raise none_of_these(config, WORK, data)
-        return matching[0] if matching else None
-
-    def _named(self, data: dict[str, Any]) -> RunFolder:
-        folder = RunFolder(run_folder_of(self.config.resume).path.resolve())
-        if folder.kind != FOLDS:
-            raise InputError(f"resume: {folder}: no run of folds or seeds; give the folder of one")
-        if found := differences(self.config, folder, data):
-            raise InputError(f"{folder}: was another training:\n  " + "\n  ".join(found))
-        return folder
-
     def _begin_group(self, child: Config, dataset: "Dataset", data: dict[str, Any]) -> RunFolder:
         """Make the parent's run folder, and record what it is."""
         config, view = self.config, self._view(child)
-        folder = new_group(WORK, FOLDS, config.tracking, plan.title(self.title, config), to_yaml(config))
-        describe_run(folder, to_yaml(config), data, dataset.report.to_json())
+        whole = to_yaml(replace(config, train=replace(config.train, only_fold=None)))
+        folder = new_group(WORK, FOLDS, config.tracking, plan.title(self.title, config), whole)
+        describe_run(folder, whole, data, dataset.report.to_json())
         with self._session(folder, new=True) as run:
             run.params(chosen_params(view))
             run.tags(versions() | {"data": dataset.title, "data.digest": data["digest"]})
@@ -188,7 +158,8 @@ class FoldGroup(Lifecycle):
                     run.close()
 
     def _open_run(self, folder: RunFolder, new: bool = False) -> Run:
-        fields = {"resume": self.resume_command(folder), "launcher": launcher.identity()}
+        owner = {"pid": os.getpid(), "host": socket.gethostname(), "launcher": launcher.identity()}
+        fields = {"resume": self.resume_command(folder), **owner}
         # Once the trainings have begun, a store that is away stops nothing: the sender finds it when it is back.
         return open_run(folder, self.config.tracking, new, self.reachable and new, self.display.log, fields)
 
@@ -240,6 +211,10 @@ class FoldGroup(Lifecycle):
         except KeyboardInterrupt:
             stop.defer()
             return self.end("preempted", None, reason="stopped after the last training")
+        except Exception:
+            with suppress(OSError):
+                self.run.close()
+            raise
 
     def _wait_for_others(self, done: int, count: int) -> int:
         assert self.folder is not None
@@ -298,9 +273,10 @@ class FoldGroup(Lifecycle):
         return summary
 
     def _note(self, summary: "Summary") -> str:
+        from trainer.engine.folds.note import describe_group
+
         assert self.folder is not None
-        text = summary.sentence()
-        return describe_group(self.config, self.folder.read_split()["digest"], text, summary.csv())
+        return describe_group(self.config, self.folder.read_split()["digest"], summary)
 
     def _register(self, children: Mapping[Training, RunFolder], summary: "Summary") -> None:
         """Make the model of the group that of its run, and register it."""
@@ -337,83 +313,10 @@ class FoldGroup(Lifecycle):
             run.register(name, tags)
         sent = run.flush(FLUSH_SECONDS)
         # As a training by itself would compare it: on images that are shown as to the models of the folds.
-        self.config = replace(self.config, data=self.child_config.data, loss=self.child_config.loss)
+        ours, resolved = self.config.data, self.child_config
+        data = replace(resolved.data, fold=ours.fold, val_fraction=ours.val_fraction)
+        self.config = replace(self.config, data=data, loss=resolved.loss)
         self.unregistered = self._promote(self.dataset) if sent else run.last_error or "no answer in time"
-
-
-class ChildLifecycle(Lifecycle):
-    """Run of one training of a group, of the main process."""
-
-    def __init__(self, config: Config, group: FoldGroup, training: Training) -> None:
-        super().__init__(config, group.display)
-        self.group, self.training = group, training
-        self.display.header_shown = False
-        self.display.log(f"\n{training.name(group.given)}", "bold")
-
-    def check_store(self) -> None:
-        """Find out whether the tracking store answers; only the group itself needs it to."""
-        self.reachable = self.group.reachable
-        if self.group.folder is not None:
-            self.reachable = store.reachable(replace(self.config.tracking, required=False), self.display.log)
-
-    def show_data(self, dataset: "Dataset") -> None:
-        """Print the warnings about the data for the first training, and what trains for each."""
-        if self.group.folder is None:
-            super().show_data(dataset)
-        else:
-            train, validate = len(dataset.split.train), len(dataset.split.val)
-            self.display.log(f"{train} pictures train, {validate} validate; dataset {dataset.digest}")
-
-    def begin(
-        self, config: Config, dataset: "Dataset", hardware: Mapping[str, str], environment: dict[str, str]
-    ) -> "Start | None":
-        """Open the run of this training below that of its group."""
-        from trainer.engine.checkpoint.resume import Start
-
-        try:
-            config, self.chosen = self.group.place(config, dataset, self.training)
-        except InputError as error:
-            return Start(error=error)
-        except OSError as error:
-            return Start(error=InputError(why_not_written(WORK, error)))
-        start = super().begin(config, dataset, hardware, environment)
-        if start is not None and not (start.error or start.finished):
-            part = "final" if self.training.final else f"{self.training.fold}"
-            self.run.tags({"fold": part, "seed": self.training.seed})
-        return start
-
-    def run_title(self, _title: str) -> str:
-        """Beginning of the run's name: that of the group, and which training of it this is."""
-        part = self.training.name(self.group.config).replace(", ", "-").replace(" ", "")
-        return f"{self.group.title}-{part}"
-
-    def resume_command(self, folder: RunFolder) -> str:
-        """Shell command that goes on with the whole group."""
-        return launcher.resume_command(self.group.folder.path if self.group.folder else folder.path)
-
-
-class FinalLifecycle(ChildLifecycle):
-    """Run of the training on all images, which the group registers."""
-
-    def register(self, trainer: "Trainer", dataset: "Dataset", stop: StopSignals) -> None:
-        """Save the last weights as the run's model, calibrated as those of the folds were in the mean."""
-        from trainer.engine.calibrate import describe_training
-        from trainer.engine.folds.summary import mean_calibration
-        from trainer.engine.stopping import writing
-        from trainer.model.model_folder import save_segmenter
-        from trainer.model.training_images import write_training_images
-
-        stop.interrupt_again()
-        segmenter, model = trainer.train_step.segmenter, self.run.folder.model
-        segmenter.load_state_dict(trainer.best)
-        found = describe_training(dataset) | mean_calibration(self.group.contracts())
-        segmenter.contract = replace(segmenter.contract, **found)
-        segmenter.to("cpu")
-        with writing(model):
-            save_segmenter(segmenter, model)
-            write_training_images(model, self._training_images(dataset))
-        self.display.log(f"model of all pictures: {trainer.state.step} steps", "bold")
-        stop.defer()
 
 
 class NullGroup(NullLifecycle):

@@ -54,7 +54,7 @@ def test_every_picture_validates_once(tmp_path: Path, make_voc: object) -> None:
     sources = find_sources(group.data, train_all=True)
     assert sources.split.val == ()
     assert len(sources.split.train) == 11
-    rows = []
+    rows: list[int] = []
     for training in plan.all_trainings(group):
         child = plan.child_config(group, training)
         split = plan.split_for(child, sources).split
