@@ -76,7 +76,7 @@ def start(url: str, place: Path | str, options: argparse.Namespace, others: list
     variables |= {"MLFLOW_FLASK_SERVER_SECRET_KEY": _secret_key()}
     words = [sys.executable, "-m", "mlflow", "server", *others, "--app-name", "basic-auth", "--serve-artifacts"]
     words += ["--host", options.host, "--port", str(options.port), "--workers", str(options.workers)]
-    words += ["--allowed-hosts", _allowed_hosts(options)] if options.allowed_hosts else []
+    words += ["--allowed-hosts", allowed_hosts(options)] if options.allowed_hosts else []
     where = place if isinstance(place, Path) else f"{place}, by this machine's key"
     host = f"[{options.host}]" if ":" in options.host else options.host
     print(f"http://{host}:{options.port}  database {url}, artifacts {where}", flush=True)
@@ -86,7 +86,7 @@ def start(url: str, place: Path | str, options: argparse.Namespace, others: list
     os.execve(sys.executable, words, ENVIRONMENT | variables)
 
 
-def _allowed_hosts(options: argparse.Namespace) -> str:
+def allowed_hosts(options: argparse.Namespace) -> str:
     """Names by which others may call the server, and those by which this machine does."""
     return ",".join([options.allowed_hosts, *(f"{name}:{options.port}" for name in ("localhost", "127.0.0.1"))])
 

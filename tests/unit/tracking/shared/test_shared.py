@@ -10,7 +10,7 @@ import pytest
 
 from trainer import InputError
 from trainer.tracking.shared import artifacts, database
-from trainer.tracking.shared.start import require_free, require_hosts
+from trainer.tracking.shared.start import allowed_hosts, require_free, require_hosts
 from trainer.tracking.shared.users import PASSWORD_VARIABLE, read_password
 
 
@@ -90,6 +90,11 @@ def test_others_reach_it_by_names_alone(host: str, names: str | None, fits: bool
     else:
         with pytest.raises(InputError, match=f'^--host {host}: .*--allowed-hosts "NAME:5000,ADDRESS:5000"'):
             require_hosts(options)
+
+
+def test_this_machine_may_always_call_it() -> None:
+    options = argparse.Namespace(host="0.0.0.0", port=5001, allowed_hosts="mlflow.lab:5001")
+    assert allowed_hosts(options) == "mlflow.lab:5001,localhost:5001,127.0.0.1:5001"
 
 
 def test_a_port_in_use_is_named() -> None:
