@@ -5,7 +5,7 @@ import http.client
 import io
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -125,6 +125,10 @@ class InProcess:
     def close(self) -> None:
         self.service.close()
         self.log.close()
+
+
+MakeInProcess = Callable[..., InProcess]
+"""Fixture of the tests of the service: makes one of a small model."""
 
 
 class Serving:

@@ -17,6 +17,9 @@ RESAMPLES = 2000
 CONFIDENCE = 0.95
 """Share of cases in which an interval contains the true value."""
 
+BLOCK = 1 << 22
+"""Numbers of drawn images that are worked on at once."""
+
 LEAST_IMAGES = 2
 """Images without which there is no spread to be measured."""
 
@@ -123,10 +126,19 @@ def class_intervals(
 
 
 def draw_images(images: int, resamples: int, seed: int) -> np.ndarray:
-    """Draw `resamples` sets of as many images with replacement: how often each image is in each set, int64 [R, N]."""
-    rows = np.random.default_rng(seed).integers(0, images, (resamples, images))
-    offsets = np.arange(resamples)[:, None] * images
-    return np.bincount((rows + offsets).ravel(), minlength=resamples * images).reshape(resamples, images)
+    """Draw `resamples` sets of as many images with replacement: how often each image is in each set, uint8 [R, N].
+
+    An image that is in a set more than 255 times does not occur: the number follows a Poisson distribution of mean 1.
+    """
+    random, drawn = np.random.default_rng(seed), np.empty((resamples, images), np.uint8)
+    for some in _blocks(drawn):
+        some[:] = [np.bincount(row, minlength=images) for row in random.integers(0, images, some.shape)]
+    return drawn
+
+
+def _blocks(drawn: np.ndarray) -> list[np.ndarray]:
+    """Rows of [R, N], a few at a time: as int64 or float64 all of them take gigabytes for many images."""
+    return np.array_split(drawn, max(1, -(-drawn.size // BLOCK)))
 
 
 def pooled_iou(counts: np.ndarray) -> np.ndarray:
@@ -139,7 +151,8 @@ def pooled_iou(counts: np.ndarray) -> np.ndarray:
 
 def _resampled_iou(counts: np.ndarray, drawn: np.ndarray) -> np.ndarray:
     """IoU of each foreground class in each set of images, float64 [R, K - 1]."""
-    pooled = drawn.astype(np.float64) @ counts.reshape(len(counts), -1).astype(np.float64)
+    flat = counts.reshape(len(counts), -1).astype(np.float64)
+    pooled = np.concatenate([some.astype(np.float64) @ flat for some in _blocks(drawn)])
     return _iou(pooled.reshape(len(drawn), *counts.shape[1:]))
 
 

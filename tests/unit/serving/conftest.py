@@ -5,11 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.serving import InProcess
+from tests.support.serving import InProcess, MakeInProcess
 from trainer.model.model_folder import save_segmenter
 from trainer.model.segmenter import Segmenter
-
-MakeInProcess = Callable[..., InProcess]
 
 
 @pytest.fixture

@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.support.serving import InProcess, image_bytes
-from tests.unit.serving.conftest import MakeInProcess
+from tests.support.serving import InProcess, MakeInProcess, image_bytes
 from trainer.predict import main as predict
 from trainer.serving.answers import ACCEPTED, MEDIA_TYPES, form_of
 from trainer.serving.limits import Refused

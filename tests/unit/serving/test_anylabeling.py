@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from tests.support.serving import InProcess, image_bytes
-from tests.unit.serving.conftest import MakeInProcess
+from tests.support.serving import InProcess, MakeInProcess, image_bytes
 from trainer.serving.limits import Limits
 
 HEADERS = {"Content-Type": "application/json", "Token": ""}

@@ -12,8 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings, strategies
 from PIL import Image
 
-from tests.support.serving import InProcess, image_bytes
-from tests.unit.serving.conftest import MakeInProcess
+from tests.support.serving import InProcess, MakeInProcess, image_bytes
 from trainer.serving.limits import Limits
 from trainer.serving.static_files import PageFile, read_page
 

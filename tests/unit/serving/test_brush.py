@@ -5,35 +5,11 @@ import pytest
 from hypothesis import given
 from hypothesis.extra.numpy import array_shapes, arrays
 
+from tests.support.studio import decode_brush
 from trainer.serving.brush import encode_brush
 
 CONVERTED = [0, 0, 0, 140, 57, 27, 254, 35, 0, 183, 255, 124, 2, 223, 254, 59, 0, 143, 252]
 """What label-studio-converter 0.0.59 makes of the mask of `test_bytes_of_the_converter`."""
-
-
-def decode(rle: list[int]) -> np.ndarray:
-    """Values of run lengths, as `decode` of @thi.ng/rle-pack reads them, bit by bit."""
-    bits = "".join(f"{byte:08b}" for byte in rle)
-    place = 0
-
-    def read(size: int) -> int:
-        nonlocal place
-        place += size
-        assert place <= len(bits)
-        return int(bits[place - size : place], 2)
-
-    count, value_bits = read(32), read(5) + 1
-    widths = [read(4) + 1 for _ in range(4)]
-    values: list[int] = []
-    while len(values) < count:
-        repeated, length = read(1), read(widths[read(2)]) + 1
-        if repeated:
-            values += [read(value_bits)] * length
-        else:
-            values += [read(value_bits) for _ in range(length)]
-    assert len(values) == count
-    assert len(bits) - place < 8
-    return np.array(values, np.uint8)
 
 
 def expected(mask: np.ndarray) -> np.ndarray:
@@ -42,7 +18,7 @@ def expected(mask: np.ndarray) -> np.ndarray:
 
 @given(arrays(bool, array_shapes(min_dims=2, max_dims=2, max_side=20)))
 def test_decoded_values_are_the_mask(mask: np.ndarray) -> None:
-    assert (decode(encode_brush(mask)) == expected(mask)).all()
+    assert (decode_brush(encode_brush(mask)) == expected(mask)).all()
 
 
 @pytest.mark.parametrize("pixels", [16_383, 16_384, 16_385, 32_768, 50_000])
@@ -50,7 +26,7 @@ def test_long_runs(pixels: int) -> None:
     """The longest run of a code is 65536 values, which are 16384 pixels."""
     mask = np.zeros((3, 50_000), bool)
     mask[1, :pixels] = True
-    assert (decode(encode_brush(mask)) == expected(mask)).all()
+    assert (decode_brush(encode_brush(mask)) == expected(mask)).all()
 
 
 def test_bytes_of_the_converter() -> None:

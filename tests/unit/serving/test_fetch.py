@@ -1,47 +1,13 @@
 """Images from Label Studio's host: what is fetched, with what, and everything that is not."""
 
 import json
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
+from tests.support.studio import TOKEN, Host
 from trainer.serving.fetch import ImageHost
 from trainer.serving.limits import Limits, Refused
-
-TOKEN = "studio-token-0123456789"
-
-
-class Host:
-    """A host that notes what it is asked for; `answers`: path -> status, headers, content."""
-
-    def __init__(self) -> None:
-        self.asked: list[tuple[str, str | None]] = []
-        self.answers: dict[str, tuple[int, dict[str, str], bytes]] = {}
-        self.sent: list[bytes] = []
-        host = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                host.sent.append(self.rfile.read(int(self.headers["Content-Length"])))
-                self.do_GET()
-
-            def do_GET(self) -> None:
-                host.asked.append((self.path, self.headers.get("Authorization")))
-                status, headers, content = host.answers.get(self.path, (200, {}, b"picture"))
-                self.send_response(status)
-                for key, value in headers.items():
-                    self.send_header(key, value)
-                self.end_headers()
-                self.wfile.write(content)
-
-            def log_message(self, *_arguments: object) -> None:
-                """Print nothing."""
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.address = f"http://127.0.0.1:{self.server.server_port}"
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
 
 
 @pytest.fixture
@@ -50,8 +16,7 @@ def hosts() -> Iterator[tuple[Host, Host]]:
     made = Host(), Host()
     yield made
     for one in made:
-        one.server.shutdown()
-        one.server.server_close()
+        one.close()
 
 
 def fetch(host: Host, address: str, **limits: float) -> bytes:
@@ -129,8 +94,7 @@ def test_limits(hosts: tuple[Host, Host]) -> None:
     studio.answers["/data/secret"] = (403, {}, b"")
     with pytest.raises(Refused, match=r"answers 403; set LABEL_STUDIO_API_KEY"):
         fetch(studio, "/data/secret")
-    studio.server.server_close()
-    studio.server.shutdown()
+    studio.close()
     with pytest.raises(Refused, match="gives no answer") as refused:
         fetch(studio, "/data/x")
     assert refused.value.status == 502

@@ -4,8 +4,7 @@ import base64
 
 import pytest
 
-from tests.support.serving import InProcess, image_bytes
-from tests.unit.serving.conftest import MakeInProcess
+from tests.support.serving import InProcess, MakeInProcess, image_bytes
 from trainer.serving.guard import _parts, version_headers
 from trainer.serving.static_files import PageFile
 

@@ -9,10 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from tests.support.serving import InProcess, image_bytes
-from tests.unit.serving.conftest import MakeInProcess
-from tests.unit.serving.test_brush import decode
-from tests.unit.serving.test_fetch import TOKEN, Host
+from tests.support.serving import InProcess, MakeInProcess, image_bytes
+from tests.support.studio import TOKEN, Host, decode_brush
 from trainer.serving.fetch import ImageHost
 from trainer.serving.limits import Limits
 
@@ -27,8 +25,7 @@ POLYGONS = BRUSH.replace("BrushLabels", "PolygonLabels")
 def studio() -> Iterator[Host]:
     host = Host()
     yield host
-    host.server.shutdown()
-    host.server.server_close()
+    host.close()
 
 
 def serve(make_service: MakeInProcess, studio: Host, foreground: int = 2) -> InProcess:
@@ -79,7 +76,7 @@ def test_brush_regions_are_the_mask(make_service: MakeInProcess, studio: Host) -
             assert (region["from_name"], region["to_name"], region["type"]) == ("tag", "image", "brushlabels")
             assert (region["original_height"], region["original_width"]) == mask.shape
             assert (region["image_rotation"], region["value"]["format"]) == (0, "rle")
-            alpha = decode(region["value"]["rle"]).reshape(*mask.shape, 4)[..., 3]
+            alpha = decode_brush(region["value"]["rle"]).reshape(*mask.shape, 4)[..., 3]
             (label,) = region["value"]["brushlabels"]
             assert ((alpha > 0) == (mask == {"Class 1": 1, "class 2": 2}[label])).all()
         assert len({region["id"] for region in found["result"]}) == len(found["result"])
@@ -120,8 +117,7 @@ def test_no_other_host_is_asked(make_service: MakeInProcess, studio: Host) -> No
         assert not studio.asked
         assert not other.asked
     finally:
-        other.server.shutdown()
-        other.server.server_close()
+        other.close()
 
 
 def test_a_task_that_fails_names_itself(make_service: MakeInProcess, studio: Host) -> None:

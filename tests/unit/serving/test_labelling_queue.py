@@ -9,8 +9,7 @@ from urllib.parse import quote
 import numpy as np
 import pytest
 
-from tests.support.serving import image_bytes
-from tests.unit.serving.conftest import MakeInProcess
+from tests.support.serving import MakeInProcess, image_bytes
 from trainer import InputError
 from trainer.data.layouts.labelme_json import draw_annotation, read_annotation
 from trainer.serving.labelling_queue import open_queue

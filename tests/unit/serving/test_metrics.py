@@ -2,8 +2,7 @@
 
 import re
 
-from tests.support.serving import image_bytes
-from tests.unit.serving.conftest import MakeInProcess
+from tests.support.serving import MakeInProcess, image_bytes
 from trainer.serving.metrics import MOST_SERIES, Metrics
 
 LINE = re.compile(r'([a-z_]+)(?:\{((?:[a-z]+="(?:[^"\\\n]|\\["\\n])*",?)+)\})? ([-+0-9.e]+|\+Inf)')
