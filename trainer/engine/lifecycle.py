@@ -144,7 +144,7 @@ class Lifecycle:
         if config.registry.eval_root is not None:
             find_holdout(config, dataset.names)  # now, and not at the end, is the time to say that it cannot be used
         if folder is None:
-            tracking, title = config.tracking, run_name(self.run_title(dataset.title))
+            tracking, title = config.tracking, run_name(self._run_title(dataset.title))
             name, experiment = tracking.run_name and run_name(tracking.run_name), redact(tracking.experiment)
             began = store.store_id() if tracking.enabled else None
             images = with_ancestor(of_hashes(*dataset.training_hashes()), config.model.init, dataset.digest)
@@ -154,16 +154,16 @@ class Lifecycle:
             write_training_images(folder.path, images)
         folder.lock()
         owner = {"pid": os.getpid(), "host": socket.gethostname(), "launcher": launcher.identity()}
-        status_fields = {"resume": self.resume_command(folder), **owner}
+        status_fields = {"resume": self._resume_command(folder), **owner}
         new = start.folder is None
         model = config.registry.name
         return open_run(folder, config.tracking, new, self.reachable, self.display.log, status_fields, model)
 
-    def run_title(self, title: str) -> str:
+    def _run_title(self, title: str) -> str:
         """Beginning of the name of a run on the data `title`."""
         return run_title(title, self.config)
 
-    def resume_command(self, folder: RunFolder) -> str:
+    def _resume_command(self, folder: RunFolder) -> str:
         """Shell command that goes on with the run of `folder`."""
         return launcher.resume_command(folder.path)
 

@@ -62,12 +62,12 @@ class ChildLifecycle(Lifecycle):
             self.run.tags({"fold": part, "seed": self.training.seed})
         return start
 
-    def run_title(self, _title: str) -> str:
+    def _run_title(self, _title: str) -> str:
         """Beginning of the run's name: that of the group, and which training of it this is."""
         part = self.training.name(self.group.config).replace(", ", "-").replace(" ", "")
         return f"{self.group.title}-{part}"
 
-    def resume_command(self, folder: RunFolder) -> str:
+    def _resume_command(self, folder: RunFolder) -> str:
         """Shell command that goes on with the whole group."""
         return launcher.resume_command(self.group.folder.path if self.group.folder else folder.path)
 

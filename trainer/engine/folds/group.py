@@ -136,7 +136,7 @@ class FoldGroup(Lifecycle):
                 run.artifact(file)
             run.status("running")
         self.display.log(f"{len(plan.all_trainings(config))} trainings are children of run {folder.path.name}", "bold")
-        self.display.log(f"should it stop, go on with:  {self.resume_command(folder)}", "dim")
+        self.display.log(f"should it stop, go on with:  {self._resume_command(folder)}", "dim")
         return folder
 
     def _view(self, child: Config) -> Config:
@@ -159,7 +159,7 @@ class FoldGroup(Lifecycle):
 
     def _open_run(self, folder: RunFolder, new: bool = False) -> Run:
         owner = {"pid": os.getpid(), "host": socket.gethostname(), "launcher": launcher.identity()}
-        fields = {"resume": self.resume_command(folder), **owner}
+        fields = {"resume": self._resume_command(folder), **owner}
         # Once the trainings have begun, a store that is away stops nothing: the sender finds it when it is back.
         return open_run(folder, self.config.tracking, new, self.reachable and new, self.display.log, fields)
 
@@ -221,7 +221,7 @@ class FoldGroup(Lifecycle):
         with self._session(self.folder) as run:
             run.tags({"folds.finished": f"{done} of {count}"})
         self.display.log(f"{done} of {count} trainings of this group are finished", "bold")
-        self.display.log(f"when all are, close it with:  {self.resume_command(self.folder)}")
+        self.display.log(f"when all are, close it with:  {self._resume_command(self.folder)}")
         return 0
 
     def stopped(self, code: int) -> int:
