@@ -34,7 +34,7 @@ def train(program: Program, root: Path, *options: str) -> tuple[float, list[str]
     folder = program.folder / run_folder
     status = json.loads((folder / "status.json").read_text())
     assert status["state"] == "finished"
-    (contract,) = (folder / "model").glob("*.json")
+    contract = folder / "model" / "segmenter.json"
     return status["best_miou"], json.loads(contract.read_text())["class_names"]
 
 

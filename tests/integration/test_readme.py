@@ -185,6 +185,14 @@ def read_page(address: str) -> str:
         return ""
 
 
+def serve(person: Person, command: str) -> None:
+    with person.start(f"{command} --port 0") as process:
+        address = process.wait_for(
+            lambda: re.search(r"at (http://127\.0\.0\.1:\d+)", process.output()), "an address", START_SECONDS
+        )[1]
+        assert "<title>Outlines</title>" in process.wait_for(lambda: read_page(address), "the page", START_SECONDS)
+
+
 def activate(person: Person, command: str) -> None:
     done = person.program.run("bash", "-c", f"{command} && python -c 'import sys, trainer; print(sys.prefix)'")
     assert (done.returncode, Path(done.stdout.strip()).resolve()) == (0, Path(sys.prefix).resolve()), done.stderr
@@ -272,6 +280,7 @@ RUN: dict[str, Callable[[Person, str], None]] = {
     "python trainer/compare.py ": compare,
     "from trainer import ": use_from_python,
     "bash launch/ui.sh": ui,
+    "python trainer/serve.py ": serve,
     "python trainer/train.py --resume mlruns/work/RUN": resume,
     "--resume latest": resume_latest,
     "accelerate launch --config_file launch/multi_cpu.yaml ": several_processes,

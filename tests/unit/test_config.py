@@ -237,7 +237,11 @@ def test_later_files_and_the_command_line_win(tmp_path: Path) -> None:
     assert config.optim.lr == 1e-4
 
 
-@pytest.mark.parametrize("file", sorted((REPOSITORY / "configs").glob("*.yaml")), ids=lambda file: file.name)
+@pytest.mark.parametrize(
+    "file",
+    sorted(set((REPOSITORY / "configs").glob("*.yaml")) - {REPOSITORY / "configs" / "sweep.yaml"}),  # a space
+    ids=lambda file: file.name,
+)
 def test_every_file_in_configs_is_read(file: Path) -> None:
     assert parse(["--config", str(file)]) != Config()
 

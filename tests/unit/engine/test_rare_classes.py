@@ -134,11 +134,12 @@ class Lines:
 
 
 def reporter(folder: Path, evaluated_share: float = 0.0) -> Reporter:
-    run = SimpleNamespace(folder=SimpleNamespace(checkpoints=folder, journal=folder), metrics=lambda *_: None)
+    ignore = dict.fromkeys(("metrics", "tags"), lambda *_: None)
+    run = SimpleNamespace(folder=SimpleNamespace(checkpoints=folder, journal=folder), **ignore)
     return Reporter(
         run,  # type: ignore[arg-type]
         Lines(),  # type: ignore[arg-type]
-        SimpleNamespace(samples=[]),  # type: ignore[arg-type]
+        SimpleNamespace(samples=[None]),  # type: ignore[arg-type]
         watch=0,
         minutes=0,
         checkpoint_minutes=10,
