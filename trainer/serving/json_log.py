@@ -46,9 +46,9 @@ class JsonLog:
                 out.flush()
 
     def close(self, seconds: float = 2.0) -> None:
-        """Write what waits, for a while."""
+        """Write what waits, for a while: twice `seconds` at most."""
         with suppress(queue.Full):
-            self.waiting.put_nowait(None)
+            self.waiting.put(None, timeout=seconds)  # there may be no room yet
         self.thread.join(seconds)
 
 

@@ -40,6 +40,7 @@ def test_a_slow_reader_holds_nothing_up() -> None:
     for _ in range(10):
         log("request", number=-1)
     log.close(60)
+    assert not log.thread.is_alive()
     lines = [json.loads(line) for line in target.getvalue().splitlines()]
     left_out = sum(line["count"] for line in lines if line["event"] == "lines_left_out")
     written = sum(line["event"] == "request" for line in lines)
