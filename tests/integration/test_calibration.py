@@ -126,6 +126,7 @@ def test_strange_images_are_said_to_be(program: Program, folder: Path, data: Pat
     assert shown["training_look"] == contract_of(folder)["training_look"]
 
 
+@pytest.mark.long
 def test_a_resumed_training_has_the_same_contract(folder: Path, data: Path, tmp_path: Path) -> None:
     again = Program(tmp_path / "again", variables=ONE_THREAD)
     words = train_command(1, "--data.root", str(data), *TINY, *UNTRACKED, "--train.checkpoint_minutes", "0")
@@ -137,6 +138,7 @@ def test_a_resumed_training_has_the_same_contract(folder: Path, data: Path, tmp_
     assert contract_of(begun) == contract_of(folder)
 
 
+@pytest.mark.long
 def test_two_processes_find_the_same_contract(folder: Path, data: Path, tmp_path: Path) -> None:
     """From the same weights, which a learning rate of nearly nothing leaves as they are, but for zeros."""
     shutil.copytree(folder / "model", tmp_path / "model")

@@ -34,6 +34,7 @@ def program(tmp_path: Path) -> Program:
     return Program(tmp_path / "program")
 
 
+@pytest.mark.long
 @pytest.mark.timeout(600)
 def test_the_model_scores_what_was_logged_without_the_folder(program: Program, tmp_path: Path) -> None:
     """predict.py and pyfunc agree with validation; the licence is said once and stays with the model."""

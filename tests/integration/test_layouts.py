@@ -98,6 +98,7 @@ def suggested_option(program: Program, root: Path) -> list[str]:
     return shlex.split(re.sub(r"class_\d", lambda match: true_name(line, match.start()), line))
 
 
+@pytest.mark.long
 def test_the_suggested_option_trains(program: Program, tmp_path: Path) -> None:
     other = write_kind(tmp_path / "other", "grey JPEG", 3)
     miou, names = train(program, other, *suggested_option(program, other), "--data.classes", "[cat, dog]")

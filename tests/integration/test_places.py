@@ -12,7 +12,7 @@ from tests.support.discs import make_discs
 from tests.support.program import ONE_THREAD, Program
 
 ODD = [
-    pytest.param("a b%20c?d#e", id="url"),
+    pytest.param("a b%20c?d#e", id="url", marks=pytest.mark.long),
     pytest.param("100%", id="percent", marks=pytest.mark.long),
     pytest.param('it\'s "[x]"', id="quotes", marks=pytest.mark.long),
     pytest.param("Übung (1) &;=@", id="others", marks=pytest.mark.long),

@@ -175,6 +175,7 @@ def test_two_processes_do_what_one_does(program: Program, client: MlflowClient, 
     assert not (tmp_path / "two" / "call.json").exists()
 
 
+@pytest.mark.long
 def test_a_process_that_dies_is_said(program: Program, client: MlflowClient, tmp_path: Path) -> None:
     images, out, slow = make_images(tmp_path / "images", 60), tmp_path / "out", program.script(SLOW)
     command = [sys.executable, *words(images, out, script=slow)]
@@ -194,6 +195,7 @@ def test_a_process_that_dies_is_said(program: Program, client: MlflowClient, tmp
     assert len(report_of(out)["files"]) == 60
 
 
+@pytest.mark.long
 def test_reports_are_whole_at_any_moment(program: Program, client: MlflowClient, tmp_path: Path) -> None:
     """Read while the call works, and after a signal."""
     images, out, slow = make_images(tmp_path / "images", 400), tmp_path / "out", program.script(SLOW)
@@ -218,6 +220,7 @@ def test_reports_are_whole_at_any_moment(program: Program, client: MlflowClient,
     assert len(report["files"]) == len({entry.name for entry in read_entries(out / "journal.jsonl")})
 
 
+@pytest.mark.long
 def test_two_calls_in_one_folder(program: Program, client: MlflowClient, tmp_path: Path) -> None:
     images, out, slow = make_images(tmp_path / "images", 60), tmp_path / "out", program.script(SLOW)
     with program.start(sys.executable, *words(images, out, script=slow), PAUSE_S="2") as command:

@@ -122,7 +122,7 @@ from trainer.system.usage import BEGIN_SECONDS, Usage
 now = [0.0]
 usage = Usage(Path("."), lambda: now[0])
 now[0] += BEGIN_SECONDS
-print(sorted(key for key in usage.sample() if "process" in key))
+print(sorted(key for key in usage.sample() if "process" in key), flush=True)
 print(sys.stdin.readline(), end="")
 now[0] += BEGIN_SECONDS
 print(sorted(key for key in usage.sample() if "process" in key))
