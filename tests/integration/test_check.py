@@ -332,6 +332,7 @@ def test_command_used_wrongly(program: Program, folder: Folder) -> None:
         assert "Traceback" not in result.stderr
 
 
+@pytest.mark.long
 def test_training_prints_warnings_and_saves_the_report(program: Program, folder: Folder) -> None:
     for stem in (*folder.train, *folder.val):
         folder.copy(stem, f"{stem}_again")

@@ -116,6 +116,7 @@ def test_tiny_data(count: int, processes: int, tmp_path: Path) -> None:
         assert program.run_folders() == []
 
 
+@pytest.mark.long
 def test_threads_are_the_programs_own_choice(data: Path, tmp_path: Path) -> None:
     """train.threads decides, then OMP_NUM_THREADS if a person has set it, and else the CPUs that may be used."""
     program = Program(tmp_path / "program", variables=ONE_THREAD)

@@ -205,6 +205,7 @@ sys.exit(code)
 """
 
 
+@pytest.mark.long
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the peak is read from Linux's /proc")
 def test_memory_does_not_grow_with_the_number_of_images(program: Program, model: Path, tmp_path: Path) -> None:
     height, width, few, many = 1000, 1000, 8, 40

@@ -159,6 +159,7 @@ def test_a_killed_call_goes_on_and_never_mixes_versions(
     assert report_of(out)["totals"]["done"] == count - BAD
 
 
+@pytest.mark.long
 def test_two_processes_do_what_one_does(program: Program, client: MlflowClient, tmp_path: Path) -> None:
     images = make_images(tmp_path / "images", 20)
     program.run(sys.executable, *words(images, tmp_path / "one", "--coco", "--objects"), code=3)

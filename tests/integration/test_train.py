@@ -223,6 +223,7 @@ def test_two_processes_make_one_run_and_the_same_numbers(data: Path, tmp_path: P
         assert [value for _, value in found[key][:2]] == pytest.approx(values, rel=tolerance), key
 
 
+@pytest.mark.long
 def test_a_worse_model_is_registered_but_not_promoted(program: Program, first_run: Any, data: Path) -> None:
     worse = ["--train.epochs", "8", "--optim.lr", "0.01", "--tracking.run_name", "worse"]
     ended = program.train("--data.root", str(data), *worse, *FLOAT32, code=0)
