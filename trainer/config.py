@@ -421,7 +421,7 @@ class TrainConfig:
 
     @property
     def several(self) -> bool:
-        """Whether folds or seeds make several trainings of it."""
+        """True where folds or seeds make several trainings of it."""
         return self.folds > 0 or self.seeds > 1
 
 
@@ -539,7 +539,7 @@ class Config:
 
     @property
     def without_validation(self) -> bool:
-        """Whether all pictures train, as for the model that folds register."""
+        """True where all pictures train, as for the model that folds register."""
         return self.train.final == "all" and not self.train.several
 
     def _check_folds(self) -> None:

@@ -46,7 +46,7 @@ Pictures = Mapping[tuple[str, str], Mapping[str, bytes]]
 
 @dataclass(frozen=True)
 class Panels:
-    """What one run made of an image: data URIs of the panels, or of the whole picture where it has other panels."""
+    """Panels that one run made of an image: data URIs of them, or of the whole picture where it has other panels."""
 
     prediction: str
     errors: str = ""

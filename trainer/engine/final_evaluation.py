@@ -15,7 +15,7 @@ from trainer.tracking.run import Run
 
 
 class FinalEvaluation:
-    """What a calibrated model scores, written into the run folder and recorded; figures are drawn in a thread."""
+    """Scores of a calibrated model, written into the run folder and recorded; figures are drawn in a thread."""
 
     def __init__(
         self,

@@ -20,7 +20,7 @@ NETWORK_BYTES = 2**31
 
 @dataclass(frozen=True)
 class Part:
-    """What one process has counted."""
+    """Counts of one process."""
 
     totals: Totals
     images: dict[int, ImageCounts]

@@ -22,7 +22,7 @@ MOST_NAMED = 5
 
 @dataclass(frozen=True)
 class Request:
-    """What a person asks for."""
+    """Options of `label.py next`."""
 
     pool: Path
     output: Path
@@ -42,7 +42,7 @@ class Request:
 
 @dataclass
 class Answer:
-    """What came of it."""
+    """Outcome of a request."""
 
     images: list[tuple[str, float]] = field(default_factory=list)
     """Names of the images that were given, and the doubt about each."""

@@ -34,7 +34,7 @@ FEATURES_TYPE = "<f2"
 
 @dataclass(frozen=True)
 class Opinion:
-    """What the model thinks of an image."""
+    """Opinion of the model on an image."""
 
     doubt: float
     """1 - `Certainty` of what is found in it, by calibrated probabilities, 0 to 1."""
@@ -159,7 +159,7 @@ class Opinions:
 
 
 def _key(image: InputImage) -> str:
-    """What changes when the image does: its path and page, size and time."""
+    """Text that changes when the image does: its path and page, size and time."""
     try:
         found = image.path.stat()
         state = f"{found.st_size} {found.st_mtime_ns}"

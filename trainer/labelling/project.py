@@ -35,7 +35,7 @@ HEAD = """\
 
 @dataclass(frozen=True)
 class Project:
-    """What a person chose."""
+    """Settings of a project, as a person chose them."""
 
     folder: Path
     labelled: tuple[Path, ...]
@@ -111,7 +111,7 @@ class Round:
 
 @dataclass
 class State:
-    """How far the rounds have come."""
+    """Progress of the rounds."""
 
     file: Path
     uid: str

@@ -42,7 +42,7 @@ Log = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Labels:
-    """What is labelled now, and how it trains."""
+    """Labelled images of now, and how they train."""
 
     images: int
     digest: str

@@ -83,7 +83,7 @@ def _last(steps: Mapping[str, object]) -> str:
 
 
 def _gain(state: State, more: int) -> list[str]:
-    """What the learning curve says about the next images."""
+    """Lines on what the next images may bring, by the learning curve."""
     scores = state.scores()
     gain = expected_gain([images for images, _ in scores], [score for _, score in scores], more) if scores else None
     if gain is None:

@@ -66,7 +66,7 @@ def border(mask: np.ndarray) -> np.ndarray:
 
 
 def _near(padded: np.ndarray, rows: np.ndarray, columns: np.ndarray, ids: np.ndarray) -> np.ndarray:
-    """Whether a pixel of the same id is near each place, bool [n]; `padded` by RADIUS on all sides."""
+    """Find out whether a pixel of the same id is near each place, bool [n]; `padded` by RADIUS on all sides."""
     result = np.zeros(len(ids), bool)
     for down, right in OFFSETS:
         result |= padded[rows + RADIUS + down, columns + RADIUS + right] == ids
@@ -74,7 +74,7 @@ def _near(padded: np.ndarray, rows: np.ndarray, columns: np.ndarray, ids: np.nda
 
 
 def _any_near(padded: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
-    """Whether a pixel that is set is near each place, bool [n]."""
+    """Find out whether a pixel that is set is near each place, bool [n]."""
     result = np.zeros(len(rows), bool)
     for down, right in OFFSETS:
         result |= padded[rows + RADIUS + down, columns + RADIUS + right]

@@ -34,7 +34,7 @@ class Interval:
 
     @property
     def excludes_zero(self) -> bool:
-        """Whether the value differs from 0 by more than chance explains."""
+        """True where the value differs from 0 by more than chance explains."""
         return self.low > 0 or self.high < 0
 
     def __str__(self) -> str:

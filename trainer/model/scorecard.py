@@ -73,7 +73,7 @@ class ClassScores:
 
 @dataclass(frozen=True)
 class Curve:
-    """What a class would score at each of THRESHOLDS of its probability, float64 [39] each; nan where undefined."""
+    """Scores of a class at each of THRESHOLDS of its probability, float64 [39] each; nan where undefined."""
 
     precision: np.ndarray
     recall: np.ndarray

@@ -18,7 +18,7 @@ from trainer.tracking.group import new_group
 
 @dataclass(frozen=True)
 class Order:
-    """What a person has asked for."""
+    """Options of sweep.py."""
 
     config: Config
     """Settings of all trials, with the name of an experiment."""
@@ -38,7 +38,7 @@ class Order:
     storage: str | None = None
 
     def facts(self) -> dict[str, Any]:
-        """What makes two sweeps the same."""
+        """Facts that make two sweeps the same."""
         return facts_of(self.config, self.space, self.folds, self.pruner)
 
 
