@@ -22,6 +22,7 @@ from trainer.engine.lifecycle import FLUSH_SECONDS, AnyLifecycle, Lifecycle, Nul
 from trainer.system import launcher
 from trainer.system.atomic import write_text
 from trainer.system.entry import is_main_process
+from trainer.system.lock import file_lock
 from trainer.system.provenance import versions
 from trainer.system.repair import known_settings, repair
 from trainer.system.run_folder import (
@@ -29,7 +30,6 @@ from trainer.system.run_folder import (
     RunFolder,
     children_of,
     describe_run,
-    file_lock,
     read_object,
 )
 from trainer.system.signals import EXIT_STOPPED, StopSignals
