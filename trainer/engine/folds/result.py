@@ -88,7 +88,7 @@ class GroupResult:
         run.tags({"model.trained_on": text, "model.source": source.path.name})
         if not self.config.tracking.enabled:
             return ""
-        from trainer.tracking.registry import export  # mlflow
+        from trainer.tracking.serving_form import export  # mlflow
 
         segmenter = load_segmenter(model)
         with writing(model):
