@@ -108,7 +108,7 @@ def give(options: argparse.Namespace, stop: StopSignals) -> int:
     from trainer.config import data_config
     from trainer.labelling.next_images import Request, give_next, look
     from trainer.labelling.pool import use_hardware
-    from trainer.labelling.prefill import alone_in
+    from trainer.labelling.prefill import only_call
     from trainer.system.terminal import Display
 
     data_config(layout=options.layout)  # says which there are
@@ -134,7 +134,7 @@ def give(options: argparse.Namespace, stop: StopSignals) -> int:
     use_hardware(model.segmenter)
     stop.defer()
     try:
-        with alone_in(request.output):
+        with only_call(request.output):
             queue, pool = look(request)  # another call may have ended meanwhile
             answer = give_next(request, queue, pool, model, display.progress_bar, stop.requested)
     finally:
@@ -221,12 +221,12 @@ def _add_round(commands: Any) -> None:
 
 def do_round(options: argparse.Namespace, _stop: StopSignals) -> int:
     """Do a round, or what is left of one that was stopped; return the exit code."""
-    from trainer.labelling.project import alone, open_project, open_state
+    from trainer.labelling.project import only_round, open_project, open_state
 
     require("train", "a round")
     project = open_project(options.project)
     config = _read_settings(project)
-    with alone(project):
+    with only_round(project):
         from trainer.labelling.rounds import StepFailed, Steps, begin_round, count_labels
         from trainer.system.child import run_entry
         from trainer.tracking.store import reachable

@@ -14,14 +14,16 @@ from typing import TYPE_CHECKING, Any
 
 from trainer import InputError
 from trainer.config import MLRUNS, Config, to_yaml
+from trainer.engine.ending import FLUSH_SECONDS
 from trainer.engine.folds import plan
 from trainer.engine.folds.children import ChildLifecycle, FinalLifecycle
 from trainer.engine.folds.find import find_group
 from trainer.engine.folds.plan import Training
-from trainer.engine.lifecycle import FLUSH_SECONDS, AnyLifecycle, Lifecycle, NullLifecycle
+from trainer.engine.lifecycle import AnyLifecycle, Lifecycle, NullLifecycle
 from trainer.system import launcher
 from trainer.system.atomic import write_text
 from trainer.system.entry import is_main_process
+from trainer.system.lock import file_lock
 from trainer.system.provenance import versions
 from trainer.system.repair import known_settings, repair
 from trainer.system.run_folder import (
@@ -29,7 +31,6 @@ from trainer.system.run_folder import (
     RunFolder,
     children_of,
     describe_run,
-    file_lock,
     read_object,
 )
 from trainer.system.signals import EXIT_STOPPED, StopSignals
@@ -280,6 +281,7 @@ class FoldGroup(Lifecycle):
 
     def _register(self, children: Mapping[Training, RunFolder], summary: "Summary") -> None:
         """Make the model of the group that of its run, and register it."""
+        from trainer.engine.registration import Registration
         from trainer.engine.stopping import writing
         from trainer.model.model_folder import load_segmenter
 
@@ -316,7 +318,8 @@ class FoldGroup(Lifecycle):
         ours, resolved = self.config.data, self.child_config
         data = replace(resolved.data, fold=ours.fold, val_fraction=ours.val_fraction)
         self.config = replace(self.config, data=data, loss=resolved.loss)
-        self.unregistered = self._promote(self.dataset) if sent else run.last_error or "no answer in time"
+        promote = Registration(run, self.config, self.display).promote
+        self.unregistered = promote(self.dataset) if sent else run.last_error or "no answer in time"
 
 
 class NullGroup(NullLifecycle):
