@@ -1,6 +1,7 @@
 """A server that several machines log to: PostgreSQL, passwords, rights, S3, backups."""
 
 import http.client
+import io
 import json
 import re
 import shlex
@@ -451,6 +452,24 @@ def check_bucket_that_lost_artifacts(server: SharedServer, client: Any, keys: li
     restored = server.call("restore", str(saved_file), "--yes", "--incomplete").stdout
     assert f"; {len(keys) - 1} of its {len(keys)} artifacts are in s3://the-bucket/of/mlflow, 1 of them of " in restored
     assert server.database.content() == rows
+    older = without_list(saved_file)
+    assert "was not checked: the backup does not list them" in server.call("restore", str(older), "--yes").stdout
+    assert server.database.content() == rows
+
+
+def without_list(saved_file: Path) -> Path:
+    """Backup as a program has made it that did not list what is in S3."""
+    older = saved_file.with_name("older.tar")
+    with tarfile.open(saved_file) as source, tarfile.open(older, "w") as target:
+        for entry in source:
+            content = source.extractfile(entry).read()  # type: ignore[union-attr]
+            if entry.name == "manifest.json":
+                manifest = json.loads(content)
+                del manifest["listed"]
+                content = json.dumps(manifest).encode()
+                entry.size = len(content)
+            target.addfile(entry, io.BytesIO(content))
+    return older
 
 
 def test_the_script(server: SharedServer, tmp_path: Path) -> None:
