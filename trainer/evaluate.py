@@ -206,7 +206,7 @@ def load(work: Work) -> "tuple[Model, Source | None]":
     Returns also, on the main process, where it is from. A collective.
     """
     from trainer.engine.distributed.collectives import broadcast
-    from trainer.tracking.evaluation import check_store, find_source
+    from trainer.tracking.evaluation import check_right, check_store, find_source
     from trainer.tracking.load import load_model
 
     model, source = None, None
@@ -216,6 +216,8 @@ def load(work: Work) -> "tuple[Model, Source | None]":
             reachable = check_store(work.tracking, work.warn)
             model = load_model(work.options.model)
             source = find_source(model.origin, reachable)
+            if reachable:
+                check_right(work.tracking, source, work.sources.title, work.warn)
             work.display.log("  ".join(f"{key} {value}" for key, value in source.origin.items() if value))
             found = source.uri, None
         except InputError as error:

@@ -37,6 +37,7 @@ from trainer.system.signals import EXIT_STOPPED, StopSignals
 from trainer.tracking.group import new_group
 from trainer.tracking.names import NOTE, model_name
 from trainer.tracking.run import Run, chosen_params, model_text, open_run, run_title
+from trainer.tracking.tables import table_json
 
 if TYPE_CHECKING:  # these load torch, which a mistyped setting must not wait for
     from trainer.data.dataset import Dataset
@@ -261,7 +262,7 @@ class FoldGroup(Lifecycle):
             facts |= {OUT_OF_FOLD: f"{self.config.train.folds} folds"} if self.config.train.folds else {}
             replace(summary.table, model=facts).write(folder.scores)
             write_text(folder.path / TABLE, summary.csv())
-            write_text(folder.path / TABLE_OF_UI, json.dumps({"columns": columns, "data": rows}))
+            write_text(folder.path / TABLE_OF_UI, table_json(columns, rows))
             run.artifact(folder.scores, folder.evaluation.name)
             run.artifact(folder.path / TABLE)
             run.artifact(folder.path / TABLE_OF_UI)
