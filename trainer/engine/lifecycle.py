@@ -260,7 +260,7 @@ class Lifecycle:
         self.display.log(f"best: step {state.best_step}, {evaluation.card.sentence()}", "bold")
         self.display.log(calibration.describe())
         name = self.config.registry.name
-        if self.config.tracking.enabled and (name or not self.config.tracking.parent):
+        if self.config.tracking.enabled and name:
             from trainer.tracking.registry import export
 
             with writing(model):
