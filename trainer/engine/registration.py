@@ -72,7 +72,7 @@ class Registration:
         self.display.log(calibration.describe())
         tracking, name = self.config.tracking, self.config.registry.name
         if tracking.enabled and name:
-            from trainer.tracking.registry import export
+            from trainer.tracking.serving_form import export
 
             with writing(run.folder.model):
                 export(load_segmenter(run.folder.model), run.folder.model)
