@@ -273,7 +273,7 @@ def add_to_runs(finder: "Finder", runs: "Sequence[ComparedRun]", html: str, disp
     if added:
         display.log(f"added to {added} of {len(runs)} runs in MLflow as comparison/{SHEET.name}")
     if failed:
-        display.log(f"warning: not added to {len(wanted) - added} runs in MLflow: {failed}", "yellow")
+        display.log(f"warning: not added to {len(wanted) - added} of {len(runs)} runs in MLflow: {failed}", "yellow")
 
 
 if __name__ == "__main__":

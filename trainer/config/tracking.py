@@ -29,7 +29,7 @@ class TrackingConfig:
     models sets it; MLflow shows the run below its parent then."""
 
     system_metrics: bool = True
-    """Record what a run of more than a minute uses of the main process's machine: CPU, memory, disk, GPUs."""
+    """Record what a run of more than a minute uses: CPU, memory, disk and GPUs of each machine."""
 
     def __post_init__(self) -> None:
         for key, name in (("experiment", self.experiment), ("run_name", self.run_name)):
@@ -37,3 +37,8 @@ class TrackingConfig:
         require(self.watch >= 0, "tracking.watch", self.watch, "0 or more")
         usable = self.parent is None or re.fullmatch(r"[\w.-]{1,100}", Path(self.parent).name)
         require(bool(usable), "tracking.parent", self.parent, "the uid or the run folder of a run")
+
+    @property
+    def usage(self) -> bool:
+        """True where it is recorded what the machines use."""
+        return self.enabled and self.system_metrics

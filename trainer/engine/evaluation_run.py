@@ -18,7 +18,7 @@ from trainer.model.scorecard import Scorecard
 from trainer.model.segmenter import Segmenter
 from trainer.system.cpus import usable_cpus
 from trainer.system.entry import is_main_process
-from trainer.tracking.evaluation import Source, check_store, find_source
+from trainer.tracking.evaluation import Source, check_right, check_store, find_source
 from trainer.tracking.load import load_model
 
 CACHE = MLRUNS / "cache"
@@ -67,6 +67,8 @@ def load(work: Work) -> tuple[Model, Source | None]:
             reachable = check_store(work.tracking, work.warn)
             model = load_model(work.options.model)
             source = find_source(model.origin, reachable)
+            if reachable:
+                check_right(work.tracking, source, work.sources.title, work.warn)
             work.display.log("  ".join(f"{key} {value}" for key, value in source.origin.items() if value))
             found = source.uri, None
         except InputError as error:

@@ -158,9 +158,9 @@ class Lifecycle:
         """Receiver of the events of training; `memory_gib` measures this process."""
         from trainer.data.sampler import Sampler
         from trainer.engine.assembly import class_counts
+        from trainer.engine.distributed.nodes import NodeUsage
         from trainer.engine.rare_classes import Advice
         from trainer.engine.reporter import Reporter
-        from trainer.system.usage import Usage
 
         data, train, tracking = self.config.data, self.config.train, self.config.tracking
         state = start.checkpoint.state if start.checkpoint else None
@@ -176,7 +176,7 @@ class Lifecycle:
             memory_gib=memory_gib,
             advice=Advice(class_counts(dataset), self.config, dataset.usual_side),
             evaluated_share=state.plan.share(state.evaluated_step or 0) if state else 0.0,
-            usage=Usage(self.run.folder.path).sample if tracking.enabled and tracking.system_metrics else dict,
+            usage=NodeUsage(self.run.folder.path).sample if tracking.usage else dict,
         )
 
     def describe(self, trainer: "Trainer", reasons: Sequence[str]) -> None:
@@ -218,8 +218,8 @@ class Lifecycle:
 class NullLifecycle:
     """Stand-in on the processes that compute while the main one displays, tracks and writes."""
 
-    def __init__(self, _config: Config) -> None:
-        self.display = Display(quiet=True)
+    def __init__(self, config: Config) -> None:
+        self.config, self.display = config, Display(quiet=True)
 
     def check_store(self) -> None:
         """Leave it to the main process."""
@@ -232,10 +232,10 @@ class NullLifecycle:
         return None
 
     def callback(self, *_given: object) -> "Callback":
-        """Return a callback that does nothing."""
-        from trainer.engine.callback import NullCallback
+        """Return a callback that does nothing, or sends what its machine uses."""
+        from trainer.engine.distributed.nodes import other_callback
 
-        return NullCallback()
+        return other_callback(MLRUNS, self.config.tracking.usage)
 
     def describe(self, _trainer: "Trainer", _reasons: Sequence[str]) -> None:
         """Print nothing."""

@@ -71,7 +71,7 @@ class Registration:
         self.display.log(f"best: step {state.best_step}, {evaluation.card.sentence()}", "bold")
         self.display.log(calibration.describe())
         tracking, name = self.config.tracking, self.config.registry.name
-        if tracking.enabled and (name or not tracking.parent):
+        if tracking.enabled and name:
             from trainer.tracking.serving_form import export
 
             with writing(run.folder.model):

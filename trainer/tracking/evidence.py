@@ -262,8 +262,8 @@ def _union(candidate: Scored, other: Scored) -> tuple[set[str], str]:
 
 
 def untrained(table: ScoreTable, trained: set[str]) -> list[tuple[str, str]]:
-    """Keys of the images of a table that are not among `trained`, each once."""
-    return [key for key in dict.fromkeys(table.keys()) if key[0] not in trained]
+    """Keys of the images of a table that are not among `trained`, each once, sorted as `ScoreTable.in_order` does."""
+    return sorted(key for key in set(table.keys()) if key[0] not in trained)
 
 
 def recorded_miou(version: ModelVersion) -> float | None:

@@ -22,6 +22,7 @@ from trainer.system.run_folder import RunFolder, read_object
 from trainer.system.terminal import Display
 from trainer.tracking.names import NOTE
 from trainer.tracking.run import Run
+from trainer.tracking.tables import table_json
 
 TABLE, TABLE_OF_UI = "folds.csv", "folds.json"
 """Artifacts with a row for each training; the second in the form that MLflow's UI shows as a table."""
@@ -55,7 +56,7 @@ class GroupResult:
             facts |= {OUT_OF_FOLD: f"{self.config.train.folds} folds"} if self.config.train.folds else {}
             replace(summary.table, model=facts).write(folder.scores)
             write_text(folder.path / TABLE, summary.csv())
-            write_text(folder.path / TABLE_OF_UI, json.dumps({"columns": columns, "data": rows}))
+            write_text(folder.path / TABLE_OF_UI, table_json(columns, rows))
             run.artifact(folder.scores, folder.evaluation.name)
             run.artifact(folder.path / TABLE)
             run.artifact(folder.path / TABLE_OF_UI)
