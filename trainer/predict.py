@@ -218,6 +218,7 @@ def predict(
     journal.close()
     write_tables(output, options, images, report)
     work.others.remove()
+    closing.tell_letters(display, model, options)
     closing.tell_earlier(display, output, options, images, report)
     closing.tell_doubts(display, doubts, report, model)
     return closing.conclude(display, output, images, report, account, model, stop, work.others.died)
