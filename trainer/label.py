@@ -32,6 +32,7 @@ from trainer.system.text import count_of, one_line, quote
 
 if TYPE_CHECKING:
     from trainer.config import Config
+    from trainer.labelling.next_images import Request
     from trainer.labelling.project import Project
 
 EXIT_SOME_FAILED = 3
@@ -109,6 +110,7 @@ def give(options: argparse.Namespace, stop: StopSignals) -> int:
     from trainer.labelling.next_images import Request, give_next, look
     from trainer.labelling.pool import use_hardware
     from trainer.labelling.prefill import alone_in
+    from trainer.labelling.refresh import untouched
     from trainer.system.terminal import Display
 
     data_config(layout=options.layout)  # says which there are
@@ -124,9 +126,9 @@ def give(options: argparse.Namespace, stop: StopSignals) -> int:
     )
     queue, pool = look(request)
     display = Display()
-    if not pool.left and not any(not call.complete for call in queue.calls):
-        pictures = count_of(len(pool.images), "picture")
-        display.log(f"nothing is left of {options.pool}: {pictures}, all labelled or in {options.output}")
+    to_do = pool.left or untouched(queue, pool.images) or not all(call.complete for call in queue.calls)
+    if not to_do:
+        display.log(_nothing_left(request, len(pool.images)))
         return 0
     from trainer.tracking.load import load_model
 
@@ -146,12 +148,28 @@ def give(options: argparse.Namespace, stop: StopSignals) -> int:
     if answer.stopped:
         print("label.py: stopped; the same command goes on", file=sys.stderr)
         return exit_code(stop.number)
+    if answer.refreshed:
+        what = "1 prediction was" if answer.refreshed == 1 else f"{answer.refreshed} predictions were"
+        display.log(f"{what} made anew by this model; nobody had touched what was there")
     for name, doubt in answer.images:
         display.log(f"  {doubt:4.0%}  {one_line(name)}")
-    done = count_of(len(answer.images), "picture")
-    display.log(f"{done} with predictions in {options.output}, in the order of their worth, with the doubt about each")
-    display.log(f"{answer.left} left in {options.pool}; correct those with\n  labelme {quote(options.output)}")
+    if not answer.images and not answer.left:
+        display.log(_nothing_left(request, len(pool.images)))
+    else:
+        done = count_of(len(answer.images), "picture")
+        display.log(f"{done} with predictions in {options.output}, by their worth, with the doubt about each")
+        display.log(f"{answer.left} left in {options.pool}; correct those with\n  {_labelme(options.output)}")
     return EXIT_SOME_FAILED if answer.problems else 0
+
+
+def _nothing_left(request: "Request", images: int) -> str:
+    return f"nothing is left of {request.pool}: {count_of(images, 'picture')}, all labelled or in {request.output}"
+
+
+def _labelme(folder: Path) -> str:
+    """Command of a shell that opens a folder, with its labels where they are known."""
+    labels = folder / "labels.txt"
+    return f"labelme {quote(folder)}" + (f" --labels {quote(labels)}" if labels.is_file() else "")
 
 
 # ---------------------------------------------------------------- accept

@@ -14,6 +14,7 @@ from filelock import Timeout
 
 from trainer import InputError
 from trainer.config import RegistryConfig
+from trainer.data.files import list_files
 from trainer.system.atomic import leftovers, new_folder, why_not_written, write_text
 from trainer.system.installation import command
 from trainer.system.run_folder import file_lock
@@ -64,7 +65,7 @@ class Project:
     @property
     def roots(self) -> list[Path]:
         """Folders that train: those with labels, and what there is to label once something was put there."""
-        queued = self.to_label.is_dir() and any(self.to_label.rglob("*.json"))
+        queued = self.to_label.is_dir() and list_files(self.to_label, (".json",), deep=True)
         roots = [*self.labelled, *([self.to_label] if queued else [])]
         return list({root.resolve(): root for root in roots}.values())
 
