@@ -17,7 +17,9 @@ if __name__ == "__main__":
 
 import argparse
 import functools
+import os
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,7 +30,7 @@ from trainer.system.entry import EXIT_FAILED, leave, run_program
 from trainer.system.installation import command, require, usage
 from trainer.system.output import Parser, ShowVersion, prepare_output
 from trainer.system.signals import StopSignals, exit_code
-from trainer.system.text import count_of, one_line, quote
+from trainer.system.text import count_of, join, one_line, quote
 
 if TYPE_CHECKING:
     from trainer.config import Config
@@ -212,18 +214,27 @@ def _add_start(commands: Any) -> None:
         "--to_label", type=Path, default=Path("to_label"), metavar="DIR", help="folder to label in (PROJECT/to_label)"
     )
     parser.add_argument("--count", type=_count, default=20, metavar="N", help="pictures that each round adds (20)")
+    parser.add_argument(
+        "--launch",
+        default="auto",
+        metavar="COMMAND",
+        help="what is before trainer/train.py when you train, such as 'accelerate launch --config_file FILE'; none: "
+        "one process (auto: accelerate launch where `accelerate config` was called or there are several GPUs)",
+    )
     parser.set_defaults(command=start)
 
 
 def start(options: argparse.Namespace, _stop: StopSignals) -> int:
     """Make a project; return the exit code."""
+    from trainer.labelling.launch import check_launch
     from trainer.labelling.project import Project, settings_of, start_project
 
     training = settings_of(options.settings)
     labelled = tuple(options.labelled)
     # A folder that the command line names begins here, like all others; by itself it is the project's own.
     to_label = options.to_label if options.to_label == Path("to_label") else options.to_label.absolute()
-    project = Project(options.project, labelled, options.pool, to_label, options.model, options.count, training)
+    launch = check_launch(options.launch, Path.cwd())
+    project = Project(options.project, labelled, options.pool, to_label, options.model, options.count, training, launch)
     _read_settings(project)
     start_project(project)
     print(f"{options.project} is made; the settings are in {options.project / 'project.yaml'}. Go on with")
@@ -242,11 +253,13 @@ def do_round(options: argparse.Namespace, _stop: StopSignals) -> int:
     from trainer.labelling.project import alone, open_project, open_state
 
     require("train", "a round")
+    if "RANK" in os.environ:
+        raise InputError("a round launches its trainings itself, by launch in project.yaml; start it with python alone")
     project = open_project(options.project)
     config = _read_settings(project)
     with alone(project):
-        from trainer.labelling.rounds import StepFailed, Steps, begin_round, count_labels
-        from trainer.system.child import run_entry
+        from trainer.labelling.launch import launch_words
+        from trainer.labelling.rounds import StepFailed, Steps, begin_round, count_labels, gpus
         from trainer.tracking.store import reachable
 
         state = open_state(project)
@@ -254,8 +267,9 @@ def do_round(options: argparse.Namespace, _stop: StopSignals) -> int:
         reachable(config.tracking, lambda text, _style: print(text))
         one = begin_round(project, state, labels, lambda: _champion(project.model), print)
         again = f"{command('label')} round {quote(options.project)}"
+        run = functools.partial(_run_step, launch_words(project.launch, gpus()))
         try:
-            Steps(project, state, one, config, run_entry, print).do_all()
+            Steps(project, state, one, config, run, print).do_all()
         except StepFailed as failed:
             advice = f"{failed.advice}, and go on with" if failed.advice else "go on with"
             print(f"label.py: round {one.number}: {failed.step} did not end well; {advice}\n  {again}", file=sys.stderr)
@@ -263,6 +277,16 @@ def do_round(options: argparse.Namespace, _stop: StopSignals) -> int:
         print(f"round {one.number} is done, with {count_of(one.images, 'labelled picture')}; label, and go on with")
         print(f"  {again}")
     return 0
+
+
+def _run_step(launch: list[str], entry: str, arguments: Sequence[str]) -> int:
+    """Run an entry point, a training by the words of its launcher; return its exit code."""
+    from trainer.system.child import run_entry
+
+    if entry == "train" and launch:
+        print(f"launched by {join(launch)}")
+        return run_entry(entry, arguments, launch)
+    return run_entry(entry, arguments)
 
 
 def _read_settings(project: "Project") -> "Config":
