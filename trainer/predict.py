@@ -27,7 +27,7 @@ from trainer import EXIT_INPUT, InputError
 from trainer.inference import closing
 from trainer.inference.command_line import read_command
 from trainer.inference.options import Options
-from trainer.system.atomic import why_not_written
+from trainer.system.atomic import remove_partial, why_not_written
 from trainer.system.entry import EXIT_FAILED, leave, run_program
 from trainer.system.output import prepare_output
 from trainer.system.signals import StopSignals, exit_code
@@ -190,6 +190,8 @@ def predict(
 
     display, output = Display(), given.output
     JournalWriter(journal_file(output)).close()  # refused where another call is writing
+    for folder in options.folders:
+        remove_partial(output / folder)
     model, writer = load(given.model, options, output)
     display.log("  ".join(f"{key} {value}" for key, value in model.origin.items() if value))
     plan = make_plan(images, writer, given.skip_existing)
@@ -218,6 +220,7 @@ def predict(
     journal.close()
     write_tables(output, options, images, report)
     work.others.remove()
+    closing.tell_kept(display, report)
     closing.tell_earlier(display, output, options, images, report)
     closing.tell_doubts(display, doubts, report, model)
     return closing.conclude(display, output, images, report, account, model, stop, work.others.died)
