@@ -32,6 +32,7 @@ from trainer.system.entry import EXIT_FAILED, leave, run_program
 from trainer.system.output import prepare_output
 from trainer.system.signals import StopSignals, exit_code
 from trainer.system.text import valid
+from trainer.tracking.address import check_address
 
 if TYPE_CHECKING:
     from trainer.data.account import Account
@@ -59,6 +60,7 @@ def _main(arguments: list[str] | None, stop: StopSignals) -> int:
     given = read_command(arguments)
     options = Options(**{name: getattr(given, name) for name in Options.__dataclass_fields__})
     try:
+        check_address(given.model)
         if given.export:
             return export(given.export[0], given.export[1], given.model)
         from trainer.inference.parts import this_part
