@@ -258,6 +258,8 @@ class Lifecycle:
             )
             run.tags({NOTE: note})
         self.display.log(f"best: step {state.best_step}, {evaluation.card.sentence()}", "bold")
+        if doubt := evaluation.card.warning():
+            self._warn(f"{doubt}; train longer, and look whether the masks fit (prepare.py check, --sheet)")
         self.display.log(calibration.describe())
         name = self.config.registry.name
         if self.config.tracking.enabled and (name or not self.config.tracking.parent):
