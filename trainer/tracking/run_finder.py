@@ -84,7 +84,8 @@ class Finder:
             runs = same
             runs.sort(key=lambda run: (-_score(run), run.info.start_time))
             if len(runs) > top:
-                self.warnings.append(f"the {top} best of {len(runs)} runs of {show(name)}; --top shows more")
+                chosen = f"the {top} best of {len(runs)} runs of {show(name)}"
+                self.warnings.append(f"{chosen}: chosen by their scores on these images, which flatters them")
             return [read_run(client, run) for run in runs[:top]]
 
     def _find_address(self, client: "MlflowClient", text: str) -> ComparedRun:
@@ -101,7 +102,9 @@ class Finder:
         try:
             run = read_run(client, _get_run(client, origin["run_id"]))
         except InputError as error:
-            return ComparedRun(name, model=uri, notes=(f"its run cannot be read: {error}",))
+            return ComparedRun(
+                name, model=uri, notes=(f"its run cannot be read: {error}", "--data.root DIR scores it anew")
+            )
         facts = {"run": run.name} | dict(run.facts)
         return replace(run, name=name, model=uri if uri.startswith("models:") else text, facts=facts)
 
