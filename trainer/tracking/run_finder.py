@@ -16,7 +16,7 @@ from trainer.system.installation import require
 from trainer.system.run_folder import RunFolder, read_object, run_folders
 from trainer.system.text import count_of, one_line, show
 from trainer.tracking.address import MODEL_ID, RUN_ID, parse_address
-from trainer.tracking.errors import store_errors
+from trainer.tracking.errors import deleted_experiment, store_errors
 from trainer.tracking.run_reader import ComparedRun, read_folder, read_run, time_text
 
 if TYPE_CHECKING:  # loads MLflow, which run folders do not need
@@ -68,7 +68,9 @@ class Finder:
         client = self.client
         with store_errors():
             found = client.get_experiment_by_name(name)
-            if found is None or found.lifecycle_stage == "deleted":
+            if found is not None and found.lifecycle_stage == "deleted":
+                raise deleted_experiment("--experiment", name, found.experiment_id)
+            if found is None:
                 known = [one.name for one in client.search_experiments()]
                 near = get_close_matches(name, known, n=3, cutoff=0.0)
                 raise InputError(

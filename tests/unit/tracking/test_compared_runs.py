@@ -150,8 +150,11 @@ def test_the_best_runs_of_an_experiment(tmp_path: Path, client: MlflowClient, fi
     assert finder.warnings[-1] == flattered
     with pytest.raises(InputError, match="--experiment cts: no such experiment; there are cats"):
         finder.experiment("cts", 2)
-    client.create_experiment("empty")
+    empty = client.create_experiment("empty")
     with pytest.raises(InputError, match="holds no run"):
+        finder.experiment("empty", 2)
+    client.delete_experiment(empty)
+    with pytest.raises(InputError, match=f"deleted in MLflow.* mlflow experiments restore --experiment-id {empty}$"):
         finder.experiment("empty", 2)
 
 
