@@ -26,9 +26,10 @@ def test_one_holder_at_a_time(tmp_path: Path) -> None:
 
 def test_the_block_may_fail(tmp_path: Path) -> None:
     path = tmp_path / "lock"
-    with pytest.raises(ZeroDivisionError), alone(path, "busy"):
+    with pytest.raises(ZeroDivisionError) as raised, alone(path, "busy"):
         raise ZeroDivisionError
     assert take_lock(path) is not None
+    assert raised.tb  # which still refers to the lock, so that it is not merely forgotten
 
 
 def test_a_folder_in_its_place_is_set_aside(tmp_path: Path) -> None:
