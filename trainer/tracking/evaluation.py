@@ -121,7 +121,7 @@ def find_source(origin: Mapping[str, str], reachable: bool) -> Source:
     if not reachable or not ({"version", "run_id"} & known.keys()):
         return Source(known, "", str(beside.get("experiment", "")), trained_on)
     from trainer.tracking import server
-    from trainer.tracking.registry import find_model_id
+    from trainer.tracking.fetch import find_model_id
 
     client = server.connect()
     with store_errors():

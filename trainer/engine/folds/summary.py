@@ -120,7 +120,7 @@ def summarise(members: Sequence[Member], names: Iterable[str]) -> Summary:
     seeds = sorted({one.seed for one in members})
     tables = [join([one.table for one in members if one.seed == seed]) for seed in seeds]
     _require_each_once(tables, sorted(names))
-    counts = [table.counts() for table in tables]
+    counts = [table.in_order().counts() for table in tables]
     classes = tables[0].class_names
     score = mean_score_interval(counts)
     iou = np.mean([pooled_iou(one) for one in counts], axis=0)
