@@ -12,7 +12,7 @@ from trainer.system.run_folder import new_run_folder, read_object
 from trainer.system.text import show
 from trainer.tracking import store
 from trainer.tracking.ancestor import images_of
-from trainer.tracking.errors import store_errors
+from trainer.tracking.errors import deleted_experiment, store_errors
 from trainer.tracking.names import run_name
 from trainer.tracking.run import Run
 
@@ -66,8 +66,7 @@ def check_store(tracking: TrackingConfig, warn: Callable[[str], None]) -> bool:
             with store_errors():
                 found = client.get_experiment_by_name(redact(tracking.experiment))
             if found is not None and found.lifecycle_stage == "deleted":
-                name = tracking.experiment
-                raise InputError(f"tracking.experiment: {name!r} was deleted in MLflow; restore it, or give another")
+                raise deleted_experiment("tracking.experiment", tracking.experiment, found.experiment_id)
     except InputError as error:
         if tracking.required:
             raise InputError(f"{error}. Or evaluate without it: --tracking.required false") from error
