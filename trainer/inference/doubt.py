@@ -87,6 +87,9 @@ class Doubts:
     certainties: list[float] = field(default_factory=list)
     sides: list[tuple[int, int]] = field(default_factory=list)
     looks: list[np.ndarray] = field(default_factory=list)
+    brightest: list[int] = field(default_factory=list)
+    """Highest level of each image."""
+
     uniform: list[int] = field(default_factory=list)
     """Class of each mask that has one class everywhere, -1 of others."""
 
@@ -97,6 +100,7 @@ class Doubts:
         self.certainties.append(certainty)
         self.sides.append((mask.shape[0], mask.shape[1]))
         self.looks.append(appearance(seen))
+        self.brightest.append(int(seen.max()))
 
     def warnings(self) -> list[str]:
         """Texts about what is unlike the training, each with its likely cause."""
@@ -146,6 +150,15 @@ class Doubts:
         place = int(np.abs(deviations).argmax())
         if abs(deviations[place]) <= LOOK_DEVIATIONS + LOOK_NOISE / len(self.looks) ** 0.5:
             return ""
+        brightest, usual = float(np.median(self.brightest)), float(mean[:3].mean())
+        if brightest < usual:
+            # The file cannot say it: a camera's 12 bits are stored in 16. A model of such files has their range.
+            deep = self.contract.range_of_levels is None
+            advice = "if the files have 16 bits and use fewer, stretch the levels to all of them" if deep else UNLIKE
+            return (
+                f"these pictures are nearly black, {brightest:.0f} of 255 at their brightest, where those that trained "
+                f"have {usual:.0f} on average; {advice}"
+            )
         level = float(np.median([look[place] for look in self.looks]))
         return (
             f"these pictures look unlike those that trained: {LOOK_NAMES[place]} {level:.0f} of 255, usually "

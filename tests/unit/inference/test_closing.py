@@ -5,6 +5,8 @@ from types import SimpleNamespace
 
 import pytest
 
+from trainer.data.account import Account
+from trainer.data.files import FORMAT
 from trainer.inference import closing
 from trainer.inference.doubt import Doubts
 from trainer.inference.model import Model
@@ -58,7 +60,10 @@ def test_kept_labels_are_named(tmp_path: Path) -> None:
 
 def test_one_picture_is_no_pictures(model: Model, tmp_path: Path) -> None:
     screen, report = Screen(), report_of(tmp_path, {"a": {"mask": "masks/a.png"}})
-    account, stop = SimpleNamespace(count=0), SimpleNamespace(requested=lambda: False)
+    account, stop = Account(), SimpleNamespace(requested=lambda: False)
     code = closing.conclude(screen, tmp_path, [Path("a")], report, account, model, stop, [])  # type: ignore[list-item,arg-type]
     assert code == 0
     assert screen.said[-1].startswith("1 picture done, 0 failed; see ")
+    account.add(FORMAT, "in/IMG_1.HEIC")
+    closing.conclude(screen, tmp_path, [Path("a")], report, account, model, stop, [])  # type: ignore[list-item,arg-type]
+    assert screen.said[-1] == "to have .heic too, convert them to PNG or JPEG"
