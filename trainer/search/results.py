@@ -20,6 +20,7 @@ from trainer.system.installation import command
 from trainer.system.text import quote
 from trainer.tracking.names import NOTE
 from trainer.tracking.run import Run
+from trainer.tracking.tables import table_json
 
 STATES = {
     TrialState.COMPLETE: "complete",
@@ -66,8 +67,8 @@ def write_table(folder: SweepFolder, table: Sequence[Mapping[str, Any]]) -> None
     writer.writeheader()
     writer.writerows({key: _cell(value) for key, value in row.items()} for row in table)
     write_text(folder.table, text.getvalue())
-    content = {"columns": columns, "data": [[row.get(key) for key in columns] for row in table]}
-    write_text(folder.table.with_suffix(".json"), json.dumps(content, ensure_ascii=False))
+    content = table_json(columns, [[row.get(key) for key in columns] for row in table])
+    write_text(folder.table.with_suffix(".json"), content)
 
 
 def _cell(value: Any) -> Any:

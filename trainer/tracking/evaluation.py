@@ -74,6 +74,26 @@ def check_store(tracking: TrackingConfig, warn: Callable[[str], None]) -> bool:
     return True
 
 
+def check_right(tracking: TrackingConfig, source: Source, title: str, warn: Callable[[str], None]) -> None:
+    """Find out whether the evaluation of a model may be recorded, before it is made; `title`: name of the data.
+
+    Raises InputError where it may not, and tracking.required is set; otherwise `warn` is told.
+    """
+    from trainer.tracking.permission import require_right_to_add_runs
+
+    try:
+        require_right_to_add_runs(_experiment(tracking, source, title))
+    except InputError as error:
+        if tracking.required:
+            raise InputError(f"{error}. Or evaluate without it: --tracking.enabled false") from error
+        warn(f"{error}. The evaluation goes on; its run is kept, and sync.py sends it")
+
+
+def _experiment(tracking: TrackingConfig, source: Source, title: str) -> str:
+    """Name of the experiment of an evaluation."""
+    return run_name(tracking.experiment if tracking.experiment != "auto" else source.experiment or title)
+
+
 def find_source(origin: Mapping[str, str], reachable: bool) -> Source:
     """Find out what is known of a model that `load_model` has loaded from `origin`.
 
@@ -88,7 +108,7 @@ def find_source(origin: Mapping[str, str], reachable: bool) -> Source:
     if not reachable or not ({"version", "run_id"} & known.keys()):
         return Source(known, "", str(beside.get("experiment", "")), trained_on)
     from trainer.tracking import server
-    from trainer.tracking.registry import find_model_id
+    from trainer.tracking.fetch import find_model_id
 
     client = server.connect()
     with store_errors():
@@ -101,10 +121,10 @@ def open_evaluation(work: Path, tracking: TrackingConfig, source: Source, title:
 
     It is only recorded: who ends an evaluation sends it then, so that none that is cut short leaves a run in MLflow.
     """
-    experiment = tracking.experiment if tracking.experiment != "auto" else source.experiment or title
     name = tracking.run_name or f"evaluation of {source.title} on {title}"
     began = store.store_id() if tracking.enabled else None
-    folder = new_run_folder(work, run_name(experiment), run_name(name), tracking.enabled, store=began)
+    experiment = _experiment(tracking, source, title)
+    folder = new_run_folder(work, experiment, run_name(name), tracking.enabled, store=began)
     info = folder.read_run()
     tags = info["tags"] | {"kind": KIND, "mlflow.source.name": "trainer/evaluate.py"}
     write_json(folder.run, info | {"time": began_ms, "tags": tags})

@@ -91,7 +91,7 @@ class Finder:
             return [read_run(client, run) for run in runs[:top]]
 
     def _find_address(self, client: "MlflowClient", text: str) -> ComparedRun:
-        from trainer.tracking.registry import resolve
+        from trainer.tracking.fetch import resolve
 
         address = parse_address(text)
         if address.run_id:

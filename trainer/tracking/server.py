@@ -283,7 +283,7 @@ def _send_files(
         models = [LoggedModelInput(record["uses_model"])] if "uses_model" in record else None
         refusals.send("datasets", [Named(entity.name)], lambda _: client.log_inputs(run_id, inputs, models=models))
     elif "model" in record:
-        from trainer.tracking.registry import register
+        from trainer.tracking.register import register
 
         with permitted(f"register a version of the model {record['model']!r}"):
             register(client, folder, run_id, record["model"], record["model_tags"])

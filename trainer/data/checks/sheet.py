@@ -8,15 +8,21 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from trainer import IGNORE, InputError
+from trainer.config import DataConfig
+from trainer.data.bands import BandLevels
+from trainer.data.checks.report import Report
 from trainer.data.image_io import AnyLevels
+from trainer.data.levels import Levels
 from trainer.data.resize_mask import nearest_pixels
 from trainer.data.sample import Sample
+from trainer.data.sources import find_sources
 from trainer.data.value_map import BACKGROUND, ValueMap
 from trainer.drawing.bands import to_rgb
 from trainer.drawing.figures import PAPER, draw_outlined
 from trainer.drawing.palette import palette
 from trainer.system.atomic import atomic_file
 from trainer.system.parallel import Progress, on_all_cores
+from trainer.system.terminal import Display
 
 MOST_SAMPLES = 1000
 """Samples of one sheet: 90 MB of pixels, in which one can still find one's way."""
@@ -39,6 +45,22 @@ def check_sheet_file(file: Path) -> None:
         raise InputError(f"--sheet {file}: a sheet is a picture; give a name that ends with {' or '.join(FORMATS)}")
     if not file.parent.is_dir() or file.is_dir():
         raise InputError(f"--sheet {file}: cannot be written there; give a file in a folder that exists")
+
+
+def draw_sheet(config: DataConfig, report: Report, file: Path, display: Display) -> None:
+    """Draw the contact sheet of the data that the report is about."""
+    if not report.summary:
+        display.log(f"no picture can be read, so {file} is not drawn")
+        return
+    sources = find_sources(config)
+    names = sources.names or [row["name"] for row in report.summary.get("classes", ())]
+    found = report.summary.get("levels")
+    levels: Levels | BandLevels | None = Levels(found["black"], found["white"]) if found else None
+    if bands := report.summary.get("bands"):
+        levels = BandLevels(tuple(Levels(band["black"], band["white"]) for band in bands))
+    count = write_sheet(sources.samples, sources.values, names, file, display.progress_bar, levels)
+    of_all = f", evenly chosen of {len(sources.samples)}," if count < len(sources.samples) else ""
+    display.log(f"{count} pictures{of_all} with their masks are in {file}")
 
 
 def write_sheet(

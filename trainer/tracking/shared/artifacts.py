@@ -3,6 +3,8 @@
 import importlib
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -53,15 +55,39 @@ def _check_folder(folder: Path) -> None:
 
 def _check_s3(place: str) -> None:
     """Raise InputError where S3 does not show the bucket to the server's own key."""
+    with _s3(place) as (client, where):
+        client.list_objects_v2(**where, MaxKeys=1)
+
+
+def stored(place: str) -> dict[str, int] | None:
+    """Return the name, below a place in S3, and the size in bytes of each artifact there; None of another store.
+
+    Raises InputError where S3 does not answer, or refuses.
+    """
+    if urlsplit(place).scheme != "s3":
+        return None
+    require("server", "S3")
+    found: dict[str, int] = {}
+    with _s3(place) as (client, where):
+        for page in client.get_paginator("list_objects_v2").paginate(**where):
+            for entry in page.get("Contents", ()):
+                found[entry["Key"].removeprefix(where["Prefix"])] = entry["Size"]
+    return found
+
+
+@contextmanager
+def _s3(place: str) -> Iterator[tuple[Any, dict[str, str]]]:
+    """Yield a client of S3, and bucket and prefix of a place; turn the client's errors into InputError."""
     boto3: Any = importlib.import_module("boto3")
     configuration = importlib.import_module("botocore.config").Config(
         connect_timeout=S3_SECONDS, read_timeout=S3_SECONDS, retries={"max_attempts": 1}
     )
     parts = urlsplit(place)
     endpoint = os.environ.get("MLFLOW_S3_ENDPOINT_URL") or None
+    folder = parts.path.strip("/")
     try:
         client = boto3.client("s3", endpoint_url=endpoint, config=configuration)
-        client.list_objects_v2(Bucket=parts.netloc, Prefix=parts.path.lstrip("/"), MaxKeys=1)
+        yield client, {"Bucket": parts.netloc, "Prefix": folder and f"{folder}/"}
     except Exception as error:  # of boto3, which has hundreds
         raise InputError(
             f"{VARIABLE} {place}: {excerpt(str(error))}; set MLFLOW_S3_ENDPOINT_URL, AWS_ACCESS_KEY_ID and "
