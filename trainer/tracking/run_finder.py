@@ -17,7 +17,8 @@ from trainer.system.run_folder import RunFolder, read_object, run_folders
 from trainer.system.text import count_of, one_line, show
 from trainer.tracking.address import MODEL_ID, RUN_ID, parse_address
 from trainer.tracking.errors import deleted_experiment, store_errors
-from trainer.tracking.run_reader import ComparedRun, read_folder, read_run, time_text
+from trainer.tracking.run_parts import time_text
+from trainer.tracking.run_reader import ComparedRun, read_folder, read_run
 
 if TYPE_CHECKING:  # loads MLflow, which run folders do not need
     from mlflow import MlflowClient
