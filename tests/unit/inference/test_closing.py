@@ -46,9 +46,20 @@ def test_failed_pictures_are_none_that_the_model_could_be_sure_of(
     rows: list[dict[str, object]], expected: str, model: Model, tmp_path: Path
 ) -> None:
     screen, report = Screen(), report_of(tmp_path, {f"{number}": row for number, row in enumerate(rows)})
-    closing.tell_doubts(screen, Doubts(model.segmenter.contract), report, model)
+    closing.tell_doubts(screen, Doubts(model.segmenter.contract), report, model, "")
     assert expected in screen.said[0]
     assert "in/0.jpg" in screen.said[0]
+
+
+def test_the_run_is_shown_where_it_is(model: Model, tmp_path: Path) -> None:
+    screen, report = Screen(), report_of(tmp_path, {"a": {"mask": "masks/a.png"}})
+    doubts = SimpleNamespace(warnings=lambda: ["nothing is found"])
+    known = Model(model.segmenter, {"uri": "m", "run_id": "r"})
+    closing.tell_doubts(screen, doubts, report, known, "http://mlflow.lab:5000")  # type: ignore[arg-type]
+    assert screen.said == [
+        "warning: nothing is found",
+        "what it was trained on, the pictures of its run show:  http://mlflow.lab:5000",
+    ]
 
 
 def test_kept_labels_are_named(tmp_path: Path) -> None:
