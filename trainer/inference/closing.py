@@ -103,7 +103,7 @@ def tell_doubts(display: Any, doubts: "Doubts", report: "Report", model: "Model"
     """Name the images to look at first, and warn about images that are unlike those of the training."""
     log, origin = display.log, model.origin
     unsure = [row["file"] for row in report.rows.values() if row.get("unsure")]
-    if unsure and len(report.rows) > 1:
+    if 0 < len(unsure) < len(report.rows):  # all of them are no choice
         first = ", ".join(one_line(file) for file in unsure[:MOST_UNSURE])
         more = f" and {len(unsure) - MOST_UNSURE} more in report.csv" if len(unsure) > MOST_UNSURE else ""
         log(f"look first at the {len(unsure)} of {len(report.rows)} that the model is least sure of: {first}{more}", "")

@@ -27,6 +27,12 @@ LOOK_DEVIATIONS, LOOK_NOISE = 1.5, 2.0
 """Median deviation of n images from those that trained that is said: this and this / sqrt(n), in standard deviations.
 """
 
+MOST_UNSURE = 0.9
+"""Share of the images of a call, from which it is said how many are unsure; of the validation images, a fifth are."""
+
+BLANK = 1.0
+"""Standard deviation of levels below which an image has one colour everywhere."""
+
 LEAST_DEVIATION = 5.0
 """Least standard deviation of a number of `appearance`, in levels: of nearly equal images none is far from another."""
 
@@ -40,6 +46,9 @@ LEAST_EMPTY_SHARE, LEAST_CHANCE = 0.05, 0.05
 
 LOOK_NAMES = ("red", "green", "blue", "contrast in red", "contrast in green", "contrast in blue", "colourfulness")
 """The numbers of `appearance`, for people."""
+
+BRIGHTNESS, CONTRAST = slice(0, 3), slice(3, 6)
+"""Those of all three colours, which are one thing where all of them differ."""
 
 UNLIKE = "are they pictures of the kind that it was trained on?"
 
@@ -122,9 +131,15 @@ class Doubts:
         if known is None or count < LEAST_IMAGES:
             return ""
         mean = float(np.mean(self.certainties))
-        if known[0] - mean <= CERTAINTY_DEVIATIONS * known[1] + CERTAINTY_NOISE / count**0.5:
-            return ""
-        return f"the model is unsure: {mean:.2f} on average, {known[0]:.2f} on its validation pictures; {UNLIKE}"
+        unsure = sum(is_unsure(certainty, self.contract) for certainty in self.certainties)
+        numbers = f"{mean:.2f} on average, {known[0]:.2f} on"
+        if unsure >= MOST_UNSURE * count:
+            return (
+                f"the model is unsure of {unsure} of {count}: {numbers} those that validated, a fifth unsure; {UNLIKE}"
+            )
+        if known[0] - mean > CERTAINTY_DEVIATIONS * known[1] + CERTAINTY_NOISE / count**0.5:
+            return f"the model is unsure: {numbers} its validation pictures; {UNLIKE}"
+        return ""
 
     def _sides(self) -> str:
         if self.contract.training_sides is None:
@@ -142,14 +157,24 @@ class Doubts:
         if not self.contract.training_look:
             return ""
         mean, std = np.array(self.contract.training_look).T
-        deviations = np.median((np.array(self.looks) - mean) / np.maximum(std, LEAST_DEVIATION), axis=0)
+        looks = np.array(self.looks)
+        deviations = np.median((looks - mean) / np.maximum(std, LEAST_DEVIATION), axis=0)
+        most = LOOK_DEVIATIONS + LOOK_NOISE / len(looks) ** 0.5
         place = int(np.abs(deviations).argmax())
-        if abs(deviations[place]) <= LOOK_DEVIATIONS + LOOK_NOISE / len(self.looks) ** 0.5:
+        if abs(deviations[place]) <= most:
             return ""
-        level = float(np.median([look[place] for look in self.looks]))
+        text = "these pictures look unlike those that trained: "
+        if np.median(looks[:, CONTRAST].max(axis=1)) < BLANK:
+            return f"{text}one colour everywhere, as in damaged files or those of a wrong export"
+        chosen, name = slice(place, place + 1), LOOK_NAMES[place]
+        for numbers, together in ((BRIGHTNESS, "brightness"), (CONTRAST, "contrast")):
+            if min(deviations[numbers]) > most or max(deviations[numbers]) < -most:
+                chosen, name = numbers, together
+                break
+        level, usual = np.median(looks[:, chosen].mean(axis=1)), mean[chosen].mean()
         return (
-            f"these pictures look unlike those that trained: {LOOK_NAMES[place]} {level:.0f} of 255, usually "
-            f"{mean[place]:.0f}; light, camera or colours may differ: label some of them and train again"
+            f"{text}{name} {level:.0f} of 255, usually {usual:.0f}; light, camera or colours may differ: label some of "
+            "them and train again"
         )
 
 
