@@ -41,6 +41,11 @@ SMALLER = 4
 
 Large ones are not: the network sees every image at its own size."""
 
+SQUEEZED = 2
+"""Images that are this many times wider, or higher, than any that trained are said to be squeezed to a square.
+
+Not where they are filled up to one, nor in tiles."""
+
 LEAST_EMPTY_SHARE, LEAST_CHANCE = 0.05, 0.05
 """Empty masks are said where their chance is below: that of a single one to the power of n, at least the former."""
 
@@ -145,13 +150,24 @@ class Doubts:
         if self.contract.training_sides is None:
             return ""
         medians = np.median(self.sides, axis=0)
+        size = f"{medians[1]:.0f}x{medians[0]:.0f} pixels"
+        if squeezed := self._squeezed(medians[1] / medians[0]):
+            return f"these pictures are {size}, {squeezed}; cut them into parts, or train with --data.view tiles"
         least = [sides[0] for sides in self.contract.training_sides]
         if all(SMALLER * median >= side for median, side in zip(medians, least, strict=True)):
             return ""
         return (
-            f"these pictures are small, {medians[1]:.0f}x{medians[0]:.0f} pixels; those that trained had at least "
+            f"these pictures are small, {size}; those that trained had at least "
             f"{least[1]}x{least[0]}: give larger ones, or train on such small ones"
         )
+
+    def _squeezed(self, form: float) -> str:
+        """Say that images whose width is `form` times their height are squeezed more than any that trained."""
+        (low, _, high), (narrow, _, wide) = self.contract.training_sides or ((1, 1, 1), (1, 1, 1))
+        if self.contract.view == "tiles" or self.contract.keep_aspect:
+            return ""
+        where = "wider" if form > SQUEEZED * wide / low else "narrower" if form * SQUEEZED < narrow / high else ""
+        return where and f"far {where} than all that trained, and squeezed to a square for the network"
 
     def _looks(self) -> str:
         if not self.contract.training_look:

@@ -130,6 +130,17 @@ def test_small_images_are_named() -> None:
     assert noted(pictures(3), size=(50, 75)) == []
 
 
+@pytest.mark.parametrize(("size", "said"), [((600, 8000), "wider"), ((4000, 500), "narrower")])
+def test_squeezed_images_are_named(size: tuple[int, int], said: str) -> None:
+    (text,) = noted(pictures(2), size=size)
+    assert text.startswith(
+        f"these pictures are {size[1]}x{size[0]} pixels, far {said} than all that trained, and squee"
+    )
+    for kept in ({"view": "tiles"}, {"keep_aspect": True}):
+        assert noted(pictures(2), dataclasses.replace(TRAINED, **kept), size=size) == []
+    assert noted(pictures(2), size=(200, 800)) == noted(pictures(2), size=(800, 300)) == []  # as wide, as high as some
+
+
 @pytest.mark.parametrize(
     ("share", "count", "said"),
     [(0.0, 1, False), (0.0, 2, True), (0.5, 4, False), (0.5, 5, True), (1.0, 50, False), (None, 2, True)],
