@@ -245,11 +245,22 @@ def show_outcome(content: dict[str, Any], display: "Display") -> None:
         width = max(len(show(run["name"], 40)) for run in ranked)
         for run in ranked:
             score = Interval(**{key: math.nan if value is None else value for key, value in run["miou"].items()})
-            display.log(f"  {run['rank']}  {show(run['name'], 40):{width}}  {score}")
-    settings = content["settings"]
-    width = max(map(len, settings), default=0)
-    for key, values in settings.items():
-        display.log(f"  {key:{width}}  {'  '.join(show(value, 40) for value in values)}")
+            display.log(f"  {run['rank']:>2}  {show(run['name'], 40):{width}}  {score}")
+    for row in settings_rows(content):
+        display.log(f"  {row}")
+
+
+def settings_rows(content: Mapping[str, Any]) -> list[str]:
+    """Lines of the settings that differ: a column for each run, below its rank or, where it has none, its name."""
+    runs, settings = content["runs"], content["settings"]
+    if not settings:
+        return []
+    order = sorted(range(len(runs)), key=lambda place: runs[place].get("rank", len(runs) + place))
+    heads = [f"{run['rank']}" if content["pairs"] and "rank" in run else show(run["name"], 40) for run in runs]
+    rows = [["", *(heads[place] for place in order)]]
+    rows += [[key, *(show(values[place], 40) for place in order)] for key, values in settings.items()]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join(f"{cell:{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
 
 
 def add_to_runs(finder: "Finder", runs: "Sequence[ComparedRun]", html: str, display: "Display") -> None:

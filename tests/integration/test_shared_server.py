@@ -91,7 +91,7 @@ def test_train_resume_register_promote_predict(
     trained: tuple[Path, Ended], program: Program, server: SharedServer, data: Path, tmp_path: Path
 ) -> None:
     folder, ended = trained
-    assert "now the champion" in ended.stdout
+    assert "registered models:/discs/1, the new champion" in ended.stdout
     assert runs.status(folder)["unsent_records"] == 0
     run_id = json.loads((folder / "run.json").read_text())["run_id"]
     rows = server.database.sql(f"select key, step, timestamp, value from metrics where run_uuid = '{run_id}'")
@@ -181,6 +181,7 @@ def test_evaluate(trained: tuple[Path, Ended], program: Program, server: SharedS
     kinds = "select r.status, t.value from runs r join tags t on t.run_uuid = r.run_uuid where t.key = 'kind'"
     assert ("FINISHED", "evaluation") in server.database.sql(kinds)
     own = program.python("evaluate", *words, "--tracking.experiment", "karl's looks", code=0, **login("karl"))
+    assert "warning: the scores are in the run alone, not with the model discs v1: " in own.stdout
     assert "not sent" not in own.stdout
     experiments = "select e.name, r.status from runs r join experiments e on e.experiment_id = r.experiment_id"
     assert ("karl's looks", "FINISHED") in server.database.sql(experiments)
@@ -208,7 +209,7 @@ def test_promote(trained: tuple[Path, Ended], program: Program, server: SharedSe
     worse = ["--train.epochs", "1", "--optim.lr", "1e-6", "--train.seed", "2"]
     ended = program.train("--data.root", str(data), *LEARNING, *worse, code=0, **login("bernd miller"))
     assert "registered models:/discs/2" in ended.stdout
-    assert "now the champion" not in ended.stdout
+    assert "the new champion" not in ended.stdout
     before = server.database.content()
     move = ["discs", "--to", "2", "--why", "to try it"]
     for words in (["discs", "--history"], move, ["discs", "--rollback", "--why", "no"]):
@@ -406,7 +407,7 @@ def test_artifacts_in_s3(database: Postgres, data: Path, tmp_path: Path) -> None
             # No key of S3 and no library of it: the server alone talks to S3.
             machine = Program(tmp_path / "machine", variables=ONE_THREAD | {"MLFLOW_TRACKING_URI": server.uri})
             ended = machine.train("--data.root", str(data), *LEARNING, code=0, **login("anna"))
-            assert "now the champion" in ended.stdout
+            assert "the new champion" in ended.stdout
             (command,) = [line.strip() for line in ended.stdout.splitlines() if "predict.py" in line]
             command = command.replace("PICTURES", shlex.quote(str(data / "JPEGImages"))).replace("OUT", "out")
             machine.run(*[sys.executable, *shlex.split(command)[1:]], code=0, **login("anna"))

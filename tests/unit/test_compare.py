@@ -48,8 +48,8 @@ def test_folders_are_compared_without_a_store(work: Path, capsys: pytest.Capture
     assert main([*map(str, folders), *OUTPUT]) == 0
     out = capsys.readouterr().out
     assert "b is better than a by 0." in out
-    assert re.search(r"^  1  b  0\.\d{3} \[.*\]\n  2  a  0\.\d{3} \[", out, re.MULTILINE)
-    assert "optim.lr  0.002  0.005" in out
+    assert re.search(r"^   1  b  0\.\d{3} \[.*\]\n   2  a  0\.\d{3} \[", out, re.MULTILINE)
+    assert "            1      2\n  optim.lr  0.005  0.002\n" in out, "in the order of the scores above them"
     assert "image_size" not in out, "it does not differ"
     content = json.loads(Path("out.json").read_text())
     assert content["schema_version"] == 1

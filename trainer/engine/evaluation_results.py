@@ -62,6 +62,8 @@ def conclude(work: Work, card: Scorecard, folder: RunFolder) -> int:
     if options.per_image:
         print_table([card.images[place] for place in card.order], ("image", *keys), work.display)
     log(card.sentence(), "bold")
+    if doubt := card.warning():
+        log(f"warning: {doubt}", "yellow")
     if card.scores.absent:
         log(f"{', '.join(map(one_line, card.scores.absent))}: not in these masks, and not in the mean", "yellow")
     if card.calibration_error is not None:

@@ -68,7 +68,7 @@ def load(work: Work) -> tuple[Model, Source | None]:
             model = load_model(work.options.model)
             source = find_source(model.origin, reachable)
             if reachable:
-                check_right(work.tracking, source, work.sources.title, work.warn)
+                source = check_right(work.tracking, source, work.sources.title, work.warn)
             work.display.log("  ".join(f"{key} {value}" for key, value in source.origin.items() if value))
             found = source.uri, None
         except InputError as error:

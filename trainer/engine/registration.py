@@ -69,6 +69,8 @@ class Registration:
             run.metrics(calibration.metrics() | {"best/step": float(state.best_step or 0)}, state.step)
             run.tags({NOTE: note})
         self.display.log(f"best: step {state.best_step}, {evaluation.card.sentence()}", "bold")
+        if doubt := evaluation.card.warning():
+            self._warn(f"{doubt}; train longer, and look whether the masks fit (prepare.py check, --sheet)")
         self.display.log(calibration.describe())
         tracking, name = self.config.tracking, self.config.registry.name
         if tracking.enabled and name:

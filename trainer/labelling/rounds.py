@@ -11,6 +11,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from trainer import InputError
 from trainer.config import MLRUNS, Config, DataConfig, TrackingConfig
 from trainer.data.checks.report import check_command
@@ -136,7 +138,8 @@ class Steps:
             _wait_for_end(folder)
             code = self.run("train", ["--resume", str(folder)])
         if folder is None or not folder.finished:
-            raise StepFailed("train", code or 1)
+            status = folder.read_status() if folder else {}  # a launcher gives no exit code but 1
+            raise StepFailed("train", int(status.get("exit_code") or code or 1))
         return {"run_folder": str(folder)}
 
     def _parent(self) -> RunFolder:
@@ -238,6 +241,11 @@ class Steps:
         return str(
             gate["version"] if gate["promoted"] or not self.round.champion else f"models:/{self.project.model}@champion"
         )
+
+
+def gpus() -> int:
+    """Number of GPUs that a training may use."""
+    return torch.cuda.device_count()
 
 
 def _name_of(folder: RunFolder) -> str:

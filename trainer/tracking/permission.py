@@ -44,10 +44,7 @@ def require_right_to_add_runs(experiment: str) -> None:
             return
         given = {"experiment_id": found.json()["experiment"]["experiment_id"], "start_time": "never"}
         if _ask("runs/create", "POST", json=given).status_code == 403:
-            raise InputError(
-                f"{refusal(403, f'add a run to the experiment {experiment!r}')}. Another one is "
-                "--tracking.experiment NAME"
-            )
+            raise InputError(refusal(403, f"add a run to the experiment {experiment!r}"))
 
 
 def _has_logins() -> bool:

@@ -45,7 +45,8 @@ def test_it_comes_back(project: Project, tmp_path: Path) -> None:
 
 def test_the_folder_to_label_in_trains_once_something_is_there(project: Project) -> None:
     assert project.roots == [*project.labelled]
-    project.to_label.mkdir()
+    (project.to_label / ".label").mkdir(parents=True)
+    (project.to_label / ".label" / "record.json").write_text("{}")  # before the first prediction is written
     assert project.roots == [*project.labelled]
     (project.to_label / "a.json").write_text("{}")
     assert project.roots == [*project.labelled, project.to_label]

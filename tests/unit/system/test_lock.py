@@ -24,11 +24,13 @@ def test_one_holder_at_a_time(tmp_path: Path) -> None:
     held.release()
 
 
-def test_the_block_may_fail(tmp_path: Path) -> None:
-    path = tmp_path / "lock"
-    with pytest.raises(ZeroDivisionError), alone(path, "busy"):
+def test_the_block_may_fail(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The lock is released then, and not merely forgotten."""
+    held = file_lock(tmp_path / "lock")
+    monkeypatch.setattr(lock, "file_lock", lambda _path: held)
+    with pytest.raises(ZeroDivisionError), alone(tmp_path / "lock", "busy"):
         raise ZeroDivisionError
-    assert take_lock(path) is not None
+    assert not held.is_locked
 
 
 def test_a_folder_in_its_place_is_set_aside(tmp_path: Path) -> None:

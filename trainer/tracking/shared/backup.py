@@ -10,7 +10,6 @@ import hashlib
 import io
 import json
 import os
-import shlex
 import shutil
 import subprocess
 import tarfile
@@ -24,7 +23,7 @@ from typing import IO, Any
 from trainer import InputError
 from trainer.system.atomic import atomic_file, fsync, fsync_tree, leftovers, why_not_written
 from trainer.system.provenance import program_version
-from trainer.tracking.shared.artifacts import HOME, VARIABLE, stored
+from trainer.tracking.shared.artifacts import HOME, VARIABLE, describe_listed, list_stored, require_listed
 from trainer.tracking.shared.database import COUNT_SESSIONS, ask, has_table, program, require_success
 
 FORMAT = 1
@@ -69,7 +68,7 @@ def backup(url: str, place: Path | str, file: Path) -> str:
                 _add(tar, dump, DUMP, digests)
                 for path in _files(place):
                     _add(tar, path, FOLDER + str(path.relative_to(place)), digests)
-                listed = None if isinstance(place, Path) else stored(place)
+                listed = None if isinstance(place, Path) else list_stored(place)
                 manifest = {
                     "format": FORMAT,
                     "program": program_version(),
@@ -87,18 +86,7 @@ def backup(url: str, place: Path | str, file: Path) -> str:
     text = f"{file}: {file.stat().st_size / 1e6:.1f} MB, the database"
     if isinstance(place, Path):
         return f"{text} and {len(digests) - 1} artifacts"
-    return f"{text}; {_not_in_it(place, listed)}"
-
-
-def _not_in_it(place: str, listed: dict[str, int] | None) -> str:
-    """Sentence about artifacts that are not in a backup."""
-    if listed is None:
-        return f"the artifacts in {place} are not in it; save them as that store is saved"
-    size = sum(listed.values()) / 1e6
-    return (
-        f"{len(listed)} artifacts, {size:.1f} MB, stay in {place} and are not in it: turn on that bucket's versioning, "
-        f"or copy them as well, aws s3 sync {shlex.quote(place)} FOLDER; a restore checks that they are there"
-    )
+    return f"{text}; {describe_listed(place, listed)}"
 
 
 def _scratch_beside(file: Path) -> tempfile.TemporaryDirectory[str]:
@@ -195,7 +183,7 @@ def restore(url: str, place: Path | str, file: Path, incomplete: bool = False) -
             if isinstance(place, Path):
                 _restore_both(url, place, scratch)
             else:
-                about = _check_listed(place, content.get("listed"), incomplete)
+                about = require_listed(place, content.get("listed"), incomplete)
                 _restore_database(url, scratch / DUMP)
     except OSError as error:
         raise InputError(f"{why_not_written(file, error)}; mend this, and repeat the restore") from error
@@ -203,25 +191,6 @@ def restore(url: str, place: Path | str, file: Path, incomplete: bool = False) -
     if isinstance(place, Path):
         return f"{runs} and {len(content['sha256']) - 1} artifacts of {content['time']}"
     return f"{runs} of {content['time']}; {about}"
-
-
-def _check_listed(place: str, listed: dict[str, int] | None, incomplete: bool) -> str:
-    """Return a sentence about the artifacts that a backup has listed in S3.
-
-    Raises InputError where some are not there now, and that was not to be accepted.
-    """
-    present = None if listed is None else stored(place)
-    if listed is None or present is None:
-        return f"whether its artifacts in {place} are there was not checked: the backup does not list them"
-    missing = sorted(listed.keys() - present.keys())
-    changed = sum(present[name] != size for name, size in listed.items() if name in present)
-    if missing and not incomplete:
-        raise InputError(
-            f"{place}: {len(missing)} of the {len(listed)} artifacts of this backup are not there, {missing[0]!r} the "
-            "first; bring them back from the bucket's versions or a copy, or restore without them: --incomplete"
-        )
-    text = f"{len(listed) - len(missing)} of its {len(listed)} artifacts are in {place}"
-    return f"{text}, {changed} of them of another size since" if changed else text
 
 
 @contextmanager

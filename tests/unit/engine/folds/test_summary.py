@@ -67,7 +67,10 @@ def test_pooled_pixels_of_all_folds() -> None:
     assert metrics["folds/miou_std"] == pytest.approx(statistics.stdev(each))
     assert metrics["folds/iou/dog_std"] == pytest.approx(statistics.stdev(one.iou["dog"] for one in found))
     assert "folds/seeds_std" not in metrics
-    assert "10 pictures, each predicted by a model that did not see it" in summary.sentence()
+    assert summary.sentence() == (
+        f"mIoU {summary.score} on 10 pictures, each predicted by a model that did not see it; "
+        f"3 trainings by themselves: mean {statistics.mean(each):.3f}, standard deviation {statistics.stdev(each):.3f}"
+    )
 
 
 def test_the_order_of_the_trainings_is_nothing() -> None:
