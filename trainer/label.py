@@ -24,11 +24,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trainer import EXIT_INPUT, InputError
-from trainer.system.atomic import why_not_written
-from trainer.system.entry import EXIT_FAILED, leave, run_program
-from trainer.system.installation import command, require, usage
-from trainer.system.output import Parser, ShowVersion, prepare_output
+from trainer import InputError
+from trainer.system.command import command_parser, run_command
+from trainer.system.entry import leave
+from trainer.system.installation import command, require
 from trainer.system.signals import StopSignals, exit_code
 from trainer.system.text import count_of, join, one_line, quote
 
@@ -48,30 +47,19 @@ def main(arguments: list[str] | None = None) -> int:
 
     130 or 143: stopped by a signal; the same command goes on.
     """
-    return run_program("label.py", functools.partial(_main, arguments))
-
-
-def _main(arguments: list[str] | None, stop: StopSignals) -> int:
-    prepare_output(arguments)
-    options = read_command(arguments)
-    try:
-        code: int = options.command(options, stop)
-        return code
-    except InputError as error:
-        print(f"label.py: {error}", file=sys.stderr)
-        return EXIT_INPUT
-    except OSError as error:
-        print(f"label.py: {why_not_written(Path(error.filename or '.'), error)}", file=sys.stderr)
-        return EXIT_FAILED
+    return run_command("label.py", read_command, arguments)
 
 
 def read_command(arguments: list[str] | None) -> argparse.Namespace:
     """Options of a command line, and under `command` the function that it calls. Exits with 2 where it is wrong."""
-    parser = Parser(prog=usage("label"), description="Label with the model: predictions to correct, and rounds.")
-    parser.add_argument("--version", action=ShowVersion, nargs=0, help="print the version")
-    commands = parser.add_subparsers(required=True, metavar="next | accept | start | round | status")
-    for add in (_add_next, _add_accept, _add_start, _add_round, _add_status):
-        add(commands)
+    commands = {
+        "next": _add_next,
+        "accept": _add_accept,
+        "start": _add_start,
+        "round": _add_round,
+        "status": _add_status,
+    }
+    parser = command_parser("label", "Label with the model: predictions to correct, and rounds.", commands)
     options, rest = parser.parse_known_args(arguments)
     if rest and options.command is not start:
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
@@ -111,7 +99,7 @@ def give(options: argparse.Namespace, stop: StopSignals) -> int:
     from trainer.config import data_config
     from trainer.labelling.next_images import Request, give_next, look
     from trainer.labelling.pool import use_hardware
-    from trainer.labelling.prefill import alone_in
+    from trainer.labelling.prefill import only_call
     from trainer.labelling.refresh import untouched
     from trainer.system.terminal import Display
 
@@ -138,7 +126,7 @@ def give(options: argparse.Namespace, stop: StopSignals) -> int:
     use_hardware(model.segmenter)
     stop.defer()
     try:
-        with alone_in(request.output):
+        with only_call(request.output):
             queue, pool = look(request)  # another call may have ended meanwhile
             answer = give_next(request, queue, pool, model, display.progress_bar, stop.requested)
     finally:
@@ -250,14 +238,14 @@ def _add_round(commands: Any) -> None:
 
 def do_round(options: argparse.Namespace, _stop: StopSignals) -> int:
     """Do a round, or what is left of one that was stopped; return the exit code."""
-    from trainer.labelling.project import alone, open_project, open_state
+    from trainer.labelling.project import only_round, open_project, open_state
 
     require("train", "a round")
     if "RANK" in os.environ:
         raise InputError("a round launches its trainings itself, by launch in project.yaml; start it with python alone")
     project = open_project(options.project)
     config = _read_settings(project)
-    with alone(project):
+    with only_round(project):
         from trainer.labelling.launch import launch_words
         from trainer.labelling.rounds import StepFailed, Steps, begin_round, count_labels, gpus
         from trainer.tracking.store import reachable

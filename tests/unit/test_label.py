@@ -18,7 +18,7 @@ from trainer.data.layouts.labelme_json import draw_annotation
 from trainer.data.sources import find_sources
 from trainer.label import main
 from trainer.labelling.order import LARGE_PIXELS
-from trainer.labelling.prefill import alone_in
+from trainer.labelling.prefill import only_call
 from trainer.model.model_folder import save_segmenter
 from trainer.model.segmenter import Segmenter
 
@@ -344,7 +344,7 @@ def test_faults_are_named(
 
 
 def test_one_call_at_a_time(give: Callable[..., Any], tmp_path: Path) -> None:
-    with alone_in(tmp_path / "to label"):
+    with only_call(tmp_path / "to label"):
         code, printed = give()
     assert code == 2
     assert "another call is putting pictures there" in printed

@@ -10,7 +10,7 @@ from trainer.data.sources import find_samples
 from trainer.inference.given import InputImage
 from trainer.inference.model import Model
 from trainer.inference.outputs import result_name
-from trainer.labelling.order import LARGE_PIXELS, LEAST_DOUBT, choose, worth
+from trainer.labelling.order import LARGE_PIXELS, LEAST_DOUBT, choose
 from trainer.labelling.pool import Opinion, Opinions, find_pool, same_content
 from trainer.labelling.prefill import (
     Prediction,
@@ -173,12 +173,12 @@ def _choose(
     labelled = [one.features for one in known if not one.error]
     near = np.stack(labelled) if labelled else np.zeros((0, features.shape[1]))
     if doubts.max() <= LEAST_DOUBT:
-        answer.notes.append("the model is sure of every picture that is left; those most unlike the labelled ones come")
+        answer.notes.append("the model is sure of every picture that is left; those come that stand for most others")
     large = [images[row] for row, one in zip(rows, usable, strict=True) if one.pixels > LARGE_PIXELS]
     if large:
         limit = f"{LARGE_PIXELS / 1e6:.0f} megapixels"
         answer.notes.append(f"{_some(large)}: more than {limit}, which many tools do not open; they come later")
-    return [images[rows[one]] for one in choose(worth(doubts, pixels), features, near, count)]
+    return [images[rows[one]] for one in choose(doubts, pixels, features, near, count)]
 
 
 def _some(images: Sequence[InputImage]) -> str:

@@ -9,13 +9,12 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from filelock import Timeout
 
 from trainer import InputError
 from trainer.data.files import IMAGE_SUFFIXES, list_files, list_images
@@ -29,7 +28,7 @@ from trainer.inference.outputs import result_name
 from trainer.inference.predictor import ImageResult, predict_files
 from trainer.model.segmenter import Segmenter
 from trainer.system.atomic import create_file, leftovers, why_not_written, write_text
-from trainer.system.run_folder import file_lock
+from trainer.system.lock import alone
 from trainer.system.text import one_line, valid
 
 OWN = ".label"
@@ -137,21 +136,13 @@ def open_queue(folder: Path) -> Queue:
     return queue
 
 
-@contextmanager
-def alone_in(folder: Path) -> Iterator[None]:
+def only_call(folder: Path) -> AbstractContextManager[None]:
     """Keep other calls out of the folder for the block. Raises InputError where one is at work there."""
     try:
         (folder / OWN).mkdir(parents=True, exist_ok=True)
-        lock = file_lock(folder / OWN / "lock")
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise InputError(f"{folder}: another call is putting pictures there; wait for its end") from None
     except OSError as error:
         raise InputError(f"{why_not_written(folder, error)}; allow it, or give another folder") from error
-    try:
-        yield
-    finally:
-        lock.release()
+    return alone(folder / OWN / "lock", f"{folder}: another call is putting pictures there; wait for its end")
 
 
 def prepare_folder(queue: Queue, class_names: Sequence[str]) -> None:

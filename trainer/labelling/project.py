@@ -3,14 +3,13 @@
 import json
 import os
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import yaml
-from filelock import Timeout
 
 from trainer import InputError
 from trainer.config import RegistryConfig
@@ -18,7 +17,7 @@ from trainer.data.files import list_files
 from trainer.labelling.launch import AUTO, check_launch
 from trainer.system.atomic import leftovers, new_folder, why_not_written, write_text
 from trainer.system.installation import command
-from trainer.system.run_folder import file_lock
+from trainer.system.lock import alone
 from trainer.system.text import quote
 
 PROJECT_FILE, STATE_FILE, LOCK_FILE = "project.yaml", "state.json", ".lock"
@@ -255,20 +254,9 @@ def open_state(project: Project) -> State:
         raise InputError(f"{file}: damaged ({type(error).__name__}: {error}); {fix}") from error
 
 
-@contextmanager
-def alone(project: Project) -> Iterator[None]:
+def only_round(project: Project) -> AbstractContextManager[None]:
     """Keep other rounds out of a project for the block. Raises InputError where one is under way."""
-    lock = file_lock(project.folder / LOCK_FILE)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise InputError(f"{project.folder}: another round is under way; wait for its end") from None
-    except OSError as error:
-        raise InputError(f"{project.folder}: cannot be written to ({error.strerror}); allow it") from error
-    try:
-        yield
-    finally:
-        lock.release()
+    return alone(project.folder / LOCK_FILE, f"{project.folder}: another round is under way; wait for its end")
 
 
 def settings_of(words: Sequence[str]) -> dict[str, Any]:

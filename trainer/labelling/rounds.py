@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from filelock import Timeout
 
 from trainer import InputError
 from trainer.config import MLRUNS, Config, DataConfig, TrackingConfig
@@ -23,7 +22,8 @@ from trainer.labelling.project import PROJECT_FILE, STEPS, Project, Round, State
 from trainer.system.atomic import why_not_written
 from trainer.system.child import END_SECONDS
 from trainer.system.installation import command
-from trainer.system.run_folder import LABELLING, RunFolder, children_of, file_lock
+from trainer.system.lock import take_lock
+from trainer.system.run_folder import LABELLING, RunFolder, children_of
 from trainer.system.text import quote
 from trainer.tracking import store
 from trainer.tracking.group import new_group, open_group
@@ -265,7 +265,6 @@ def _score(folder: RunFolder) -> float | None:
 
 def _wait_for_end(folder: RunFolder) -> None:
     """Wait until a training that is being stopped has ended."""
-    lock = file_lock(folder.path / "trainer.lock")
-    with suppress(Timeout, OSError):  # what trains says itself who holds it
-        lock.acquire(timeout=END_SECONDS)
-        lock.release()
+    with suppress(OSError):  # what trains says itself who holds it
+        if lock := take_lock(folder.lock_file, END_SECONDS):
+            lock.release()

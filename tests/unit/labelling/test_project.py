@@ -12,7 +12,7 @@ from trainer import InputError
 from trainer.labelling.project import (
     Project,
     Round,
-    alone,
+    only_round,
     open_project,
     open_state,
     settings_of,
@@ -123,7 +123,7 @@ def test_a_state_with_values_of_other_kinds(project: Project) -> None:
 
 
 def test_one_round_at_a_time(project: Project) -> None:
-    with alone(project), pytest.raises(InputError, match="another round is under way"), alone(project):
+    with only_round(project), pytest.raises(InputError, match="another round is under way"), only_round(project):
         pass
 
 
