@@ -27,11 +27,12 @@ from trainer import EXIT_INPUT, InputError
 from trainer.inference import closing
 from trainer.inference.command_line import read_command
 from trainer.inference.options import Options
-from trainer.system.atomic import why_not_written
+from trainer.system.atomic import remove_partial, why_not_written
 from trainer.system.entry import EXIT_FAILED, leave, run_program
 from trainer.system.output import prepare_output
 from trainer.system.signals import StopSignals, exit_code
 from trainer.system.text import valid
+from trainer.tracking.address import check_address
 
 if TYPE_CHECKING:
     from trainer.data.account import Account
@@ -59,6 +60,7 @@ def _main(arguments: list[str] | None, stop: StopSignals) -> int:
     given = read_command(arguments)
     options = Options(**{name: getattr(given, name) for name in Options.__dataclass_fields__})
     try:
+        check_address(given.model)
         if given.export:
             return export(given.export[0], given.export[1], given.model)
         from trainer.inference.parts import this_part
@@ -190,6 +192,8 @@ def predict(
 
     display, output = Display(), given.output
     JournalWriter(journal_file(output)).close()  # refused where another call is writing
+    for folder in options.folders:
+        remove_partial(output / folder)
     model, writer = load(given.model, options, output)
     display.log("  ".join(f"{key} {value}" for key, value in model.origin.items() if value))
     plan = make_plan(images, writer, given.skip_existing)
@@ -218,6 +222,8 @@ def predict(
     journal.close()
     write_tables(output, options, images, report)
     work.others.remove()
+    closing.tell_letters(display, model, options)
+    closing.tell_kept(display, report)
     closing.tell_earlier(display, output, options, images, report)
     closing.tell_doubts(display, doubts, report, model)
     return closing.conclude(display, output, images, report, account, model, stop, work.others.died)

@@ -59,7 +59,7 @@ def predicted(program: Program, folder: Path, data: Path) -> Path:
     arguments = ["--model", "models:/discs/1", "--input", str(data / "JPEGImages"), "--output", "out"]
     ended = program.python("predict", *arguments, code=0)
     assert "warning" not in ended.output
-    assert "that the model is least sure of: " in ended.stdout
+    assert "the model is unsure of " in ended.stdout
     return program.folder / "out"
 
 

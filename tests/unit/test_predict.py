@@ -22,6 +22,8 @@ REFUSED = {
     "--probabilities jpg": "invalid choice: 'jpg' (choose from",
     "--labelme boxes": "invalid choice: 'boxes' (choose from",
     "--coco file.json": "unrecognized arguments: file.json",
+    "--model typo": "typo: no such folder; give models:/",
+    "--model typo --export onnx file.onnx --output o": "nothing is predicted with it",
 }
 """Option -> part of the message."""
 

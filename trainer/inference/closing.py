@@ -57,7 +57,7 @@ def conclude(
         print(f"predict.py: {left} not done; the same command with --skip_existing does the rest", file=sys.stderr)
         return EXIT_FAILED
     folder = output / ("overlays" if (output / "overlays").is_dir() else "masks")
-    display.log(f"{done} pictures done, {len(failed)} failed; see {folder} and report.csv")
+    display.log(f"{count_of(done, 'picture')} done, {len(failed)} failed; see {folder} and report.csv")
     if account.count:
         display.log(f"left out, {account.summary()}", "yellow" if account.warnings() else "")
     return EXIT_SOME_FAILED if failed else 0
@@ -70,6 +70,31 @@ def tell_clipped(display: Any, clipped: list[str], model: "Model") -> None:
         others = f" and {len(clipped) - 1} more" if len(clipped) > 1 else ""
         known = "ranges of the bands" if contract.levels is None else "{:g} to {:g}".format(*contract.levels)
         display.log(f"{one_line(clipped[0])}{others}: levels beyond the {known} that the model knows were clipped")
+
+
+def tell_letters(display: Any, model: "Model", options: Options) -> None:
+    """Say once which classes stand in the legends by their number, since no font has the letters of their names."""
+    from trainer.drawing.fonts import undrawable
+
+    names = undrawable(model.segmenter.contract.class_names[1:]) if options.overlay == "contour" else []
+    if names:
+        display.log(
+            f"warning: no font of this system has the letters of {one_line(', '.join(names))}; overlays have the "
+            "numbers of these classes instead: install a font of that script, such as fonts-noto-cjk",
+            "yellow",
+        )
+
+
+def tell_kept(display: Any, report: "Report") -> None:
+    """Say which files of Labelme were left as a person made them."""
+    kept = [row["labelme"] for row in report.rows.values() if row.get("labels_kept")]
+    if kept:
+        others = f" and {len(kept) - 1} more" if len(kept) > 1 else ""
+        display.log(
+            f"{one_line(kept[0])}{others}: labels that a person has corrected, accepted or drawn stay as they are; "
+            "for the model's outlines give another --output",
+            "yellow",
+        )
 
 
 def tell_earlier(display: Any, output: Path, options: Options, images: "list[InputImage]", report: "Report") -> None:
@@ -89,11 +114,13 @@ def tell_earlier(display: Any, output: Path, options: Options, images: "list[Inp
 def tell_doubts(display: Any, doubts: "Doubts", report: "Report", model: "Model") -> None:
     """Name the images to look at first, and warn about images that are unlike those of the training."""
     log, origin = display.log, model.origin
-    unsure = [row["file"] for row in report.rows.values() if row.get("unsure")]
-    if unsure and len(report.rows) > 1:
+    done = [row for row in report.rows.values() if "error" not in row]
+    unsure = [row["file"] for row in done if row.get("unsure")]
+    if unsure and len(done) > 1:
         first = ", ".join(one_line(file) for file in unsure[:MOST_UNSURE])
-        more = f" and {len(unsure) - MOST_UNSURE} more in report.csv" if len(unsure) > MOST_UNSURE else ""
-        log(f"look first at the {len(unsure)} of {len(report.rows)} that the model is least sure of: {first}{more}", "")
+        more = f" and {len(unsure) - MOST_UNSURE} more" if len(unsure) > MOST_UNSURE else ""
+        share = f"all {len(done)}" if len(unsure) == len(done) else f"{len(unsure)} of {len(done)}"
+        log(f"the model is unsure of {share} pictures, look at them first (unsure in report.csv): {first}{more}", "")
     warnings = doubts.warnings()
     for text in warnings:
         log(f"warning: {text}", "yellow")

@@ -11,12 +11,16 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from trainer import InputError
+from trainer.data.encoding import decode
 from trainer.data.image_header import read_header
-from trainer.data.layouts.labelme_json import make_record
-from trainer.data.layouts.labelme_predicted import mark_predicted
+from trainer.data.layouts.labelme import LABELS_FILE, read_labels
+from trainer.data.layouts.labelme_json import make_record, read_record
+from trainer.data.layouts.labelme_predicted import WAITING, mark_predicted, state_of
 from trainer.data.layouts.labelme_shapes import Points, Shape, draw_shapes, pack_crop
 from trainer.inference.objects import Objects
 from trainer.inference.outline import simplify, trace_outlines
+from trainer.system.atomic import atomic_file, write_text
 from trainer.system.strips import strips
 
 TOLERANCES = (1.0, 0.5, 0.0)
@@ -34,14 +38,24 @@ MODES = ("1", "L", "LA", "P", "RGB", "RGBA")
 TURNED = ("JPEG",)
 """Formats that every version of Labelme turns as their EXIF says."""
 
-LABELS_FILE = "labels.txt"
-"""Labels in the order of their ids, as `prepare.py labelme` takes them."""
-
 
 def write_labels(folder: Path, class_names: Sequence[str]) -> None:
     """Write the labels file of the classes, the background's name first."""
     names = ["__ignore__", "_background_", *class_names[1:]]
-    (folder / LABELS_FILE).write_text("".join(f"{name}\n" for name in names), encoding="utf-8")
+    write_text(folder / LABELS_FILE, "".join(f"{name}\n" for name in names))
+
+
+def complete_labels(folder: Path, class_names: Sequence[str]) -> None:
+    """Write the labels file, or add the classes that it lacks: a person may have named more of them there."""
+    file = folder / LABELS_FILE
+    if not file.exists():
+        write_labels(folder, class_names)
+        return
+    known = read_labels(file)
+    lacking = [name for name in class_names[1:] if name not in known]
+    if lacking:
+        text = decode(file.read_bytes(), file)
+        write_text(file, "\n".join([text.rstrip("\r\n"), *lacking, ""]))
 
 
 def labelme_record(
@@ -150,9 +164,20 @@ def place_image(source: Path, target: Path, pixels: np.ndarray) -> Path:
         try:
             os.link(os.path.realpath(source), linked)
         except OSError:  # another disk, or one without links
-            shutil.copyfile(source, linked)
+            with source.open("rb") as original, atomic_file(linked, durable=False) as file:
+                shutil.copyfileobj(original, file)
         return linked
     written = target.with_name(f"{target.name}.png")
-    written.unlink(missing_ok=True)  # never into a link to the original
-    Image.fromarray(pixels).save(written, format="PNG", compress_level=1)
+    with atomic_file(written, durable=False) as file:  # which replaces a link to the original, and never writes into it
+        Image.fromarray(pixels).save(file, format="PNG", compress_level=1)
     return written
+
+
+def has_labels(file: Path) -> bool:
+    """Return whether a JSON file holds what a person did: a corrected or accepted prediction, or any other content."""
+    if not file.exists():
+        return False
+    try:
+        return state_of(read_record(file, file.parent)) != WAITING
+    except InputError:  # cannot be read as Labelme's, so no prediction of this program
+        return True

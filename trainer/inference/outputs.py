@@ -4,13 +4,13 @@ import hashlib
 import json
 import time
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 
 from trainer import InputError
-from trainer.data.files import read_bytes
 from trainer.data.image_io import write_grey, write_jpeg, write_mask
 from trainer.drawing.bands import to_rgb
 from trainer.drawing.contour import draw_contours
@@ -19,11 +19,13 @@ from trainer.drawing.overlay import draw_overlay
 from trainer.inference.findings import clean_mask, count_classes, describe, describe_objects
 from trainer.inference.given import InputImage
 from trainer.inference.journal import Entry
-from trainer.inference.labelme_json import labelme_record, place_image, write_labels
+from trainer.inference.labelme_json import complete_labels, has_labels, labelme_record, place_image
 from trainer.inference.objects import Objects
 from trainer.inference.options import Options
 from trainer.inference.predictor import ImageResult
 from trainer.model.segmenter import Contract
+from trainer.system.atomic import atomic_file
+from trainer.system.regular_file import open_regular
 from trainer.system.strips import strips
 from trainer.system.text import valid
 
@@ -33,7 +35,8 @@ FULL = 65535
 
 def content_digest(source: InputImage) -> str:
     """Digest of an image's file, and its page. Raises OSError or InputError where it cannot be read."""
-    digest = hashlib.sha256(read_bytes(source.path)).hexdigest()[:32]
+    with open_regular(source.path) as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()[:32]
     return f"{digest}#{source.page}" if source.page else digest
 
 
@@ -58,7 +61,7 @@ class ResultWriter:
         self.origin, self.model = dict(origin or {}), model
         if self.options.labelme:
             (output / "labelme").mkdir(parents=True, exist_ok=True)
-            write_labels(output / "labelme", contract.class_names)
+            complete_labels(output / "labelme", contract.class_names)
 
     def __call__(self, result: ImageResult) -> Entry:
         """Write the files of an image; return its entry of the journal. What fails is an error in its row."""
@@ -87,8 +90,11 @@ class ResultWriter:
 
     # ---------------------------------------------------------------- files
 
-    def _write(self, result: ImageResult, objects: Objects | None) -> dict[str, str]:
-        """Write the files; return their paths below the output folder, by what they are."""
+    def _write(self, result: ImageResult, objects: Objects | None) -> dict[str, str | bool]:
+        """Write the files; return their paths below the output folder, by what they are.
+
+        `labels_kept` where a file of Labelme holds a person's work, and was left as it is.
+        """
         assert result.image is not None
         assert result.mask is not None
         result.image = to_rgb(result.image)
@@ -99,26 +105,37 @@ class ResultWriter:
         if options.confidence_map:
             assert result.confidence_map is not None
             files["confidence_map"] = self._file("confidence", source, ".png")
-            write_grey(self.output / files["confidence_map"], result.confidence_map, self.origin)
+            with self._new(files["confidence_map"]) as file:
+                write_grey(file, result.confidence_map, self.origin)
         result.confidence_map = None
         files["mask"] = self._file("masks", source, ".png")
-        write_mask(self.output / files["mask"], result.mask, self.origin)
+        with self._new(files["mask"]) as file:
+            write_mask(file, result.mask, self.origin)
         if options.labelme:
+            files["labelme"] = self._file("labelme", source, ".json")
+        labelled = bool(options.labelme) and has_labels(self.output / files["labelme"])
+        if options.labelme and not labelled:
             target = self.output / self._file("labelme", source, "")
             beside = place_image(source.path, target, result.image).name
         if options.overlay != "none":
             files["overlay"] = self._file("overlays", source, ".jpg")
             overlay = draw_result(result.image, result.mask, self.contract, options.overlay)
             result.image = result.shown = None  # encoding takes as much memory again
-            write_jpeg(self.output / files["overlay"], overlay)
+            with self._new(files["overlay"]) as file:
+                write_jpeg(file, overlay)
             del overlay
-        if options.labelme:
+        if options.labelme and not labelled:
             assert objects is not None
             names, form = self.contract.class_names, options.labelme
             record = labelme_record(result.mask, objects, names, beside, form, self.model[1])
-            files["labelme"] = self._file("labelme", source, ".json")
-            (self.output / files["labelme"]).write_text(json.dumps(record, indent=1), encoding="utf-8")
-        return {key: valid(file) for key, file in files.items()}
+            with self._new(files["labelme"]) as file:
+                file.write(json.dumps(record, indent=1).encode())
+        row: dict[str, str | bool] = {key: valid(path) for key, path in files.items()}
+        return row | {"labels_kept": True} if labelled else row
+
+    def _new(self, path: str) -> AbstractContextManager[BinaryIO]:
+        """Open a result, to be there whole or not at all; forcing each to the disk would take longer than the rest."""
+        return atomic_file(self.output / path, durable=False)
 
     def _file(self, folder: str, source: InputImage, suffix: str) -> str:
         """Path of a result below the output folder; its own folder is made."""
@@ -132,17 +149,19 @@ class ResultWriter:
         assert levels is not None
         if self.options.probabilities == "npy":
             file = self._file("probabilities", result.source, ".npy")
-            with (self.output / file).open("wb") as target:
+            with self._new(file) as target:
                 write_npy(target, levels)
             return file
         if len(levels) == 1:
             file = self._file("probabilities", result.source, ".png")
-            write_grey(self.output / file, levels[0], self.origin)
+            with self._new(file) as target:
+                write_grey(target, levels[0], self.origin)
             return file
         folder = self._file("probabilities", result.source, "")
         (self.output / folder).mkdir(exist_ok=True)
         for class_id, name in enumerate(self.contract.class_names):
-            write_grey(self.output / folder / f"{class_id}.png", levels[class_id], self.origin | {"class": name})
+            with self._new(f"{folder}/{class_id}.png") as target:
+                write_grey(target, levels[class_id], self.origin | {"class": name})
         return folder
 
 
@@ -154,8 +173,8 @@ def draw_result(image: np.ndarray, mask: np.ndarray, contract: Contract, form: s
     overlay = draw_overlay(image, mask, contract.colours, out=image)
     if form == "contour":
         draw_contours(overlay, mask, contract.colours)
-        present = np.flatnonzero(count_classes(mask, len(contract.class_names))[1:]) + 1
-        draw_legend(overlay, mask, [(contract.class_names[one], contract.colours[one]) for one in present])
+        present = (np.flatnonzero(count_classes(mask, len(contract.class_names))[1:]) + 1).tolist()
+        draw_legend(overlay, mask, [(one, contract.class_names[one], contract.colours[one]) for one in present])
     return overlay
 
 

@@ -24,10 +24,10 @@ BLOCK_VALUES = 2**22
 def choose(doubts: np.ndarray, pixels: np.ndarray, features: np.ndarray, known: np.ndarray, count: int) -> list[int]:
     """Rows of the `count` images that are worth most, or of all, the first one first.
 
-    Of N images: `doubts` float [N] in 0..1, `pixels` int [N], `features` float [N, F]; of labelled ones: `known` float
-    [M, F]. Each choice is the image that brings the others nearest to a labelled or chosen one: the largest sum, over
-    all images, of the doubt times what the distance to the nearest falls by; of large images divided by `effort`; of
-    equal ones the first.
+    Of N images: `doubts` float [N] in 0..1, `pixels` int [N], `features` float [N, F]; `known` float [M, F]: features
+    of those that are labelled. Each choice is the image that brings the others nearest to a labelled or chosen one: the
+    largest sum, over all images, of the doubt times what the distance to the nearest falls by; of large images divided
+    by `effort`; of equal ones the first.
     """
     places, labelled = _comparable(features, known)
     weights, cost = np.maximum(doubts, LEAST_DOUBT), effort(pixels)

@@ -13,6 +13,7 @@ from trainer.model.comparison import Interval, score_interval
 from trainer.model.image_counts import PARTS, ImageCounts, Tally
 from trainer.model.metrics import Scores, scores
 from trainer.model.score_table import ScoreTable
+from trainer.system.text import one_line
 
 SIZE_FACTOR = 4
 """Ratio of the areas at which a class of object sizes begins and ends."""
@@ -115,7 +116,7 @@ class Scorecard:
     @cached_property
     def interval(self) -> Interval | None:
         """mIoU with its interval; None where no class is in the masks."""
-        return score_interval(self.table.counts()) if self.scores.miou is not None else None
+        return score_interval(self.table.in_order().counts()) if self.scores.miou is not None else None
 
     @cached_property
     def classes(self) -> list[ClassScores]:
@@ -179,6 +180,17 @@ class Scorecard:
         if self.interval is None:
             return f"no score: none of the classes is in the masks of {images}"
         return f"mIoU {self.interval} on {images}"
+
+    def warning(self) -> str:
+        """Why the score means little, where all pixels are taken for one class though the masks show more; or empty."""
+        confusion = self.tally.totals.confusion
+        found, true = (np.flatnonzero(confusion.sum(axis=axis)) for axis in (0, 1))
+        if len(found) != 1 or len(true) < 2:
+            return ""
+        if found[0] == 0:
+            return "nothing is found in any of these pictures"
+        name = one_line(self.class_names[found[0]])
+        return f"every pixel of these pictures is taken for {name}: the score only says how much of them is {name}"
 
     def reliability(self) -> list[Row]:
         """Rows of the reliability diagram: bins that hold pixels, with mean confidence and accuracy in each."""

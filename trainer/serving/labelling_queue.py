@@ -15,8 +15,9 @@ from pathlib import Path
 
 from trainer import InputError
 from trainer.data.image_header import read_header
+from trainer.data.layouts.labelme import LABELS_FILE
 from trainer.drawing.bands import to_rgb
-from trainer.inference.labelme_json import LABELS_FILE, LINKED, place_image, write_labels
+from trainer.inference.labelme_json import LINKED, place_image, write_labels
 from trainer.serving.answers import Predicted, labelme_content
 from trainer.serving.limits import Refused
 from trainer.serving.upload import Upload

@@ -5,12 +5,13 @@ Each is written under a hidden name, forced to the disk, and renamed. A killed p
 """
 
 import errno
+import hashlib
 import json
 import os
 import secrets
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -24,6 +25,9 @@ MOST_SYNCED = 64
 LONGEST_NAME = 200
 """Bytes of a file's name that its hidden name begins with; filesystems take 255."""
 
+
+PARTIAL = ".partial"
+"""Suffix of the hidden name under which a file is written."""
 
 FULL_TEXTS = (
     *("No space left on device", "os error 28", "disk is full", "Disk quota exceeded", "os error 122"),
@@ -89,14 +93,18 @@ def leftovers(target: Path) -> list[Path]:
 
 
 @contextmanager
-def atomic_file(target: Path) -> Iterator[BinaryIO]:
-    """Yield a file to write that replaces `target` at the end; `target` stays as it was where the block fails."""
+def atomic_file(target: Path, durable: bool = True) -> Iterator[BinaryIO]:
+    """Yield a file to write that replaces `target` at the end; `target` stays as it was where the block fails.
+
+    `durable`: wait until it is on the disk, so that a power cut leaves it whole as well, not a kill alone.
+    """
     partial = _partial(target)
     try:
         with partial.open("wb") as file:
             yield file
             file.flush()
-            os.fsync(file.fileno())
+            if durable:
+                os.fsync(file.fileno())
         partial.replace(target)
     finally:
         partial.unlink(missing_ok=True)
@@ -137,6 +145,37 @@ def create_file(target: Path, content: bytes) -> bool:
         return True
     finally:
         partial.unlink(missing_ok=True)
+
+
+def replace_file(target: Path, content: bytes, sha256: str) -> bool:
+    """Replace a file whose content has this digest; return False, and leave it, where its content is another.
+
+    Also where another program writes into it at this moment.
+    """
+    partial, before = _partial(target), _partial(target)
+    try:
+        if not target.exists() or _digest(target) != sha256:
+            return False
+        with partial.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        with suppress(OSError):  # a disk without links
+            os.link(target, before)  # what a program writes that has the old file open is seen here
+        if _digest(target) != sha256:
+            return False
+        partial.replace(target)
+        if before.exists() and _digest(before) != sha256:
+            before.replace(target)
+            return False
+        return True
+    finally:
+        partial.unlink(missing_ok=True)
+        before.unlink(missing_ok=True)
+
+
+def _digest(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
 @contextmanager
@@ -185,6 +224,12 @@ def hidden_name(path: Path) -> Path:
     return path.with_name(f".{path.name}.old")
 
 
+def remove_partial(folder: Path) -> None:
+    """Remove the hidden files below a folder that killed processes have left; nobody may be writing there."""
+    for path in folder.rglob(f".*{PARTIAL}"):
+        path.unlink(missing_ok=True)
+
+
 def set_aside(path: Path) -> Path:
     """Rename a damaged file, or a folder in a file's place, so that a new one can be made; return its new name."""
     names = (path.with_name(f"{path.name}.damaged{number}") for number in ("", *range(2, 1000)))
@@ -195,4 +240,4 @@ def set_aside(path: Path) -> Path:
 
 def _partial(target: Path) -> Path:
     # A name of its own for each writer: threads and processes may write the same target.
-    return target.with_name(f".{shorten(target.name, LONGEST_NAME)}.{secrets.token_hex(4)}.partial")
+    return target.with_name(f".{shorten(target.name, LONGEST_NAME)}.{secrets.token_hex(4)}{PARTIAL}")

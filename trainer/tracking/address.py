@@ -7,6 +7,7 @@ from urllib.parse import unquote, urlsplit
 from urllib.request import url2pathname
 
 from trainer import InputError
+from trainer.system.installation import require
 
 FORMS = "models:/name@alias, models:/name/3, models:/name/latest, models:/m-..., runs:/RUN_ID/model or a model folder"
 
@@ -56,6 +57,15 @@ def parse_address(text: str) -> Address:
     if "://" in given or scheme in ("mlflow-artifacts", "file", "dbfs"):
         return _parse_place(given)
     return _parse_path(given)
+
+
+def check_address(text: str) -> None:
+    """Raise InputError for an address that no model can have, or that needs packages which are not installed.
+
+    For callers that load heavy packages afterwards.
+    """
+    if parse_address(text).folder is None:
+        require("registry", f"{text.strip()}: a model of MLflow")
 
 
 def _without_slashes(rest: str) -> str:

@@ -1,0 +1,64 @@
+"""Closing words of predict.py: which pictures they count."""
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from trainer.inference import closing
+from trainer.inference.doubt import Doubts
+from trainer.inference.model import Model
+from trainer.inference.report import Report
+from trainer.model.segmenter import Contract, Segmenter
+
+
+class Screen:
+    """Display that keeps what is said."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def log(self, text: str, _style: str = "") -> None:
+        self.said.append(text)
+
+
+def report_of(folder: Path, rows: dict[str, dict[str, object]]) -> Report:
+    report = Report(folder, {"classes": ["_background_", "cat"]}, list(rows), [])
+    report.rows = {name: {"file": f"in/{name}.jpg", **row} for name, row in rows.items()}
+    return report
+
+
+@pytest.fixture
+def model() -> Model:
+    return Model(Segmenter(Contract(("_background_", "cat"), ((0, 0, 0), (0, 128, 0)), 32, width=8)), {"uri": "m"})
+
+
+@pytest.mark.parametrize(
+    ("rows", "expected"),
+    [
+        ([{"unsure": True}, {"unsure": False}, {"error": "damaged"}], "unsure of 1 of 2 pictures"),
+        ([{"unsure": True}, {"unsure": True}, {"error": "damaged"}], "unsure of all 2 pictures"),
+    ],
+)
+def test_failed_pictures_are_none_that_the_model_could_be_sure_of(
+    rows: list[dict[str, object]], expected: str, model: Model, tmp_path: Path
+) -> None:
+    screen, report = Screen(), report_of(tmp_path, {f"{number}": row for number, row in enumerate(rows)})
+    closing.tell_doubts(screen, Doubts(model.segmenter.contract), report, model)
+    assert expected in screen.said[0]
+    assert "in/0.jpg" in screen.said[0]
+
+
+def test_kept_labels_are_named(tmp_path: Path) -> None:
+    screen = Screen()
+    kept = {"labelme": "labelme/a.json", "labels_kept": True}
+    closing.tell_kept(screen, report_of(tmp_path, {"a": kept, "b": {"labelme": "labelme/b.json"}, "c": kept}))
+    assert screen.said[0].startswith("labelme/a.json and 1 more: labels that a person")
+
+
+def test_one_picture_is_no_pictures(model: Model, tmp_path: Path) -> None:
+    screen, report = Screen(), report_of(tmp_path, {"a": {"mask": "masks/a.png"}})
+    account, stop = SimpleNamespace(count=0), SimpleNamespace(requested=lambda: False)
+    code = closing.conclude(screen, tmp_path, [Path("a")], report, account, model, stop, [])  # type: ignore[list-item,arg-type]
+    assert code == 0
+    assert screen.said[-1].startswith("1 picture done, 0 failed; see ")
