@@ -1,12 +1,13 @@
 """Orders of labelling by what a linear classifier learns: many trials, where `labelling.py` can do few.
 
 python -m tests.benchmarks.order [--data DIR [DIR ...] | --generated 160] [--frames 1] [--clips 0] [--rare 0]
-    [--seeds 30] [--start 6] [--count 7] [--rounds 2]
+    [--spoilt 0] [--seeds 30] [--start 6] [--count 7] [--rounds 2]
 
 The pretrained encoder describes each picture once, at 16 x 16 places. A training is a ridge regression of the mask on
 that, a matter of milliseconds without chance of its own; its doubt is that of `label.py next`, and so is the order. A
 third of the scenes is kept for scoring. `--frames 4` makes four frames of each other scene, `--clips 0.2` ten of every
-fifth and one of the others; `--rare 0.1` makes it night in every tenth scene, also of those that score.
+fifth and one of the others; `--rare 0.1` makes it night in every tenth scene, also of those that score; `--spoilt 0.15`
+leaves nothing to see or to label in so many, which do not score.
 
 The table has the mean IoU of the foreground and the background over the seeds, and the difference to a random order,
 which is a mean of three, with its interval of 95 % (Student's t over the seeds).
@@ -38,7 +39,7 @@ DIRECTIONS, RANDOM_FEATURES = 128, 160
 RIDGE, SHARPNESS = 750.0, 2.5
 """Penalty of large weights; factor of a result, about -1 to 1, as the logit of its probability."""
 
-CLIP_FRAMES, NIGHT, RANDOM_DRAWS = 10, 0.2, 3
+CLIP_FRAMES, NIGHT, BLOTCHES, RANDOM_DRAWS = 10, 0.2, 4, 3
 
 Order = Callable[[np.ndarray, np.ndarray, np.ndarray, int, np.random.Generator], list[int]]
 """Rows by doubts [N], features [N, F], those of labelled pictures [M, F], how many, and a source of chance."""
@@ -83,21 +84,24 @@ class World:
 
     def __init__(self, options: argparse.Namespace, top: Path) -> None:
         truth, random = find_truth(options, top), np.random.default_rng(0)
-        images, masks, scenes, frames = [], [], [], []
+        images, masks, scenes, frames, spoilt = [], [], [], [], set()
         for scene, sample in enumerate(truth.samples):
             image, mask = sample.read_image(), sample.read_mask(truth.values)
             if random.random() < options.rare:
                 image = (image * NIGHT).astype(np.uint8)
+            if random.random() < options.spoilt:
+                spoilt.add(scene)
+                image, mask = out_of_focus(image) * random.uniform(0.3, 1), np.zeros_like(mask)
             count = (CLIP_FRAMES if random.random() < options.clips else 1) if options.clips else options.frames
             for frame in range(count + 1 if count > 1 else 1):  # the whole picture, and parts of it
                 shown, labels = one_frame(image, mask, random) if frame else (image, mask)
-                images.append(scale_image(shown, (SIZE, SIZE)))
+                images.append(scale_image(shown.astype(np.uint8), (SIZE, SIZE)))
                 masks.append(scale_mask(labels, (SIZE, SIZE)))
                 scenes.append(scene)
                 frames.append(frame)
         self.scenes = np.array(scenes)
         whole, several = np.array(frames) == 0, np.bincount(scenes)[self.scenes] > 1
-        self.can_score, self.can_be_labelled = whole, ~(whole & several)
+        self.can_score, self.can_be_labelled = whole & ~np.isin(scenes, list(spoilt)), ~(whole & several)
         maps, self.features = describe(np.stack(images))
         self.seen = expand(maps)
         found = functional.avg_pool2d(torch.from_numpy(np.stack(masks)).ne(IGNORE).float()[:, None], SIZE // PLACES)
@@ -134,6 +138,11 @@ class World:
                 chosen = order(doubts[left], self.features[left], self.features[labelled], plan.count, chance)
                 labelled += left[chosen].tolist()
         return scores, miou(self.train(pool.tolist())[0][test])
+
+
+def out_of_focus(image: np.ndarray) -> np.ndarray:
+    """An image, uint8 [H, W, 3], of which only the light in a few places is left."""
+    return scale_image(scale_image(image, (BLOTCHES, BLOTCHES)), (image.shape[0], image.shape[1]))
 
 
 @torch.inference_mode()
@@ -174,7 +183,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, nargs="+")
     for name, default in (("generated", 160), ("frames", 1), ("seeds", 30), ("start", 6), ("count", 7), ("rounds", 2)):
         parser.add_argument(f"--{name}", type=int, default=default)
-    for name in ("clips", "rare"):
+    for name in ("clips", "rare", "spoilt"):
         parser.add_argument(f"--{name}", type=float, default=0.0)
     options = parser.parse_args()
     options.image_size = SIZE
