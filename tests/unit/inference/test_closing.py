@@ -94,6 +94,6 @@ def test_one_picture_is_no_pictures(model: Model, tmp_path: Path) -> None:
     code = closing.conclude(screen, tmp_path, [Path("a")], report, account, model, stop, [])  # type: ignore[list-item,arg-type]
     assert code == 0
     assert screen.said[-1].startswith("1 picture done, 0 failed; see ")
-    account.add(FORMAT, "in/IMG_1.HEIC")
+    account.add(FORMAT, "in/IMG_1.JP2")
     closing.conclude(screen, tmp_path, [Path("a")], report, account, model, stop, [])  # type: ignore[list-item,arg-type]
-    assert screen.said[-1] == "to have .heic too, convert them to PNG or JPEG"
+    assert screen.said[-1] == "to have .jp2 too: convert them to PNG or JPEG"
