@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from trainer.data.files import FORMAT
 from trainer.inference.options import Options
 from trainer.system.entry import EXIT_FAILED
 from trainer.system.signals import StopSignals, exit_code
@@ -60,6 +61,8 @@ def conclude(
     display.log(f"{count_of(done, 'picture')} done, {len(failed)} failed; see {folder} and report.csv")
     if account.count:
         display.log(f"left out, {account.summary()}", "yellow" if account.warnings() else "")
+    if FORMAT in account.left:
+        display.log(f"to have {', '.join(account.left[FORMAT].places)} too, {FORMAT.advice}", "yellow")
     return EXIT_SOME_FAILED if failed else 0
 
 
