@@ -77,7 +77,8 @@ def _main(arguments: list[str] | None, stop: StopSignals) -> int:
         print(f"predict.py: {error}", file=sys.stderr)
         return EXIT_INPUT
     except OSError as error:  # a full disk, after the images: theirs are reported one by one
-        print(f"predict.py: the report: {why_not_written(given.output, error)}", file=sys.stderr)
+        text = f"predict.py: the report: {why_not_written(given.output, error)}"
+        print(f"{text}; once it can be written{closing.GO_ON.removeprefix(';')}", file=sys.stderr)
         return EXIT_FAILED
 
 
