@@ -43,7 +43,7 @@ def modules() -> dict[str, Path]:
 
 def room_of(module: str) -> str:
     parts = module.split(".")
-    if len(parts) == 1 or module == "trainer.config":
+    if len(parts) == 1 or parts[1] == "config":
         return "settings"
     # cli.py reads the command lines of the entry points.
     return "entry points" if parts[1] in ("cli", *ENTRIES) else parts[1]

@@ -17,16 +17,16 @@ import argparse
 import functools
 import json
 import math
-import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trainer import EXIT_INPUT, InputError, redact
-from trainer.system.atomic import why_not_written, write_text
-from trainer.system.entry import EXIT_FAILED, leave, run_program
+from trainer import InputError, redact
+from trainer.system.atomic import write_text
+from trainer.system.command import explain_errors
+from trainer.system.entry import leave, run_program
 from trainer.system.installation import command, require, usage
 from trainer.system.output import Parser, ShowVersion, prepare_output
 from trainer.system.signals import StopSignals
@@ -59,14 +59,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _main(arguments: list[str] | None, stop: StopSignals) -> int:
     prepare_output(arguments)
     options = read_command(arguments)
-    try:
-        return compare(options, stop)
-    except InputError as error:
-        print(f"compare.py: {error}", file=sys.stderr)
-        return EXIT_INPUT
-    except OSError as error:
-        print(f"compare.py: {why_not_written(Path(error.filename or options.output), error)}", file=sys.stderr)
-        return EXIT_FAILED
+    return explain_errors("compare.py", functools.partial(compare, options, stop), options.output)
 
 
 def read_command(arguments: list[str] | None) -> argparse.Namespace:
@@ -252,11 +245,22 @@ def show_outcome(content: dict[str, Any], display: "Display") -> None:
         width = max(len(show(run["name"], 40)) for run in ranked)
         for run in ranked:
             score = Interval(**{key: math.nan if value is None else value for key, value in run["miou"].items()})
-            display.log(f"  {run['rank']}  {show(run['name'], 40):{width}}  {score}")
-    settings = content["settings"]
-    width = max(map(len, settings), default=0)
-    for key, values in settings.items():
-        display.log(f"  {key:{width}}  {'  '.join(show(value, 40) for value in values)}")
+            display.log(f"  {run['rank']:>2}  {show(run['name'], 40):{width}}  {score}")
+    for row in settings_rows(content):
+        display.log(f"  {row}")
+
+
+def settings_rows(content: Mapping[str, Any]) -> list[str]:
+    """Lines of the settings that differ: a column for each run, below its rank or, where it has none, its name."""
+    runs, settings = content["runs"], content["settings"]
+    if not settings:
+        return []
+    order = sorted(range(len(runs)), key=lambda place: runs[place].get("rank", len(runs) + place))
+    heads = [f"{run['rank']}" if content["pairs"] and "rank" in run else show(run["name"], 40) for run in runs]
+    rows = [["", *(heads[place] for place in order)]]
+    rows += [[key, *(show(values[place], 40) for place in order)] for key, values in settings.items()]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join(f"{cell:{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
 
 
 def add_to_runs(finder: "Finder", runs: "Sequence[ComparedRun]", html: str, display: "Display") -> None:
@@ -280,7 +284,7 @@ def add_to_runs(finder: "Finder", runs: "Sequence[ComparedRun]", html: str, disp
     if added:
         display.log(f"added to {added} of {len(runs)} runs in MLflow as comparison/{SHEET.name}")
     if failed:
-        display.log(f"warning: not added to {len(wanted) - added} runs in MLflow: {failed}", "yellow")
+        display.log(f"warning: not added to {len(wanted) - added} of {len(runs)} runs in MLflow: {failed}", "yellow")
 
 
 if __name__ == "__main__":

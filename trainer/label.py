@@ -17,21 +17,23 @@ if __name__ == "__main__":
 
 import argparse
 import functools
+import os
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trainer import EXIT_INPUT, InputError
-from trainer.system.atomic import why_not_written
-from trainer.system.entry import EXIT_FAILED, leave, run_program
-from trainer.system.installation import command, require, usage
-from trainer.system.output import Parser, ShowVersion, prepare_output
+from trainer import InputError
+from trainer.system.command import command_parser, run_command
+from trainer.system.entry import leave
+from trainer.system.installation import command, require
 from trainer.system.signals import StopSignals, exit_code
-from trainer.system.text import count_of, one_line, quote
+from trainer.system.text import count_of, join, one_line, quote
 
 if TYPE_CHECKING:
     from trainer.config import Config
+    from trainer.labelling.next_images import Request
     from trainer.labelling.project import Project
 
 EXIT_SOME_FAILED = 3
@@ -45,30 +47,19 @@ def main(arguments: list[str] | None = None) -> int:
 
     130 or 143: stopped by a signal; the same command goes on.
     """
-    return run_program("label.py", functools.partial(_main, arguments))
-
-
-def _main(arguments: list[str] | None, stop: StopSignals) -> int:
-    prepare_output(arguments)
-    options = read_command(arguments)
-    try:
-        code: int = options.command(options, stop)
-        return code
-    except InputError as error:
-        print(f"label.py: {error}", file=sys.stderr)
-        return EXIT_INPUT
-    except OSError as error:
-        print(f"label.py: {why_not_written(Path(error.filename or '.'), error)}", file=sys.stderr)
-        return EXIT_FAILED
+    return run_command("label.py", read_command, arguments)
 
 
 def read_command(arguments: list[str] | None) -> argparse.Namespace:
     """Options of a command line, and under `command` the function that it calls. Exits with 2 where it is wrong."""
-    parser = Parser(prog=usage("label"), description="Label with the model: predictions to correct, and rounds.")
-    parser.add_argument("--version", action=ShowVersion, nargs=0, help="print the version")
-    commands = parser.add_subparsers(required=True, metavar="next | accept | start | round | status")
-    for add in (_add_next, _add_accept, _add_start, _add_round, _add_status):
-        add(commands)
+    commands = {
+        "next": _add_next,
+        "accept": _add_accept,
+        "start": _add_start,
+        "round": _add_round,
+        "status": _add_status,
+    }
+    parser = command_parser("label", "Label with the model: predictions to correct, and rounds.", commands)
     options, rest = parser.parse_known_args(arguments)
     if rest and options.command is not start:
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
@@ -108,7 +99,8 @@ def give(options: argparse.Namespace, stop: StopSignals) -> int:
     from trainer.config import data_config
     from trainer.labelling.next_images import Request, give_next, look
     from trainer.labelling.pool import use_hardware
-    from trainer.labelling.prefill import alone_in
+    from trainer.labelling.prefill import only_call
+    from trainer.labelling.refresh import untouched
     from trainer.system.terminal import Display
 
     data_config(layout=options.layout)  # says which there are
@@ -124,9 +116,9 @@ def give(options: argparse.Namespace, stop: StopSignals) -> int:
     )
     queue, pool = look(request)
     display = Display()
-    if not pool.left and not any(not call.complete for call in queue.calls):
-        pictures = count_of(len(pool.images), "picture")
-        display.log(f"nothing is left of {options.pool}: {pictures}, all labelled or in {options.output}")
+    to_do = pool.left or untouched(queue, pool.images) or not all(call.complete for call in queue.calls)
+    if not to_do:
+        display.log(_nothing_left(request, len(pool.images)))
         return 0
     from trainer.tracking.load import load_model
 
@@ -134,7 +126,7 @@ def give(options: argparse.Namespace, stop: StopSignals) -> int:
     use_hardware(model.segmenter)
     stop.defer()
     try:
-        with alone_in(request.output):
+        with only_call(request.output):
             queue, pool = look(request)  # another call may have ended meanwhile
             answer = give_next(request, queue, pool, model, display.progress_bar, stop.requested)
     finally:
@@ -146,12 +138,28 @@ def give(options: argparse.Namespace, stop: StopSignals) -> int:
     if answer.stopped:
         print("label.py: stopped; the same command goes on", file=sys.stderr)
         return exit_code(stop.number)
+    if answer.refreshed:
+        what = "1 prediction was" if answer.refreshed == 1 else f"{answer.refreshed} predictions were"
+        display.log(f"{what} made anew by this model; nobody had touched what was there")
     for name, doubt in answer.images:
         display.log(f"  {doubt:4.0%}  {one_line(name)}")
-    done = count_of(len(answer.images), "picture")
-    display.log(f"{done} with predictions in {options.output}, in the order of their worth, with the doubt about each")
-    display.log(f"{answer.left} left in {options.pool}; correct those with\n  labelme {quote(options.output)}")
+    if not answer.images and not answer.left:
+        display.log(_nothing_left(request, len(pool.images)))
+    else:
+        done = count_of(len(answer.images), "picture")
+        display.log(f"{done} with predictions in {options.output}, by their worth, with the doubt about each")
+        display.log(f"{answer.left} left in {options.pool}; correct those with\n  {_labelme(options.output)}")
     return EXIT_SOME_FAILED if answer.problems else 0
+
+
+def _nothing_left(request: "Request", images: int) -> str:
+    return f"nothing is left of {request.pool}: {count_of(images, 'picture')}, all labelled or in {request.output}"
+
+
+def _labelme(folder: Path) -> str:
+    """Command of a shell that opens a folder, with its labels where they are known."""
+    labels = folder / "labels.txt"
+    return f"labelme {quote(folder)}" + (f" --labels {quote(labels)}" if labels.is_file() else "")
 
 
 # ---------------------------------------------------------------- accept
@@ -194,18 +202,27 @@ def _add_start(commands: Any) -> None:
         "--to_label", type=Path, default=Path("to_label"), metavar="DIR", help="folder to label in (PROJECT/to_label)"
     )
     parser.add_argument("--count", type=_count, default=20, metavar="N", help="pictures that each round adds (20)")
+    parser.add_argument(
+        "--launch",
+        default="auto",
+        metavar="COMMAND",
+        help="what is before trainer/train.py when you train, such as 'accelerate launch --config_file FILE'; none: "
+        "one process (auto: accelerate launch where `accelerate config` was called or there are several GPUs)",
+    )
     parser.set_defaults(command=start)
 
 
 def start(options: argparse.Namespace, _stop: StopSignals) -> int:
     """Make a project; return the exit code."""
+    from trainer.labelling.launch import check_launch
     from trainer.labelling.project import Project, settings_of, start_project
 
     training = settings_of(options.settings)
     labelled = tuple(options.labelled)
     # A folder that the command line names begins here, like all others; by itself it is the project's own.
     to_label = options.to_label if options.to_label == Path("to_label") else options.to_label.absolute()
-    project = Project(options.project, labelled, options.pool, to_label, options.model, options.count, training)
+    launch = check_launch(options.launch, Path.cwd())
+    project = Project(options.project, labelled, options.pool, to_label, options.model, options.count, training, launch)
     _read_settings(project)
     start_project(project)
     print(f"{options.project} is made; the settings are in {options.project / 'project.yaml'}. Go on with")
@@ -221,14 +238,16 @@ def _add_round(commands: Any) -> None:
 
 def do_round(options: argparse.Namespace, _stop: StopSignals) -> int:
     """Do a round, or what is left of one that was stopped; return the exit code."""
-    from trainer.labelling.project import alone, open_project, open_state
+    from trainer.labelling.project import only_round, open_project, open_state
 
     require("train", "a round")
+    if "RANK" in os.environ:
+        raise InputError("a round launches its trainings itself, by launch in project.yaml; start it with python alone")
     project = open_project(options.project)
     config = _read_settings(project)
-    with alone(project):
-        from trainer.labelling.rounds import StepFailed, Steps, begin_round, count_labels
-        from trainer.system.child import run_entry
+    with only_round(project):
+        from trainer.labelling.launch import launch_words
+        from trainer.labelling.rounds import StepFailed, Steps, begin_round, count_labels, gpus
         from trainer.tracking.store import reachable
 
         state = open_state(project)
@@ -236,8 +255,9 @@ def do_round(options: argparse.Namespace, _stop: StopSignals) -> int:
         reachable(config.tracking, lambda text, _style: print(text))
         one = begin_round(project, state, labels, lambda: _champion(project.model), print)
         again = f"{command('label')} round {quote(options.project)}"
+        run = functools.partial(_run_step, launch_words(project.launch, gpus()))
         try:
-            Steps(project, state, one, config, run_entry, print).do_all()
+            Steps(project, state, one, config, run, print).do_all()
         except StepFailed as failed:
             advice = f"{failed.advice}, and go on with" if failed.advice else "go on with"
             print(f"label.py: round {one.number}: {failed.step} did not end well; {advice}\n  {again}", file=sys.stderr)
@@ -245,6 +265,16 @@ def do_round(options: argparse.Namespace, _stop: StopSignals) -> int:
         print(f"round {one.number} is done, with {count_of(one.images, 'labelled picture')}; label, and go on with")
         print(f"  {again}")
     return 0
+
+
+def _run_step(launch: list[str], entry: str, arguments: Sequence[str]) -> int:
+    """Run an entry point, a training by the words of its launcher; return its exit code."""
+    from trainer.system.child import run_entry
+
+    if entry == "train" and launch:
+        print(f"launched by {join(launch)}")
+        return run_entry(entry, arguments, launch)
+    return run_entry(entry, arguments)
 
 
 def _read_settings(project: "Project") -> "Config":

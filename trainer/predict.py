@@ -223,6 +223,7 @@ def predict(
     journal.close()
     write_tables(output, options, images, report)
     work.others.remove()
+    closing.tell_letters(display, model, options)
     closing.tell_kept(display, report)
     closing.tell_earlier(display, output, options, images, report)
     closing.tell_doubts(display, doubts, report, model)

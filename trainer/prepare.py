@@ -16,56 +16,36 @@ if __name__ == "__main__":
     guard_imports("prepare.py")
 
 import argparse
-import functools
 import re
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from trainer import EXIT_INPUT, InputError
 from trainer.system.atomic import why_not_written, write_text
-from trainer.system.entry import EXIT_FAILED, leave, run_program
-from trainer.system.installation import training_command, usage
-from trainer.system.output import Parser, ShowVersion, prepare_output
+from trainer.system.command import command_parser, run_command
+from trainer.system.entry import leave
+from trainer.system.installation import training_command
 from trainer.system.signals import StopSignals
 from trainer.system.text import quote
-
-if TYPE_CHECKING:
-    from trainer.config import DataConfig
-    from trainer.data.checks.report import Report
-    from trainer.inference.model import Model
-    from trainer.labelling.disagreement import Disagreement
-    from trainer.system.terminal import Display
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Return the exit code: 0 done, 1 the report cannot be printed, 2 wrong usage or data, 130 or 143 stopped."""
-    return run_program("prepare.py", functools.partial(_main, arguments), prints_results=True)
-
-
-def _main(arguments: list[str] | None, _stop: StopSignals) -> int:
-    prepare_output(arguments)
-    options = read_command(arguments)
-    try:
-        code: int = options.command(options)
-        return code
-    except InputError as error:
-        print(f"prepare.py: {error}", file=sys.stderr)
-        return EXIT_INPUT
-    except OSError as error:
-        print(f"prepare.py: {why_not_written(Path(error.filename or '.'), error)}", file=sys.stderr)
-        return EXIT_FAILED
+    return run_command("prepare.py", read_command, arguments, prints_results=True)
 
 
 def read_command(arguments: list[str] | None) -> argparse.Namespace:
     """Options of a command line, and under `command` the function that it calls. Exits with 2 where it is wrong."""
-    parser = Parser(prog=usage("prepare"), description="Make a data folder, or check one.")
-    parser.add_argument("--version", action=ShowVersion, nargs=0, help="print the version")
-    commands = parser.add_subparsers(required=True, metavar="check | clean | labelme | pets | synthetic")
-    for add in (_add_check, _add_clean, _add_labelme, _add_synthetic, _add_pets):
-        add(commands)
-    return parser.parse_args(arguments)
+    commands = {
+        "check": _add_check,
+        "clean": _add_clean,
+        "labelme": _add_labelme,
+        "pets": _add_pets,
+        "synthetic": _add_synthetic,
+    }
+    return command_parser("prepare", "Make a data folder, or check one.", commands).parse_args(arguments)
 
 
 # ---------------------------------------------------------------- check
@@ -105,7 +85,7 @@ def _channels(text: str) -> int | str:
     return text if text == "auto" else int(text)
 
 
-def check_data(options: argparse.Namespace) -> int:
+def check_data(options: argparse.Namespace, _stop: StopSignals) -> int:
     """Print or write the report on data folders; exit code 2 where it holds errors."""
     from trainer.config import data_config
     from trainer.data.checks.report import check_folders
@@ -121,10 +101,14 @@ def check_data(options: argparse.Namespace) -> int:
         from trainer.data.checks.sheet import check_sheet_file  # loads torch, which takes longer than many a check
 
         check_sheet_file(options.sheet)
-    model = load_trained(options.model) if options.model else None
+    model = None
+    if options.model:
+        from trainer.labelling.model_check import ModelCheck
+
+        model = ModelCheck(options.model)
     report = check_folders(config, display.progress_bar)
     report = replace(report, findings=[replace(one, text=_as_arguments(one.text)) for one in report.findings])
-    found = find_disagreements(config, report, *model, display) if model else []
+    found = model.find(config, report, display) if model else []
     if model:
         from trainer.labelling.disagreement import as_json
 
@@ -136,88 +120,18 @@ def check_data(options: argparse.Namespace) -> int:
         if options.json:
             write_report(Path(options.json), report.to_json())
     if model:
-        show_disagreements(config, found, *model, options.sheet, display)
+        model.show(config, found, options.sheet, display)
     elif options.sheet:
+        from trainer.data.checks.sheet import draw_sheet
+
         draw_sheet(config, report, options.sheet, display)
     return EXIT_INPUT if report.of("error") else 0
-
-
-def load_trained(uri: str) -> "tuple[Model, set[str] | None]":
-    """Load a model, and the hashes of the images that trained it; None where they are not known."""
-    from trainer.labelling.pool import use_hardware
-    from trainer.tracking.ancestor import training_images_of
-    from trainer.tracking.load import load_model
-
-    model = load_model(uri)
-    use_hardware(model.segmenter)
-    return model, training_images_of(uri)
-
-
-def find_disagreements(
-    config: "DataConfig", report: "Report", model: "Model", trained: "set[str] | None", display: "Display"
-) -> "list[Disagreement]":
-    """Labelled images, those first about which the model and the label disagree most; empty where none can be read."""
-    from trainer.data.sources import find_sources
-    from trainer.labelling.disagreement import rank
-
-    if not report.summary:
-        return []
-    sources = find_sources(config)
-    segmenter = model.segmenter.eval()
-    return rank(segmenter, sources.samples, sources.values, sources.names, trained, display.progress_bar)
-
-
-def show_disagreements(
-    config: "DataConfig",
-    found: "list[Disagreement]",
-    model: "Model",
-    trained: "set[str] | None",
-    sheet: Path | None,
-    display: "Display",
-) -> None:
-    """List the disagreements, and draw the largest into `sheet`."""
-    from trainer.data.sources import find_sources
-    from trainer.labelling.disagreement import describe, draw_disagreements
-
-    for line in describe(found, trained is not None):
-        display.log(line)
-    if sheet is None:
-        return
-    if not found:
-        display.log(f"no picture can be read, so {sheet} is not drawn")
-        return
-    sources = find_sources(config)
-    samples = {sample.name: sample for sample in sources.samples}
-    drawn = found, samples, model.segmenter, sources.values, sources.names, sheet, display.progress_bar
-    count = draw_disagreements(*drawn)
-    display.log(f"{count} of them, the largest first, are in {sheet}: prediction, label, differences, picture")
 
 
 def _as_arguments(advice: str) -> str:
     """Advice in the words of this command, whose folders come without an option; other options it takes as training."""
     advice = re.sub(r", or several as --data\.root .*", ", or several of them", advice)
     return advice.replace("--data.root ", "")
-
-
-def draw_sheet(config: "DataConfig", report: "Report", file: Path, display: "Display") -> None:
-    """Draw the contact sheet of the data that the report is about."""
-    from trainer.data.bands import BandLevels
-    from trainer.data.checks.sheet import write_sheet
-    from trainer.data.levels import Levels
-    from trainer.data.sources import find_sources
-
-    if not report.summary:
-        display.log(f"no picture can be read, so {file} is not drawn")
-        return
-    sources = find_sources(config)
-    names = sources.names or [row["name"] for row in report.summary.get("classes", ())]
-    found = report.summary.get("levels")
-    levels: Levels | BandLevels | None = Levels(found["black"], found["white"]) if found else None
-    if bands := report.summary.get("bands"):
-        levels = BandLevels(tuple(Levels(band["black"], band["white"]) for band in bands))
-    count = write_sheet(sources.samples, sources.values, names, file, display.progress_bar, levels)
-    of_all = f", evenly chosen of {len(sources.samples)}," if count < len(sources.samples) else ""
-    display.log(f"{count} pictures{of_all} with their masks are in {file}")
 
 
 def write_report(file: Path, text: str) -> None:
@@ -242,7 +156,7 @@ def _add_labelme(commands: Any) -> None:
     labelme.set_defaults(command=convert)
 
 
-def convert(options: argparse.Namespace) -> int:
+def convert(options: argparse.Namespace, _stop: StopSignals) -> int:
     """Convert a folder of Labelme files to a VOC folder, and print what it holds."""
     from trainer.data.layouts.labelme import unlabelled_note, waiting_note
     from trainer.make.labelme_to_voc import convert_labelme
@@ -285,7 +199,7 @@ def _add_synthetic(commands: Any) -> None:
     synthetic.set_defaults(command=draw)
 
 
-def draw(options: argparse.Namespace) -> int:
+def draw(options: argparse.Namespace, _stop: StopSignals) -> int:
     """Draw generated scenes into a new folder."""
     from trainer.make.synthetic import write_labelme, write_voc
     from trainer.system.terminal import Display
@@ -320,7 +234,7 @@ def _add_pets(commands: Any) -> None:
     pets.set_defaults(command=fetch)
 
 
-def fetch(options: argparse.Namespace) -> int:
+def fetch(options: argparse.Namespace, _stop: StopSignals) -> int:
     """Download the Oxford-IIIT Pet Dataset into a new folder."""
     from trainer.make.oxford_pets import URL, fetch_pets
     from trainer.system.terminal import Display
@@ -343,7 +257,7 @@ def _add_clean(commands: Any) -> None:
     clean.set_defaults(command=clean_runs)
 
 
-def clean_runs(options: argparse.Namespace) -> int:
+def clean_runs(options: argparse.Namespace, _stop: StopSignals) -> int:
     """Print what would be removed and its size; remove it with --yes, or after a yes on a terminal."""
     from trainer.config import MLRUNS
     from trainer.system.clean import find_remains, remove

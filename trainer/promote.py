@@ -114,13 +114,15 @@ def _run(given: argparse.Namespace) -> None:
 
 def _move(client: Any, given: argparse.Namespace) -> None:
     from trainer.tracking.by_hand import NothingToDo, move_to, roll_back
+    from trainer.tracking.errors import permitted
 
     name = given.name
     try:
-        if given.rollback:
-            own, holds = roll_back(client, name, given.why)
-        else:
-            own, holds = move_to(client, name, given.to, given.why, given.force)
+        with permitted(f"move the champion of the model {show(name)!r}"):
+            if given.rollback:
+                own, holds = roll_back(client, name, given.why)
+            else:
+                own, holds = move_to(client, name, given.to, given.why, given.force)
     except NothingToDo:
         version = given.to.lstrip("0")
         print(json.dumps({"moved": False}) if given.json else f"version {version} is the champion already")

@@ -156,7 +156,7 @@ def _decide(client: Any, folder: RunFolder) -> str:
     """Complete the decision about the champion; return the version's address and the outcome."""
     from trainer.tracking.gate import Rules
     from trainer.tracking.promotion import decide
-    from trainer.tracking.registry import register_again
+    from trainer.tracking.register import register_again
 
     folder.lock()  # a training that is ending decides by itself, and by its images
     register_again(client, folder)

@@ -153,6 +153,7 @@ def train(
     from trainer.engine.assembly import prepare_model, require_values_to_normalise
     from trainer.engine.distributed import accelerator as hardware
     from trainer.engine.distributed.collectives import broadcast, require_same
+    from trainer.engine.distributed.nodes import host_facts
 
     accelerator = hardware.join_processes(
         str(config.train.mixed_precision), config.train.threads, config.train.timeout_minutes
@@ -167,7 +168,8 @@ def train(
     require_values_to_normalise(config, accelerator, len(dataset.split.train), len(sources.unlabelled))
     for reason in [*filter(None, [channels_reason]), *view_reasons, *reasons]:
         life.display.log(reason)
-    facts, environment = hardware.hardware_facts(accelerator), hardware.numeric_environment(accelerator)
+    facts = hardware.hardware_facts(accelerator) | host_facts()
+    environment = hardware.numeric_environment(accelerator)
     stop.defer()
     start = broadcast(life.begin(config, dataset, facts, environment))
     if start.error:

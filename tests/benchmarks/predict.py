@@ -43,11 +43,12 @@ import shutil, sys
 from pathlib import Path
 from trainer.config import MLRUNS
 from trainer.tracking import registry, server
+from trainer.tracking.register import register
 from trainer.system.run_folder import new_run_folder
 folder = new_run_folder(MLRUNS / "work", "benchmark", "benchmark", True)
 shutil.copytree(sys.argv[1], folder.model)
 client = server.connect_run(folder)
-registry.register(client, folder, folder.read_run()["run_id"], sys.argv[2], {})
+register(client, folder, folder.read_run()["run_id"], sys.argv[2], {})
 registry.set_champion(client, sys.argv[2], "1")
 """
 

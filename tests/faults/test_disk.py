@@ -81,7 +81,7 @@ MOMENTS = {
     "the last checkpoint": ("trainer.engine.loop", "Trainer._save_last", "True"),
     "the pictures of the best weights": ("trainer.engine.reporter", "Reporter.on_images", "self.writer.writing"),
     "the model": ("trainer.model.model_folder", "save_segmenter", "True"),
-    "MLflow's form of the model": ("trainer.tracking.registry", "export", "True"),
+    "MLflow's form of the model": ("trainer.tracking.serving_form", "export", "True"),
     "its registration": ("trainer.tracking.run", "Run.register", "True"),
     "the end of the run": ("trainer.tracking.run", "Run.end", "True"),
     "the last status": ("trainer.tracking.run", "Run.status", "given[0] == 'finished'"),

@@ -22,7 +22,7 @@ from trainer.inference.model import Model
 from trainer.inference.outputs import ResultWriter
 from trainer.inference.predictor import predict_files
 from trainer.model.model_folder import load_segmenter, save_segmenter
-from trainer.tracking.registry import export
+from trainer.tracking.serving_form import export
 
 BRIEF = ["--train.epochs", "40", "--optim.lr", "0.01", "--train.batch_size", "4"]
 

@@ -79,6 +79,6 @@ def test_without_the_server_the_file_is_written(program: Program, server: Server
         done = program.python("compare", *NAMES, "--output", "alone.html", code=0, timeout_s=900)
     finally:
         server.start()
-    assert "warning: not added to 2 runs in MLflow: tracking server" in done.stdout
+    assert "warning: not added to 2 of 2 runs in MLflow: tracking server" in done.stdout
     assert "small is read from" in done.stdout
     assert (program.folder / "alone.html").stat().st_size > 20_000

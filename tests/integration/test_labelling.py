@@ -62,11 +62,11 @@ def world(truth: Path, program: Program, tmp_path: Path) -> tuple[Program, Path]
     return program, tmp_path
 
 
-def start(program: Program, top: Path, epochs: int) -> Path:
+def start(program: Program, top: Path, epochs: int, *more: str) -> Path:
     """Make a project."""
     folder = top / PROJECT
     words = ["start", str(folder), "--labelled", str(top / "my labels"), "--pool", str(top / "pööl")]
-    words += ["--model", MODEL, "--count", f"{COUNT}", "--train.epochs", f"{epochs}", *SETTINGS]
+    words += ["--model", MODEL, "--count", f"{COUNT}", "--train.epochs", f"{epochs}", *more, *SETTINGS]
     program.python("label", *words, code=0, timeout_s=LONG_S)
     return folder
 
@@ -211,3 +211,28 @@ def test_killed_in_each_step(world: tuple[Program, Path], truth: Path) -> None:
     correct(predictions(project)[:1], truth)
     do_round(program, project)
     assert len(state_of(project)["rounds"]) == 2
+
+
+@pytest.mark.long
+def test_a_round_of_two_processes_is_killed_and_continued(world: tuple[Program, Path]) -> None:
+    program, top = world
+    project = start(program, top, 60, "--launch", "accelerate launch --config_file launch/multi_cpu.yaml")
+
+    def checkpoint() -> bool:
+        return any(runs.checkpoint_steps(folder) for folder in trainings(program))
+
+    with program.start(sys.executable, "trainer/label.py", "round", str(project)) as command:
+        command.wait_for(checkpoint, "a checkpoint", LONG_S)
+        processes = command.trainers()
+        os.kill(command.pid, signal.SIGKILL)
+        # The next round may begin at once: it waits for what is still ending, and nothing works on beside it.
+        ended = do_round(program, project)
+        assert not [one for one in processes if one.is_running() and one.status() != "zombie"]
+    assert "accelerate.commands.launch" in ended.stdout
+    assert "processes 2" in " ".join(ended.stdout.split())
+    (training,) = trainings(program)
+    assert runs.status(training)["state"] == "finished"
+    assert "resumed.after_step" in runs.tags(training), "the training began anew"
+    runs.untimed(runs.journal_points(training))  # no step has two values
+    assert len(MlflowClient(program.store).search_model_versions(f"name = '{MODEL}'")) == 1
+    assert len(predictions(project)) == COUNT

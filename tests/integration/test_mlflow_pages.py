@@ -1,8 +1,9 @@
-"""What a person sees in MLflow: its real pages in a browser, on three real trainings.
+"""What a person sees of three real trainings in a browser: MLflow's real pages, and the sheet of a comparison.
 
 The pictures of the pages are in the folder of the fixture `shots`, to be looked at.
 """
 
+import csv
 import importlib.util
 import re
 import shutil
@@ -44,32 +45,42 @@ RUNS = (["--optim.lr", "0.003"], ["--optim.lr", "0.01"], ["--optim.lr", "0.01", 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Iterator[Server]:
-    """A server with three trainings."""
-    folder = tmp_path_factory.mktemp("pages")
-    found = Server(folder / "server", tables=empty_store).start()
-    try:
-        program = Program(folder / "program", variables=ONE_THREAD | {"MLFLOW_TRACKING_URI": found.uri})
-        cats = str(folder / "cats")
-        program.python("prepare", "synthetic", cats, "--count", "16", "--size", "96", code=0)
-        for own in RUNS:
-            words = train_command(1, *TINY, "--data.root", cats, *SETTINGS, *own)
-            ended = program.run(*words, "--train.eval_every", "2", code=0, timeout_s=900)
-            page = f"{found.uri}/#/experiments/"
-            assert re.search(rf"look at run .*  {re.escape(page)}\d+/runs/[0-9a-f]+\?{TRAINING}", ended.stdout)
-        yield found
-    finally:
-        found.kill()
+    found = Server(tmp_path_factory.mktemp("pages"), tables=empty_store).start()
+    yield found
+    found.kill()
 
 
 @pytest.fixture(scope="module")
-def client(server: Server) -> MlflowClient:
+def cats(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder for the pictures, which the program draws."""
+    return tmp_path_factory.mktemp("data") / "cats"
+
+
+@pytest.fixture(scope="module")
+def program(tmp_path_factory: pytest.TempPathFactory, server: Server, cats: Path) -> Program:
+    """The program after three trainings on the server."""
+    variables = ONE_THREAD | {"MLFLOW_TRACKING_URI": server.uri}
+    made = Program(tmp_path_factory.mktemp("trained") / "program", variables=variables)
+    made.python("prepare", "synthetic", str(cats), "--count", "16", "--size", "96", code=0)
+    for own in RUNS:
+        words = train_command(1, *TINY, "--data.root", str(cats), *SETTINGS, *own)
+        ended = made.run(*words, "--train.eval_every", "2", code=0, timeout_s=900)
+        page = f"{server.uri}/#/experiments/"
+        assert re.search(rf"look at run .*  {re.escape(page)}\d+/runs/[0-9a-f]+\?{TRAINING}", ended.stdout)
+    return made
+
+
+@pytest.fixture(scope="module")
+def client(server: Server, program: Program) -> MlflowClient:
+    """Client of the store after the trainings."""
     return MlflowClient(f"sqlite:///{server.database}")
 
 
 @pytest.fixture(scope="module")
 def ranked(client: MlflowClient) -> list[Any]:
-    """The runs, the best one first."""
-    return sorted(runs.store_runs(client), key=lambda run: -run.data.metrics["best/miou"])
+    """The trainings, the best one first."""
+    found = [run for run in runs.store_runs(client) if run.data.tags.get("kind") != "evaluation"]
+    return sorted(found, key=lambda run: -run.data.metrics["best/miou"])
 
 
 @pytest.fixture(scope="module")
@@ -203,3 +214,85 @@ def test_pictures_of_all_runs_are_side_by_side(page: Any, server: Server, ranked
     pictures.nth(2).wait_for()
     owners = {re.search(r"run_uuid=(\w+)", one.get_attribute("src"))[1] for one in pictures.all()}  # type: ignore[index]
     assert owners == {run.info.run_id for run in ranked}
+
+
+def test_the_table_of_an_evaluation_sorts_by_iou(
+    page: Any, server: Server, program: Program, client: MlflowClient, ranked: list[Any], cats: Path
+) -> None:
+    """Last of the pages, since the run of the evaluation stays in the list of runs."""
+    champion = "models:/cats@champion"
+    program.python("evaluate", "--model", champion, "--data.root", str(cats), code=0, timeout_s=600)
+    (run,) = [run for run in runs.store_runs(client) if run.data.tags.get("kind") == "evaluation"]
+    folder = f"{server.uri}/#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}/artifacts/evaluation"
+    page.goto(f"{folder}/images.json?{TRAINING}")
+    header = page.get_by_role("columnheader").filter(has=page.get_by_text("iou", exact=True))
+    header.wait_for()
+    (written,) = (program.folder / "mlruns" / "evaluations").glob("*/evaluation/images.csv")
+    with written.open(newline="") as file:
+        scores = [float(row["iou"]) for row in csv.DictReader(file)]
+    assert len(set(scores)) > 5
+    for order in ("ascending", "descending"):
+        header.get_by_role("button").click()
+        page.locator(f"[role=columnheader][aria-sort={order}]").wait_for()
+        rows = page.get_by_role("row").filter(has_text="scene_")
+        rows.nth(len(scores) - 1).wait_for()
+        shown = [float(row.get_by_role("cell").nth(1).inner_text()) for row in rows.all()]
+        assert shown == pytest.approx(sorted(scores, reverse=order == "descending"), abs=1e-6)
+
+
+@pytest.fixture(scope="module")
+def sheet(program: Program, ranked: list[Any]) -> Path:
+    """Sheet of the three runs."""
+    names = [run.info.run_id for run in ranked]
+    program.python("compare", *names, "--output", "compare.html", code=0, timeout_s=600)
+    return program.folder / "compare.html"
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 390])
+def test_the_sheet_of_a_comparison(
+    browser: Any, sheet: Path, ranked: list[Any], shots: Path, scheme: str, width: int
+) -> None:
+    """It opens without a network and without an error, shows all its pictures, and leaves nobody out."""
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed")
+    options = {"viewport": {"width": width, "height": 900}, "color_scheme": scheme}
+    context = browser.new_context(**options, offline=True, bypass_csp=True)  # else axe is kept out, too
+    page = context.new_page()
+    said, asked = [], []
+    page.on("console", lambda message: said.append(message.text))
+    page.on("pageerror", lambda error: said.append(f"{error}"))
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto(sheet.as_uri())
+    page.screenshot(path=shots / f"sheet-{scheme}-{width}.png", full_page=True)
+    print(f"picture of the sheet: {shots}/sheet-{scheme}-{width}.png", file=sys.stderr)
+    assert said == []
+    assert [url for url in asked if not url.startswith("data:")] == [sheet.as_uri()]
+    text = page.inner_text("body")
+    assert all(run.info.run_name in text for run in ranked)
+    assert re.search(r"is better than|no difference found between", text)
+    widths = page.evaluate("[...document.images].map(image => image.complete ? image.naturalWidth : 0)")
+    assert len(widths) >= 2 * (2 + 2 * len(ranked))  # of each watched image: itself, its labels, and two of each run
+    assert min(widths) >= 64
+    visible = [image.is_visible() and image.bounding_box()["width"] > 60 for image in page.locator("img").all()]
+    assert all(visible)
+    assert page.locator("svg polyline").count() >= 3 * len(ranked)
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    found = axe.Axe().run(page)
+    assert found.violations_count == 0, found.generate_report()
+    context.close()
+
+
+def test_the_policy_of_the_sheet_refuses_scripts_and_the_network(browser: Any, sheet: Path) -> None:
+    """Whatever a name in it might smuggle in."""
+    page = browser.new_page()
+    said, failures = [], []
+    page.on("dialog", lambda dialog: (said.append(dialog.message), dialog.dismiss()))
+    page.on("requestfailed", lambda request: failures.append(request.failure))
+    page.goto(sheet.as_uri())
+    smuggled = "<img src=http://127.0.0.1:9/ onerror=alert(1)>"
+    with page.expect_event("requestfailed"):
+        page.evaluate("text => document.body.insertAdjacentHTML('beforeend', text)", smuggled)
+    page.wait_for_timeout(500)
+    assert failures == ["csp"]
+    assert said == []
+    page.context.close()

@@ -1,7 +1,9 @@
 """A server that several machines log to: PostgreSQL, passwords, rights, S3, backups."""
 
 import http.client
+import io
 import json
+import re
 import shlex
 import shutil
 import signal
@@ -9,6 +11,7 @@ import sys
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -88,7 +91,7 @@ def test_train_resume_register_promote_predict(
     trained: tuple[Path, Ended], program: Program, server: SharedServer, data: Path, tmp_path: Path
 ) -> None:
     folder, ended = trained
-    assert "now the champion" in ended.stdout
+    assert "registered models:/discs/1, the new champion" in ended.stdout
     assert runs.status(folder)["unsent_records"] == 0
     run_id = json.loads((folder / "run.json").read_text())["run_id"]
     rows = server.database.sql(f"select key, step, timestamp, value from metrics where run_uuid = '{run_id}'")
@@ -142,16 +145,87 @@ def test_who_may_not_is_told_in_one_line(
     assert server.database.content() == before
 
 
-def test_what_one_made_is_ones_own(program: Program, server: SharedServer, data: Path) -> None:
-    """A user who may only look at what others have, and takes their model as a beginning."""
+@pytest.fixture(scope="module")
+def of_karl(program: Program, data: Path) -> Ended:
+    """Training of a user who may only look at what others have, in an experiment of one's own."""
     own = ["--tracking.experiment", "karl's", "--registry.name", "karls discs", "--train.epochs", "1"]
-    ended = program.train("--data.root", str(data), *LEARNING, *own, code=0, **login("karl"))
-    assert "registered models:/karls discs/1" in ended.stdout
+    return program.train("--data.root", str(data), *LEARNING, *own, code=0, **login("karl"))
+
+
+def test_what_one_made_is_ones_own(trained: tuple[Path, Ended], of_karl: Ended, server: SharedServer) -> None:
+    assert "registered models:/karls discs/1" in of_karl.stdout
     status, _ = server.ask(
         "/api/2.0/mlflow/registered-models/alias", {"name": "discs", "alias": "champion", "version": "1"},
         ("karl", PASSWORDS["karl"]),
     )  # fmt: skip
     assert status == 403
+
+
+def refused(ended: Ended, message: str) -> None:
+    """Require one line that says who may not do what, and no password."""
+    (line,) = ended.stderr.splitlines()
+    assert message in line
+    assert not any(word in ended.output for word in ("Traceback", *PASSWORDS.values()))
+
+
+def test_evaluate(trained: tuple[Path, Ended], program: Program, server: SharedServer, data: Path) -> None:
+    before = server.database.content()
+    words = ["--model", "models:/discs@champion", "--data.root", str(data)]
+    refused(program.python("evaluate", *words, code=2), "does not know a user without name and password (401)")
+    not_karl = program.python("evaluate", *words, code=2, **login("karl"))
+    refused(not_karl, "the user 'karl' with this password may not add a run to the experiment 'discs of the lab' (403)")
+    assert "evaluating" not in not_karl.stdout
+    assert server.database.content() == before
+    ended = program.python("evaluate", *words, code=0, **login("bernd miller"))
+    assert "none of these pictures" not in ended.stdout
+    kinds = "select r.status, t.value from runs r join tags t on t.run_uuid = r.run_uuid where t.key = 'kind'"
+    assert ("FINISHED", "evaluation") in server.database.sql(kinds)
+    own = program.python("evaluate", *words, "--tracking.experiment", "karl's looks", code=0, **login("karl"))
+    assert "warning: the scores are in the run alone, not with the model discs v1: " in own.stdout
+    assert "not sent" not in own.stdout
+    experiments = "select e.name, r.status from runs r join experiments e on e.experiment_id = r.experiment_id"
+    assert ("karl's looks", "FINISHED") in server.database.sql(experiments)
+
+
+def test_compare(
+    trained: tuple[Path, Ended], of_karl: Ended, program: Program, server: SharedServer, tmp_path: Path
+) -> None:
+    """All may look; the sheet is added to the runs that are one's own."""
+    before = server.database.content()
+    words = ["models:/discs/1", "models:/karls discs/1", "--output", str(tmp_path / "compare.html")]
+    refused(program.python("compare", *words, code=2), "does not know a user without name and password (401)")
+    assert not (tmp_path / "compare.html").exists()
+    assert server.database.content() == before
+    for name, added in (("anna", 2), ("karl", 1)):
+        ended = program.python("compare", *words, code=0, **login(name))
+        assert "is better than" in ended.stdout or "no difference found" in ended.stdout
+        assert f"added to {added} of 2 runs in MLflow" in ended.stdout
+        assert ("warning: not added to 1 of 2 runs" in ended.stdout) == (added == 1)
+        assert (tmp_path / "compare.html").stat().st_size > 20_000
+        (tmp_path / "compare.html").unlink()
+
+
+def test_promote(trained: tuple[Path, Ended], program: Program, server: SharedServer, data: Path) -> None:
+    worse = ["--train.epochs", "1", "--optim.lr", "1e-6", "--train.seed", "2"]
+    ended = program.train("--data.root", str(data), *LEARNING, *worse, code=0, **login("bernd miller"))
+    assert "registered models:/discs/2" in ended.stdout
+    assert "the new champion" not in ended.stdout
+    before = server.database.content()
+    move = ["discs", "--to", "2", "--why", "to try it"]
+    for words in (["discs", "--history"], move, ["discs", "--rollback", "--why", "no"]):
+        refused(program.python("promote", *words, code=2), "does not know a user without name and password (401)")
+    wrong = {"MLFLOW_TRACKING_USERNAME": "karl", "MLFLOW_TRACKING_PASSWORD": "karl looks everywhere"}
+    refused(program.python("promote", *move, code=2, **wrong), "does not know the user 'karl' with this password (401)")
+    what = "the user 'karl' with this password may not move the champion of the model 'discs' (403)"
+    refused(program.python("promote", *move, code=2, **login("karl")), what)
+    assert "version 1" in program.python("promote", "discs", "--history", code=0, **login("karl")).stdout
+    assert server.database.content() == before
+    program.python("promote", *move, code=0, **login("bernd miller"))
+    assert server.database.sql("select version from registered_model_aliases where alias = 'champion'") == [(2,)]
+    program.python("promote", "discs", "--rollback", "--why", "worse", code=0, **login("bernd miller"))
+    shown = program.python("promote", "discs", "--history", code=0, **login("karl")).stdout
+    assert all(text in shown for text in ("to try it", "worse"))
+    assert server.database.sql("select version from registered_model_aliases where alias = 'champion'") == [(1,)]
 
 
 def test_no_password_is_seen(trained: tuple[Path, Ended], server: SharedServer, tmp_path: Path) -> None:
@@ -224,8 +298,10 @@ def test_backup_drop_restore(trained: tuple[Path, Ended], server: SharedServer, 
     rows, artifacts = server.database.content(), files(place)
     assert len(artifacts) > 20
     assert rows["metrics"] != "None"
-    kept = "3 runs are there" if len(server.database.sql("select 1 from runs")) == 3 else "are there"
-    assert kept in server.call("restore", str(saved_file), code=2).stderr  # nobody is there to say yes
+    count = len(server.database.sql("select 1 from runs"))
+    assert (
+        f"{count} runs are there" in server.call("restore", str(saved_file), code=2).stderr
+    )  # nobody is there to say yes
     assert server.database.content() == rows
 
     damaged = saved_file.with_name("damaged.tar")
@@ -257,8 +333,9 @@ def test_backup_drop_restore(trained: tuple[Path, Ended], server: SharedServer, 
     assert [asked_as(server, name) for name in ("mlflow.lab:5000", "evil.example")] == [401, 403]
     nothing_left = program.python("sync", str(trained[0]), code=0, **login("bernd miller"))
     assert "records sent" not in nothing_left.stdout
+    versions = len(server.database.sql("select 1 from model_versions where name = 'discs'"))
     again = program.train("--data.root", str(data), *LEARNING, "--train.seed", "1", code=0, **login("bernd miller"))
-    assert "registered models:/discs/2" in again.stdout
+    assert f"registered models:/discs/{versions + 1}" in again.stdout
 
 
 CUT_OFF = """
@@ -330,21 +407,70 @@ def test_artifacts_in_s3(database: Postgres, data: Path, tmp_path: Path) -> None
             # No key of S3 and no library of it: the server alone talks to S3.
             machine = Program(tmp_path / "machine", variables=ONE_THREAD | {"MLFLOW_TRACKING_URI": server.uri})
             ended = machine.train("--data.root", str(data), *LEARNING, code=0, **login("anna"))
-            assert "now the champion" in ended.stdout
+            assert "the new champion" in ended.stdout
             (command,) = [line.strip() for line in ended.stdout.splitlines() if "predict.py" in line]
             command = command.replace("PICTURES", shlex.quote(str(data / "JPEGImages"))).replace("OUT", "out")
             machine.run(*[sys.executable, *shlex.split(command)[1:]], code=0, **login("anna"))
             saved_text = server.call("backup", str(tmp_path / "saved.tar")).stdout
-            assert "those in s3://the-bucket/of/mlflow are not in it" in saved_text
+            assert re.search(
+                r" MB, the database; \d+ artifacts, \d+\.\d MB, stay in s3://the-bucket/of/mlflow and are not in it: "
+                r".*aws s3 sync s3://the-bucket/of/mlflow FOLDER; a restore checks that they are there$",
+                saved_text.strip(),
+            )
         finally:
             server.stop()
         keys_there = [one["Key"] for one in client.list_objects_v2(Bucket="the-bucket")["Contents"]]
         assert any(key.startswith("of/mlflow/") and key.endswith("weights.safetensors") for key in keys_there)
         rows = database.content()
         database.sql("delete from tags")
-        server.call("restore", str(tmp_path / "saved.tar"), "--yes")
+        restored = server.call("restore", str(tmp_path / "saved.tar"), "--yes").stdout
         assert database.content() == rows
+        count = len(keys_there)
+        assert restored.rstrip().endswith(f"; {count} of its {count} artifacts are in s3://the-bucket/of/mlflow")
         assert "s3-secret" not in server.log
+        check_bucket_that_lost_artifacts(server, client, keys_there, tmp_path / "saved.tar")
+    away = server.call("backup", str(tmp_path / "away.tar"), code=2)
+    assert "MLFLOW_ARTIFACTS_DESTINATION s3://the-bucket/of/mlflow: " in away.stderr
+    assert len(away.stderr.splitlines()) == 1
+    assert not (tmp_path / "away.tar").exists()
+
+
+def check_bucket_that_lost_artifacts(server: SharedServer, client: Any, keys: list[str], saved_file: Path) -> None:
+    """A restore without artifacts that are gone is refused, and made where that is wanted."""
+    lost = sorted(key for key in keys if "/model" in key)[0]
+    client.put_object(Bucket="the-bucket", Key="of/mlflow-of-others/file", Body=b"")
+    client.put_object(Bucket="the-bucket", Key=next(key for key in keys if key != lost), Body=b"another")
+    client.delete_object(Bucket="the-bucket", Key=lost)
+    rows = server.database.content()
+    server.database.sql("delete from tags")
+    changed = server.database.content()
+    ended = server.call("restore", str(saved_file), "--yes", code=2)
+    name = lost.removeprefix("of/mlflow/")
+    message = f"1 of the {len(keys)} artifacts of this backup are not there, {name!r} the first; "
+    assert message in ended.stderr
+    assert len(ended.stderr.splitlines()) == 1
+    assert server.database.content() == changed
+    restored = server.call("restore", str(saved_file), "--yes", "--incomplete").stdout
+    assert f"; {len(keys) - 1} of its {len(keys)} artifacts are in s3://the-bucket/of/mlflow, 1 of them of " in restored
+    assert server.database.content() == rows
+    older = without_list(saved_file)
+    assert "was not checked: the backup does not list them" in server.call("restore", str(older), "--yes").stdout
+    assert server.database.content() == rows
+
+
+def without_list(saved_file: Path) -> Path:
+    """Backup as a program has made it that did not list what is in S3."""
+    older = saved_file.with_name("older.tar")
+    with tarfile.open(saved_file) as source, tarfile.open(older, "w") as target:
+        for entry in source:
+            content = source.extractfile(entry).read()  # type: ignore[union-attr]
+            if entry.name == "manifest.json":
+                manifest = json.loads(content)
+                del manifest["listed"]
+                content = json.dumps(manifest).encode()
+                entry.size = len(content)
+            target.addfile(entry, io.BytesIO(content))
+    return older
 
 
 def test_the_script(server: SharedServer, tmp_path: Path) -> None:

@@ -140,6 +140,7 @@ def check_best(program: Program, ended: Ended) -> None:
     line = re.findall(r"train with these settings:\n  (.*)", ended.stdout)[-1]
     assert shlex.split(line)[1:3] == ["trainer/train.py", "--config"]
     assert (program.folder / shlex.split(line)[3]).samefile(file)
+    assert ("trial 0 (the settings it began with)" in ended.stdout) == (best["trial"] != "0")
     client, run = MlflowClient(program.store), sent_runs(program)[RunFolder(file.parent).read_run()["run_name"]]
     names = {one.path for one in client.list_artifacts(run.info.run_id)}
     assert {"best.yaml", "trials.csv", "trials.json", "history.png", "settings.png", "space.yaml"} <= names

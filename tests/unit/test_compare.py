@@ -48,8 +48,8 @@ def test_folders_are_compared_without_a_store(work: Path, capsys: pytest.Capture
     assert main([*map(str, folders), *OUTPUT]) == 0
     out = capsys.readouterr().out
     assert "b is better than a by 0." in out
-    assert re.search(r"^  1  b  0\.\d{3} \[.*\]\n  2  a  0\.\d{3} \[", out, re.MULTILINE)
-    assert "optim.lr  0.002  0.005" in out
+    assert re.search(r"^   1  b  0\.\d{3} \[.*\]\n   2  a  0\.\d{3} \[", out, re.MULTILINE)
+    assert "            1      2\n  optim.lr  0.005  0.002\n" in out, "in the order of the scores above them"
     assert "image_size" not in out, "it does not differ"
     content = json.loads(Path("out.json").read_text())
     assert content["schema_version"] == 1
@@ -87,7 +87,7 @@ def test_a_store_that_is_away_costs_the_artifact_alone(
     out = capsys.readouterr().out
     assert "no difference found between b and a: 0.000 [0.000, 0.000] mIoU on 9 images" in out
     assert "a is read from" in out
-    assert "warning: not added to 2 runs in MLflow: tracking server http://127.0.0.1:9: no answer" in out
+    assert "warning: not added to 2 of 2 runs in MLflow: tracking server http://127.0.0.1:9: no answer" in out
     assert Path("sheet.html").stat().st_size > 5000
 
 

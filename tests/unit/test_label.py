@@ -1,5 +1,6 @@
 """label.py in one process: what it gives, what it leaves alone, and what it says where something is wrong."""
 
+import hashlib
 import json
 import os
 import shutil
@@ -17,7 +18,7 @@ from trainer.data.layouts.labelme_json import draw_annotation
 from trainer.data.sources import find_sources
 from trainer.label import main
 from trainer.labelling.order import LARGE_PIXELS
-from trainer.labelling.prefill import alone_in
+from trainer.labelling.prefill import only_call
 from trainer.model.model_folder import save_segmenter
 from trainer.model.segmenter import Segmenter
 
@@ -142,6 +143,66 @@ def test_a_named_call_is_done_once(give: Callable[..., Any], tmp_path: Path) -> 
     assert len(given(output)) == 2
     assert give("--count", "2", "--once", "round 2")[0] == 0
     assert len(given(output)) == 4
+
+
+def test_untouched_predictions_become_those_of_a_newer_model(
+    give: Callable[..., Any], make_segmenter: Any, model: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "to label"
+    give("--count", "4")
+    first = given(output)
+    saved, corrected, accepted, waiting = sorted(first)
+    (output / f"{saved}.json").write_bytes(first[saved] + b"\n")  # saved by Labelme as it was
+    content = json.loads(first[corrected])
+    (output / f"{corrected}.json").write_text(json.dumps(content | {"shapes": []}))
+    assert main(["accept", str(output / f"{accepted}.json")]) == 0
+    touched = {name: text for name, text in given(output).items() if name != waiting}
+    turned = output / f"{waiting}.jpg"
+    turned.unlink()
+    Image.fromarray(smooth_image(56, 40, 7)).save(turned)
+    images = {file: file.read_bytes() for file in output.rglob("*.jpg")}
+
+    _, printed = give("--count", "1")
+    assert "made anew" not in printed, "the model is the same"
+    added = set(given(output)) - set(first)
+    save_segmenter(make_segmenter(seed=1), model)
+    code, printed = give("--count", "1")
+    assert code == 0
+    assert "2 predictions were made anew by this model" in printed
+    assert "nothing is left" in printed
+    after = given(output)
+    assert touched.items() <= after.items()
+    assert after[waiting] != first[waiting]
+    assert record(output)["files"][waiting]["sha256"] == hashlib.sha256(after[waiting]).hexdigest()
+    assert json.loads(after[waiting])["flags"] == {"predicted": True}
+    assert {file: file.read_bytes() for file in images} == images, "a picture was put there again"
+    save_segmenter(make_segmenter(seed=2), model)
+    assert "2 predictions were made anew" in give()[1], "also where nothing is left"
+    save_segmenter(make_segmenter(seed=1), model)
+    # They are the newer model's, as if it had been the first.
+    shutil.rmtree(output)
+    give("--count", "5")
+    for name in {waiting, *added}:
+        assert json.loads(given(output)[name])["shapes"] == json.loads(after[name])["shapes"]
+
+
+def test_a_refresh_that_was_killed_is_completed(
+    give: Callable[..., Any], make_segmenter: Any, model: Path, tmp_path: Path
+) -> None:
+    """State of the record after a kill between it and the file: the file is still the older model's."""
+    output = tmp_path / "to label"
+    give("--count", "2")
+    first = given(output)
+    save_segmenter(make_segmenter(seed=1), model)
+    give("--count", "1")
+    refreshed = given(output)
+    name, other = sorted(first)
+    assert refreshed[name] != first[name]
+    (output / f"{name}.json").write_bytes(first[name])
+    _, printed = give("--count", "1")
+    assert "1 prediction was made anew" in printed
+    assert given(output)[name] == refreshed[name]
+    assert given(output)[other] == refreshed[other]
 
 
 def test_labelled_pictures_are_not_given(give: Callable[..., Any], pool: Path, make_voc: Any, tmp_path: Path) -> None:
@@ -283,7 +344,7 @@ def test_faults_are_named(
 
 
 def test_one_call_at_a_time(give: Callable[..., Any], tmp_path: Path) -> None:
-    with alone_in(tmp_path / "to label"):
+    with only_call(tmp_path / "to label"):
         code, printed = give()
     assert code == 2
     assert "another call is putting pictures there" in printed

@@ -34,9 +34,9 @@ class BandLevels:
             result[..., number] = levels.to_uint8(band_of(deep, number))
         return result
 
-    def clipped(self, deep: DeepImage) -> float:
-        """Share of an image's levels outside of the ranges, 0 to 1; that of the band with most."""
-        return max(levels.clipped(band_of(deep, number)) for number, levels in enumerate(self.bands))
+    def outside(self, deep: DeepImage) -> np.ndarray:
+        """Levels of each band that are outside of its range, and all that are there, about: float64 [C, 2]."""
+        return np.concatenate([levels.outside(band_of(deep, number)) for number, levels in enumerate(self.bands)])
 
 
 def band_of(deep: DeepImage, number: int) -> DeepImage:

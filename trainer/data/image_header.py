@@ -17,6 +17,7 @@ from trainer.config import MOST_CHANNELS
 from trainer.data.files import OTHER_FORMATS, read_bytes
 from trainer.data.levels import is_deep
 from trainer.data.tiff_bands import TiffForm, form_of
+from trainer.data.tiff_parts import opened_by_pillow, parts_of
 from trainer.system.regular_file import open_regular
 
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP", "GIF", "AVIF", "PPM")
@@ -84,11 +85,18 @@ def count_pixels(path: str | Path, content: bytes | None = None) -> int:
         with stream:
             if form := _bands_form(stream):
                 return form.size[0] * form.size[1]
+            if parts := parts_of(stream):
+                return _counted(parts.size[0] * parts.size[1])
+            stream.seek(0)
             with Image.open(stream, formats=FORMATS) as pil_image:
                 count = pil_image.width * pil_image.height
     except Exception:  # the reading of the image says what is wrong with it
         return 0
-    return count if count <= MAX_PIXELS else 0
+    return _counted(count)
+
+
+def _counted(pixels: int) -> int:
+    return pixels if pixels <= MAX_PIXELS else 0
 
 
 def count_held(path: str | Path, content: bytes | None = None) -> int:
@@ -117,7 +125,7 @@ def tiff_form(path: Path, content: bytes) -> TiffForm | None:
     height, width = form.size
     if form.bands > MOST_CHANNELS:
         raise InputError(f"{path}: {form.bands} bands, more than {MOST_CHANNELS}; leave some out")
-    _require_size(path, width, height)
+    require_size(path, width, height)
     if _bytes_of(form) > PIXEL_BYTES * MAX_PIXELS:
         text = f"{width}x{height} pixels of {form.name}"
         raise InputError(f"{path}: {text}, more than {PIXEL_BYTES * MAX_PIXELS:,} bytes; make it smaller or remove it")
@@ -175,7 +183,7 @@ def open_image(path: Path, content: bytes | None) -> Image.Image:
     # their EXIF come out as garbage.
     content = read_bytes(path) if content is None else content
     try:
-        pil_image = Image.open(io.BytesIO(content), formats=FORMATS)
+        pil_image = Image.open(io.BytesIO(opened_by_pillow(content)), formats=FORMATS)
     except UnidentifiedImageError:
         form = tiff_form(path, content)
         if form is not None:
@@ -186,7 +194,7 @@ def open_image(path: Path, content: bytes | None) -> Image.Image:
         raise InputError(f"{path}: {_why_unknown(path, content)}") from None
     except Exception as error:
         raise InputError(f"{path}: cannot be opened ({error}); replace or remove it") from error
-    _require_size(path, *pil_image.size)
+    require_size(path, *pil_image.size)
     return pil_image
 
 
@@ -201,7 +209,8 @@ def _why_unknown(path: Path, content: bytes) -> str:
     return f"no readable image ({', '.join(FORMATS)}); replace or remove it"
 
 
-def _require_size(path: Path, width: int, height: int) -> None:
+def require_size(path: Path, width: int, height: int) -> None:
+    """Raise InputError where an image has more than MAX_PIXELS."""
     if width * height > MAX_PIXELS:
         raise InputError(f"{path}: {width}x{height} pixels, more than {MAX_PIXELS:,}; make it smaller or remove it")
 

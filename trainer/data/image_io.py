@@ -1,5 +1,6 @@
 """Decoding and encoding of image and mask files, for training, validation and prediction alike."""
 
+import io
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -13,12 +14,14 @@ from PIL.PngImagePlugin import PngInfo
 from trainer import InputError
 from trainer.data.bands import BandLevels, read_bands
 from trainer.data.files import read_bytes
-from trainer.data.image_header import open_image, tiff_form, upright
-from trainer.data.levels import DeepImage, Levels, as_shown, decode_deep, fit_levels, is_deep, white_is_0
+from trainer.data.image_header import open_image, read_header, require_size, tiff_form, upright
+from trainer.data.levels import DeepImage, Levels, as_shown, decode_deep, fit_levels, is_deep, share_outside, white_is_0
 from trainer.data.stored_palette import GREYS, StoredPalette, decoding_factor, palette_of
+from trainer.data.tiff_parts import PART_BYTES, TiffParts, large_parts
 from trainer.data.tiff_planes import has_planes
 from trainer.drawing.palette import palette
 from trainer.system.parallel import Budget
+from trainer.system.regular_file import open_regular
 from trainer.system.strips import on_strips, strips
 
 AnyLevels = Levels | BandLevels
@@ -26,6 +29,13 @@ AnyLevels = Levels | BandLevels
 
 PIXELS = Budget(128_000_000)
 """Pixels that prediction, check and cache have in memory at a time, all threads together; up to 12 bytes each."""
+
+
+NONE_OUTSIDE = np.zeros((1, 2))
+"""What `outside` has for levels that are all inside."""
+
+LAST_ROW_FIRST = (3, 4, 6, 7)
+"""Orientations whose stored rows, or the columns that they become, go the other way in the upright image."""
 
 
 def read_image(path: Path, content: bytes | None = None, levels: AnyLevels | None = None) -> np.ndarray:
@@ -43,9 +53,48 @@ def read_image(path: Path, content: bytes | None = None, levels: AnyLevels | Non
 
 def read_scaled(path: Path, content: bytes | None = None, levels: AnyLevels | None = None) -> tuple[np.ndarray, float]:
     """Read as `read_image` does, and return also the share of the levels that is outside of `levels`, 0 to 1."""
+    with _opened(path, content) as stream:
+        parts = large_parts(stream)
+        if parts is not None and (levels is not None or parts.exact):
+            image, outside = _read_parts(path, parts, stream, levels)
+        else:
+            image, outside = _read_whole(path, content, levels)
+    return image, share_outside(outside)
+
+
+def _opened(path: Path, content: bytes | None) -> BinaryIO:
+    """File, or its bytes, for reading. Raises InputError naming the file."""
+    if content is not None:
+        return io.BytesIO(content)
+    try:
+        return open_regular(path)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror or error}); fix or remove it") from error
+
+
+def _read_parts(
+    path: Path, parts: TiffParts, stream: BinaryIO, levels: AnyLevels | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Read a TIFF as `_read_whole` does, but in parts: beside the result, one of them is in memory."""
+    height, width = parts.size
+    require_size(path, width, height)
+    result, orientation, outside = np.empty((0, 0, 3), np.uint8), 1, NONE_OUTSIDE
+    for rows, content in parts.read(stream, PART_BYTES):
+        part, counts = _read_whole(path, content, levels)
+        if rows.start == 0:
+            orientation = read_header(path, content).orientation
+            result = np.empty((*(parts.size if orientation < 5 else parts.size[::-1]), part.shape[2]), np.uint8)
+        at = slice(height - rows.stop, height - rows.start) if orientation in LAST_ROW_FIRST else rows
+        result[at if orientation < 5 else (slice(None), at)] = part
+        outside = outside + counts
+    return result, outside
+
+
+def _read_whole(path: Path, content: bytes | None, levels: AnyLevels | None) -> tuple[np.ndarray, np.ndarray]:
+    """Read as `read_scaled` does, but return what `outside` of the levels has instead of the share."""
     if isinstance(levels, BandLevels):
         deep = read_bands(path, content, levels.channels)
-        return levels.to_uint8(deep), levels.clipped(deep)
+        return levels.to_uint8(deep), levels.outside(deep)
     content = read_bytes(path) if content is None else content
     colours = _read_colour_bands(path, content)
     if colours is not None:
@@ -56,9 +105,9 @@ def read_scaled(path: Path, content: bytes | None = None, levels: AnyLevels | No
             levels = Levels(0, 65535)
         if levels is not None and is_deep(pil_image):
             deep = as_shown(decode_deep(pil_image, lambda: open_image(path, content), upright), pil_image)
-            return _deep_to_rgb(deep, levels), levels.clipped(deep)
+            return _deep_to_rgb(deep, levels), levels.outside(deep)
         # Orientation first: converting drops the EXIF block from some modes.
-        return _pixels(upright(pil_image), _to_rgb), 0.0
+        return _pixels(upright(pil_image), _to_rgb), NONE_OUTSIDE
     except Exception as error:  # Pillow raises errors of any type for a broken file
         raise InputError(f"{path}: damaged image ({error}); replace or remove it") from error
 
@@ -76,14 +125,14 @@ def read_deep(path: Path, content: bytes | None = None) -> DeepImage:
         raise InputError(f"{path}: damaged image ({error}); replace or remove it") from error
 
 
-def _scale_colours(deep: DeepImage, levels: Levels | None) -> tuple[np.ndarray, float]:
-    """Scale RGB levels [H, W, 3], but those of 8 bits; return also the share that is outside of `levels`, 0 to 1."""
+def _scale_colours(deep: DeepImage, levels: Levels | None) -> tuple[np.ndarray, np.ndarray]:
+    """Scale RGB levels [H, W, 3], but those of 8 bits; return also what `outside` of the levels has."""
     if deep.stored.dtype == np.uint8:
-        return deep.stored, 0.0
+        return deep.stored, NONE_OUTSIDE
     if levels is None:
         levels = Levels(0, 65535) if deep.stored.dtype == np.uint16 else fit_levels(np.array([deep.range()]))
         assert levels is not None
-    return levels.to_uint8(deep), levels.clipped(deep)
+    return levels.to_uint8(deep), levels.outside(deep)
 
 
 def _read_colour_bands(path: Path, content: bytes) -> DeepImage | None:

@@ -53,10 +53,11 @@ class Levels:
         scaled[_missing(stored, nodata)] = 0
         return np.clip(scaled, 0, 255, out=scaled).round(out=scaled).astype(np.uint8)
 
-    def clipped(self, deep: "DeepImage") -> float:
-        """Share of an image's levels outside of the range, 0 to 1."""
+    def outside(self, deep: "DeepImage") -> np.ndarray:
+        """Levels of an image that are outside of the range, and all that are there, about: float64 [1, 2]."""
         present = deep.present()
-        return float(((present < self.low) | (present > self.high)).mean()) if present.size else 0.0
+        outside = np.count_nonzero((present < self.low) | (present > self.high))
+        return np.array([[outside, present.size]]) * float(deep.step**2)
 
 
 @dataclass(frozen=True)
@@ -76,10 +77,14 @@ class DeepImage:
         """Mark what is no level, bool of the shape of `stored`: NaN, infinite, or a value that stands for no data."""
         return _missing(self.stored, self.nodata)
 
+    @property
+    def step(self) -> int:
+        """Pixels from one that is measured to the next, in either direction."""
+        return max(1, round((self.stored.size / MEASURED_PIXELS) ** 0.5))
+
     def present(self) -> np.ndarray:
         """Levels of up to MEASURED_PIXELS pixels with data, evenly chosen, 1-D."""
-        step = max(1, round((self.stored.size / MEASURED_PIXELS) ** 0.5))
-        chosen = self.stored[::step, ::step]
+        chosen = self.stored[:: self.step, :: self.step]
         levels: np.ndarray = chosen[~_missing(chosen, self.nodata)]
         return levels
 
@@ -104,6 +109,11 @@ def _missing(stored: np.ndarray, nodata: float | None) -> np.ndarray:
     if nodata is not None:
         marks |= stored == (np.float32(nodata) if stored.dtype == np.float32 else nodata)
     return marks
+
+
+def share_outside(counts: np.ndarray) -> float:
+    """Share of the levels that are outside of the range, 0 to 1, that of the band with most, by `outside` [C, 2]."""
+    return float((counts[:, 0] / np.maximum(counts[:, 1], 1)).max(initial=0))
 
 
 def fit_levels(ranges: np.ndarray) -> Levels | None:

@@ -8,7 +8,6 @@ import io
 import os
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
@@ -16,6 +15,7 @@ from typing import BinaryIO
 from PIL import Image
 
 from trainer.data.files import read_bytes
+from trainer.data.tiff_directory import TiffNumbers, numbers_of, read_number
 
 SUFFIXES = (".tif", ".tiff")
 """Suffixes of files that may hold several pages, in lower case."""
@@ -29,33 +29,6 @@ FEW_PAGES = 50
 
 SUBFILE, WIDTH, HEIGHT = 254, 256, 257
 """Tags of a directory: kind of page (bit 0 a smaller copy, bit 2 a transparency mask), width, height in pixels."""
-
-
-@dataclass(frozen=True)
-class _Form:
-    """Form in which numbers are stored: classic TIFF, or BigTIFF with numbers of 64 bits."""
-
-    order: str
-    """Byte order as `struct` has it, "<" or ">"."""
-
-    big: bool
-
-    @property
-    def start(self) -> int:
-        """Position of the first directory's offset."""
-        return 8 if self.big else 4
-
-    @property
-    def offset(self) -> str:
-        return f"{self.order}{'Q' if self.big else 'I'}"
-
-    @property
-    def count(self) -> str:
-        return f"{self.order}{'Q' if self.big else 'H'}"
-
-    @property
-    def entry_bytes(self) -> int:
-        return 20 if self.big else 12
 
 
 def count_pages(path: Path | str) -> tuple[int, int]:
@@ -76,7 +49,7 @@ def count_pages(path: Path | str) -> tuple[int, int]:
 def is_stack(content: bytes) -> bool:
     """Return whether a file's bytes have a second page of the first one's size, among their first directories."""
     file = io.BytesIO(content)
-    form = _form(file)
+    form = numbers_of(file)
     if form is None:
         return False
     try:
@@ -110,7 +83,7 @@ def page_content(path: Path, page: int) -> bytes:
     """Bytes of a TIFF file that begins with `page`, the first is 1. Raises InputError naming the file."""
     content = read_bytes(path)
     file = io.BytesIO(content)
-    (offsets, _), form = _page_offsets(file), _form(file)
+    (offsets, _), form = _page_offsets(file), numbers_of(file)
     if form is None or page > len(offsets):
         return content
     changed = bytearray(content)
@@ -118,20 +91,9 @@ def page_content(path: Path, page: int) -> bytes:
     return bytes(changed)
 
 
-def _form(file: BinaryIO) -> _Form | None:
-    """Form of a TIFF file; None for other files."""
-    file.seek(0)
-    magic = file.read(4)
-    order = {b"II": "<", b"MM": ">"}.get(magic[:2])
-    if order is None or len(magic) < 4:
-        return None
-    version = struct.unpack(f"{order}H", magic[2:])[0]
-    return _Form(order, version == 43) if version in (42, 43) else None
-
-
 def _page_offsets(file: BinaryIO) -> tuple[list[int], list[int]]:
     """Offset, in bytes, of the directory of each page of the first one's size, and of each one of another size."""
-    form = _form(file)
+    form = numbers_of(file)
     pages = [] if form is None else list(_directories(file, form))
     same: list[int] = []
     others: list[int] = []
@@ -145,15 +107,15 @@ def _size(tags: dict[int, int]) -> tuple[int | None, int | None]:
     return tags.get(HEIGHT), tags.get(WIDTH)
 
 
-def _directories(file: BinaryIO, form: _Form) -> Iterator[tuple[int, dict[int, int]]]:
+def _directories(file: BinaryIO, form: TiffNumbers) -> Iterator[tuple[int, dict[int, int]]]:
     """Offset of each directory, and its tags SUBFILE, WIDTH and HEIGHT. Ends at a loop or a fault."""
     seen = set[int]()
     file.seek(form.start)
-    offset = _read(file, form.offset)
+    offset = read_number(file, form.offset)
     while offset and offset not in seen and len(seen) < MOST_PAGES:
         seen.add(offset)
         file.seek(offset)
-        count = _read(file, form.count)
+        count = read_number(file, form.count)
         entries = file.read(count * form.entry_bytes) if count < 4096 else b""
         tags = {}
         for start in range(0, len(entries) - form.entry_bytes + 1, form.entry_bytes):
@@ -163,11 +125,6 @@ def _directories(file: BinaryIO, form: _Form) -> Iterator[tuple[int, dict[int, i
                 tags[tag] = struct.unpack_from(f"{form.order}{'H' if kind == 3 else 'I'}", entries, value)[0]
         yield offset, tags
         try:
-            offset = _read(file, form.offset)
+            offset = read_number(file, form.offset)
         except struct.error:
             return
-
-
-def _read(file: BinaryIO, form: str) -> int:
-    number: int = struct.unpack(form, file.read(struct.calcsize(form)))[0]
-    return number

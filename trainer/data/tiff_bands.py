@@ -12,31 +12,34 @@ from typing import Any, BinaryIO
 
 import numpy as np
 from PIL import Image
-from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 from trainer.data.levels import GDAL_NODATA
-from trainer.data.tiff_planes import (
+from trainer.data.tiff_directory import (
     BITS,
+    BYTES,
     CHANNELS,
     COLOURS,
     COMPRESSION,
+    EXTRA,
+    FILL_ORDER,
+    FORMAT,
     HEIGHT,
     ORIENTATION,
     PIECES,
     PLANES,
     PREDICTOR,
     ROWS,
+    TABLES,
     TILE_HEIGHT,
     TILE_WIDTH,
     WIDTH,
+    Field,
+    read_directory,
     tiff_of,
 )
 
-FILL_ORDER, EXTRA, FORMAT = 266, 338, 339
-"""Tags of the order of bits, of the meaning of channels behind the colours, and of the kind of numbers."""
-
-GREY, RGB = (0, 1), 2
-"""Values of the tag COLOURS of files whose channels may be bands."""
+GREY, RGB, YCBCR = (0, 1), 2, 6
+"""Values of the tag COLOURS: of files whose channels may be bands, and of colours that JPEG has in other channels."""
 
 ALPHA = 1, 2
 """Values of the tag EXTRA of an opacity."""
@@ -53,6 +56,16 @@ NAMES = {"u": "bit", "i": "int", "f": "float"}
 
 COMPRESSIONS = (1, 5, 8, 32773, 32946, 34925, 50000)
 """None, LZW, deflate, PackBits, deflate by its old number, LZMA and ZSTD."""
+
+JPEG = 7
+JPEG_KINDS: dict[int, dict[int, Sequence[int]]] = {
+    1: {COLOURS: (1,)},
+    2: {COLOURS: (1,), EXTRA: (2,)},
+    3: {COLOURS: (2,)},
+    4: {COLOURS: (5,)},
+}
+"""Compression, and number of its channels -> tags with which Pillow gives them as they are: as grey, grey and opacity,
+colours, inks."""
 
 PREDICTORS = (1, 2, 3)
 """None, differences of neighbours, and those of the bytes of floats."""
@@ -127,17 +140,13 @@ def form_of(stream: BinaryIO) -> TiffForm | None:
 
     None for every other file.
     """
-    stream.seek(0)
-    head = stream.read(16)
-    if head[:4] not in (b"II*\0", b"MM\0*", b"II+\0"):
-        return None
     try:
-        tags = ImageFileDirectory_v2(head if head[2] == 43 else head[:8])
-        stream.seek(tags.next)
-        tags.load(stream)
-        form = TiffForm(dict(tags), head[:2] == b"MM")
+        directory = read_directory(stream)
+        if directory is None:
+            return None
+        form = TiffForm(directory.tags(), directory.numbers.order == ">")
         return form if form.bands > 1 and min(form.size) > 0 else None
-    except Exception:  # Pillow raises errors of any type for a broken file; whoever decodes it says what is wrong
+    except Exception:  # of any type, for a broken file; whoever decodes it says what is wrong
         return None
 
 
@@ -151,7 +160,9 @@ def decode_bands(content: bytes, form: TiffForm) -> np.ndarray:
         bits, kinds = (sorted(set(_several(tags.get(tag, 1)))) for tag in (BITS, FORMAT))
         raise ValueError(f"levels of {bits} bits, of TIFF's kind {kinds}, which are not read")
     compression, predictor = tags.get(COMPRESSION, 1), _predictor(tags)
-    if compression not in COMPRESSIONS or predictor not in PREDICTORS or (predictor == 3 and kind.kind != "f"):
+    if compression == JPEG:
+        _require_jpeg(form)
+    elif compression not in COMPRESSIONS or predictor not in PREDICTORS or (predictor == 3 and kind.kind != "f"):
         raise ValueError(
             f"compression {compression} with predictor {predictor}, which is not read; save it with LZW or deflate"
         )
@@ -161,6 +172,15 @@ def decode_bands(content: bytes, form: TiffForm) -> np.ndarray:
         planes = (_decode(content, form, kind, 1, number, form.bands) for number in range(form.bands))
         levels = np.concatenate(list(planes), axis=2)
     return np.ascontiguousarray(_upright(levels, form.orientation))
+
+
+def _require_jpeg(form: TiffForm) -> None:
+    """Raise ValueError where bands that are compressed as JPEG cannot be had."""
+    together = 1 if form.tags.get(PLANES, 1) == 2 else form.bands
+    if form.levels != np.uint8 or together not in JPEG_KINDS or form.tags.get(COLOURS) == YCBCR:
+        raise ValueError(
+            f"JPEG compression of {form.name}, which is not read; save it with LZW or deflate, or band by band"
+        )
 
 
 def _decode(content: bytes, form: TiffForm, kind: np.dtype[Any], bands: int, part: int, parts: int) -> np.ndarray:
@@ -175,8 +195,17 @@ def _decode(content: bytes, form: TiffForm, kind: np.dtype[Any], bands: int, par
     row = bands * kind.itemsize * side  # bytes of a row of a strip or a tile
     if row * across * height > MOST_BYTES:
         raise ValueError(f"tiles of {side} pixels in {width}")
-    kept = {tag: (int(tags[tag]),) for tag in (COMPRESSION, FILL_ORDER, ROWS, TILE_HEIGHT) if tag in tags}
-    kept |= {WIDTH: (row * across,), HEIGHT: (height,), BITS: (8,), COLOURS: (1,), CHANNELS: (1,)}
+    kept: dict[int, Sequence[int] | Field] = {
+        tag: (int(tags[tag]),) for tag in (COMPRESSION, FILL_ORDER, ROWS, TILE_HEIGHT) if tag in tags
+    }
+    if tags.get(COMPRESSION) == JPEG:
+        row = side
+        kept |= {BITS: (8,) * bands, CHANNELS: (bands,), **JPEG_KINDS[bands]}
+        if isinstance(tags.get(TABLES), bytes):
+            kept[TABLES] = Field(BYTES, len(tags[TABLES]), tags[TABLES])
+    else:
+        kept |= {BITS: (8,), COLOURS: (1,), CHANNELS: (1,)}
+    kept |= {WIDTH: (row * across,), HEIGHT: (height,)}
     if places == PIECES[1][0]:
         kept[TILE_WIDTH] = (row,)
     as_grey = io.BytesIO(tiff_of(form.big_endian, kept, places, lengths, own))

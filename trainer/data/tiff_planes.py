@@ -4,16 +4,27 @@ Of these Pillow gives the high byte of each level, or garbage. Each channel by i
 """
 
 import io
-import struct
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from PIL import Image
 
-WIDTH, HEIGHT, BITS, COMPRESSION, COLOURS, ORIENTATION, CHANNELS, PLANES = 256, 257, 258, 259, 262, 274, 277, 284
-ROWS, PREDICTOR, TILE_WIDTH, TILE_HEIGHT = 278, 317, 322, 323
-PIECES = (273, 279), (324, 325)
-"""Tags of the places and the lengths of strips, and of tiles."""
+from trainer.data.tiff_directory import (
+    BITS,
+    CHANNELS,
+    COLOURS,
+    COMPRESSION,
+    HEIGHT,
+    ORIENTATION,
+    PIECES,
+    PLANES,
+    PREDICTOR,
+    ROWS,
+    TILE_HEIGHT,
+    TILE_WIDTH,
+    WIDTH,
+    tiff_of,
+)
 
 KEPT = (WIDTH, HEIGHT, COMPRESSION, ORIENTATION, ROWS, PREDICTOR, TILE_WIDTH, TILE_HEIGHT)
 """Tags that hold for a channel as for the whole."""
@@ -35,23 +46,6 @@ def open_planes(pil_image: Image.Image) -> Iterator[Image.Image]:
     for channel in range(tags[CHANNELS]):
         own = [content[place : place + length] for place, length in pieces[channel * count : (channel + 1) * count]]
         yield Image.open(io.BytesIO(tiff_of(content[:2] == b"MM", kept, places, lengths, own)), formats=("TIFF",))
-
-
-def tiff_of(big: bool, tags: Mapping[int, Sequence[int]], places: int, lengths: int, pieces: Sequence[bytes]) -> bytes:
-    """TIFF file of these tags and strips or tiles, big-endian where `big`; every number in it has 32 bits."""
-    order = ">" if big else "<"
-    entries: dict[int, Sequence[int]] = {**tags, lengths: [len(piece) for piece in pieces], places: [0] * len(pieces)}
-    behind = 8 + 2 + 12 * len(entries) + 4  # header, then the list of tags; longer values follow it
-    start = behind + sum(4 * len(values) for values in entries.values() if len(values) > 1)
-    entries[places] = [start + sum(entries[lengths][:number]) for number in range(len(pieces))]
-    listed, longer = b"", b""
-    for tag, values in sorted(entries.items()):
-        packed = struct.pack(f"{order}{len(values)}L", *values)
-        if len(values) > 1:
-            longer, packed = longer + packed, struct.pack(f"{order}L", behind + len(longer))
-        listed += struct.pack(f"{order}HHL", tag, 4, len(values)) + packed
-    head = (b"MM\0*" if big else b"II*\0") + struct.pack(f"{order}LH", 8, len(entries))
-    return head + listed + bytes(4) + longer + b"".join(pieces)
 
 
 def _tags(pil_image: Image.Image) -> Mapping[int, Any]:

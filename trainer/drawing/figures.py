@@ -7,7 +7,7 @@ from PIL import Image, ImageDraw, ImageOps
 
 from trainer import IGNORE
 from trainer.drawing.contour import draw_contours
-from trainer.drawing.legend import find_font
+from trainer.drawing.fonts import find_font
 from trainer.drawing.overlay import draw_overlay
 from trainer.drawing.palette import palette
 

@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from trainer.drawing.figures import PAPER
-from trainer.drawing.legend import find_font
+from trainer.drawing.fonts import drawable
 from trainer.system.text import show
 
 LINE = 34
@@ -40,5 +40,6 @@ def _line(texts: Sequence[tuple[int, str]], width: int, size: int) -> np.ndarray
     line = Image.new("RGB", (width, LINE), PAPER)
     pen = ImageDraw.Draw(line)
     for column, text in texts:
-        pen.text((column + 6, LINE - 6), text, INK, find_font(size), anchor="ls")
+        drawn, font = drawable(text, size)
+        pen.text((column + 6, LINE - 6), drawn, INK, font, anchor="ls")
     return np.array(line)

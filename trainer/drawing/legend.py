@@ -1,14 +1,12 @@
 """Legend of an overlay: the classes that are in a picture, with their colours, where it covers least."""
 
 import functools
-import importlib.util
 from collections.abc import Sequence
-from contextlib import suppress
-from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
+from trainer.drawing.fonts import Font, find_font, font_for
 from trainer.system.text import show
 
 LEAST_FONT, FONT_SHARE = 11, 1 / 40
@@ -23,8 +21,8 @@ MOST_NAMES, LONGEST_NAME = 12, 30
 GROUND, TEXT = (32, 32, 32), (255, 255, 255)
 """Colours of the box and the letters, RGB."""
 
-Entry = tuple[str, tuple[int, int, int]]
-"""Name and RGB colour of a class."""
+Entry = tuple[int, str, tuple[int, int, int]]
+"""Id, name and RGB colour of a class."""
 
 
 def draw_legend(image: np.ndarray, mask: np.ndarray, entries: Sequence[Entry]) -> None:
@@ -64,15 +62,14 @@ def _fitting(entries: tuple[Entry, ...], size: tuple[int, int], margin: int) -> 
 @functools.lru_cache(maxsize=64)
 def _render(entries: tuple[Entry, ...], size: int) -> np.ndarray:
     """Box with a coloured square and the name of each class, uint8 RGB [h, w, 3], with letters of `size` pixels."""
-    font = find_font(size)
-    lines = [(show(name, LONGEST_NAME), colour) for name, colour in entries[:MOST_NAMES]]
+    lines = [(*_line(class_id, name, size), colour) for class_id, name, colour in entries[:MOST_NAMES]]
     if len(entries) > MOST_NAMES:
-        lines.append((f"and {len(entries) - MOST_NAMES} more", GROUND))
+        lines.append((f"and {len(entries) - MOST_NAMES} more", find_font(size), GROUND))
     pad, line = size // 2, round(1.35 * size)
-    text_width = max(font.getlength(name) for name, _ in lines)
+    text_width = max(font.getlength(name) for name, font, _ in lines)
     picture = Image.new("RGB", (round(3 * pad + size + text_width), line * len(lines) + pad), GROUND)
     pen = ImageDraw.Draw(picture)
-    for number, (name, colour) in enumerate(lines):
+    for number, (name, font, colour) in enumerate(lines):
         top = pad // 2 + number * line + (line - size) // 2
         frame = TEXT if colour != GROUND else GROUND
         pen.rectangle([pad, top, pad + size - 1, top + size - 1], fill=colour, outline=frame, width=max(1, size // 12))
@@ -80,10 +77,8 @@ def _render(entries: tuple[Entry, ...], size: int) -> np.ndarray:
     return np.array(picture)
 
 
-def find_font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    """DejaVu Sans, which comes with matplotlib and has most letters of Europe; Pillow's own has those of English."""
-    package = importlib.util.find_spec("matplotlib")  # found, not imported
-    for folder in (package.submodule_search_locations or []) if package else []:
-        with suppress(OSError):
-            return ImageFont.truetype(Path(folder) / "mpl-data" / "fonts" / "ttf" / "DejaVuSans.ttf", size)
-    return ImageFont.load_default(size)
+def _line(class_id: int, name: str, size: int) -> tuple[str, Font]:
+    """Text that stands for a class, and its font: its number where no font of this system has the name's letters."""
+    text = show(name, LONGEST_NAME)
+    font = font_for(text, size)
+    return (f"class {class_id}", find_font(size)) if font is None else (text, font)

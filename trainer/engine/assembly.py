@@ -113,7 +113,7 @@ def build_trainer(
     stop_requested: Callable[[], bool] = lambda: False,
 ) -> tuple[Trainer, list[str]]:
     """Make the Trainer of one process from resolved settings, and the reasons for people. A collective."""
-    train, optim = config.train, config.optim
+    train = config.train
     segmenter.to(accelerator.device)
     sides = image_sides(
         config.data.image_size, segmenter.contract.stride, train.progressive, segmenter.contract.least_bottom
@@ -121,50 +121,53 @@ def build_trainer(
     size, size_reason = _step_size(config, accelerator, dataset, segmenter)
     compiled, compile_reason = _compiled(config, accelerator, dataset, segmenter, sides)
     loader = _loader(config, accelerator, dataset, size, sides, compiled)
-    least = auto.affordable_interval(_tiled_pixels(dataset), train.batch_size, config.data.image_size)
-    by_curve = train.patience == "curve"
-    interval, interval_reason = auto.evaluation_interval(train.eval_every, loader.steps_per_epoch, by_curve, least)
-    steps, settings = int(train.epochs) * loader.steps_per_epoch, redact_all(flatten(config))
+    schedule, schedule_reason = _schedule(config, dataset, loader.steps_per_epoch)
+    augmentation = Augmentation(config.data.augment, train.seed)
+    trainer = Trainer(
+        TrainStep(accelerator, segmenter, augmentation, config.loss, config.optim, train.ema, compiled),
+        loader,
+        schedule,
+        size,
+        _evaluation(config, accelerator, dataset, stop_requested),
+        callback or NullCallback(),
+        _checkpoint_maker(config, accelerator, segmenter),
+        stop_requested,
+        _threads(config, accelerator),
+    )
+    sizes = _sizes(accelerator, loader, size, len(dataset.split.train))
     threads_reason = threads_at_start(train.threads, 1)[1]
+    return trainer, [sizes, *filter(None, [size_reason, compile_reason, schedule_reason, threads_reason])]
+
+
+def _schedule(config: Config, dataset: Dataset, steps_per_epoch: int) -> tuple[Schedule, str]:
+    """Make the schedule; return it, and the reason for the time between evaluations."""
+    train, optim, by_curve = config.train, config.optim, config.train.patience == "curve"
+    least = auto.affordable_interval(_tiled_pixels(dataset), train.batch_size, config.data.image_size)
+    interval, reason = auto.evaluation_interval(train.eval_every, steps_per_epoch, by_curve, least)
+    steps, patience = int(train.epochs) * steps_per_epoch, 0 if train.patience == "curve" else int(train.patience)
+    return Schedule(steps, train.minutes, interval, patience, optim.lr, optim.warmup, by_curve=by_curve), reason
+
+
+def _checkpoint_maker(config: Config, accelerator: Accelerator, segmenter: Segmenter) -> Callable[..., Checkpoint]:
+    """Make the function that makes a checkpoint from the parts that change as training goes on."""
+    settings = redact_all(flatten(config))
 
     def make_checkpoint(**parts: Any) -> Checkpoint:
         # The number of threads in the environment may change as training goes on.
         environment = numeric_environment(accelerator)
         return Checkpoint(contract=segmenter.contract, environment=environment, config=settings, **parts)
 
-    trainer = Trainer(
-        TrainStep(
-            accelerator,
-            segmenter,
-            Augmentation(config.data.augment, train.seed),
-            config.loss,
-            optim,
-            train.ema,
-            compiled,
-        ),
-        loader,
-        Schedule(
-            steps,
-            train.minutes,
-            interval,
-            0 if train.patience == "curve" else int(train.patience),
-            optim.lr,
-            optim.warmup,
-            by_curve=train.patience == "curve",
-        ),
-        size,
-        _evaluation(config, accelerator, dataset, stop_requested),
-        callback or NullCallback(),
-        make_checkpoint,
-        stop_requested,
-        _threads(config, accelerator),
-    )
-    in_step = min(train.batch_size, len(dataset.split.train))
+    return make_checkpoint
+
+
+def _sizes(accelerator: Accelerator, loader: TrainLoader, size: StepSize, images: int) -> str:
+    """Say how many of the `images` that train are in a step, and how many at once in a process."""
+    in_step = min(size.batch_size, images)
     at_once = min(size.micro_batch_size, math.ceil(in_step / accelerator.num_processes))
-    sizes = f"{at_once} pictures at once on each process, {in_step} in a step"
+    text = f"{at_once} pictures at once on each process, {in_step} in a step"
     if loader.unlabelled_sampler:
-        sizes += f" and {loader.unlabelled_sampler.batch_size} without labels"
-    return trainer, [sizes, *filter(None, [size_reason, compile_reason, interval_reason, threads_reason])]
+        text += f" and {loader.unlabelled_sampler.batch_size} without labels"
+    return text
 
 
 def _tiled_pixels(dataset: Dataset) -> float:

@@ -122,10 +122,7 @@ def levelled_off(scores: Sequence[float], interval: int, plan: Plan, missing: bo
 
 
 def _gain(scores: Sequence[float], interval: int) -> float | None:
-    """Gain that MORE steps after these scores promise, with its uncertainty; None where the curve is not to be trusted.
-
-    The uncertainty counts up to LITTLE / 2: a few validation images are too noisy for more, however long one waits.
-    """
+    """Gain that MORE steps after these scores promise, and its error; None where the curve is not to be trusted."""
     step = interval * len(scores)
     steps = [number for number in range(interval, step + 1, interval) if number >= FITTED * step]
     if len(steps) < FEWEST or max(scores) <= 0:
@@ -134,7 +131,7 @@ def _gain(scores: Sequence[float], interval: int) -> float | None:
     curve = fit(steps, fitted)
     if statistics.median(fitted[-LATEST:]) - curve.at(step) >= max(LITTLE, curve.noise):
         return None
-    return curve.gain(step) + min(curve.gain_error(step), LITTLE / 2)
+    return curve.gain(step) + curve.gain_error(step)
 
 
 def _reason(scores: Sequence[float], interval: int, gain: float, total: int) -> str:

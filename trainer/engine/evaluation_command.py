@@ -1,12 +1,22 @@
-"""Command line of evaluate.py. Light: a mistyped option is refused before anything heavy is loaded."""
+"""Command line of evaluate.py, and what it asks for. Light: a mistyped option is refused before the heavy imports."""
 
 import argparse
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from trainer.config import MLRUNS, TrackingConfig
 from trainer.system.installation import usage
 from trainer.system.output import Parser, ShowVersion
+from trainer.system.signals import StopSignals
+from trainer.system.terminal import Display
+
+if TYPE_CHECKING:
+    from trainer.data.sources import Sources
+
+EVALUATIONS = MLRUNS / "evaluations"
+"""Run folders of evaluations."""
 
 MOST_GALLERY = 50
 """Most images of a gallery."""
@@ -68,3 +78,24 @@ def _boolean(text: str) -> bool:
 def given(options: argparse.Namespace, *keys: str) -> dict[str, Any]:
     """Those of the options that the command line has."""
     return {key: value for key in keys if (value := getattr(options, key)) is not None}
+
+
+@dataclass(frozen=True)
+class Work:
+    """A call, checked as far as that takes no image and no model."""
+
+    options: argparse.Namespace
+    tracking: TrackingConfig
+    stop: StopSignals
+    display: Display
+    sources: "Sources"
+    part: str
+    rows: list[int]
+    """Rows of the samples of that part."""
+
+    began_ms: int
+    """Time at which the program began."""
+
+    def warn(self, text: str) -> None:
+        """Print a warning."""
+        self.display.log(f"warning: {text}", "yellow")

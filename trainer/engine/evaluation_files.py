@@ -1,7 +1,6 @@
 """Files of an evaluation: JSON and CSV of its numbers, figures, and a gallery of the worst and the best images."""
 
 import importlib.util
-import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from trainer.model.segmenter import Segmenter
 from trainer.system.atomic import atomic_file, write_json, write_text
 from trainer.system.text import cell, valid
 from trainer.tracking.run import Run
+from trainer.tracking.tables import table_json
 
 SCORES, SUMMARY = "scores.json", "summary.json"
 """Table of scores by which models are compared, and everything that is no single image's."""
@@ -83,9 +83,8 @@ def _csv(titles: Sequence[str], rows: Sequence[Row]) -> str:
 
 
 def write_table(file: Path, titles: Sequence[str], rows: Sequence[Row]) -> None:
-    """Write rows as `MlflowClient.log_table` would."""
-    data = [[_rounded(row[title]) for title in titles] for row in rows]
-    write_text(file, json.dumps({"columns": [valid(title) for title in titles], "data": data}))
+    """Write rows in the form in which MLflow's UI sorts them."""
+    write_text(file, table_json(titles, [[_rounded(row[title]) for title in titles] for row in rows]))
 
 
 def _rounded(value: object) -> object:

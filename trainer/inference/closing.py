@@ -78,6 +78,19 @@ def tell_clipped(display: Any, clipped: list[str], model: "Model") -> None:
         display.log(f"{one_line(clipped[0])}{others}: levels beyond the {known} that the model knows were clipped")
 
 
+def tell_letters(display: Any, model: "Model", options: Options) -> None:
+    """Say once which classes stand in the legends by their number, since no font has the letters of their names."""
+    from trainer.drawing.fonts import undrawable
+
+    names = undrawable(model.segmenter.contract.class_names[1:]) if options.overlay == "contour" else []
+    if names:
+        display.log(
+            f"warning: no font of this system has the letters of {one_line(', '.join(names))}; overlays have the "
+            "numbers of these classes instead: install a font of that script, such as fonts-noto-cjk",
+            "yellow",
+        )
+
+
 def tell_kept(display: Any, report: "Report") -> None:
     """Say which files of Labelme were left as a person made them."""
     kept = [row["labelme"] for row in report.rows.values() if row.get("labels_kept")]

@@ -13,11 +13,7 @@ from typing import IO, Any
 
 from trainer import InputError
 from trainer.system.atomic import atomic_file
-
-try:
-    import fcntl
-except ImportError:  # Windows, where two calls at the same time are not told apart
-    fcntl = None  # type: ignore[assignment]
+from trainer.system.lock import is_locked, lock_open_file
 
 JOURNAL = "journal.jsonl"
 """File of the main process; the others of a call have a number in theirs."""
@@ -59,14 +55,12 @@ class Entry:
 def parse_entry(line: bytes) -> Entry | None:
     """Read a line; None where it was cut off, or is none of ours."""
     try:
-        content = json.loads(line)
-        entry = Entry(**content)
-        texts = (entry.name, entry.content, entry.model, entry.options, entry.version)
-        if isinstance(entry.row, dict) and isinstance(entry.objects, list) and all(isinstance(t, str) for t in texts):
-            return entry
+        entry = Entry(**json.loads(line))
     except (ValueError, TypeError, RecursionError):
-        pass
-    return None
+        return None
+    texts = (entry.name, entry.content, entry.model, entry.options, entry.version)
+    whole = isinstance(entry.row, dict) and isinstance(entry.objects, list)
+    return entry if whole and all(isinstance(text, str) for text in texts) else None
 
 
 def journal_file(output: Path, process: int = 0) -> Path:
@@ -129,16 +123,11 @@ class JournalWriter:
     def __init__(self, path: Path) -> None:
         """Open a journal to add to it. Raises InputError where another process has it open."""
         self.file = path.open("ab", buffering=0)
-        if fcntl is not None:
-            try:
-                fcntl.flock(self.file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                self.file.close()
-                raise InputError(
-                    f"--output {path.parent}: another predict.py is writing there; wait for it, or give another folder"
-                ) from None
-            except OSError:  # a filesystem without locks
-                pass
+        if not lock_open_file(self.file):
+            self.file.close()
+            raise InputError(
+                f"--output {path.parent}: another predict.py is writing there; wait for it, or give another folder"
+            )
 
     def add(self, entry: Entry) -> None:
         """Add an entry: after a kill it is there whole, or not at all."""
@@ -155,16 +144,7 @@ class JournalWriter:
 
 def is_open(path: Path) -> bool:
     """Return whether a process has a journal open to write."""
-    if fcntl is None or not path.is_file():
-        return False
-    with path.open("rb") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-        except OSError:
-            return False
-    return False
+    return is_locked(path)
 
 
 class Follower:

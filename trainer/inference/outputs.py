@@ -11,7 +11,6 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from trainer import InputError
-from trainer.data.files import read_bytes
 from trainer.data.image_io import write_grey, write_jpeg, write_mask
 from trainer.drawing.bands import to_rgb
 from trainer.drawing.contour import draw_contours
@@ -26,6 +25,7 @@ from trainer.inference.options import Options
 from trainer.inference.predictor import ImageResult
 from trainer.model.segmenter import Contract
 from trainer.system.atomic import atomic_file
+from trainer.system.regular_file import open_regular
 from trainer.system.strips import strips
 from trainer.system.text import valid
 
@@ -35,7 +35,8 @@ FULL = 65535
 
 def content_digest(source: InputImage) -> str:
     """Digest of an image's file, and its page. Raises OSError or InputError where it cannot be read."""
-    digest = hashlib.sha256(read_bytes(source.path)).hexdigest()[:32]
+    with open_regular(source.path) as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()[:32]
     return f"{digest}#{source.page}" if source.page else digest
 
 
@@ -172,8 +173,8 @@ def draw_result(image: np.ndarray, mask: np.ndarray, contract: Contract, form: s
     overlay = draw_overlay(image, mask, contract.colours, out=image)
     if form == "contour":
         draw_contours(overlay, mask, contract.colours)
-        present = np.flatnonzero(count_classes(mask, len(contract.class_names))[1:]) + 1
-        draw_legend(overlay, mask, [(contract.class_names[one], contract.colours[one]) for one in present])
+        present = (np.flatnonzero(count_classes(mask, len(contract.class_names))[1:]) + 1).tolist()
+        draw_legend(overlay, mask, [(one, contract.class_names[one], contract.colours[one]) for one in present])
     return overlay
 
 

@@ -16,7 +16,7 @@ from trainer.data.sample import Sample
 from trainer.data.value_map import ValueMap
 from trainer.drawing.bands import to_rgb
 from trainer.drawing.figures import PANEL, PAPER, shrink_to_panel, watch_panels
-from trainer.drawing.legend import find_font
+from trainer.drawing.fonts import drawable
 from trainer.model.segmenter import Segmenter
 from trainer.model.training_images import hash_text
 from trainer.system.atomic import atomic_file
@@ -188,7 +188,8 @@ def _caption(one: Disagreement) -> np.ndarray:
     picture = Image.new("RGB", (4 * PANEL, CAPTION), PAPER)
     said = f", {TRAINED[one.trained]}" if one.trained is not None else ""
     text = f"{one.score:.2f}  {one_line(one.name)}{said}. Prediction, label, differences, picture"
-    ImageDraw.Draw(picture).text((8, 4), text, (20, 20, 20), find_font(LETTERS))
+    drawn, font = drawable(text, LETTERS)
+    ImageDraw.Draw(picture).text((8, 4), drawn, (20, 20, 20), font)
     return np.array(picture)
 
 

@@ -1,6 +1,6 @@
 """The next images to label: found in the pool, ordered by what labelling them teaches, given with predictions."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -10,9 +10,19 @@ from trainer.data.sources import find_samples
 from trainer.inference.given import InputImage
 from trainer.inference.model import Model
 from trainer.inference.outputs import result_name
-from trainer.labelling.order import LARGE_PIXELS, LEAST_DOUBT, choose, worth
+from trainer.labelling.order import LARGE_PIXELS, LEAST_DOUBT, choose
 from trainer.labelling.pool import Opinion, Opinions, find_pool, same_content
-from trainer.labelling.prefill import Queue, new_call, open_call, open_queue, prepare_folder, write_predictions
+from trainer.labelling.prefill import (
+    Prediction,
+    Queue,
+    new_call,
+    open_call,
+    open_queue,
+    predict,
+    prepare_folder,
+    write_predictions,
+)
+from trainer.labelling.refresh import outdated, refresh
 from trainer.system.parallel import Progress
 from trainer.system.text import count_of, one_line
 
@@ -46,6 +56,9 @@ class Answer:
 
     images: list[tuple[str, float]] = field(default_factory=list)
     """Names of the images that were given, and the doubt about each."""
+
+    refreshed: int = 0
+    """Predictions that waited untouched, and were made anew by this model."""
 
     left: int = 0
     """Images of the pool that are neither labelled nor given."""
@@ -105,8 +118,8 @@ def give_next(
 ) -> Answer:
     """Choose the images that are worth most, and write their predictions beside them.
 
-    A call that was killed is completed with the images that it had chosen. Raises InputError where the folder cannot be
-    written, or has other classes.
+    Predictions of other models that nobody has touched become those of this one. A call that was killed is completed
+    with the images that it had chosen. Raises InputError where the folder cannot be written, or has other classes.
     """
     segmenter = model.segmenter.eval()
     prepare_folder(queue, segmenter.contract.class_names)
@@ -129,9 +142,17 @@ def give_next(
         chosen = _choose(pool.left, found, known, request.count, answer)
         call = new_call(queue, request.name, _title(model), opinions.model, chosen)
     named = {result_name(image): image for image in pool.images}
-    images = [named[name] for name in call.images if name in named]
-    settings = request.batch_size, request.form, stop_requested
-    answer.problems += write_predictions(queue, call, images, thought, model.segmenter, *settings)
+
+    def predict_them(images: Sequence[InputImage]) -> Iterator[Prediction]:
+        facts = _title(model), opinions.model
+        return predict(queue, *facts, images, model.segmenter, request.batch_size, request.form, stop_requested)
+
+    chosen = [named[name] for name in call.images if name in named]
+    answer.problems += write_predictions(queue, chosen, predict_them)
+    answer.refreshed, problems = refresh(queue, outdated(queue, pool.images, opinions.model), predict_them)
+    answer.problems += problems
+    call.complete = not stop_requested()
+    queue.save()
     given = [name for name in call.images if name in thought and queue.given(named[name])]
     answer.images = [(name, thought[name].doubt) for name in given]
     answer.left = len(pool.left) - len(answer.images)
@@ -152,12 +173,12 @@ def _choose(
     labelled = [one.features for one in known if not one.error]
     near = np.stack(labelled) if labelled else np.zeros((0, features.shape[1]))
     if doubts.max() <= LEAST_DOUBT:
-        answer.notes.append("the model is sure of every picture that is left; those most unlike the labelled ones come")
+        answer.notes.append("the model is sure of every picture that is left; those come that stand for most others")
     large = [images[row] for row, one in zip(rows, usable, strict=True) if one.pixels > LARGE_PIXELS]
     if large:
         limit = f"{LARGE_PIXELS / 1e6:.0f} megapixels"
         answer.notes.append(f"{_some(large)}: more than {limit}, which many tools do not open; they come later")
-    return [images[rows[one]] for one in choose(worth(doubts, pixels), features, near, count)]
+    return [images[rows[one]] for one in choose(doubts, pixels, features, near, count)]
 
 
 def _some(images: Sequence[InputImage]) -> str:

@@ -1,7 +1,8 @@
-"""Order in which images are worth labelling: where the model is in doubt, and unlike what is labelled already.
+"""Order in which images are worth labelling: those that stand for most of what the model is in doubt about.
 
-Greedy k-centre selection (Sener 2018, Active learning for CNNs: a core-set approach, algorithm 1), whose distances are
-weighted by the doubt. Distances alone take whatever is odd, doubt alone takes ten frames of one scene.
+Facility location, which is submodular, chosen greedily (Wei 2015, Submodularity in data subset selection and active
+learning), each image with its doubt as weight. Doubt alone takes ten frames of one scene; distances alone take whatever
+is odd, and of what the model can do already as much as of what it cannot.
 """
 
 import numpy as np
@@ -13,34 +14,50 @@ many labelling tools decode, and it takes long to label."""
 LEAST_DOUBT = 0.01
 """Doubt that counts at least: images that the model is sure of are ordered by their distances."""
 
+FARTHEST = 1.0
+"""Distance of opposite images, and of every image to the nearest labelled one while none is labelled."""
 
-def worth(doubts: np.ndarray, pixels: np.ndarray) -> np.ndarray:
-    """Doubt that counts for each image, float64 [N], from doubts in 0..1 and numbers of pixels, both [N]."""
-    effort = np.maximum(1.0, pixels / LARGE_PIXELS)
-    weights: np.ndarray = np.maximum(doubts, LEAST_DOUBT) / effort
-    return weights
+BLOCK_VALUES = 2**22
+"""Distances that are held at a time, 32 MB."""
 
 
-def choose(weights: np.ndarray, features: np.ndarray, known: np.ndarray, count: int) -> list[int]:
+def choose(doubts: np.ndarray, pixels: np.ndarray, features: np.ndarray, known: np.ndarray, count: int) -> list[int]:
     """Rows of the `count` images that are worth most, or of all, the first one first.
 
-    `weights` float [N] from `worth`; `features` float [N, F] of the same images; `known` [M, F] of the labelled ones.
-    Each choice is the image with the largest product of its weight and its distance to the nearest of those labelled
-    or chosen before; of equal ones the first.
+    Of N images: `doubts` float [N] in 0..1, `pixels` int [N], `features` float [N, F]; `known` float [M, F]: features
+    of those that are labelled. Each choice is the image that brings the others nearest to a labelled or chosen one: the
+    largest sum, over all images, of the doubt times what the distance to the nearest falls by; of large images divided
+    by `effort`; of equal ones the first.
     """
     places, labelled = _comparable(features, known)
-    nearest = np.ones(len(places))
+    weights, cost = np.maximum(doubts, LEAST_DOUBT), effort(pixels)
+    nearest = np.full(len(places), FARTHEST)
     for one in labelled:
-        nearest = np.minimum(nearest, _distances(places, one))
-    left = np.ones(len(places), bool)
+        nearest = np.minimum(nearest, _distances(places, one[None])[0])
+
+    def gains(rows: np.ndarray) -> np.ndarray:
+        found: np.ndarray = np.maximum(nearest - _distances(places, places[rows]), 0.0) @ weights / cost[rows]
+        return found
+
+    rows = np.arange(len(places))
+    parts = np.array_split(rows, len(places) * len(places) // BLOCK_VALUES + 1)
+    most = np.concatenate([gains(part) for part in parts])
     chosen: list[int] = []
     while len(chosen) < min(count, len(places)):
-        scores = np.where(left, weights * nearest, -1.0)
-        row = int(scores.argmax())
-        chosen.append(row)
-        left[row] = False
-        nearest = np.minimum(nearest, _distances(places, places[row]))
+        # A gain can only fall when others are chosen (Minoux 1978): the largest of the old ones is best if it holds.
+        row = int(most.argmax())
+        most[row] = gains(rows[row : row + 1])[0]
+        if row == most.argmax():
+            chosen.append(row)
+            most[row] = -1.0
+            nearest = np.minimum(nearest, _distances(places, places[row : row + 1])[0])
     return chosen
+
+
+def effort(pixels: np.ndarray) -> np.ndarray:
+    """What labelling an image of so many pixels takes, float64 [N] >= 1: 1 up to LARGE_PIXELS."""
+    times: np.ndarray = np.maximum(1.0, pixels / LARGE_PIXELS)
+    return times
 
 
 def _comparable(features: np.ndarray, known: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -52,7 +69,8 @@ def _comparable(features: np.ndarray, known: np.ndarray) -> tuple[np.ndarray, np
     return together[: len(features)], together[len(features) :]
 
 
-def _distances(places: np.ndarray, one: np.ndarray) -> np.ndarray:
-    """Distance of each of `places` [N, F] to `one` [F], float64 [N] in 0..1."""
-    distances: np.ndarray = np.linalg.norm(places - one, axis=1) / 2
+def _distances(places: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Distance of each of `others` [M, F] to each of `places` [N, F], float64 [M, N] in 0..FARTHEST."""
+    squares = (others**2).sum(axis=1)[:, None] + (places**2).sum(axis=1) - 2 * others @ places.T
+    distances: np.ndarray = np.sqrt(np.maximum(squares, 0.0)) / 2
     return distances

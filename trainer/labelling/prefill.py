@@ -1,34 +1,34 @@
 """The folder of images to label: predictions as files of Labelme, and a record of what was put there, and when.
 
-Nothing that is there already is ever written to, whoever made it.
+Nothing that is there already is ever written to, whoever made it; but for predictions that nobody has touched, which
+refresh.py replaces.
 """
 
 import hashlib
 import json
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from filelock import Timeout
 
 from trainer import InputError
 from trainer.data.files import IMAGE_SUFFIXES, list_files, list_images
 from trainer.data.layouts.labelme import LABELS_FILE, read_labels
 from trainer.drawing.bands import to_rgb
+from trainer.inference.doubt import is_unsure
 from trainer.inference.given import InputImage
 from trainer.inference.labelme_json import labelme_record, place_image, write_labels
 from trainer.inference.objects import find_objects
 from trainer.inference.outputs import result_name
 from trainer.inference.predictor import ImageResult, predict_files
-from trainer.labelling.pool import Opinion
 from trainer.model.segmenter import Segmenter
 from trainer.system.atomic import create_file, leftovers, why_not_written, write_text
-from trainer.system.run_folder import file_lock
+from trainer.system.lock import alone
 from trainer.system.text import one_line, valid
 
 OWN = ".label"
@@ -64,7 +64,10 @@ class Queue:
     folder: Path
     calls: list[Call] = field(default_factory=list)
     files: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """Name of an image -> SHA-256 of the JSON file as it was written, the image's file, the model and its opinion."""
+    """Name of an image -> SHA-256 of the JSON file as it was written, the image's files, the model and its opinion.
+
+    `was`: SHA-256 of the file that it has replaced.
+    """
 
     @property
     def opinions_file(self) -> Path:
@@ -133,21 +136,13 @@ def open_queue(folder: Path) -> Queue:
     return queue
 
 
-@contextmanager
-def alone_in(folder: Path) -> Iterator[None]:
+def only_call(folder: Path) -> AbstractContextManager[None]:
     """Keep other calls out of the folder for the block. Raises InputError where one is at work there."""
     try:
         (folder / OWN).mkdir(parents=True, exist_ok=True)
-        lock = file_lock(folder / OWN / "lock")
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise InputError(f"{folder}: another call is putting pictures there; wait for its end") from None
     except OSError as error:
         raise InputError(f"{why_not_written(folder, error)}; allow it, or give another folder") from error
-    try:
-        yield
-    finally:
-        lock.release()
+    return alone(folder / OWN / "lock", f"{folder}: another call is putting pictures there; wait for its end")
 
 
 def prepare_folder(queue: Queue, class_names: Sequence[str]) -> None:
@@ -184,45 +179,74 @@ def open_call(queue: Queue, name: str, digest: str) -> Call | None:
     return last if last is not None and not last.complete and not last.name and last.digest == digest else None
 
 
-def write_predictions(
+@dataclass(frozen=True)
+class Prediction:
+    """Content of the JSON file of an image, whose picture lies in the folder already."""
+
+    image: InputImage
+    content: bytes = b""
+    facts: dict[str, Any] = field(default_factory=dict)
+    """Facts about it for the record of the folder."""
+
+    error: str = ""
+    """Why there is no content."""
+
+
+def predict(
     queue: Queue,
-    call: Call,
+    model: str,
+    digest: str,
     images: Sequence[InputImage],
-    opinions: Mapping[str, Opinion],
     segmenter: Segmenter,
     batch_size: int,
     form: str,
     stop_requested: Callable[[], bool] = lambda: False,
-) -> list[str]:
-    """Write the files of Labelme of those images of a call that have none yet; return what went wrong, a line each.
+) -> Iterator[Prediction]:
+    """Predict images for the files of Labelme.
 
-    `opinions`: by name of the image; `form`: as `labelme_record` has it.
+    `model`: name and version; `digest`: that of the model; `form`: as `labelme_record` has it.
     """
-    names = segmenter.contract.class_names
-    missing = [image for image in images if not queue.given(image)]
-    problems: list[str] = []
+    contract = segmenter.contract
 
-    def write(result: ImageResult) -> tuple[InputImage, str, str]:
+    def describe(result: ImageResult) -> Prediction:
         if result.image is None or result.mask is None:
-            return result.source, "", result.error
+            return Prediction(result.source, error=result.error)
         try:
-            content = _content(queue, result, names, form, call.model)
-            if not create_file(queue.json_file(result.source), content):
-                return result.source, "", ""  # a person was faster
-            return result.source, hashlib.sha256(content).hexdigest(), ""
+            beside = _place(queue, result)
+            content = _content(result, beside, contract.class_names, form, model)
         except OSError as error:
-            return result.source, "", why_not_written(queue.target(result.source), error)
+            return Prediction(result.source, error=why_not_written(queue.target(result.source), error))
+        facts = {
+            "sha256": hashlib.sha256(content).hexdigest(),
+            "image": valid(str(result.source.path)),
+            "beside": beside,
+            "model": model,
+            "digest": digest,
+            "doubt": round(1 - result.certainty, 6),
+            "unsure": is_unsure(result.certainty, contract),
+        }
+        return Prediction(result.source, content, facts)
 
-    for image, digest, error in predict_files(segmenter, missing, write, batch_size, stop_requested):
-        if digest:
-            facts: dict[str, Any] = {"sha256": digest, "image": valid(str(image.path)), "model": call.model}
-            if opinion := opinions.get(result_name(image)):
-                facts |= {"doubt": opinion.doubt, "unsure": opinion.unsure}
-            queue.files[result_name(image)] = facts
-        elif error:
+    yield from predict_files(segmenter, list(images), describe, batch_size, stop_requested)
+
+
+def write_predictions(
+    queue: Queue, images: Sequence[InputImage], predict: Callable[[list[InputImage]], Iterator[Prediction]]
+) -> list[str]:
+    """Write the files of Labelme of those `images` that have none yet; return what went wrong, a line each."""
+    problems: list[str] = []
+    for one in predict([image for image in images if not queue.given(image)]):
+        file, error = queue.json_file(one.image), one.error
+        if one.content:
+            # Recorded first: what is not in the record counts as touched by a person.
+            queue.files[result_name(one.image)] = one.facts
+            queue.save()
+            try:
+                create_file(file, one.content)  # where a person was faster, nothing is written
+            except OSError as failure:
+                error = why_not_written(file, failure)
+        if error:
             problems.append(one_line(error))
-    call.complete = not stop_requested()
-    queue.save()
     return problems
 
 
@@ -235,13 +259,20 @@ def new_call(queue: Queue, name: str, model: str, digest: str, images: Sequence[
     return call
 
 
-def _content(queue: Queue, result: ImageResult, names: Sequence[str], form: str, model: str) -> bytes:
-    """Put the image beside its JSON file; return the content of the latter."""
+def _place(queue: Queue, result: ImageResult) -> str:
+    """Put an image beside its JSON file, and return its name; one that a prediction has already stays as it is."""
     assert result.image is not None
-    assert result.mask is not None
+    known = queue.files.get(result_name(result.source), {}).get("beside")
+    if known and queue.given(result.source):
+        return str(known)
     target = queue.target(result.source)
     target.parent.mkdir(parents=True, exist_ok=True)
-    beside = place_image(result.source.path, target, to_rgb(result.image)).name
+    return place_image(result.source.path, target, to_rgb(result.image)).name
+
+
+def _content(result: ImageResult, beside: str, names: Sequence[str], form: str, model: str) -> bytes:
+    """Content of the JSON file beside an image of the name `beside`."""
+    assert result.mask is not None
     mask = result.mask
     objects = find_objects(mask)
     if objects is None:  # noise, of which nobody wants outlines

@@ -3,20 +3,21 @@
 import json
 import os
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import yaml
-from filelock import Timeout
 
 from trainer import InputError
 from trainer.config import RegistryConfig
+from trainer.data.files import list_files
+from trainer.labelling.launch import AUTO, check_launch
 from trainer.system.atomic import leftovers, new_folder, why_not_written, write_text
 from trainer.system.installation import command
-from trainer.system.run_folder import file_lock
+from trainer.system.lock import alone
 from trainer.system.text import quote
 
 PROJECT_FILE, STATE_FILE, LOCK_FILE = "project.yaml", "state.json", ".lock"
@@ -27,8 +28,12 @@ STEPS = ("check", "train", "gate", "next")
 OWN_KEYS = ("data.root", "model.init", "registry.name", "tracking.parent", "tracking.run_name", "resume")
 """Settings of a training that a round makes itself."""
 
+KEYS = ("labelled", "pool", "to_label", "model", "count", "launch", "training")
+
 HEAD = """\
 # A project of `label.py round`. Relative paths begin in this folder.
+# launch: what is before trainer/train.py when you train, such as accelerate launch --config_file FILE; none: nothing;
+# auto: accelerate launch where `accelerate config` was called or there are several GPUs
 # training: settings of train.py that every round uses, such as train.epochs: 40
 """
 
@@ -56,6 +61,9 @@ class Project:
     training: Mapping[str, Any] = field(default_factory=dict)
     """Settings of train.py, by dotted key."""
 
+    launch: str = AUTO
+    """Command that launches the trainings, such as `accelerate launch`; or AUTO or NONE."""
+
     @property
     def name(self) -> str:
         """Name of the project."""
@@ -64,7 +72,7 @@ class Project:
     @property
     def roots(self) -> list[Path]:
         """Folders that train: those with labels, and what there is to label once something was put there."""
-        queued = self.to_label.is_dir() and any(self.to_label.rglob("*.json"))
+        queued = self.to_label.is_dir() and list_files(self.to_label, (".json",), deep=True)
         roots = [*self.labelled, *([self.to_label] if queued else [])]
         return list({root.resolve(): root for root in roots}.values())
 
@@ -142,6 +150,7 @@ def start_project(project: Project) -> None:
         "to_label": _absolute(project.to_label) if project.to_label.is_absolute() else str(project.to_label),
         "model": project.model,
         "count": project.count,
+        "launch": project.launch,
         "training": dict(project.training),
     }
     text = HEAD + yaml.safe_dump(settings, sort_keys=False, allow_unicode=True)
@@ -167,7 +176,7 @@ def open_project(folder: Path) -> Project:
         reason = " ".join(str(error).split())
         raise InputError(f"{file}: no valid YAML ({reason}); mend it") from error
     if not isinstance(content, dict):
-        raise InputError(f"{file}: no keys there; it has labelled, pool, to_label, model, count and training")
+        raise InputError(f"{file}: no keys there; it has {', '.join(KEYS)}")
     folder = Path(os.path.abspath(folder))  # a training may be resumed from anywhere
     project = Project(
         folder,
@@ -177,11 +186,11 @@ def open_project(folder: Path) -> Project:
         _value(file, content, "model", str, "a name"),
         _value(file, content, "count", int, "1 or more", 20),
         _value(file, content, "training", dict, "settings of train.py, such as train.epochs: 40", {}) or {},
+        _value(file, content, "launch", str, "a command such as accelerate launch", AUTO),
     )
-    known = ("labelled", "pool", "to_label", "model", "count", "training")
     for key in content:
-        if key not in known:
-            raise InputError(f"{file}: {key}: no such key; there are {', '.join(known)}")
+        if key not in KEYS:
+            raise InputError(f"{file}: {key}: no such key; there are {', '.join(KEYS)}")
     _check(project)
     return project
 
@@ -213,6 +222,10 @@ def _check(project: Project) -> None:
     if project.count < 1:
         raise InputError(f"{where}count: {project.count} is not possible; give 1 or more")
     RegistryConfig(name=project.model)
+    try:
+        check_launch(project.launch, project.folder)
+    except InputError as error:
+        raise InputError(f"{where}{error}") from error
     for key in project.training:
         if key in OWN_KEYS:
             raise InputError(f"{where}training: {key} is made by each round; leave it out")
@@ -241,20 +254,9 @@ def open_state(project: Project) -> State:
         raise InputError(f"{file}: damaged ({type(error).__name__}: {error}); {fix}") from error
 
 
-@contextmanager
-def alone(project: Project) -> Iterator[None]:
+def only_round(project: Project) -> AbstractContextManager[None]:
     """Keep other rounds out of a project for the block. Raises InputError where one is under way."""
-    lock = file_lock(project.folder / LOCK_FILE)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise InputError(f"{project.folder}: another round is under way; wait for its end") from None
-    except OSError as error:
-        raise InputError(f"{project.folder}: cannot be written to ({error.strerror}); allow it") from error
-    try:
-        yield
-    finally:
-        lock.release()
+    return alone(project.folder / LOCK_FILE, f"{project.folder}: another round is under way; wait for its end")
 
 
 def settings_of(words: Sequence[str]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from filelock import Timeout
+import torch
 
 from trainer import InputError
 from trainer.config import MLRUNS, Config, DataConfig, TrackingConfig
@@ -22,7 +22,8 @@ from trainer.labelling.project import PROJECT_FILE, STEPS, Project, Round, State
 from trainer.system.atomic import why_not_written
 from trainer.system.child import END_SECONDS
 from trainer.system.installation import command
-from trainer.system.run_folder import LABELLING, RunFolder, children_of, file_lock
+from trainer.system.lock import take_lock
+from trainer.system.run_folder import LABELLING, RunFolder, children_of
 from trainer.system.text import quote
 from trainer.tracking import store
 from trainer.tracking.group import new_group, open_group
@@ -137,7 +138,8 @@ class Steps:
             _wait_for_end(folder)
             code = self.run("train", ["--resume", str(folder)])
         if folder is None or not folder.finished:
-            raise StepFailed("train", code or 1)
+            status = folder.read_status() if folder else {}  # a launcher gives no exit code but 1
+            raise StepFailed("train", int(status.get("exit_code") or code or 1))
         return {"run_folder": str(folder)}
 
     def _parent(self) -> RunFolder:
@@ -241,6 +243,11 @@ class Steps:
         )
 
 
+def gpus() -> int:
+    """Number of GPUs that a training may use."""
+    return torch.cuda.device_count()
+
+
 def _name_of(folder: RunFolder) -> str:
     with suppress(InputError):
         return str(folder.read_run()["run_name"])
@@ -258,7 +265,6 @@ def _score(folder: RunFolder) -> float | None:
 
 def _wait_for_end(folder: RunFolder) -> None:
     """Wait until a training that is being stopped has ended."""
-    lock = file_lock(folder.path / "trainer.lock")
-    with suppress(Timeout, OSError):  # what trains says itself who holds it
-        lock.acquire(timeout=END_SECONDS)
-        lock.release()
+    with suppress(OSError):  # what trains says itself who holds it
+        if lock := take_lock(folder.lock_file, END_SECONDS):
+            lock.release()

@@ -13,10 +13,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 from trainer import InputError
 from trainer.system.atomic import new_folder, why_not_written
+from trainer.system.lock import alone
 from trainer.system.parallel import Progress
 
 URL = "https://www.robots.ox.ac.uk/~vgg/data/pets/data"
@@ -59,16 +58,14 @@ def fetch_pets(out: Path, url: str, progress: Progress, sums: dict[str, str] = A
                     _unpack(parts / f"{name}.part", partial)
                     advance()
             shutil.rmtree(parts, ignore_errors=True)
-    except Timeout:
-        raise InputError(f"{parts}: another program is downloading into it; wait for its end") from None
     except OSError as error:
         raise InputError(f"{why_not_written(parts, error)}; name another folder") from error
 
 
 @contextmanager
 def _alone(file: Path) -> Iterator[None]:
-    """Hold the lock `file`, and remove it at the end. Raises Timeout where another process holds it."""
-    with FileLock(file, timeout=0):
+    """Hold the lock `file`, and remove it at the end. Raises InputError where another process holds it."""
+    with alone(file, f"{file.with_suffix('.download')}: another program is downloading there; wait for its end"):
         try:
             yield
         finally:

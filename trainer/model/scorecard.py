@@ -116,7 +116,7 @@ class Scorecard:
     @cached_property
     def interval(self) -> Interval | None:
         """mIoU with its interval; None where no class is in the masks."""
-        return score_interval(self.table.counts()) if self.scores.miou is not None else None
+        return score_interval(self.table.in_order().counts()) if self.scores.miou is not None else None
 
     @cached_property
     def classes(self) -> list[ClassScores]:

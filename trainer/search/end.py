@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from optuna.trial import TrialState
+
 from trainer.search import results
 from trainer.search.runner import Runner
 from trainer.search.study import Study
@@ -15,6 +17,9 @@ from trainer.system.text import quote
 from trainer.tracking import store
 from trainer.tracking.run import Run
 
+COMPARED = (TrialState.COMPLETE, TrialState.PRUNED)
+"""States of trials that were measured against others."""
+
 FLUSH_SECONDS, FLUSH_SECONDS_STOPPED = 120.0, 10.0
 """Longest wait for the tracking server at the end, and after a signal, in seconds."""
 
@@ -26,8 +31,9 @@ def close(runner: Runner, display: Display, stopped: bool, again: str, problem: 
     """
     run, study = runner.run, runner.study
     problem = problem or (runner.hopeless and f"the first trials all failed: {runner.hopeless}")
+    verdict = "" if problem else _verdict(runner)
     if not stopped and not problem:
-        problem = _record(runner)
+        problem = _record(runner, verdict)
     state, status, code = "finished", "FINISHED", 0
     if stopped:
         state, status, code = "preempted", "KILLED", EXIT_STOPPED
@@ -43,7 +49,7 @@ def close(runner: Runner, display: Display, stopped: bool, again: str, problem: 
     if problem:
         display.log(f"failed: {problem}", "red")
     else:
-        _show_results(runner, display)
+        _show_results(runner, display, verdict)
     if stopped or problem or unfinished(study) or len(study.trials()) < runner.limits.trials:
         display.log(f"go on with:  {again}")
     _show_run(run, sent, display)
@@ -56,16 +62,25 @@ def unfinished(study: Study) -> bool:
     return any(not one.state.is_finished() for one in study.trials())
 
 
-def _record(runner: Runner) -> str:
+def _record(runner: Runner, verdict: str) -> str:
     """Write and record the results; return what is wrong with them, or nothing."""
     try:
-        results.record(runner.run, runner.folder, runner.study, runner.config, runner.space)
+        results.record(runner.run, runner.folder, runner.study, runner.config, runner.space, verdict)
     except OSError as error:
         return why_not_written(runner.folder.path, error)
     return "" if runner.study.best() else "no trial has succeeded"
 
 
-def _show_results(runner: Runner, display: Display) -> None:
+def _verdict(runner: Runner) -> str:
+    """Say whether the best trial differs from the first one; empty where that cannot be said."""
+    from trainer.search.verdict import compare_with_first  # loads torch
+
+    best = runner.study.best()
+    compared = sum(one.state in COMPARED for one in runner.study.trials())
+    return compare_with_first(runner.folder, best.number, compared, runner.limits.folds) if best else ""
+
+
+def _show_results(runner: Runner, display: Display, verdict: str) -> None:
     """Print how the trials have ended, and the best settings."""
     trials, best = runner.study.trials(), runner.study.best()
     counts = {word: sum(one.state == state for one in trials) for state, word in results.STATES.items()}
@@ -74,6 +89,8 @@ def _show_results(runner: Runner, display: Display) -> None:
     if best:
         found = describe(runner.space.settings(best.params))
         display.log(f"best: trial {best.number}, best/miou {best.values[0]:.4f}: {found}")
+        if verdict:
+            display.log(f"  {verdict}")
         display.log("train with these settings:")
         display.log(f"  {results.use_command(runner.folder)}")
 

@@ -20,6 +20,7 @@ from trainer.system.installation import command
 from trainer.system.text import quote
 from trainer.tracking.names import NOTE
 from trainer.tracking.run import Run
+from trainer.tracking.tables import table_json
 
 STATES = {
     TrialState.COMPLETE: "complete",
@@ -66,8 +67,8 @@ def write_table(folder: SweepFolder, table: Sequence[Mapping[str, Any]]) -> None
     writer.writeheader()
     writer.writerows({key: _cell(value) for key, value in row.items()} for row in table)
     write_text(folder.table, text.getvalue())
-    content = {"columns": columns, "data": [[row.get(key) for key in columns] for row in table]}
-    write_text(folder.table.with_suffix(".json"), json.dumps(content, ensure_ascii=False))
+    content = table_json(columns, [[row.get(key) for key in columns] for row in table])
+    write_text(folder.table.with_suffix(".json"), content)
 
 
 def _cell(value: Any) -> Any:
@@ -116,8 +117,8 @@ def write_charts(folder: SweepFolder, study: Study, space: Space) -> list[str]:
     return drawn
 
 
-def record(run: Run, folder: SweepFolder, study: Study, config: Config, space: Space) -> None:
-    """Write all of it, and record it with the sweep's run."""
+def record(run: Run, folder: SweepFolder, study: Study, config: Config, space: Space, verdict: str) -> None:
+    """Write all of it, and record it with the sweep's run; `verdict`: the best trial against the first one."""
     table, best = rows(study, space), study.best()
     write_table(folder, table)
     files = [folder.table.name, folder.table.with_suffix(".json").name, *write_charts(folder, study, space)]
@@ -127,21 +128,26 @@ def record(run: Run, folder: SweepFolder, study: Study, config: Config, space: S
         write_best(folder, config, space, best)
         files.append(folder.best.name)
         tags |= {"sweep.best_trial": best.number, "best.miou": best.values[0]}
-    tags[NOTE] = describe_sweep(folder, table, space, best)
+    tags[NOTE] = describe_sweep(folder, table, space, best, verdict)
     for name in files:
         run.artifact(folder.path / name)
     run.tags(tags)
 
 
 def describe_sweep(
-    folder: SweepFolder, table: Sequence[Mapping[str, Any]], space: Space, best: FrozenTrial | None
+    folder: SweepFolder,
+    table: Sequence[Mapping[str, Any]],
+    space: Space,
+    best: FrozenTrial | None,
+    verdict: str = "",
 ) -> str:
     """Markdown for the page of the sweep's run."""
     ended = sum(row["state"] != "unfinished" for row in table)
     lines = [f"Sweep of {', '.join(f'`{key}`' for key in space.entries)}: {ended} trials ended."]
     if best:
         found = describe(space.settings(best.params))
-        lines += [f"Best: trial {best.number}, mIoU {best.values[0]:.4f} with {found}.", "Train with these settings:"]
+        lines += [f"Best: trial {best.number}, mIoU {best.values[0]:.4f} with {found}.", verdict]
+        lines += ["Train with these settings:"]
         lines += [f"```\n{use_command(folder)}\n```", "| trial | state | mIoU | settings |\n|---|---|---|---|"]
         order = sorted((row for row in table if row["state"] == "complete"), key=lambda row: -row["miou"])
         shown = [{key: row[key] for key in space.entries if key in row} for row in order[:MOST_ROWS]]
@@ -149,4 +155,4 @@ def describe_sweep(
             f"\n| {row['trial']} | {row['state']} | {row['miou']:.4f} | {describe(some)} |"
             for row, some in zip(order, shown, strict=False)
         )
-    return "\n\n".join(lines)
+    return "\n\n".join(filter(None, lines))

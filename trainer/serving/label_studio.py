@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from trainer.data.layouts.brush_rle import encode_brush
 from trainer.serving.answers import Predicted
-from trainer.serving.brush import encode_brush
 from trainer.serving.fetch import ImageHost
 from trainer.serving.label_config import Control
 from trainer.serving.limits import Refused

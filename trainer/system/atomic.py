@@ -5,12 +5,13 @@ Each is written under a hidden name, forced to the disk, and renamed. A killed p
 """
 
 import errno
+import hashlib
 import json
 import os
 import secrets
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -144,6 +145,37 @@ def create_file(target: Path, content: bytes) -> bool:
         return True
     finally:
         partial.unlink(missing_ok=True)
+
+
+def replace_file(target: Path, content: bytes, sha256: str) -> bool:
+    """Replace a file whose content has this digest; return False, and leave it, where its content is another.
+
+    Also where another program writes into it at this moment.
+    """
+    partial, before = _partial(target), _partial(target)
+    try:
+        if not target.exists() or _digest(target) != sha256:
+            return False
+        with partial.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        with suppress(OSError):  # a disk without links
+            os.link(target, before)  # what a program writes that has the old file open is seen here
+        if _digest(target) != sha256:
+            return False
+        partial.replace(target)
+        if before.exists() and _digest(before) != sha256:
+            before.replace(target)
+            return False
+        return True
+    finally:
+        partial.unlink(missing_ok=True)
+        before.unlink(missing_ok=True)
+
+
+def _digest(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
 @contextmanager

@@ -17,15 +17,17 @@ PR_SET_PDEATHSIG = 1
 """Option of Linux's prctl: signal that a process gets when the one that started it dies."""
 
 
-def run_entry(entry: str, arguments: Sequence[str]) -> int:
+def run_entry(entry: str, arguments: Sequence[str], launch: Sequence[str] = ()) -> int:
     """Run an entry point, such as train, to its end; return its exit code, 1 where something killed it.
+
+    `launch`: words of the command that starts it, without its name; this Python where there are none.
 
     It prints where this process prints. A signal that stops this process stops it first, and so does, on Linux, this
     process's death, so that it never works on beside its successor.
     """
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
-    command = [sys.executable, str(REPOSITORY / "trainer" / f"{entry}.py"), *arguments]
+    command = [*(launch or [sys.executable]), str(REPOSITORY / "trainer" / f"{entry}.py"), *arguments]
     process = subprocess.Popen(command, preexec_fn=_end_with_parent)
     try:
         code = process.wait()

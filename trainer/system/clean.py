@@ -4,10 +4,9 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from filelock import Timeout
-
 from trainer.system.atomic import hidden_name, leftovers
-from trainer.system.run_folder import CHECKPOINT_PREFIX, RunFolder, file_lock, run_folders
+from trainer.system.lock import take_lock
+from trainer.system.run_folder import CHECKPOINT_PREFIX, RunFolder, run_folders
 
 
 @dataclass(frozen=True)
@@ -38,10 +37,8 @@ def find_remains(work: Path) -> list[Remains]:
 
 def remove(remains: Remains) -> bool:
     """Remove them; return False, and remove nothing, where a training uses the run folder. Raises OSError."""
-    lock = file_lock(remains.folder.path / "trainer.lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
+    lock = take_lock(remains.folder.lock_file)
+    if lock is None:
         return False
     try:
         for path in remains.paths:

@@ -4,17 +4,18 @@ import json
 import re
 import secrets
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
+from filelock import FileLock
 
 from trainer import InputError
-from trainer.system.atomic import leftovers, set_aside, write_json, write_text
+from trainer.system.atomic import leftovers, why_not_written, write_json, write_text
 from trainer.system.installation import command
+from trainer.system.lock import alone, take_lock
 from trainer.system.provenance import source_tags
 from trainer.system.regular_file import open_regular
 
@@ -52,6 +53,11 @@ class RunFolder:
     def config(self) -> Path:
         """Settings of the run, as a file for --config."""
         return self.path / "config.yaml"
+
+    @property
+    def lock_file(self) -> Path:
+        """Lock of the process that trains in this folder."""
+        return self.path / "trainer.lock"
 
     @property
     def split(self) -> Path:
@@ -228,33 +234,22 @@ class RunFolder:
         """Keep other trainers out until this process ends. Raises InputError where one holds the lock."""
         if self.path in _locks:
             return
-        held = file_lock(self.path / "trainer.lock")
         try:
-            held.acquire(timeout=LOCK_SECONDS)
-        except Timeout:
+            held = take_lock(self.lock_file, LOCK_SECONDS)
+        except OSError as error:
+            raise InputError(f"{why_not_written(self.path, error)}; allow it") from error
+        if held is None:
             owner = self.read_status()
             who = f"process {owner.get('pid')} on {owner.get('host')}"
-            raise InputError(f"{self}: {who} is training this run; wait for its end, or stop it") from None
-        except OSError as error:
-            raise InputError(f"{self}: cannot be written to ({error})") from error
+            raise InputError(f"{self}: {who} is training this run; wait for its end, or stop it")
         _locks[self.path] = held
         for leftover in leftovers(self.path / "*.json"):  # of a process that was killed while it wrote
             leftover.unlink(missing_ok=True)
 
-    @contextmanager
-    def sending(self) -> Iterator[None]:
+    def sending(self) -> AbstractContextManager[None]:
         """Hold the lock of the one process that sends this folder: the training itself, or sync.py."""
-        lock = file_lock(self.path / ".sending.lock")
-        try:
-            lock.acquire(timeout=SENDING_SECONDS)
-        except Timeout:
-            raise InputError(f"{self}: another process is sending it; try again when that has ended") from None
-        except OSError as error:
-            raise InputError(f"{self}: cannot be written to ({error})") from error
-        try:
-            yield
-        finally:
-            lock.release()
+        busy = f"{self}: another process is sending it; try again when that has ended"
+        return alone(self.path / ".sending.lock", busy, SENDING_SECONDS)
 
 
 def read_object(file: Path) -> dict[str, Any]:
@@ -265,13 +260,6 @@ def read_object(file: Path) -> dict[str, Any]:
     except (OSError, ValueError, RecursionError):
         return {}
     return content if isinstance(content, dict) else {}
-
-
-def file_lock(path: Path) -> FileLock:
-    """Lock of that name; a folder in its place is set aside."""
-    if path.is_dir():
-        set_aside(path)
-    return FileLock(path)
 
 
 def run_folders(work: Path) -> list[RunFolder]:

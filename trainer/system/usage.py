@@ -1,6 +1,6 @@
 """What a training uses of its machine, by MLflow's names: CPU, memory, disk, GPUs, and each process of it.
 
-Sampled between two steps by the main process, which sees the other processes of its machine too.
+Sampled between two steps by the first process of a machine, which sees the other ones there too.
 """
 
 import os
@@ -22,11 +22,11 @@ MEGABYTE = 1e6
 class Usage:
     """Samples of what is used, when they are due. The first one covers the time since this was made."""
 
-    def __init__(self, folder: Path, clock: Callable[[], float] = time.monotonic) -> None:
-        """`folder`: on the disk to watch; `clock`: seconds."""
+    def __init__(self, folder: Path, clock: Callable[[], float] = time.monotonic, within: str = "") -> None:
+        """`folder`: on the disk to watch; `clock`: seconds; `within`: part of all names, such as node_1/."""
         import psutil  # of the extra `train`
 
-        self.psutil, self.folder, self.clock = psutil, folder, clock
+        self.psutil, self.folder, self.clock, self.within = psutil, folder, clock, within
         self.due_s = clock() + BEGIN_SECONDS
         self.processes = dict(_own_processes(psutil))
         self.gpus = _Gpus()
@@ -49,7 +49,7 @@ class Usage:
             with suppress(self.psutil.Error):  # it has ended
                 values[f"process_{rank}_cpu_percentage"] = process.cpu_percent()
                 values[f"process_{rank}_memory_usage_megabytes"] = process.memory_info().rss / MEGABYTE
-        return {f"system/{name}": float(value) for name, value in values.items()}
+        return {f"system/{self.within}{name}": float(value) for name, value in values.items()}
 
     def _machine(self) -> Iterator[tuple[str, float]]:
         yield "cpu_utilization_percentage", self.psutil.cpu_percent()

@@ -42,12 +42,13 @@ def images_of(model: str) -> tuple[TrainingImages | None, str]:
         own = read_training_images(address.folder)
         images = own or read_training_images(RunFolder(address.folder.parent.parent).path)
         return images, _digest(address.folder)
-    from trainer.tracking import registry, server
+    from trainer.tracking import server
+    from trainer.tracking.fetch import fetch, resolve
 
     client = server.connect()
     with store_errors(), tempfile.TemporaryDirectory() as scratch:
-        found, _ = registry.resolve(client, address)
-        folder = registry.fetch(found, Path(scratch), [CONTRACT_FILE], [TRAINING_IMAGES_FILE])
+        found, _ = resolve(client, address)
+        folder = fetch(found, Path(scratch), [CONTRACT_FILE], [TRAINING_IMAGES_FILE])
         return read_training_images(folder), _digest(folder)
 
 

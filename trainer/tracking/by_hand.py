@@ -10,6 +10,7 @@ from trainer.model.model_folder import CONTRACT_FILE
 from trainer.system.run_folder import read_object
 from trainer.system.text import show
 from trainer.tracking import history, registry
+from trainer.tracking.fetch import fetch
 from trainer.tracking.history import LONGEST_WHY, Record, State
 from trainer.tracking.moves import move_by_hand
 from trainer.tracking.timeline import timeline
@@ -94,7 +95,7 @@ def _class_names(name: str, version: str) -> list[str] | None:
     """Class names of a version, the background's first; None where it is no model of this program."""
     with tempfile.TemporaryDirectory() as scratch:
         try:
-            folder = registry.fetch(f"models:/{name}/{version}", Path(scratch), [CONTRACT_FILE])
+            folder = fetch(f"models:/{name}/{version}", Path(scratch), [CONTRACT_FILE])
         except InputError:
             return None
         names = read_object(folder / CONTRACT_FILE).get("class_names")

@@ -101,7 +101,7 @@ def _describe_run(run: ComparedRun, ranking: Ranking | None) -> dict[str, Any]:
         score, classes, images = ranking.scores[run.name], ranking.classes[run.name], len(ranking.images)
         described["rank"] = ranking.best_first.index(run.name) + 1
     elif run.table is not None and run.table.images:
-        counts, images = run.table.counts(), len(run.table.images)
+        counts, images = run.table.in_order().counts(), len(run.table.images)
         score, classes = score_interval(counts), class_intervals(counts, run.table.class_names)
     else:
         return described

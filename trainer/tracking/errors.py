@@ -23,6 +23,13 @@ REFUSALS = {"UNAUTHENTICATED": 401, "CUSTOMER_UNAUTHORIZED": 401, "PERMISSION_DE
 """MLflow's error code -> status of the server's answer."""
 
 
+def deleted_experiment(option: str, name: str, number: str) -> InputError:
+    """Error for an experiment that was deleted in MLflow, with the command that brings it back."""
+    words = f"mlflow experiments restore --experiment-id {number}"
+    restore = f"MLFLOW_TRACKING_URI={shlex.quote(redact(tracking_uri()))} {words}"
+    return InputError(f"{option}: {name!r} was deleted in MLflow; give another name, or bring it back: {restore}")
+
+
 @contextmanager
 def store_errors() -> Iterator[None]:
     """Turn whatever MLflow, the database driver or the network raise into an InputError of one line."""

@@ -1,7 +1,7 @@
 """Runs of kind evaluation: opened when an evaluation is complete, and linked to the model that was evaluated."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +9,10 @@ from trainer import InputError, redact
 from trainer.config import TrackingConfig
 from trainer.system.atomic import write_json
 from trainer.system.run_folder import new_run_folder, read_object
+from trainer.system.text import show
 from trainer.tracking import store
 from trainer.tracking.ancestor import images_of
-from trainer.tracking.errors import store_errors
+from trainer.tracking.errors import deleted_experiment, store_errors
 from trainer.tracking.names import run_name
 from trainer.tracking.run import Run
 
@@ -65,14 +66,44 @@ def check_store(tracking: TrackingConfig, warn: Callable[[str], None]) -> bool:
             with store_errors():
                 found = client.get_experiment_by_name(redact(tracking.experiment))
             if found is not None and found.lifecycle_stage == "deleted":
-                name = tracking.experiment
-                raise InputError(f"tracking.experiment: {name!r} was deleted in MLflow; restore it, or give another")
+                raise deleted_experiment("tracking.experiment", tracking.experiment, found.experiment_id)
     except InputError as error:
         if tracking.required:
             raise InputError(f"{error}. Or evaluate without it: --tracking.required false") from error
         warn(f"{error}. The evaluation goes on; its run is kept, and sync.py sends it")
         return False
     return True
+
+
+def check_right(tracking: TrackingConfig, source: Source, title: str, warn: Callable[[str], None]) -> Source:
+    """Find out whether the evaluation of a model may be recorded, before it is made; `title`: name of the data.
+
+    Returns the source, without MLflow's model where the scores may not be added to that. Raises InputError where
+    nothing may be recorded, and tracking.required is set; otherwise `warn` is told.
+    """
+    from trainer.tracking.permission import require_right_to_add_runs
+
+    experiment = _experiment(tracking, source, title)
+    try:
+        require_right_to_add_runs(experiment)
+    except InputError as error:
+        if tracking.required:
+            text = f"{error}. Another one is --tracking.experiment NAME, and none --tracking.enabled false"
+            raise InputError(text) from error
+        warn(f"{error}. The evaluation goes on; its run is kept, and sync.py sends it")
+    if not source.model_id or experiment == source.experiment:
+        return source
+    try:
+        require_right_to_add_runs(source.experiment)
+    except InputError as error:
+        warn(f"the scores are in the run alone, not with the model {show(source.title)}: {error}")
+        return replace(source, model_id="")
+    return source
+
+
+def _experiment(tracking: TrackingConfig, source: Source, title: str) -> str:
+    """Name of the experiment of an evaluation."""
+    return run_name(tracking.experiment if tracking.experiment != "auto" else source.experiment or title)
 
 
 def find_source(origin: Mapping[str, str], reachable: bool) -> Source:
@@ -89,7 +120,7 @@ def find_source(origin: Mapping[str, str], reachable: bool) -> Source:
     if not reachable or not ({"version", "run_id"} & known.keys()):
         return Source(known, "", str(beside.get("experiment", "")), trained_on)
     from trainer.tracking import server
-    from trainer.tracking.registry import find_model_id
+    from trainer.tracking.fetch import find_model_id
 
     client = server.connect()
     with store_errors():
@@ -102,10 +133,10 @@ def open_evaluation(work: Path, tracking: TrackingConfig, source: Source, title:
 
     It is only recorded: who ends an evaluation sends it then, so that none that is cut short leaves a run in MLflow.
     """
-    experiment = tracking.experiment if tracking.experiment != "auto" else source.experiment or title
     name = tracking.run_name or f"evaluation of {source.title} on {title}"
     began = store.store_id() if tracking.enabled else None
-    folder = new_run_folder(work, run_name(experiment), run_name(name), tracking.enabled, store=began)
+    experiment = _experiment(tracking, source, title)
+    folder = new_run_folder(work, experiment, run_name(name), tracking.enabled, store=began)
     info = folder.read_run()
     tags = info["tags"] | {"kind": KIND, "mlflow.source.name": "trainer/evaluate.py"}
     write_json(folder.run, info | {"time": began_ms, "tags": tags})

@@ -21,8 +21,8 @@ from trainer.model.score_table import OUT_OF_FOLD, ScoreTable, common_images, re
 from trainer.model.segmenter import Segmenter
 from trainer.model.training_images import TRAINING_IMAGES_FILE, read_training_images
 from trainer.system.run_folder import RunFolder
-from trainer.tracking import registry
 from trainer.tracking.errors import excerpt
+from trainer.tracking.fetch import fetch
 from trainer.tracking.gate import LEAST_IMAGES, Rules, Verdict, count_pictures, judge, judge_recorded
 
 Score = Callable[[Segmenter], ScoreTable]
@@ -205,7 +205,7 @@ class Evidence:
         with tempfile.TemporaryDirectory() as scratch:
             folder = Path(scratch)
             with suppress(InputError):  # the version's files are gone: what is recorded of it is not
-                registry.fetch(_address(version), folder, (), [TRAINING_IMAGES_FILE])
+                fetch(_address(version), folder, (), [TRAINING_IMAGES_FILE])
             older = "" if digest == self.candidate.digest else OLDER
             return Scored(None, digest, *_training_images(folder, older), _inherited_images(folder))
 
@@ -220,7 +220,7 @@ def load_version(version: ModelVersion, digest: str) -> tuple[Segmenter, set[str
     address = _address(version)
     with tempfile.TemporaryDirectory() as scratch:
         try:
-            folder = registry.fetch(address, Path(scratch), also=[TRAINING_IMAGES_FILE])
+            folder = fetch(address, Path(scratch), also=[TRAINING_IMAGES_FILE])
             segmenter = load_segmenter(folder)
         except InputError as error:
             raise InputError(str(error).replace(scratch, address)) from error
@@ -262,8 +262,8 @@ def _union(candidate: Scored, other: Scored) -> tuple[set[str], str]:
 
 
 def untrained(table: ScoreTable, trained: set[str]) -> list[tuple[str, str]]:
-    """Keys of the images of a table that are not among `trained`, each once."""
-    return [key for key in dict.fromkeys(table.keys()) if key[0] not in trained]
+    """Keys of the images of a table that are not among `trained`, each once, sorted as `ScoreTable.in_order` does."""
+    return sorted(key for key in set(table.keys()) if key[0] not in trained)
 
 
 def recorded_miou(version: ModelVersion) -> float | None:

@@ -35,10 +35,10 @@ def locate(address: Address) -> tuple[str, dict[str, str]]:
     from trainer.tracking import server
 
     client = server.connect()
-    from trainer.tracking import registry
+    from trainer.tracking.fetch import resolve
 
     with store_errors():
-        return registry.resolve(client, address)
+        return resolve(client, address)
 
 
 def list_versions(name: str) -> list[dict[str, Any]]:
@@ -68,10 +68,10 @@ def list_versions(name: str) -> list[dict[str, Any]]:
 
 def load_uri(uri: str, address: str) -> Segmenter:
     """Load the model at a URI that `resolve` gave. Raises InputError, with its `address`, where that fails."""
-    from trainer.tracking import registry
+    from trainer.tracking.fetch import fetch
 
     with tempfile.TemporaryDirectory() as scratch:
         try:
-            return load_segmenter(registry.fetch(uri, Path(scratch)))
+            return load_segmenter(fetch(uri, Path(scratch)))
         except InputError as error:
             raise InputError(str(error).replace(scratch, address).replace(uri, address)) from error

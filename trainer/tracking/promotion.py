@@ -123,8 +123,8 @@ class _Contest:
         """Compare the new version with the champion, or with the best one before it. `known`: all versions."""
         miou = self.evidence.miou
         if not better(miou, 0.0):
-            nothing = "it finds nothing" if miou is not None else "its validation masks show no class to be scored by"
-            return _Opinion(False, f"val/miou {miou or 0:.4f}: {nothing}")
+            unscored = "its validation masks show no class to be scored by"
+            return _Opinion(False, unscored if miou is None else f"val/miou {miou:.4f}: it finds nothing")
         opponent = champion or self._best_recorded(known)
         if opponent is None:
             return _Opinion(True, "the first version" if len(known) == 1 else "the first version that finds something")

@@ -16,8 +16,9 @@ from trainer.system.installation import require
 from trainer.system.run_folder import RunFolder, read_object, run_folders
 from trainer.system.text import count_of, one_line, show
 from trainer.tracking.address import MODEL_ID, RUN_ID, parse_address
-from trainer.tracking.errors import store_errors
-from trainer.tracking.run_reader import ComparedRun, read_folder, read_run, time_text
+from trainer.tracking.errors import deleted_experiment, store_errors
+from trainer.tracking.run_parts import time_text
+from trainer.tracking.run_reader import ComparedRun, read_folder, read_run
 
 if TYPE_CHECKING:  # loads MLflow, which run folders do not need
     from mlflow import MlflowClient
@@ -68,7 +69,9 @@ class Finder:
         client = self.client
         with store_errors():
             found = client.get_experiment_by_name(name)
-            if found is None or found.lifecycle_stage == "deleted":
+            if found is not None and found.lifecycle_stage == "deleted":
+                raise deleted_experiment("--experiment", name, found.experiment_id)
+            if found is None:
                 known = [one.name for one in client.search_experiments()]
                 near = get_close_matches(name, known, n=3, cutoff=0.0)
                 raise InputError(
@@ -84,11 +87,12 @@ class Finder:
             runs = same
             runs.sort(key=lambda run: (-_score(run), run.info.start_time))
             if len(runs) > top:
-                self.warnings.append(f"the {top} best of {len(runs)} runs of {show(name)}; --top shows more")
+                chosen = f"the {top} best of {len(runs)} runs of {show(name)}"
+                self.warnings.append(f"{chosen}: chosen by their scores on these images, which flatters them")
             return [read_run(client, run) for run in runs[:top]]
 
     def _find_address(self, client: "MlflowClient", text: str) -> ComparedRun:
-        from trainer.tracking.registry import resolve
+        from trainer.tracking.fetch import resolve
 
         address = parse_address(text)
         if address.run_id:
@@ -101,7 +105,9 @@ class Finder:
         try:
             run = read_run(client, _get_run(client, origin["run_id"]))
         except InputError as error:
-            return ComparedRun(name, model=uri, notes=(f"its run cannot be read: {error}",))
+            return ComparedRun(
+                name, model=uri, notes=(f"its run cannot be read: {error}", "--data.root DIR scores it anew")
+            )
         facts = {"run": run.name} | dict(run.facts)
         return replace(run, name=name, model=uri if uri.startswith("models:") else text, facts=facts)
 

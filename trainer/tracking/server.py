@@ -20,7 +20,7 @@ from trainer import InputError
 from trainer.system.atomic import write_json
 from trainer.system.run_folder import FAMILY_TAGS, RunFolder
 from trainer.tracking import location
-from trainer.tracking.errors import excerpt, permitted, refusal, store_errors, store_name
+from trainer.tracking.errors import deleted_experiment, excerpt, permitted, refusal, store_errors, store_name
 from trainer.tracking.journal import read_records
 from trainer.tracking.refusals import Named, Refusals, is_refused_for_good
 from trainer.tracking.store import (
@@ -210,7 +210,7 @@ def _find_or_create_experiment(client: MlflowClient, name: str) -> str:
     if found is None:
         raise InputError(f"tracking.experiment: {name!r} can be neither found nor made; give another name")
     if found.lifecycle_stage == "deleted":
-        raise InputError(f"tracking.experiment: {name!r} was deleted in MLflow; restore it or give another name")
+        raise deleted_experiment("tracking.experiment", name, found.experiment_id)
     return str(found.experiment_id)
 
 
@@ -283,7 +283,7 @@ def _send_files(
         models = [LoggedModelInput(record["uses_model"])] if "uses_model" in record else None
         refusals.send("datasets", [Named(entity.name)], lambda _: client.log_inputs(run_id, inputs, models=models))
     elif "model" in record:
-        from trainer.tracking.registry import register
+        from trainer.tracking.register import register
 
         with permitted(f"register a version of the model {record['model']!r}"):
             register(client, folder, run_id, record["model"], record["model_tags"])

@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
-from trainer.drawing.legend import GROUND, TEXT, draw_legend
+from trainer.drawing.legend import GROUND, TEXT, Entry, draw_legend
 
-CAT, DOG = ("cat", (0, 128, 0)), ("dog", (128, 0, 0))
+CAT, DOG = (1, "cat", (0, 128, 0)), (2, "dog", (128, 0, 0))
 
 
-def drawn(size: tuple[int, int], entries: list[tuple[str, tuple[int, int, int]]], mask: np.ndarray | None = None):
+def drawn(size: tuple[int, int], entries: list[Entry], mask: np.ndarray | None = None):
     """Rows, columns that a legend covers in a white image, or None; and the image."""
     image = np.full((*size, 3), 250, np.uint8)
     draw_legend(image, np.zeros(size, np.uint8) if mask is None else mask, entries)
@@ -26,7 +26,7 @@ def has(image: np.ndarray, colour: tuple[int, int, int]) -> bool:
 def test_it_has_the_classes_and_a_readable_size(size: tuple[int, int]) -> None:
     box, image = drawn(size, [CAT, DOG])
     assert box is not None
-    for colour in (CAT[1], DOG[1], GROUND, TEXT):
+    for colour in (CAT[2], DOG[2], GROUND, TEXT):
         assert has(image[box], colour)
     height, width = image[box].shape[:2]
     assert height <= 0.35 * size[0]
@@ -54,10 +54,10 @@ def test_no_classes_no_legend() -> None:
 
 
 def test_many_and_long_names_still_fit() -> None:
-    many = [(f"class {number} " + "x" * 200, (number, 1, 2)) for number in range(30)]
+    many = [(number, f"class {number} " + "x" * 200, (number, 1, 2)) for number in range(30)]
     box, image = drawn((800, 1000), many)
     assert box is not None
     assert has(image, (11, 1, 2))
     assert not has(image, (12, 1, 2))  # "and 18 more"
     for name in ("\x1b[31m", "é", "狗", " ", "\n"):
-        assert drawn((300, 400), [(name, (1, 2, 3))])[0] is not None
+        assert drawn((300, 400), [(1, name, (1, 2, 3))])[0] is not None

@@ -92,6 +92,16 @@ def test_noise_delays_the_end_rather_than_hastens_it(noise: float) -> None:
     assert slow.count(None) >= (12 if noise < 0.02 else 6)
 
 
+def test_what_the_noise_leaves_open_counts_as_gain() -> None:
+    ends = [end(planted(CURVES["fast"], 0.03, seed)) or PLANNED for seed in range(12)]
+    assert statistics.fmean(ends) > 1500  # 1425 by the curve alone
+
+
+def test_a_high_score_within_the_noise_is_no_rise() -> None:
+    ends = [end(planted(lambda _: 0.5, 0.03, seed)) or PLANNED for seed in range(12)]
+    assert statistics.fmean(ends) < 1200  # 1208 where LITTLE above the curve is a rise
+
+
 def test_flat_and_falling_curves_end_after_a_third_of_the_course() -> None:
     """A memorised training set looks like this."""
     assert end(planted(lambda _: 0.5, 0)) == 1000

@@ -50,7 +50,7 @@ def test_names_of_any_kind_are_read_again(tmp_path: Path) -> None:
     table = json.loads((tmp_path / "evaluation" / "images.json").read_text())
     assert table["columns"][:3] == ["image", "iou", "dice"]
     assert len(table["data"]) == 4
-    assert table["data"][3][1] == pytest.approx(made.images[3]["iou"], abs=1e-6)
+    assert float(table["data"][3][1]) == pytest.approx(made.images[3]["iou"], abs=1e-6)
     with (tmp_path / "evaluation" / "classes.csv").open(newline="") as file:
         assert [row["class"] for row in csv.DictReader(file)] == ["'=cmd()", "Mücke, groß"]
     assert read_table(tmp_path / "evaluation" / "scores.json").counts().shape == (4, 3, 3)

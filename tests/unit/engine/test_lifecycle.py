@@ -5,7 +5,8 @@ import inspect
 import pytest
 
 from trainer.config import Config
-from trainer.engine.lifecycle import STATES, Lifecycle, NullLifecycle, lifecycle
+from trainer.engine.ending import STATES
+from trainer.engine.lifecycle import Lifecycle, NullLifecycle, lifecycle
 
 
 def public(kind: type) -> dict[str, inspect.Signature]:

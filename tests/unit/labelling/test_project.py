@@ -12,7 +12,7 @@ from trainer import InputError
 from trainer.labelling.project import (
     Project,
     Round,
-    alone,
+    only_round,
     open_project,
     open_state,
     settings_of,
@@ -45,7 +45,8 @@ def test_it_comes_back(project: Project, tmp_path: Path) -> None:
 
 def test_the_folder_to_label_in_trains_once_something_is_there(project: Project) -> None:
     assert project.roots == [*project.labelled]
-    project.to_label.mkdir()
+    (project.to_label / ".label").mkdir(parents=True)
+    (project.to_label / ".label" / "record.json").write_text("{}")  # before the first prediction is written
     assert project.roots == [*project.labelled]
     (project.to_label / "a.json").write_text("{}")
     assert project.roots == [*project.labelled, project.to_label]
@@ -122,7 +123,7 @@ def test_a_state_with_values_of_other_kinds(project: Project) -> None:
 
 
 def test_one_round_at_a_time(project: Project) -> None:
-    with alone(project), pytest.raises(InputError, match="another round is under way"), alone(project):
+    with only_round(project), pytest.raises(InputError, match="another round is under way"), only_round(project):
         pass
 
 

@@ -93,6 +93,8 @@ def test_the_description_names_the_best(swept: tuple[SweepFolder, Study]) -> Non
     assert "Best: trial 1, mIoU 0.5000 with lr " in text
     lines = [line for line in text.splitlines() if line.startswith("| ")]
     assert [line.split(" | ")[0] for line in lines] == ["| trial", "| 1", "| 0"]
+    said = describe_sweep(folder, rows(study, SPACE), SPACE, study.best(), "trial 1 is better")
+    assert said.replace("\n\ntrial 1 is better", "") == text != said
     assert "0 trials ended" in describe_sweep(folder, [], SPACE, None)
 
 

@@ -1,6 +1,7 @@
 """Atomic files and folders: complete, or absent."""
 
 import errno
+import hashlib
 import json
 import os
 import shutil
@@ -20,6 +21,7 @@ from trainer.system.atomic import (
     create_file,
     leftovers,
     new_folder,
+    replace_file,
     why_not_written,
     write_json,
 )
@@ -167,3 +169,38 @@ def test_a_new_file_never_replaces_one(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(tmp_path / "nowhere")
     assert not create_file(tmp_path / "link", b"x")
     assert sorted(one.name for one in tmp_path.iterdir()) == ["a file", "link"]
+
+
+def test_replace_file_replaces_only_what_is_known(tmp_path: Path) -> None:
+    file, known = tmp_path / "a file", hashlib.sha256(b"known").hexdigest()
+    assert not replace_file(file, b"new", known)
+    assert not file.exists()
+    file.write_bytes(b"a person's")
+    assert not replace_file(file, b"new", known)
+    assert file.read_bytes() == b"a person's"
+    file.write_bytes(b"known")
+    assert replace_file(file, b"new", known)
+    assert file.read_bytes() == b"new"
+    assert [one.name for one in tmp_path.iterdir()] == ["a file"]
+
+
+@pytest.mark.parametrize(("moment", "links"), [("fsync", True), ("fsync", False), ("replace", True)])
+def test_what_is_saved_while_a_file_is_replaced_stays(
+    moment: str, links: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another program has the file open, and writes into it at the last moment before, or after, it is replaced."""
+    file, known = tmp_path / "a file", hashlib.sha256(b"known").hexdigest()
+    file.write_bytes(b"known")
+    if not links:
+        monkeypatch.setattr(os, "link", lambda *_: (_ for _ in ()).throw(OSError(errno.EPERM, "no links")))
+    original = getattr(os, moment)
+    with file.open("r+b", buffering=0) as opened:
+
+        def save(*arguments: object) -> None:
+            original(*arguments)
+            os.pwrite(opened.fileno(), b"a person's", 0)
+
+        monkeypatch.setattr(os, moment, save)
+        assert not replace_file(file, b"new", known)
+    assert file.read_bytes() == b"a person's"
+    assert [one.name for one in tmp_path.iterdir()] == ["a file"]

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from trainer import config, prepare
-from trainer.system import run_folder
+from trainer.system.lock import file_lock
 from trainer.system.run_folder import RunFolder, new_run_folder
 
 
@@ -33,7 +33,7 @@ def test_only_what_is_said_is_removed(
     assert "nothing is removed; --yes removes them" in printed
     assert "3.0 MB  in all" in printed  # 2 x 1.0, one of 0.5, 2 x 0.25
     assert sorted(work.rglob("*")) == files
-    lock = run_folder.file_lock(busy.path / "trainer.lock")
+    lock = file_lock(busy.lock_file)
     with lock:
         assert prepare.main(["clean", "--yes"]) == 0
     assert f"{busy}: a training is using it" in capsys.readouterr().err

@@ -12,7 +12,8 @@ from packaging.requirements import Requirement
 
 from tests.support.discs import make_discs
 from tests.support.program import REPOSITORY
-from trainer import InputError, config
+from trainer import InputError
+from trainer.config import places
 from trainer.model.model_folder import save_segmenter
 from trainer.model.segmenter import Segmenter
 from trainer.system import installation
@@ -58,5 +59,5 @@ def test_commands_fit_the_installation(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (command("sync"), training_command()) == ("python trainer/sync.py", "accelerate launch trainer/train.py")
     monkeypatch.setattr(installation, "INSTALLED", True)
     assert (command("sync"), training_command()) == ("segtrainer sync", "segtrainer train")
-    monkeypatch.setattr(config, "INSTALLED", True)
-    assert config.install_command("onnx") == "pip install 'segtrainer[onnx]'"
+    monkeypatch.setattr(places, "INSTALLED", True)
+    assert places.install_command("onnx") == "pip install 'segtrainer[onnx]'"

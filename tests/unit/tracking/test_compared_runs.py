@@ -146,11 +146,15 @@ def test_the_best_runs_of_an_experiment(tmp_path: Path, client: MlflowClient, fi
     assert [run.name for run in finder.experiment("cats", 5)] == ["best", "middle", "trial 1", "folds"]
     assert finder.warnings == ["3 runs of cats left out, without scores on the same images as those of the newest"]
     assert [run.name for run in finder.experiment("cats", 2)] == ["best", "middle"]
-    assert finder.warnings[-1] == "the 2 best of 4 runs of cats; --top shows more"
+    flattered = "the 2 best of 4 runs of cats: chosen by their scores on these images, which flatters them"
+    assert finder.warnings[-1] == flattered
     with pytest.raises(InputError, match="--experiment cts: no such experiment; there are cats"):
         finder.experiment("cts", 2)
-    client.create_experiment("empty")
+    empty = client.create_experiment("empty")
     with pytest.raises(InputError, match="holds no run"):
+        finder.experiment("empty", 2)
+    client.delete_experiment(empty)
+    with pytest.raises(InputError, match=f"deleted in MLflow.* mlflow experiments restore --experiment-id {empty}$"):
         finder.experiment("empty", 2)
 
 

@@ -11,7 +11,7 @@ from mlflow import MlflowClient
 from trainer import InputError
 from trainer.model.model_folder import CONTRACT_FILE, WEIGHTS_FILE, save_segmenter
 from trainer.model.segmenter import Segmenter
-from trainer.tracking import registry
+from trainer.tracking.fetch import fetch
 from trainer.tracking.listing import require_listed
 
 
@@ -30,7 +30,7 @@ def test_only_named_regular_files_of_a_bounded_size_are_fetched(
     client.create_model_version("hostile", f"models:/{model.model_id}", model_id=model.model_id)
     stored = Path(urlparse(client.get_logged_model(model.model_id).artifact_location).path)
     assert (stored / WEIGHTS_FILE).is_file()
-    fetched = registry.fetch("models:/hostile/1", tmp_path / "fetched")
+    fetched = fetch("models:/hostile/1", tmp_path / "fetched")
     assert sorted(path.name for path in fetched.iterdir()) == [CONTRACT_FILE, WEIGHTS_FILE]
 
     require_listed(f"models:/{model.model_id}", CONTRACT_FILE, 10**9)
@@ -39,19 +39,19 @@ def test_only_named_regular_files_of_a_bounded_size_are_fetched(
         for target in (Path("/dev/zero"), Path("/etc/passwd"), tmp_path / "aside", stored / name):
             (stored / name).symlink_to(target)
             with pytest.raises(InputError, match=r"models:/hostile/1: .*(is a link|Too many levels)"):
-                registry.fetch("models:/hostile/1", tmp_path / "elsewhere")
+                fetch("models:/hostile/1", tmp_path / "elsewhere")
             with pytest.raises((InputError, OSError), match=f"{name} is a link|Too many levels"):
                 require_listed(f"models:/{model.model_id}", name, 10**9)
             (stored / name).unlink()
         with (stored / name).open("wb") as file:
             file.truncate(30_000_000_000)  # without blocks on the disk
         with pytest.raises(InputError, match=rf"{name} has 30,000,000,000 bytes, more than .*not downloaded"):
-            registry.fetch("models:/hostile/1", tmp_path / "elsewhere")
+            fetch("models:/hostile/1", tmp_path / "elsewhere")
         (stored / name).unlink()
         (stored / name).mkdir()
         (stored / name / name).touch()
         with pytest.raises(InputError, match=rf"{name} is missing"):
-            registry.fetch("models:/hostile/1", tmp_path / "elsewhere")
+            fetch("models:/hostile/1", tmp_path / "elsewhere")
         shutil.rmtree(stored / name)
         shutil.move(tmp_path / "aside", stored / name)
     assert not [path for path in (tmp_path / "elsewhere").iterdir() if path.name == WEIGHTS_FILE]

@@ -1,4 +1,4 @@
-"""The right to register is asked for before a training, by requests that change nothing."""
+"""Rights are asked for before the work, by requests that change nothing."""
 
 import threading
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from trainer import InputError
-from trainer.tracking.permission import require_right_to_register
+from trainer.tracking.permission import require_right_to_add_runs, require_right_to_register
 
 
 @contextmanager
@@ -21,9 +21,10 @@ def server(get: int, post: int) -> Iterator[tuple[str, list[str]]]:
             body = self.rfile.read(int(self.headers.get("Content-Length", 0))).decode()
             requests.append(f"{self.command} {self.path} {body}".strip())
             self.send_response(get if self.command == "GET" else post)
-            self.send_header("Content-Length", "2")
+            content = b'{"experiment": {"experiment_id": "7"}}'
+            self.send_header("Content-Length", f"{len(content)}")
             self.end_headers()
-            self.wfile.write(b"{}")
+            self.wfile.write(content)
 
         do_GET = do_POST = answer
 
@@ -68,6 +69,35 @@ def test_a_missing_right_is_found(
         else:
             require_right_to_register("my cats")
         assert requests == asked
+
+
+FIND = "GET /api/2.0/mlflow/experiments/get-by-name?experiment_name=our+cats"
+CREATE = 'POST /api/2.0/mlflow/runs/create {"experiment_id": "7", "start_time": "never"}'
+
+
+@pytest.mark.parametrize(
+    ("get", "post", "asked", "refused"),
+    [
+        (200, 403, [FIND, CREATE], "may not add a run to the experiment 'our cats' "),
+        (200, 400, [FIND, CREATE], ""),  # the time: this user may add a run
+        (404, 403, [FIND], ""),  # anyone may make a new experiment
+        (403, 400, [FIND], "may not see the experiment 'our cats' "),
+    ],
+)
+def test_who_may_not_add_a_run_is_told(
+    get: int, post: int, asked: list[str], refused: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with server(get, post) as (uri, requests):
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+        monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "anna")
+        if refused:
+            with pytest.raises(InputError, match=rf"the user 'anna' with this password {refused}\(403\)"):
+                require_right_to_add_runs("our cats")
+        else:
+            require_right_to_add_runs("our cats")
+        assert requests == asked
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///nowhere.db")
+    require_right_to_add_runs("our cats")
 
 
 def test_nothing_is_asked_where_nothing_is_registered(monkeypatch: pytest.MonkeyPatch) -> None:

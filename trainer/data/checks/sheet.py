@@ -5,18 +5,26 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from trainer import IGNORE, InputError
+from trainer.config import DataConfig
+from trainer.data.bands import BandLevels
+from trainer.data.checks.report import Report
 from trainer.data.image_io import AnyLevels
+from trainer.data.levels import Levels
 from trainer.data.resize_mask import nearest_pixels
 from trainer.data.sample import Sample
+from trainer.data.sources import find_sources
 from trainer.data.value_map import BACKGROUND, ValueMap
 from trainer.drawing.bands import to_rgb
 from trainer.drawing.figures import PAPER, draw_outlined
+from trainer.drawing.fonts import Font, drawable, find_font
 from trainer.drawing.palette import palette
 from trainer.system.atomic import atomic_file
 from trainer.system.parallel import Progress, on_all_cores
+from trainer.system.terminal import Display
+from trainer.system.text import one_line
 
 MOST_SAMPLES = 1000
 """Samples of one sheet: 90 MB of pixels, in which one can still find one's way."""
@@ -39,6 +47,22 @@ def check_sheet_file(file: Path) -> None:
         raise InputError(f"--sheet {file}: a sheet is a picture; give a name that ends with {' or '.join(FORMATS)}")
     if not file.parent.is_dir() or file.is_dir():
         raise InputError(f"--sheet {file}: cannot be written there; give a file in a folder that exists")
+
+
+def draw_sheet(config: DataConfig, report: Report, file: Path, display: Display) -> None:
+    """Draw the contact sheet of the data that the report is about."""
+    if not report.summary:
+        display.log(f"no picture can be read, so {file} is not drawn")
+        return
+    sources = find_sources(config)
+    names = sources.names or [row["name"] for row in report.summary.get("classes", ())]
+    found = report.summary.get("levels")
+    levels: Levels | BandLevels | None = Levels(found["black"], found["white"]) if found else None
+    if bands := report.summary.get("bands"):
+        levels = BandLevels(tuple(Levels(band["black"], band["white"]) for band in bands))
+    count = write_sheet(sources.samples, sources.values, names, file, display.progress_bar, levels)
+    of_all = f", evenly chosen of {len(sources.samples)}," if count < len(sources.samples) else ""
+    display.log(f"{count} pictures{of_all} with their masks are in {file}")
 
 
 def write_sheet(
@@ -101,10 +125,11 @@ def draw_tile(sample: Sample, values: ValueMap, levels: AnyLevels | None = None)
     pil_image = Image.fromarray(tile)
     drawer = ImageDraw.Draw(pil_image)
     if text:
-        drawer.text((6, SIDE // 2), text, INK, font=_font(12))
+        drawer.text((6, SIDE // 2), text, INK, font=find_font(12))
     for place, value in enumerate(present[:4]):
         drawer.rectangle((2 + 8 * place, SIDE + 4, 8 + 8 * place, SIDE + 12), tuple(palette()[value].tolist()))
-    drawer.text((4 + 8 * len(present[:4]), SIDE + 2), _drawable(sample.name), INK, font=_font(11))
+    name, font = _drawable(sample.name, 11)
+    drawer.text((4 + 8 * len(present[:4]), SIDE + 2), name, INK, font)
     return np.array(pil_image)
 
 
@@ -118,16 +143,12 @@ def draw_legend(names: Sequence[str], width: int) -> np.ndarray:
     for place, (colour, name) in enumerate(entries):
         left, top = place % across * SIDE, place // across * LEGEND
         drawer.rectangle((left + 4, top + 5, left + 18, top + 19), colour)
-        drawer.text((left + 24, top + 5), _drawable(name, LETTERS - 4), INK, font=_font(12))
+        text, font = _drawable(name, 12, LETTERS - 4)
+        drawer.text((left + 24, top + 5), text, INK, font)
     return np.array(pil_image)
 
 
-def _drawable(name: str, most: int = LETTERS) -> str:
-    """A name in the letters that Pillow's own font has, others as escapes; of a long one the end."""
-    text = name.encode("latin-1", errors="backslashreplace").decode("latin-1")
-    text = "".join(sign if sign.isprintable() else f"\\x{ord(sign):02x}" for sign in text)
-    return text if len(text) <= most else f"...{text[3 - most :]}"
-
-
-def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    return ImageFont.load_default(size)
+def _drawable(name: str, size: int, most: int = LETTERS) -> tuple[str, Font]:
+    """A name and its font, as `drawable` has them; of a long one the end."""
+    text, font = drawable(one_line(name), size)
+    return (text if len(text) <= most else f"...{text[3 - most :]}"), font

@@ -58,7 +58,7 @@ def find_cause(accelerator: Accelerator, error: BaseException) -> Failure:
     if accelerator.num_processes == 1:
         return own
     try:
-        return _find_cause(own, accelerator.num_processes, _store())
+        return _find_cause(own, accelerator.num_processes, connect_store())
     except RuntimeError:  # the store is gone too
         return own
 
@@ -94,7 +94,7 @@ def _from_network(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and any(sign in str(error) for sign in NETWORK_SIGNS)
 
 
-def _store() -> TCPStore:
+def connect_store() -> TCPStore:
     """Open a new connection to the store: the one that the collectives use may be blocked."""
     address, port = environ["MASTER_ADDR"], int(environ["MASTER_PORT"])
     return TCPStore(address, port, is_master=False, timeout=timedelta(seconds=REPORT_SECONDS))

@@ -79,6 +79,7 @@ class FinalLifecycle(ChildLifecycle):
         """Save the last weights as the run's model, calibrated as those of the folds were in the mean."""
         from trainer.engine.calibrate import describe_training
         from trainer.engine.folds.summary import mean_calibration
+        from trainer.engine.registration import training_images
         from trainer.engine.stopping import writing
         from trainer.model.model_folder import save_segmenter
         from trainer.model.training_images import write_training_images
@@ -91,6 +92,6 @@ class FinalLifecycle(ChildLifecycle):
         segmenter.to("cpu")
         with writing(model):
             save_segmenter(segmenter, model)
-            write_training_images(model, self._training_images(dataset))
+            write_training_images(model, training_images(self.run.folder, self.config, dataset))
         self.display.log(f"model of all pictures: {trainer.state.step} steps", "bold")
         stop.defer()

@@ -3,25 +3,24 @@
 The parent's files are opened for moments only, under a lock, so that jobs on several machines may share them.
 """
 
-import json
 import os
-import shutil
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from trainer import InputError
 from trainer.config import MLRUNS, Config, to_yaml
+from trainer.engine.ending import FLUSH_SECONDS
 from trainer.engine.folds import plan
 from trainer.engine.folds.children import ChildLifecycle, FinalLifecycle
 from trainer.engine.folds.find import find_group
 from trainer.engine.folds.plan import Training
-from trainer.engine.lifecycle import FLUSH_SECONDS, AnyLifecycle, Lifecycle, NullLifecycle
+from trainer.engine.lifecycle import AnyLifecycle, Lifecycle, NullLifecycle
 from trainer.system import launcher
-from trainer.system.atomic import write_text
 from trainer.system.entry import is_main_process
+from trainer.system.lock import file_lock
 from trainer.system.provenance import versions
 from trainer.system.repair import known_settings, repair
 from trainer.system.run_folder import (
@@ -29,21 +28,15 @@ from trainer.system.run_folder import (
     RunFolder,
     children_of,
     describe_run,
-    file_lock,
-    read_object,
 )
 from trainer.system.signals import EXIT_STOPPED, StopSignals
 from trainer.tracking.group import new_group
-from trainer.tracking.names import NOTE, model_name
+from trainer.tracking.names import model_name
 from trainer.tracking.run import Run, chosen_params, model_text, open_run, run_title
 
 if TYPE_CHECKING:  # these load torch, which a mistyped setting must not wait for
     from trainer.data.dataset import Dataset
-    from trainer.engine.folds.summary import Member, Summary
     from trainer.model.segmenter import Contract
-
-TABLE, TABLE_OF_UI = "folds.csv", "folds.json"
-"""Artifacts with a row for each training; the second in the form that MLflow's UI shows as a table."""
 
 WORK = MLRUNS / "work"
 
@@ -168,11 +161,12 @@ class FoldGroup(Lifecycle):
     def final_config(self) -> Config | None:
         """Settings of the training on all images, once the others are finished."""
         from trainer.data.sampler import Sampler
+        from trainer.engine.folds.result import steps_of
 
         assert self.folder is not None
         children = self._children()
         folders = [children[one] for one in plan.all_trainings(self.config) if one in children]
-        steps = [_steps(one) for one in folders]
+        steps = [steps_of(one) for one in folders]
         images, train = len(self.folder.read_split()["train"]), self.config.train
         sampler = Sampler(images, train.batch_size, train.seed, self.config.data.drop_last)
         uid, resolved = self.folder.path.name, known_settings(folders[0])
@@ -200,12 +194,15 @@ class FoldGroup(Lifecycle):
         done = [one for one in trainings if one in children and children[one].finished]
         if self.config.train.only_fold is not None:
             return self._wait_for_others(len(done), len(trainings))
+        from trainer.engine.folds.result import GroupResult
+
         try:
             with file_lock(self.folder.path / "group.lock"):
                 self.run = self._open_run(self.folder)
                 stop.interrupt_again()
-                summary = self._record({one: children[one] for one in trainings})
-                self._register(children, summary)
+                result = GroupResult(self.run, self.config, children, self.display)
+                summary = result.record()
+                self.unregistered = result.register(summary, self.dataset, self.child_config)
                 stop.defer()
                 return self.end("finished", None, resume=None, best_miou=summary.score.value)
         except KeyboardInterrupt:
@@ -243,81 +240,6 @@ class FoldGroup(Lifecycle):
             self.run = self._open_run(self.folder)
             self.end(state, None, reason=reason)
 
-    def _record(self, children: Mapping[Training, RunFolder]) -> "Summary":
-        """Join the scores of the trainings, and record them: metrics, tables, description."""
-        from trainer.engine.folds.summary import summarise
-        from trainer.engine.stopping import writing
-        from trainer.model.score_table import OUT_OF_FOLD
-
-        folder, run = self.run.folder, self.run
-        members = [_member(training, one) for training, one in children.items()]
-        names = folder.read_split()["train"] if self.config.train.folds else []
-        summary = summarise(members, names)
-        columns, rows = summary.rows()
-        with writing(folder.path):
-            folder.evaluation.mkdir(exist_ok=True)
-            facts = {**summary.table.model, "uid": run.uid}
-            facts |= {OUT_OF_FOLD: f"{self.config.train.folds} folds"} if self.config.train.folds else {}
-            replace(summary.table, model=facts).write(folder.scores)
-            write_text(folder.path / TABLE, summary.csv())
-            write_text(folder.path / TABLE_OF_UI, json.dumps({"columns": columns, "data": rows}))
-            run.artifact(folder.scores, folder.evaluation.name)
-            run.artifact(folder.path / TABLE)
-            run.artifact(folder.path / TABLE_OF_UI)
-            run.metrics(summary.metrics(), len(members))
-            ui = json.dumps([{"path": TABLE_OF_UI, "type": "table"}])
-            run.tags({"evaluation.digest": summary.table.digest, "mlflow.loggedArtifacts": ui})
-            run.tags({"folds.finished": f"{len(members)} of {len(members)}", "best.miou": summary.score.value})
-            run.tags({NOTE: self._note(summary)})
-        self.display.log(summary.sentence(), "bold")
-        return summary
-
-    def _note(self, summary: "Summary") -> str:
-        from trainer.engine.folds.note import describe_group
-
-        assert self.folder is not None
-        return describe_group(self.config, self.folder.read_split()["digest"], summary)
-
-    def _register(self, children: Mapping[Training, RunFolder], summary: "Summary") -> None:
-        """Make the model of the group that of its run, and register it."""
-        from trainer.engine.stopping import writing
-        from trainer.model.model_folder import load_segmenter
-
-        which, run, name = plan.registered(self.config), self.run, self.config.registry.name
-        if which == "none":
-            return
-        training = plan.final_training(self.config)
-        if which == "best":
-            best = max(summary.members, key=lambda one: (one.miou, -one.seed, -one.fold))
-            training = Training(best.seed, best.fold)
-        source, model = children[training], run.folder.model
-        with writing(model):
-            shutil.copytree(source.model, model, dirs_exist_ok=True)
-        text = "trained on all pictures" if which == "all" else f"{training.name(self.config)}, which validated best"
-        self.display.log(f"model: {text}; expected mIoU {summary.score}")
-        run.tags({"model.trained_on": text, "model.source": source.path.name})
-        if not self.config.tracking.enabled:
-            return
-        from trainer.tracking.registry import export
-
-        segmenter = load_segmenter(model)
-        with writing(model):
-            export(segmenter, model)
-        if name is None or self.dataset is None:
-            return
-        contract = segmenter.contract
-        tags = {"commit": contract.commit, "dataset_digest": contract.dataset_digest, NOTE: self._note(summary)}
-        tags |= {"val/miou": f"{summary.score.value}", "val/miou.interval": f"{summary.score}"}
-        tags |= {"val/miou.of": f"folds: {summary.sentence()}", "trained_on": text}
-        with writing(run.folder.journal):
-            run.register(name, tags)
-        sent = run.flush(FLUSH_SECONDS)
-        # As a training by itself would compare it: on images that are shown as to the models of the folds.
-        ours, resolved = self.config.data, self.child_config
-        data = replace(resolved.data, fold=ours.fold, val_fraction=ours.val_fraction)
-        self.config = replace(self.config, data=data, loss=resolved.loss)
-        self.unregistered = self._promote(self.dataset) if sent else run.last_error or "no answer in time"
-
 
 class NullGroup(NullLifecycle):
     """Stand-in on the processes that compute while the main one displays, tracks and writes."""
@@ -348,23 +270,3 @@ AnyGroup = FoldGroup | NullGroup
 def fold_group(config: Config) -> AnyGroup:
     """Group of this process: real on the main one."""
     return FoldGroup(config) if is_main_process() else NullGroup(config)
-
-
-def _steps(folder: RunFolder) -> int:
-    """Number of steps of a finished training."""
-    from trainer.engine.checkpoint.folder import CheckpointFolder
-
-    position = read_object(folder.last_checkpoint).get("position")
-    known = position.get("step") if isinstance(position, dict) else folder.read_status().get("step")
-    return known if isinstance(known, int) else max(CheckpointFolder(folder.checkpoints).steps(), default=1)
-
-
-def _member(training: Training, folder: RunFolder) -> "Member":
-    """Result of a finished training. Raises InputError where its scores cannot be read."""
-    from trainer.engine.folds.summary import Member
-    from trainer.model.score_table import read_table
-
-    position = read_object(folder.last_checkpoint).get("position")
-    best = position.get("best_step") if isinstance(position, dict) else None
-    table = read_table(folder.scores)
-    return Member(training.seed, training.fold, folder.path.name, _steps(folder), best or 0, table)

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 from trainer import printable, redact
 from trainer.config import Config
-from trainer.system.text import one_line, quote, shorten
+from trainer.system.text import count_of, one_line, quote, shorten
 from trainer.tracking.description import MOST_CHARACTERS
 
 if TYPE_CHECKING:  # loads torch
@@ -26,7 +26,7 @@ def describe_group(config: Config, digest: str, summary: "Summary") -> str:
     ]
     lines = [
         f"**{summary.sentence()}**",
-        f"**Data** digest `{digest}`; {config.train.folds or 'no'} folds, {config.train.seeds} seeds",
+        f"**Data** digest `{digest}`; {config.train.folds or 'no'} folds, {count_of(config.train.seeds, 'seed')}",
         "\n".join(f"| {' | '.join(map(_cell, row))} |" for row in table),
         "**Again** with the artifact `config.yaml`:\n\n    python trainer/train.py --config config.yaml",
         f"**Use**\n\n    python trainer/predict.py --model {model} --input PICTURES --output OUT",

@@ -80,9 +80,10 @@ class Summary:
         if len({one.fold for one in self.members}) == 1:
             text = f"mIoU {self.score} on {images} validation pictures"
         if len(scores) > 1:
-            text += f"; {len(scores)} trainings: {_mean(scores):.3f} ± {deviation(scores):.3f}"
+            mean, spread = _mean(scores), deviation(scores)
+            text += f"; {len(scores)} trainings by themselves: mean {mean:.3f}, standard deviation {spread:.3f}"
         if len(self.of_seeds) > 1:
-            text += f"; {len(self.of_seeds)} seeds: ± {deviation(self.of_seeds):.3f}"
+            text += f"; {len(self.of_seeds)} seeds: standard deviation {deviation(self.of_seeds):.3f}"
         return text
 
     def rows(self) -> tuple[list[str], list[list[Any]]]:
@@ -120,7 +121,7 @@ def summarise(members: Sequence[Member], names: Iterable[str]) -> Summary:
     seeds = sorted({one.seed for one in members})
     tables = [join([one.table for one in members if one.seed == seed]) for seed in seeds]
     _require_each_once(tables, sorted(names))
-    counts = [table.counts() for table in tables]
+    counts = [table.in_order().counts() for table in tables]
     classes = tables[0].class_names
     score = mean_score_interval(counts)
     iou = np.mean([pooled_iou(one) for one in counts], axis=0)

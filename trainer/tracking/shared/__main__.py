@@ -6,7 +6,7 @@ python -m trainer.tracking.shared password NAME [--password_file FILE]
 python -m trainer.tracking.shared remove NAME
 python -m trainer.tracking.shared users
 python -m trainer.tracking.shared backup FILE
-python -m trainer.tracking.shared restore FILE [--yes]
+python -m trainer.tracking.shared restore FILE [--yes] [--incomplete]
 """
 
 import argparse
@@ -75,6 +75,9 @@ def _parser() -> argparse.ArgumentParser:
     restore = _add(commands, "restore", _restore, "put a backup in the place of what is there")
     restore.add_argument("file", type=Path)
     restore.add_argument("--yes", action="store_true", help="do not ask")
+    restore.add_argument(
+        "--incomplete", action="store_true", help="also where artifacts of the backup are no longer in S3"
+    )
     return parser
 
 
@@ -144,7 +147,7 @@ def _restore(options: argparse.Namespace) -> int:
     question = f"replace the {runs} runs there by those of {options.file}? [y/N] "
     if runs and not options.yes and not (asked and input(question).strip().lower() in ("y", "yes")):
         raise InputError(f"{runs} runs are there; nothing is changed" + ("" if asked else "; --yes replaces them"))
-    print(restore(url, artifacts.destination(), options.file))
+    print(restore(url, artifacts.destination(), options.file, options.incomplete))
     return 0
 
 

@@ -2,6 +2,8 @@
 
 The file is a tar: database.dump of pg_dump, then the artifacts, then manifest.json with the digest of each. Artifacts
 are read after the database, so that everything the database speaks of is there; the server may run meanwhile.
+
+Artifacts in S3 stay there, and the manifest lists them: a restore is refused where one of them is gone.
 """
 
 import hashlib
@@ -21,7 +23,7 @@ from typing import IO, Any
 from trainer import InputError
 from trainer.system.atomic import atomic_file, fsync, fsync_tree, leftovers, why_not_written
 from trainer.system.provenance import program_version
-from trainer.tracking.shared.artifacts import HOME, VARIABLE
+from trainer.tracking.shared.artifacts import HOME, VARIABLE, describe_listed, list_stored, require_listed
 from trainer.tracking.shared.database import COUNT_SESSIONS, ask, has_table, program, require_success
 
 FORMAT = 1
@@ -66,12 +68,14 @@ def backup(url: str, place: Path | str, file: Path) -> str:
                 _add(tar, dump, DUMP, digests)
                 for path in _files(place):
                     _add(tar, path, FOLDER + str(path.relative_to(place)), digests)
+                listed = None if isinstance(place, Path) else list_stored(place)
                 manifest = {
                     "format": FORMAT,
                     "program": program_version(),
                     "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
                     "artifacts": isinstance(place, Path),
                     "sha256": digests,
+                    "listed": listed,
                 }
                 content = json.dumps(manifest).encode()
                 entry = tarfile.TarInfo(MANIFEST)
@@ -79,8 +83,10 @@ def backup(url: str, place: Path | str, file: Path) -> str:
                 tar.addfile(entry, io.BytesIO(content))
     except OSError as error:
         raise InputError(f"{why_not_written(file, error)}; free some space, or name another file") from error
-    text = f"{file}: {file.stat().st_size / 1e6:.1f} MB, the database and {len(digests) - 1} artifacts"
-    return text if isinstance(place, Path) else f"{text}; those in {place} are not in it: keep that bucket's versions"
+    text = f"{file}: {file.stat().st_size / 1e6:.1f} MB, the database"
+    if isinstance(place, Path):
+        return f"{text} and {len(digests) - 1} artifacts"
+    return f"{text}; {describe_listed(place, listed)}"
 
 
 def _scratch_beside(file: Path) -> tempfile.TemporaryDirectory[str]:
@@ -159,10 +165,11 @@ def present_runs(url: str) -> int:
     return int(ask(url, "select count(*) from runs")) if has_table(url, "runs") else 0
 
 
-def restore(url: str, place: Path | str, file: Path) -> str:
+def restore(url: str, place: Path | str, file: Path, incomplete: bool = False) -> str:
     """Make database and artifacts those of a backup, in place of what is there; return a sentence about it.
 
-    Everything is read and compared with its digest before anything changes. The database then changes in one
+    Everything is read and compared with its digest before anything changes. Artifacts in S3 have to be there, unless
+    `incomplete`. The database then changes in one
     transaction, and the folder by its name. A call that is cut off between the two leaves a mark, with which the
     server does not start, and is completed by the same call.
     """
@@ -176,10 +183,14 @@ def restore(url: str, place: Path | str, file: Path) -> str:
             if isinstance(place, Path):
                 _restore_both(url, place, scratch)
             else:
+                about = require_listed(place, content.get("listed"), incomplete)
                 _restore_database(url, scratch / DUMP)
     except OSError as error:
         raise InputError(f"{why_not_written(file, error)}; mend this, and repeat the restore") from error
-    return f"restored {present_runs(url)} runs and {len(content['sha256']) - 1} artifacts of {content['time']}"
+    runs = f"restored {present_runs(url)} runs"
+    if isinstance(place, Path):
+        return f"{runs} and {len(content['sha256']) - 1} artifacts of {content['time']}"
+    return f"{runs} of {content['time']}; {about}"
 
 
 @contextmanager

@@ -11,6 +11,7 @@ import pytest
 from trainer import InputError
 from trainer.engine.folds.summary import Member, mean_calibration, summarise
 from trainer.model.calibration import THRESHOLDS
+from trainer.model.ranking import rank
 from trainer.model.score_table import ScoredImage, ScoreTable
 from trainer.model.segmenter import Contract
 
@@ -27,7 +28,7 @@ def table(names: list[str], seed: int) -> ScoreTable:
         correct = (true * random.uniform(0.3, 1, 3)).astype(int)
         rows = zip(correct, correct + random.integers(0, 300, 3), true, strict=True)
         counts = tuple((int(a), int(b), int(c)) for a, b, c in rows)
-        images.append(ScoredImage(name, f"{name[-2:]:0>16}", f"{name[-2:]:a>16}", 40, 40, counts))
+        images.append(ScoredImage(name, f"{99 - int(name[-2:]):0>16}", f"{name[-2:]:a>16}", 40, 40, counts))
     return ScoreTable(NAMES, tuple(images), {"dataset_digest": "d"})
 
 
@@ -56,6 +57,7 @@ def test_pooled_pixels_of_all_folds() -> None:
     summary = summarise(found, IMAGES)
     assert summary.score.value == pytest.approx(miou(pooled(found)), abs=1e-12)
     assert summary.score.low < summary.score.value < summary.score.high
+    assert summary.score == rank({"it": summary.table}).scores["it"]
     assert [image.name for image in summary.table.images] == IMAGES
     assert np.array_equal(summary.table.counts(), pooled(found))
     each = [miou(one.table.counts()) for one in found]
@@ -65,7 +67,10 @@ def test_pooled_pixels_of_all_folds() -> None:
     assert metrics["folds/miou_std"] == pytest.approx(statistics.stdev(each))
     assert metrics["folds/iou/dog_std"] == pytest.approx(statistics.stdev(one.iou["dog"] for one in found))
     assert "folds/seeds_std" not in metrics
-    assert "10 pictures, each predicted by a model that did not see it" in summary.sentence()
+    assert summary.sentence() == (
+        f"mIoU {summary.score} on 10 pictures, each predicted by a model that did not see it; "
+        f"3 trainings by themselves: mean {statistics.mean(each):.3f}, standard deviation {statistics.stdev(each):.3f}"
+    )
 
 
 def test_the_order_of_the_trainings_is_nothing() -> None:
