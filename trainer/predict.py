@@ -71,6 +71,9 @@ def _main(arguments: list[str] | None, stop: StopSignals) -> int:
         from trainer.inference.inputs import find_images
 
         images, account = find_images(given.input, given.output)
+        from trainer.inference.own_masks import require_own_masks
+
+        require_own_masks(given.output, images)
         make_output(given.output, options)
         return predict(given, options, images, account, part, stop)
     except InputError as error:
