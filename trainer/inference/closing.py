@@ -117,8 +117,11 @@ def tell_earlier(display: Any, output: Path, options: Options, images: "list[Inp
         )
 
 
-def tell_doubts(display: Any, doubts: "Doubts", report: "Report", model: "Model") -> None:
-    """Name the images to look at first, and warn about images that are unlike those of the training."""
+def tell_doubts(display: Any, doubts: "Doubts", report: "Report", model: "Model", runs: str) -> None:
+    """Name the images to look at first, and warn about images that are unlike those of the training.
+
+    `runs`: address or command with which a person sees the runs of the store that the model is from.
+    """
     log, origin = display.log, model.origin
     done = [row for row in report.rows.values() if "error" not in row]
     unsure = [row["file"] for row in done if row.get("unsure")]
@@ -131,7 +134,7 @@ def tell_doubts(display: Any, doubts: "Doubts", report: "Report", model: "Model"
     for text in warnings:
         log(f"warning: {text}", "yellow")
     if warnings and origin.get("run_id"):
-        log("what it was trained on, the pictures of its run show:  bash launch/ui.sh", "yellow")
+        log(f"what it was trained on, the pictures of its run show:  {runs}", "yellow")
     elif warnings and (contract := Path(origin["uri"]) / CONTRACT_FILE).is_file():
         log(f"what it was trained on, its contract says:  python -m json.tool {quote(contract)}", "yellow")
 

@@ -115,11 +115,35 @@ def test_dark_and_colourless_images_are_named(count: int) -> None:
     assert "colourfulness 0 of 255, usually 60" in text
 
 
+def test_images_of_one_colour_are_no_matter_of_light() -> None:
+    (text,) = noted([np.zeros((32, 32, 3), np.uint8)] * 3)
+    assert text.endswith("one colour everywhere, as in damaged files or those of a wrong export")
+    flat = dataclasses.replace(TRAINED, training_look=((0.0, 40.0),) * 3 + ((0.0, 10.0),) * 4)
+    assert noted([np.zeros((32, 32, 3), np.uint8)] * 3, flat) == []
+
+
+def test_contrast_is_one_thing() -> None:
+    fog = [(120 + (image.astype(int) - image.mean()) * 0.05).astype(np.uint8) for image in pictures(12, 1)]
+    (text,) = noted(fog)
+    assert "contrast 1 of 255, usually 29" in text
+
+
 def test_small_images_are_named() -> None:
     (text,) = noted(pictures(3), size=(16, 16))
     assert "16x16" in text
     assert "300x200" in text
     assert noted(pictures(3), size=(50, 75)) == []
+
+
+@pytest.mark.parametrize(("size", "said"), [((600, 8000), "wider"), ((4000, 500), "narrower")])
+def test_squeezed_images_are_named(size: tuple[int, int], said: str) -> None:
+    (text,) = noted(pictures(2), size=size)
+    assert text.startswith(
+        f"these pictures are {size[1]}x{size[0]} pixels, far {said} than all that trained, and squee"
+    )
+    for kept in ({"view": "tiles"}, {"keep_aspect": True}):
+        assert noted(pictures(2), dataclasses.replace(TRAINED, **kept), size=size) == []
+    assert noted(pictures(2), size=(200, 980)) == noted(pictures(2), size=(800, 300)) == []  # as wide, as high as some
 
 
 @pytest.mark.parametrize(
@@ -141,6 +165,17 @@ def test_a_low_certainty_is_said_of_several_images_alone() -> None:
     (text,) = noted(pictures(10), certainty=0.7)
     assert text.startswith("the model is unsure: 0.70 on average, 0.90 on its validation pictures")
     assert noted(pictures(4), certainty=0.1) == []
+
+
+def test_many_unsure_images_are_said_though_the_mean_is_near() -> None:
+    """The mean of the validation images varies by more where some of them are hard."""
+    contract = dataclasses.replace(TRAINED, certainty=(0.95, 0.1), unsure_below=0.94)
+    (text,) = noted(pictures(5), contract, certainty=0.8)
+    assert text.startswith(
+        "the model is unsure of 5 of 5: 0.80 on average, 0.95 on those that validated, a fifth unsure;"
+    )
+    assert noted(pictures(5), dataclasses.replace(contract, unsure_below=0.7), certainty=0.8) == []
+    assert noted(pictures(4), contract, certainty=0.8) == []
 
 
 def test_a_model_that_is_not_calibrated_warns_of_nothing_it_cannot_know() -> None:
