@@ -117,6 +117,16 @@ def test_predicting_twice_into_the_same_place_is_safe(program: Program, model: P
         assert len(json.loads((images / "out" / "report.json").read_text())["files"]) == 4
 
 
+def test_labels_of_a_data_set_are_not_written_over(program: Program, model: Path, images: Path, tmp_path: Path) -> None:
+    data = tmp_path / "labelled"
+    (data / "masks").mkdir(parents=True)
+    Image.new("L", (56, 48), 1).save(data / "masks" / "disc_01.png")
+    before = (data / "masks" / "disc_01.png").read_bytes()
+    ended = predict(program, model, data, images, code=2)
+    assert "masks/disc_01.png there is no prediction" in ended.stderr
+    assert [path.read_bytes() for path in data.rglob("*") if path.is_file()] == [before]
+
+
 def test_two_inputs_of_one_name_are_refused(program: Program, model: Path, images: Path, tmp_path: Path) -> None:
     Image.open(images / "disc_00.jpg").save(images / "disc_00.png")
     ended = predict(program, model, tmp_path / "out", images, code=2)
