@@ -101,6 +101,9 @@ class Doubts:
     certainties: list[float] = field(default_factory=list)
     sides: list[tuple[int, int]] = field(default_factory=list)
     looks: list[np.ndarray] = field(default_factory=list)
+    brightest: list[int] = field(default_factory=list)
+    """Highest level of each image."""
+
     uniform: list[int] = field(default_factory=list)
     """Class of each mask that has one class everywhere, -1 of others."""
 
@@ -111,6 +114,7 @@ class Doubts:
         self.certainties.append(certainty)
         self.sides.append((mask.shape[0], mask.shape[1]))
         self.looks.append(appearance(seen))
+        self.brightest.append(int(seen.max()))
 
     def warnings(self) -> list[str]:
         """Texts about what is unlike the training, each with its likely cause."""
@@ -182,6 +186,15 @@ class Doubts:
         text = "these pictures look unlike those that trained: "
         if np.median(looks[:, CONTRAST].max(axis=1)) < BLANK:
             return f"{text}one colour everywhere, as in damaged files or those of a wrong export"
+        brightest, usual = float(np.median(self.brightest)), float(mean[:3].mean())
+        if 2 * brightest < usual:
+            # The file cannot say it: a camera's 12 bits are stored in 16. A model of such files has their range.
+            deep = self.contract.range_of_levels is None
+            advice = "if the files have 16 bits and use fewer, stretch the levels to all of them" if deep else UNLIKE
+            return (
+                f"these pictures are nearly black, {brightest:.0f} of 255 at their brightest, where those that trained "
+                f"have {usual:.0f} on average; {advice}"
+            )
         chosen, name = slice(place, place + 1), LOOK_NAMES[place]
         for numbers, together in ((BRIGHTNESS, "brightness"), (CONTRAST, "contrast")):
             if min(deviations[numbers]) > most or max(deviations[numbers]) < -most:

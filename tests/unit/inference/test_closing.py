@@ -5,6 +5,8 @@ from types import SimpleNamespace
 
 import pytest
 
+from trainer.data.account import Account
+from trainer.data.files import FORMAT
 from trainer.drawing import fonts
 from trainer.inference import closing
 from trainer.inference.doubt import Doubts
@@ -46,9 +48,20 @@ def test_failed_pictures_are_none_that_the_model_could_be_sure_of(
     rows: list[dict[str, object]], expected: str, model: Model, tmp_path: Path
 ) -> None:
     screen, report = Screen(), report_of(tmp_path, {f"{number}": row for number, row in enumerate(rows)})
-    closing.tell_doubts(screen, Doubts(model.segmenter.contract), report, model)
+    closing.tell_doubts(screen, Doubts(model.segmenter.contract), report, model, "")
     assert expected in screen.said[0]
     assert "in/0.jpg" in screen.said[0]
+
+
+def test_the_run_is_shown_where_it_is(model: Model, tmp_path: Path) -> None:
+    screen, report = Screen(), report_of(tmp_path, {"a": {"mask": "masks/a.png"}})
+    doubts = SimpleNamespace(warnings=lambda: ["nothing is found"])
+    known = Model(model.segmenter, {"uri": "m", "run_id": "r"})
+    closing.tell_doubts(screen, doubts, report, known, "http://mlflow.lab:5000")  # type: ignore[arg-type]
+    assert screen.said == [
+        "warning: nothing is found",
+        "what it was trained on, the pictures of its run show:  http://mlflow.lab:5000",
+    ]
 
 
 def test_kept_labels_are_named(tmp_path: Path) -> None:
@@ -77,7 +90,10 @@ def test_names_that_no_font_has_are_said_once(
 
 def test_one_picture_is_no_pictures(model: Model, tmp_path: Path) -> None:
     screen, report = Screen(), report_of(tmp_path, {"a": {"mask": "masks/a.png"}})
-    account, stop = SimpleNamespace(count=0), SimpleNamespace(requested=lambda: False)
+    account, stop = Account(), SimpleNamespace(requested=lambda: False)
     code = closing.conclude(screen, tmp_path, [Path("a")], report, account, model, stop, [])  # type: ignore[list-item,arg-type]
     assert code == 0
     assert screen.said[-1].startswith("1 picture done, 0 failed; see ")
+    account.add(FORMAT, "in/IMG_1.HEIC")
+    closing.conclude(screen, tmp_path, [Path("a")], report, account, model, stop, [])  # type: ignore[list-item,arg-type]
+    assert screen.said[-1] == "to have .heic too, convert them to PNG or JPEG"
