@@ -32,6 +32,7 @@ import torch
 from PIL import Image
 from rich.console import Console
 from rich.table import Table
+from scipy.stats import t as student
 
 from tests.support.data import count_nothing
 from tests.support.program import Program
@@ -148,6 +149,14 @@ class Trainings:
         assert code == 0, printed
 
 
+def one_frame(image: np.ndarray, mask: np.ndarray, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """A frame of a scene, uint8 [H, W, 3] and [H, W]: most of it, shifted and lit a little differently."""
+    shift = [int(random.integers(0, side // 16 + 1)) for side in mask.shape]
+    rows, columns = (slice(at, at + side - side // 16) for at, side in zip(shift, mask.shape, strict=True))
+    shown = (image[rows, columns] * random.uniform(0.95, 1.05)).clip(0, 255).astype(np.uint8)
+    return shown, np.ascontiguousarray(mask[rows, columns])
+
+
 class World:
     """Pictures of one seed: those that score, and the pool, of which some are labelled."""
 
@@ -179,18 +188,11 @@ class World:
         """Write a sample, as so many frames: parts of it, lit differently."""
         sample = truth.samples[row]
         image, mask = sample.read_image(), sample.read_mask(truth.values)
-        height, width = mask.shape
         for number in range(frames):
-            shift = [0 if frames == 1 else int(self.random.integers(0, side // 16 + 1)) for side in (height, width)]
-            cut = [
-                slice(at, at + side - (side // 16 if frames > 1 else 0))
-                for at, side in zip(shift, mask.shape, strict=True)
-            ]
-            light = 1.0 if frames == 1 else self.random.uniform(0.95, 1.05)
+            shown, labels = one_frame(image, mask, self.random) if frames > 1 else (image, mask)
             name = f"{row:04}-{number}"
-            shown = (image[cut[0], cut[1]] * light).clip(0, 255).astype(np.uint8)
             Image.fromarray(shown).save(self.top / part / IMAGES / f"{name}.jpg", quality=95)
-            write_mask(self.top / part / MASKS / f"{name}.png", np.ascontiguousarray(mask[cut[0], cut[1]]))
+            write_mask(self.top / part / MASKS / f"{name}.png", labels)
 
     # ---------------------------------------------------------------- rounds
 
@@ -270,14 +272,14 @@ def show(results: dict[str, list[Result]], full: list[float]) -> None:
     numbers = list(results["next"][0].scores)
     title = f"mean IoU over labelled pictures; {statistics.mean(full):.4f} with all, n {len(full)}"
     table = Table(title=title, title_justify="left")
-    for column in ("labelled", *ORDERS, "difference", "of each seed"):
+    for column in ("labelled", *ORDERS, "difference, 95 %", "of each seed"):
         table.add_column(column, justify="right")
     for number in numbers:
         means = [statistics.mean(one.scores[number] for one in results[order]) for order in ORDERS]
         each = [one.scores[number] - other.scores[number] for one, other in zip(*results.values(), strict=True)]
         cells = [f"{mean:.4f}" for mean in means]
         shown = " ".join(f"{difference:+.3f}" for difference in each)
-        table.add_row(f"{number}", *cells, f"{means[0] - means[1]:+.4f}", shown)
+        table.add_row(f"{number}", *cells, interval(np.array(each)), shown)
     Console(width=140).print(table)
     for order, each_result in results.items():
         reached = [enough(one, score) for one, score in zip(each_result, full, strict=True)]
@@ -285,6 +287,14 @@ def show(results: dict[str, list[Result]], full: list[float]) -> None:
     changed, drawn = (sum(getattr(one, key) for one in results["next"]) for key in ("changed", "drawn"))
     print(f"corrections: {changed} pixels changed, {drawn} drawn from nothing: {changed / max(1, drawn):.2f}")
     print(f"{torch.backends.cpu.get_cpu_capability()}, torch {torch.__version__}")
+
+
+def interval(differences: np.ndarray) -> str:
+    """Mean of differences [N] with its interval of 95 %, by Student's t."""
+    if len(differences) < 2:
+        return f"{differences.mean():+.4f}"
+    half = student.ppf(0.975, len(differences) - 1) * differences.std(ddof=1) / len(differences) ** 0.5
+    return f"{differences.mean():+.4f} ± {half:.4f}"
 
 
 def enough(result: Result, full: float) -> int | str:
