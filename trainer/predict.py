@@ -33,6 +33,7 @@ from trainer.system.output import prepare_output
 from trainer.system.signals import StopSignals, exit_code
 from trainer.system.text import valid
 from trainer.tracking.address import check_address
+from trainer.tracking.store import ui_command
 
 if TYPE_CHECKING:
     from trainer.data.account import Account
@@ -225,7 +226,7 @@ def predict(
     closing.tell_letters(display, model, options)
     closing.tell_kept(display, report)
     closing.tell_earlier(display, output, options, images, report)
-    closing.tell_doubts(display, doubts, report, model)
+    closing.tell_doubts(display, doubts, report, model, ui_command())
     return closing.conclude(display, output, images, report, account, model, stop, work.others.died)
 
 

@@ -16,11 +16,11 @@ if __name__ == "__main__":
 import argparse
 import functools
 import json
-import sys
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from trainer import EXIT_INPUT, InputError, redact, redact_all
+from trainer import redact, redact_all
+from trainer.system.command import explain_errors
 from trainer.system.entry import leave, run_program
 from trainer.system.installation import require, usage
 from trainer.system.output import Parser, ShowVersion, prepare_output
@@ -45,13 +45,13 @@ def main(arguments: list[str] | None = None) -> int:
 def _main(arguments: list[str] | None, _stop: StopSignals) -> int:
     prepare_output(arguments)
     given = _read_command(arguments)
-    try:
+
+    def work() -> int:
         require("registry", "the champion of a registered model")
         _run(given)
-    except InputError as error:
-        print(f"promote.py: {error}", file=sys.stderr)
-        return EXIT_INPUT
-    return 0
+        return 0
+
+    return explain_errors("promote.py", work)
 
 
 def _read_command(arguments: list[str] | None) -> argparse.Namespace:

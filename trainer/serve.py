@@ -12,10 +12,9 @@ if __name__ == "__main__":
     guard_imports("serve.py")
 
 import functools
-import sys
 
-from trainer import EXIT_INPUT, InputError
 from trainer.serving.command_line import read_command
+from trainer.system.command import explain_errors
 from trainer.system.entry import leave, run_program
 from trainer.system.installation import require
 from trainer.system.output import prepare_output
@@ -30,14 +29,14 @@ def main(arguments: list[str] | None = None) -> int:
 def _main(arguments: list[str] | None, stop: StopSignals) -> int:
     prepare_output(arguments)
     given = read_command(arguments)
-    try:
+
+    def work() -> int:
         require("serve", "the service")
         from trainer.serving.run import serve
 
         return serve(given, stop)
-    except InputError as error:
-        print(f"serve.py: {error}", file=sys.stderr)
-        return EXIT_INPUT
+
+    return explain_errors("serve.py", work)
 
 
 if __name__ == "__main__":

@@ -19,8 +19,9 @@ from typing import Any
 
 import yaml
 
-from trainer import EXIT_INPUT, InputError, redact
+from trainer import InputError, redact
 from trainer.config import MLRUNS, RegistryConfig
+from trainer.system.command import explain_errors
 from trainer.system.entry import leave, run_program
 from trainer.system.installation import require, usage
 from trainer.system.output import Parser, ShowVersion, prepare_output
@@ -47,12 +48,12 @@ def _main(arguments: list[str] | None, _stop: StopSignals) -> int:
     parser.add_argument("--version", action=ShowVersion, nargs=0, help="print the version")
     parser.add_argument("folder", nargs="*", type=Path, help=HELP)
     options = parser.parse_args(arguments)
-    try:
+
+    def work() -> int:
         require("registry", "sending runs")
         return sync_all([RunFolder(path) for path in options.folder])
-    except InputError as error:
-        print(f"sync.py: {error}", file=sys.stderr)
-        return EXIT_INPUT
+
+    return explain_errors("sync.py", work, MLRUNS)
 
 
 def sync_all(folders: list[RunFolder]) -> int:

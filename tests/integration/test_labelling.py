@@ -32,6 +32,8 @@ PROJECT, MODEL = "Bär's cats", "gen cats"
 LONG_S = 1800.0
 """Bound of a command, in seconds: it ends a hang."""
 
+pytestmark = pytest.mark.timeout(4 * LONG_S)
+
 
 @pytest.fixture(scope="module")
 def truth(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -232,7 +232,7 @@ def test_the_table_of_an_evaluation_sorts_by_iou(
         scores = [float(row["iou"]) for row in csv.DictReader(file)]
     assert len(set(scores)) > 5
     for order in ("ascending", "descending"):
-        header.get_by_role("button").click()
+        header.get_by_role("button", name="iou").click()
         page.locator(f"[role=columnheader][aria-sort={order}]").wait_for()
         rows = page.get_by_role("row").filter(has_text="scene_")
         rows.nth(len(scores) - 1).wait_for()

@@ -216,6 +216,27 @@ def test_the_token_is_asked_for(browser: Any, serve: Callable[..., Serving], pic
     expect(page, "#progress", "1 of 1 done")
 
 
+def test_a_service_that_comes_back_and_a_picture_that_is_too_large(
+    browser: Any, serve: Callable[..., Serving], pictures: list[Path], tmp_path: Path
+) -> None:
+    page = open_page(browser, serve("--max_megabytes", "1"))
+    expect(page, "#model", "version 1")
+    page.route("**/*", lambda route: route.abort())
+    page.set_input_files("#files", str(pictures[0]))
+    expect(page, "#facts", "the service does not answer")
+    expect(page, "#model", "the service does not answer")
+    page.unroute("**/*")
+    expect(page, "#progress", "1 of 1 done")
+    large = tmp_path / "large.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (700, 700, 3), np.uint8)).save(large)
+    page.set_input_files("#files", str(large))
+    expect(page, "#progress", "1 of 2 done, 1 failed")
+    page.locator("#list button", has_text="large.png").click()
+    expect(page, "#facts", "more than 1 MB, which is all that the service takes")
+    page.locator("#list button", has_text="a 1.png").click()
+    expect(page, "#first-caption", "version 1:")
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1280, 360])
 def test_accessibility(

@@ -14,7 +14,7 @@ from PIL import ExifTags, Image, UnidentifiedImageError, _imaging
 
 from trainer import InputError
 from trainer.config import MOST_CHANNELS
-from trainer.data.files import read_bytes
+from trainer.data.files import OTHER_FORMATS, read_bytes
 from trainer.data.levels import is_deep
 from trainer.data.tiff_bands import TiffForm, form_of
 from trainer.data.tiff_parts import opened_by_pillow, parts_of
@@ -22,6 +22,9 @@ from trainer.system.regular_file import open_regular
 
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP", "GIF", "AVIF", "PPM")
 """Formats that are decoded. Without a list Pillow tries some 40, Ghostscript among them, on files from strangers."""
+
+HEIF = tuple(b"ftyp" + brand for brand in (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"))
+"""Bytes 4 to 11 of a picture of a telephone in the format HEIC."""
 
 Image.MAX_IMAGE_PIXELS = None  # Pillow warns at 89 million pixels and raises at 179; MAX_PIXELS takes its place
 MAX_PIXELS = 200_000_000
@@ -188,12 +191,22 @@ def open_image(path: Path, content: bytes | None) -> Image.Image:
                 f"{path}: {form.bands} bands instead of 3 (RGB); a model is trained with them by --data.channels "
                 f"{form.bands}"
             ) from None
-        fault = f"no readable image ({', '.join(FORMATS)})" if content else "an empty file"
-        raise InputError(f"{path}: {fault}; replace or remove it") from None
+        raise InputError(f"{path}: {_why_unknown(path, content)}") from None
     except Exception as error:
         raise InputError(f"{path}: cannot be opened ({error}); replace or remove it") from error
     require_size(path, *pil_image.size)
     return pil_image
+
+
+def _why_unknown(path: Path, content: bytes) -> str:
+    """Say why bytes are no image that is decoded, and what helps."""
+    if not content:
+        return "an empty file; replace or remove it"
+    if content[4:12] in HEIF:  # telephones name it .jpg, too
+        return "HEIC, which is not read here; convert it to PNG or JPEG"
+    if path.name.lower().endswith(OTHER_FORMATS):
+        return f"{path.suffix} is not read here; convert it to PNG or JPEG"
+    return f"no readable image ({', '.join(FORMATS)}); replace or remove it"
 
 
 def require_size(path: Path, width: int, height: int) -> None:

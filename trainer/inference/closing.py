@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from trainer.data.files import FORMAT
 from trainer.inference.options import Options
 from trainer.system.entry import EXIT_FAILED
 from trainer.system.signals import StopSignals, exit_code
@@ -60,6 +61,8 @@ def conclude(
     display.log(f"{count_of(done, 'picture')} done, {len(failed)} failed; see {folder} and report.csv")
     if account.count:
         display.log(f"left out, {account.summary()}", "yellow" if account.warnings() else "")
+    if FORMAT in account.left:
+        display.log(f"to have {', '.join(account.left[FORMAT].places)} too, {FORMAT.advice}", "yellow")
     return EXIT_SOME_FAILED if failed else 0
 
 
@@ -111,8 +114,11 @@ def tell_earlier(display: Any, output: Path, options: Options, images: "list[Inp
         )
 
 
-def tell_doubts(display: Any, doubts: "Doubts", report: "Report", model: "Model") -> None:
-    """Name the images to look at first, and warn about images that are unlike those of the training."""
+def tell_doubts(display: Any, doubts: "Doubts", report: "Report", model: "Model", runs: str) -> None:
+    """Name the images to look at first, and warn about images that are unlike those of the training.
+
+    `runs`: address or command with which a person sees the runs of the store that the model is from.
+    """
     log, origin = display.log, model.origin
     done = [row for row in report.rows.values() if "error" not in row]
     unsure = [row["file"] for row in done if row.get("unsure")]
@@ -125,7 +131,7 @@ def tell_doubts(display: Any, doubts: "Doubts", report: "Report", model: "Model"
     for text in warnings:
         log(f"warning: {text}", "yellow")
     if warnings and origin.get("run_id"):
-        log("what it was trained on, the pictures of its run show:  bash launch/ui.sh", "yellow")
+        log(f"what it was trained on, the pictures of its run show:  {runs}", "yellow")
     elif warnings and (contract := Path(origin["uri"]) / CONTRACT_FILE).is_file():
         log(f"what it was trained on, its contract says:  python -m json.tool {quote(contract)}", "yellow")
 

@@ -27,6 +27,12 @@ LOOK_DEVIATIONS, LOOK_NOISE = 1.5, 2.0
 """Median deviation of n images from those that trained that is said: this and this / sqrt(n), in standard deviations.
 """
 
+MOST_UNSURE = 0.9
+"""Share of the images of a call, from which it is said how many are unsure; of the validation images, a fifth are."""
+
+BLANK = 1.0
+"""Standard deviation of levels below which an image has one colour everywhere."""
+
 LEAST_DEVIATION = 5.0
 """Least standard deviation of a number of `appearance`, in levels: of nearly equal images none is far from another."""
 
@@ -35,11 +41,19 @@ SMALLER = 4
 
 Large ones are not: the network sees every image at its own size."""
 
+SQUEEZED = 2
+"""Images that are this many times wider, or higher, than any that trained are said to be squeezed to a square.
+
+Not where they are filled up to one, nor in tiles."""
+
 LEAST_EMPTY_SHARE, LEAST_CHANCE = 0.05, 0.05
 """Empty masks are said where their chance is below: that of a single one to the power of n, at least the former."""
 
 LOOK_NAMES = ("red", "green", "blue", "contrast in red", "contrast in green", "contrast in blue", "colourfulness")
 """The numbers of `appearance`, for people."""
+
+BRIGHTNESS, CONTRAST = slice(0, 3), slice(3, 6)
+"""Those of all three colours, which are one thing where all of them differ."""
 
 UNLIKE = "are they pictures of the kind that it was trained on?"
 
@@ -87,6 +101,9 @@ class Doubts:
     certainties: list[float] = field(default_factory=list)
     sides: list[tuple[int, int]] = field(default_factory=list)
     looks: list[np.ndarray] = field(default_factory=list)
+    brightest: list[int] = field(default_factory=list)
+    """Highest level of each image."""
+
     uniform: list[int] = field(default_factory=list)
     """Class of each mask that has one class everywhere, -1 of others."""
 
@@ -97,6 +114,7 @@ class Doubts:
         self.certainties.append(certainty)
         self.sides.append((mask.shape[0], mask.shape[1]))
         self.looks.append(appearance(seen))
+        self.brightest.append(int(seen.max()))
 
     def warnings(self) -> list[str]:
         """Texts about what is unlike the training, each with its likely cause."""
@@ -122,34 +140,70 @@ class Doubts:
         if known is None or count < LEAST_IMAGES:
             return ""
         mean = float(np.mean(self.certainties))
-        if known[0] - mean <= CERTAINTY_DEVIATIONS * known[1] + CERTAINTY_NOISE / count**0.5:
-            return ""
-        return f"the model is unsure: {mean:.2f} on average, {known[0]:.2f} on its validation pictures; {UNLIKE}"
+        unsure = sum(is_unsure(certainty, self.contract) for certainty in self.certainties)
+        numbers = f"{mean:.2f} on average, {known[0]:.2f} on"
+        if unsure >= MOST_UNSURE * count:
+            return (
+                f"the model is unsure of {unsure} of {count}: {numbers} those that validated, a fifth unsure; {UNLIKE}"
+            )
+        if known[0] - mean > CERTAINTY_DEVIATIONS * known[1] + CERTAINTY_NOISE / count**0.5:
+            return f"the model is unsure: {numbers} its validation pictures; {UNLIKE}"
+        return ""
 
     def _sides(self) -> str:
         if self.contract.training_sides is None:
             return ""
         medians = np.median(self.sides, axis=0)
+        size = f"{medians[1]:.0f}x{medians[0]:.0f} pixels"
+        if squeezed := self._squeezed(medians[1] / medians[0]):
+            return f"these pictures are {size}, {squeezed}; cut them into parts, or train with --data.view tiles"
         least = [sides[0] for sides in self.contract.training_sides]
         if all(SMALLER * median >= side for median, side in zip(medians, least, strict=True)):
             return ""
         return (
-            f"these pictures are small, {medians[1]:.0f}x{medians[0]:.0f} pixels; those that trained had at least "
+            f"these pictures are small, {size}; those that trained had at least "
             f"{least[1]}x{least[0]}: give larger ones, or train on such small ones"
         )
+
+    def _squeezed(self, form: float) -> str:
+        """Say that images whose width is `form` times their height are squeezed more than any that trained."""
+        (low, _, high), (narrow, _, wide) = self.contract.training_sides or ((1, 1, 1), (1, 1, 1))
+        if self.contract.view == "tiles" or self.contract.keep_aspect:
+            return ""
+        where = "wider" if form > SQUEEZED * wide / low else "narrower" if form * SQUEEZED < narrow / high else ""
+        return where and f"far {where} than all that trained, and squeezed to a square for the network"
 
     def _looks(self) -> str:
         if not self.contract.training_look:
             return ""
         mean, std = np.array(self.contract.training_look).T
-        deviations = np.median((np.array(self.looks) - mean) / np.maximum(std, LEAST_DEVIATION), axis=0)
+        looks = np.array(self.looks)
+        deviations = np.median((looks - mean) / np.maximum(std, LEAST_DEVIATION), axis=0)
+        most = LOOK_DEVIATIONS + LOOK_NOISE / len(looks) ** 0.5
         place = int(np.abs(deviations).argmax())
-        if abs(deviations[place]) <= LOOK_DEVIATIONS + LOOK_NOISE / len(self.looks) ** 0.5:
+        if abs(deviations[place]) <= most:
             return ""
-        level = float(np.median([look[place] for look in self.looks]))
+        text = "these pictures look unlike those that trained: "
+        if np.median(looks[:, CONTRAST].max(axis=1)) < BLANK:
+            return f"{text}one colour everywhere, as in damaged files or those of a wrong export"
+        brightest, usual = float(np.median(self.brightest)), float(mean[:3].mean())
+        if 2 * brightest < usual:
+            # The file cannot say it: a camera's 12 bits are stored in 16. A model of such files has their range.
+            deep = self.contract.range_of_levels is None
+            advice = "if the files have 16 bits and use fewer, stretch the levels to all of them" if deep else UNLIKE
+            return (
+                f"these pictures are nearly black, {brightest:.0f} of 255 at their brightest, where those that trained "
+                f"have {usual:.0f} on average; {advice}"
+            )
+        chosen, name = slice(place, place + 1), LOOK_NAMES[place]
+        for numbers, together in ((BRIGHTNESS, "brightness"), (CONTRAST, "contrast")):
+            if min(deviations[numbers]) > most or max(deviations[numbers]) < -most:
+                chosen, name = numbers, together
+                break
+        level, usual = np.median(looks[:, chosen].mean(axis=1)), mean[chosen].mean()
         return (
-            f"these pictures look unlike those that trained: {LOOK_NAMES[place]} {level:.0f} of 255, usually "
-            f"{mean[place]:.0f}; light, camera or colours may differ: label some of them and train again"
+            f"{text}{name} {level:.0f} of 255, usually {usual:.0f}; light, camera or colours may differ: label some of "
+            "them and train again"
         )
 
 

@@ -45,11 +45,11 @@ def find_images(
     clashes = [group for group in named.values() if len(group) > 1]
     if clashes:
         lines = [
-            f"{' and '.join(str(image.path) for image in group)} would all become masks/{group[0].name}.png"
+            f"{' and '.join(str(image.path) for image in group)} would get results of the same name, {group[0].name}"
             for group in clashes[:MOST_CLASHES]
         ]
         more = f"\n... and {len(clashes) - MOST_CLASHES} more" if len(clashes) > MOST_CLASHES else ""
-        advice = "rename them, or predict them one by one, each with its own --output"
+        advice = "rename them, or give each to a call of its own with another --output"
         raise InputError("\n".join(lines) + f"{more}; {advice}")
     folders = [given for given in inputs if given.is_dir()]
     earlier = {str(path): EARLIER for given in folders for path in _below(given, results)}

@@ -79,5 +79,6 @@ def _why_anew(image: InputImage, entry: Entry, writer: ResultWriter) -> str:
 
 def _note(done: int, reasons: dict[InputImage, str], writer: ResultWriter) -> str:
     parts = [f"{count} {why}" for why, count in Counter(reasons.values()).most_common() if why != DONE]
-    anew = f"; done anew by {writer.model[1]}: {', '.join(parts)}" if parts else ""
-    return f"{count_of(done, 'picture')} done before, and skipped{anew}" if done or anew else ""
+    skipped = [f"{count_of(done, 'picture')} done before, and skipped"] if done else []
+    anew = [f"done anew by {writer.model[1]}: {', '.join(parts)}"] if parts else []
+    return "; ".join(skipped + anew)

@@ -44,10 +44,12 @@ def expected_gain(images: Sequence[int], scores: Sequence[float], more: int, see
     places, values = np.array(images, float), np.array(scores, float)
     now, then = places[-1], places[-1] + more
     curve = _fit(places, values[None])
-    # Deviations of a fit are smaller than those of the scores, the more so the more parameters it has.
-    deviations = (values - _at(curve, places)[0]) * np.sqrt(len(places) / (len(places) - 3))
-    noise = max(float(deviations.std()), LEAST_NOISE)
-    drawn = _at(curve, places) + np.random.default_rng(seed).normal(0, noise, (DRAWS, len(places)))
+    # Deviations of a fit are smaller than those of the scores, the more so the more parameters it has; and how large
+    # those are, few rounds hardly tell: the variance is drawn as well, from its posterior by what is free to vary.
+    random, free = np.random.default_rng(seed), len(places) - 3
+    squares = np.square(values - _at(curve, places)[0]).sum()
+    noise = np.maximum(np.sqrt(squares / random.chisquare(free, DRAWS)), LEAST_NOISE)
+    drawn = _at(curve, places) + noise[:, None] * random.normal(0, 1, (DRAWS, len(places)))
     low, high = np.quantile(_gains(_fit(places, drawn), now, then), [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return Gain(float(_gains(curve, now, then)[0]), float(low), float(high))
 

@@ -75,24 +75,28 @@ def describe(project: Project, state: State, tally: Tally) -> list[str]:
         gate = one.steps.get("gate", {})
         fate = "champion" if gate.get("promoted") else "not better" if gate else f"stopped after {_last(one.steps)}"
         lines.append(f"  round {one.number:2}: {one.images:5} labelled, mIoU {shown}, {fate}")
-    return [*lines, *(f"  {text}" for text in _gain(state, project.count))]
+    return [*lines, f"  {_gain(state, project, tally)}"]
 
 
 def _last(steps: Mapping[str, object]) -> str:
     return list(steps)[-1] if steps else "its beginning"
 
 
-def _gain(state: State, more: int) -> list[str]:
-    """Lines on what the next images may bring, by the learning curve."""
+def _gain(state: State, project: Project, tally: Tally) -> str:
+    """Sentence on what the next images may bring, by the learning curve; or why that is not known."""
+    more = min(project.count, tally.waiting + tally.left)
+    if not more:
+        return f"expected gain: none; no picture of {project.pool} waits for labels"
     scores = state.scores()
-    gain = expected_gain([images for images, _ in scores], [score for _, score in scores], more) if scores else None
+    gain = expected_gain([images for images, _ in scores], [score for _, score in scores], more)
     if gain is None:
         different = len({images for images, _ in scores})
-        return [
+        return (
             f"expected gain of {more} more: not known; the learning curve takes {LEAST_ROUNDS} rounds with different "
             f"numbers of labelled pictures, there {'is' if different == 1 else 'are'} {different}"
-        ]
-    return [
-        f"expected gain of {more} more: {gain.expected:+.4f} mIoU ({LEVEL:.0%}: {gain.low:+.4f} to {gain.high:+.4f}), "
-        "from the curve through the rounds, each scored on its own validation pictures"
-    ]
+        )
+    last = next(one.number for one in reversed(state.rounds) if one.score is not None)
+    return (
+        f"expected gain of {more} more than round {last} had: {gain.expected:+.4f} mIoU ({LEVEL:.0%}: {gain.low:+.4f} "
+        f"to {gain.high:+.4f}), from the curve through the rounds, each scored on its own validation pictures"
+    )

@@ -47,7 +47,7 @@ def disk_is_full(error: BaseException) -> bool:
 
 def why_not_written(path: Path, error: BaseException) -> str:
     """Sentence about a file or folder that could not be written; with the room there is where that is the reason."""
-    text = f"{path}: cannot be written ({error})"
+    text = f"{path}: cannot be written ({getattr(error, 'strerror', None) or error})"
     if not disk_is_full(error):
         return text
     existing = next(parent for parent in (path.absolute(), *path.absolute().parents) if parent.exists())

@@ -43,8 +43,10 @@ def store_errors() -> Iterator[None]:
 
 def in_words(error: Exception) -> str:
     """Sentence about an error of the store: which store, what is wrong, and the fix where it is known."""
-    if isinstance(error, InputError) or (isinstance(error, OSError) and error.filename):  # ours, or a local file's
+    if isinstance(error, InputError):
         return str(error)
+    if isinstance(error, OSError) and error.filename:  # of a local file
+        return f"{error.filename}: {error.strerror}"
     status, text = status_of(error), excerpt(f"{error}") or type(error).__name__
     if status in (401, 403):
         return refusal(status)

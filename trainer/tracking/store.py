@@ -219,4 +219,6 @@ def ui_command() -> str:
     uri = tracking_uri()
     if uri.startswith("http"):
         return redact(uri)
-    return f"mlflow ui --backend-store-uri {shlex.quote(redact(uri))}" if INSTALLED else "bash launch/ui.sh"
+    if is_default() and not INSTALLED:
+        return "bash launch/ui.sh"
+    return f"mlflow ui --backend-store-uri {shlex.quote(redact(uri))}"

@@ -316,6 +316,17 @@ def test_broken_file_is_named(name: str, tmp_path: Path) -> None:
             read_image(file)
 
 
+@pytest.mark.parametrize("name", ["a.jpg", "a.HEIC"])
+def test_pictures_of_telephones_are_to_be_converted(name: str, tmp_path: Path) -> None:
+    file = tmp_path / name
+    file.write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(100))
+    with pytest.raises(InputError, match="HEIC, which is not read here; convert it to PNG or JPEG"):
+        read_image(file)
+    (tmp_path / "b.JP2").write_bytes(b"no picture")
+    with pytest.raises(InputError, match=r"\.JP2 is not read here; convert it to PNG or JPEG"):
+        read_image(tmp_path / "b.JP2")
+
+
 def test_missing_file_and_folder_are_named(tmp_path: Path) -> None:
     (tmp_path / "folder.png").mkdir()
     for name in ("nothing.png", "folder.png"):

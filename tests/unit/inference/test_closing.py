@@ -5,9 +5,13 @@ from types import SimpleNamespace
 
 import pytest
 
+from trainer.data.account import Account
+from trainer.data.files import FORMAT
+from trainer.drawing import fonts
 from trainer.inference import closing
 from trainer.inference.doubt import Doubts
 from trainer.inference.model import Model
+from trainer.inference.options import Options
 from trainer.inference.report import Report
 from trainer.model.segmenter import Contract, Segmenter
 
@@ -44,9 +48,20 @@ def test_failed_pictures_are_none_that_the_model_could_be_sure_of(
     rows: list[dict[str, object]], expected: str, model: Model, tmp_path: Path
 ) -> None:
     screen, report = Screen(), report_of(tmp_path, {f"{number}": row for number, row in enumerate(rows)})
-    closing.tell_doubts(screen, Doubts(model.segmenter.contract), report, model)
+    closing.tell_doubts(screen, Doubts(model.segmenter.contract), report, model, "")
     assert expected in screen.said[0]
     assert "in/0.jpg" in screen.said[0]
+
+
+def test_the_run_is_shown_where_it_is(model: Model, tmp_path: Path) -> None:
+    screen, report = Screen(), report_of(tmp_path, {"a": {"mask": "masks/a.png"}})
+    doubts = SimpleNamespace(warnings=lambda: ["nothing is found"])
+    known = Model(model.segmenter, {"uri": "m", "run_id": "r"})
+    closing.tell_doubts(screen, doubts, report, known, "http://mlflow.lab:5000")  # type: ignore[arg-type]
+    assert screen.said == [
+        "warning: nothing is found",
+        "what it was trained on, the pictures of its run show:  http://mlflow.lab:5000",
+    ]
 
 
 def test_kept_labels_are_named(tmp_path: Path) -> None:
@@ -56,9 +71,29 @@ def test_kept_labels_are_named(tmp_path: Path) -> None:
     assert screen.said[0].startswith("labelme/a.json and 1 more: labels that a person")
 
 
+@pytest.mark.parametrize(("name", "overlay", "said"), [("猫", "contour", 1), ("猫", "blend", 0), ("cat", "contour", 0)])
+def test_names_that_no_font_has_are_said_once(
+    name: str, overlay: str, said: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "fonts.conf").write_text("<fontconfig></fontconfig>")
+    monkeypatch.setenv("FONTCONFIG_FILE", str(tmp_path / "fonts.conf"))
+    fonts._system_font.cache_clear()
+    screen = Screen()
+    model = Model(Segmenter(Contract(("_background_", name), ((0, 0, 0), (0, 128, 0)), 32, width=8)), {"uri": "m"})
+    closing.tell_letters(screen, model, Options(overlay=overlay))
+    fonts._system_font.cache_clear()
+    assert len(screen.said) == said
+    assert all(
+        "no font of this system has the letters of 猫; overlays have the numbers" in text for text in screen.said
+    )
+
+
 def test_one_picture_is_no_pictures(model: Model, tmp_path: Path) -> None:
     screen, report = Screen(), report_of(tmp_path, {"a": {"mask": "masks/a.png"}})
-    account, stop = SimpleNamespace(count=0), SimpleNamespace(requested=lambda: False)
+    account, stop = Account(), SimpleNamespace(requested=lambda: False)
     code = closing.conclude(screen, tmp_path, [Path("a")], report, account, model, stop, [])  # type: ignore[list-item,arg-type]
     assert code == 0
     assert screen.said[-1].startswith("1 picture done, 0 failed; see ")
+    account.add(FORMAT, "in/IMG_1.HEIC")
+    closing.conclude(screen, tmp_path, [Path("a")], report, account, model, stop, [])  # type: ignore[list-item,arg-type]
+    assert screen.said[-1] == "to have .heic too, convert them to PNG or JPEG"

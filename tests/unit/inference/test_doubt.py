@@ -102,11 +102,30 @@ def test_ordinary_images_give_no_warning(count: int) -> None:
 def test_dark_and_colourless_images_are_named(count: int) -> None:
     night = [(image * 0.1).astype(np.uint8) for image in pictures(count, 1)]
     (text,) = noted(night)
-    assert "look unlike those that trained" in text
+    assert text.startswith("these pictures are nearly black, 2")
+    assert "16 bits" in text
+    (text,) = noted(night, dataclasses.replace(TRAINED, levels=(0.0, 4095.0)))
+    assert text.startswith("these pictures are nearly black, 2")
+    assert "16 bits" not in text
+    bright = [image // 3 + 170 for image in pictures(count, 1)]
+    assert "look unlike those that trained" in noted(bright)[0]
     coloured = dataclasses.replace(TRAINED, training_look=((120.0, 40.0),) * 3 + ((30.0, 10.0),) * 3 + ((60.0, 8.0),))
     grey = [np.repeat(image.mean(axis=2, keepdims=True), 3, axis=2).astype(np.uint8) for image in pictures(count, 1)]
     (text,) = noted(grey, coloured)
     assert "colourfulness 0 of 255, usually 60" in text
+
+
+def test_images_of_one_colour_are_no_matter_of_light() -> None:
+    (text,) = noted([np.zeros((32, 32, 3), np.uint8)] * 3)
+    assert text.endswith("one colour everywhere, as in damaged files or those of a wrong export")
+    flat = dataclasses.replace(TRAINED, training_look=((0.0, 40.0),) * 3 + ((0.0, 10.0),) * 4)
+    assert noted([np.zeros((32, 32, 3), np.uint8)] * 3, flat) == []
+
+
+def test_contrast_is_one_thing() -> None:
+    fog = [(120 + (image.astype(int) - image.mean()) * 0.05).astype(np.uint8) for image in pictures(12, 1)]
+    (text,) = noted(fog)
+    assert "contrast 1 of 255, usually 29" in text
 
 
 def test_small_images_are_named() -> None:
@@ -114,6 +133,17 @@ def test_small_images_are_named() -> None:
     assert "16x16" in text
     assert "300x200" in text
     assert noted(pictures(3), size=(50, 75)) == []
+
+
+@pytest.mark.parametrize(("size", "said"), [((600, 8000), "wider"), ((4000, 500), "narrower")])
+def test_squeezed_images_are_named(size: tuple[int, int], said: str) -> None:
+    (text,) = noted(pictures(2), size=size)
+    assert text.startswith(
+        f"these pictures are {size[1]}x{size[0]} pixels, far {said} than all that trained, and squee"
+    )
+    for kept in ({"view": "tiles"}, {"keep_aspect": True}):
+        assert noted(pictures(2), dataclasses.replace(TRAINED, **kept), size=size) == []
+    assert noted(pictures(2), size=(200, 980)) == noted(pictures(2), size=(800, 300)) == []  # as wide, as high as some
 
 
 @pytest.mark.parametrize(
@@ -135,6 +165,17 @@ def test_a_low_certainty_is_said_of_several_images_alone() -> None:
     (text,) = noted(pictures(10), certainty=0.7)
     assert text.startswith("the model is unsure: 0.70 on average, 0.90 on its validation pictures")
     assert noted(pictures(4), certainty=0.1) == []
+
+
+def test_many_unsure_images_are_said_though_the_mean_is_near() -> None:
+    """The mean of the validation images varies by more where some of them are hard."""
+    contract = dataclasses.replace(TRAINED, certainty=(0.95, 0.1), unsure_below=0.94)
+    (text,) = noted(pictures(5), contract, certainty=0.8)
+    assert text.startswith(
+        "the model is unsure of 5 of 5: 0.80 on average, 0.95 on those that validated, a fifth unsure;"
+    )
+    assert noted(pictures(5), dataclasses.replace(contract, unsure_below=0.7), certainty=0.8) == []
+    assert noted(pictures(4), contract, certainty=0.8) == []
 
 
 def test_a_model_that_is_not_calibrated_warns_of_nothing_it_cannot_know() -> None:

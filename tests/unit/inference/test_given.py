@@ -37,7 +37,7 @@ def test_patterns() -> None:
     assert found("pics/x [1].png") == {"x [1]": "pics/x [1].png"}  # a file of that name is no pattern
     with pytest.raises(InputError, match=r"pics/\*\.bmp: no file is like that"):
         found("pics/*.bmp")
-    with pytest.raises(InputError, match=r"would all become masks/1\.png"):
+    with pytest.raises(InputError, match=r"would get results of the same name, 1; rename them"):
         found("pics/a/*.png", "pics/b/1.png")
 
 

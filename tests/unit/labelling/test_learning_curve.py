@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from trainer.labelling import learning_curve
 from trainer.labelling.learning_curve import LEAST_ROUNDS, LEVEL, expected_gain
 
 IMAGES = [8, 28, 48, 68, 88]
@@ -21,15 +22,21 @@ def test_an_exact_curve_is_found(a: float, b: float, c: float) -> None:
     assert gain.low <= true <= gain.high
 
 
+@pytest.mark.parametrize("rounds", [4, 5])
 @pytest.mark.parametrize("noise", [0.01, 0.03])
-def test_the_interval_holds_the_truth_about_as_often_as_it_says(noise: float) -> None:
-    true, held = at(108) - at(88), 0
+def test_the_interval_holds_the_truth_at_least_as_often_as_it_says(
+    noise: float, rounds: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where one score more than the curve has parameters says how far they scatter."""
+    monkeypatch.setattr(learning_curve, "DRAWS", 300)
+    images = IMAGES[:rounds]
+    true, held = at(images[-1] + 20) - at(images[-1]), 0
     for seed in range(40):
         random = np.random.default_rng(seed)
-        gain = expected_gain(IMAGES, [at(number) + noise * random.normal() for number in IMAGES], 20)
+        gain = expected_gain(images, [at(number) + noise * random.normal() for number in images], 20)
         assert gain is not None
         held += gain.low <= true <= gain.high
-    assert LEVEL - 0.15 <= held / 40 <= 1
+    assert held / 40 >= LEVEL - 0.05
 
 
 def test_too_few_rounds_tell_nothing() -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from trainer import InputError
-from trainer.tracking.errors import permitted, refusal
+from trainer.tracking.errors import permitted, refusal, store_errors
 
 VARIABLES = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN")
 PASSWORD = "pa55word-of-ours"
@@ -74,3 +74,9 @@ def test_only_a_missing_right_is_put_into_words() -> None:
         raise Refused("INTERNAL_ERROR")
     with pytest.raises(InputError, match="as it was"), permitted("do much"):
         raise InputError("as it was")
+
+
+def test_a_file_that_may_not_be_written_is_named_without_numbers(tmp_path: Path) -> None:
+    with pytest.raises(InputError) as found, store_errors():
+        open(tmp_path)  # noqa: SIM115
+    assert str(found.value) == f"{tmp_path}: Is a directory"

@@ -116,3 +116,13 @@ def test_a_run_of_a_server_has_no_part_in_the_default_store(tmp_path: Path, monk
     monkeypatch.delenv("MLFLOW_TRACKING_URI")
     with pytest.raises(store.OtherStoreError, match="set MLFLOW_TRACKING_URI=http://host:5000 "):
         store.require_begun_here(folder)
+
+
+def test_what_shows_the_runs_is_of_the_store_that_has_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    assert store.ui_command() == "bash launch/ui.sh"
+    for uri in (f"sqlite:///{tmp_path}/other.db", "postgresql://db.lab/mlflow"):
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+        assert store.ui_command() == f"mlflow ui --backend-store-uri {uri}"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://mlflow.lab:5000")
+    assert store.ui_command() == "http://mlflow.lab:5000"

@@ -87,15 +87,13 @@ class GroupResult:
         text = "trained on all pictures" if which == "all" else f"{training.name(self.config)}, which validated best"
         self.display.log(f"model: {text}; expected mIoU {summary.score}")
         run.tags({"model.trained_on": text, "model.source": source.path.name})
-        if not self.config.tracking.enabled:
+        if not self.config.tracking.enabled or name is None or dataset is None:
             return ""
         from trainer.tracking.serving_form import export  # mlflow
 
         segmenter = load_segmenter(model)
         with writing(model):
             export(segmenter, model)
-        if name is None or dataset is None:
-            return ""
         contract = segmenter.contract
         tags = {"commit": contract.commit, "dataset_digest": contract.dataset_digest, NOTE: self._note(summary)}
         tags |= {"val/miou": f"{summary.score.value}", "val/miou.interval": f"{summary.score}"}

@@ -2,7 +2,7 @@
 
 import { difference, draw, drawnSize, idsOfColours, idsOfLevels, pixelsOf, shares } from "./draw.js";
 import { chosenFiles, droppedFiles } from "./files.js";
-import { ask, pictureOf, useToken } from "./service.js";
+import { Refusal, ask, pictureOf, useToken } from "./service.js";
 
 const VIEWS = ["contour", "overlay", "mask", "picture"];
 const MODEL_EVERY_MS = 5000;
@@ -13,6 +13,7 @@ let model = null;
 let chosen = null;
 let threshold = null;
 let shown = {};
+let away = false; // whether the service did not answer when it was last asked for its model
 
 // ---------------------------------------------------------------- the model
 
@@ -31,11 +32,21 @@ async function readModel() {
       items.filter((item) => item.state === "done").forEach((item) => (item.state = "waiting"));
       work();
     }
+    if (away) retry();
+    away = false;
     await listVersions();
   } catch (error) {
+    away = true;
     at("token-form").hidden = error.status !== 401;
     at("model").textContent = error.status === 401 ? "The service asks for a token." : error.message;
   }
+}
+
+/** Ask again for pictures that failed because the service was away, busy, or asked for the token. */
+function retry() {
+  const again = items.filter((item) => item.state === "failed" && [0, 401, 503].includes(item.status));
+  again.forEach((item) => (item.state = "waiting"));
+  if (again.length) work();
 }
 
 async function listVersions() {
@@ -71,8 +82,9 @@ function add({ pictures, others }) {
     items.push(item);
     label(item);
   }
-  const left = others ? `; ${others} other files are left out` : "";
-  say(at("progress"), pictures.length ? `${pictures.length} pictures added${left}` : `no pictures there${left}`);
+  const left = others ? `; ${others === 1 ? "1 other file is" : `${others} other files are`} left out` : "";
+  const added = pictures.length === 1 ? "1 picture added" : `${pictures.length} pictures added`;
+  say(at("progress"), pictures.length ? `${added}${left}` : `no pictures there${left}`);
   if (!chosen && items.length) choose(items[0]);
   work();
 }
@@ -95,6 +107,7 @@ async function work() {
     } catch (error) {
       item.state = "failed";
       item.text = error.message;
+      item.status = error.status;
       if (error.status === 401) await readModel();
     }
     label(item);
@@ -109,6 +122,8 @@ async function work() {
 /** Result of a picture by a version, "" for the current one. Throws Refusal. */
 async function predict(item, version) {
   if (item.results.has(version)) return item.results.get(version);
+  const most = model.limits.body_bytes;
+  if (item.file.size > most) throw new Refusal(413, `more than ${most / 2 ** 20} MB, which is all that the service takes`);
   const one = model.classes.length === 2;
   const include = one ? "probabilities" : "mask";
   const wishes = { format: "json", include, bits: one ? 8 : "", name: item.name, version };
@@ -129,7 +144,10 @@ function label(item) {
 async function choose(item) {
   const before = chosen;
   chosen = item;
-  if (before) label(before);
+  if (before) {
+    label(before);
+    if (before !== item) before.image = undefined; // of megapixels, and decoded again where it is chosen again
+  }
   label(item);
   item.button.focus();
   at("result").hidden = false;
@@ -298,10 +316,7 @@ async function callWrong() {
 at("token-form").addEventListener("submit", (event) => {
   event.preventDefault();
   useToken(at("token").value);
-  readModel().then(() => {
-    items.filter((item) => item.state === "failed").forEach((item) => (item.state = "waiting"));
-    work();
-  });
+  readModel();
 });
 for (const [button, input] of [["choose-files", "files"], ["choose-folder", "folder"]]) {
   at(button).addEventListener("click", () => at(input).click());
