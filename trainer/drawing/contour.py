@@ -1,6 +1,6 @@
 """Contours: the borders of a mask as light lines with a dark rim, which show on any ground."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -38,10 +38,11 @@ def draw_contours(image: np.ndarray, mask: np.ndarray, colours: Sequence[Sequenc
     table[: len(colours)] = np.asarray(colours, dtype=np.uint8)
     lines = np.rint(LIGHT * 255 + (1 - LIGHT) * table).astype(np.uint8)
     width = line_width(*mask.shape)
-    rows, columns = _border_pixels(mask)
-    if len(rows) * NOISE > mask.size:
-        image[rows, columns] = lines[mask[rows, columns]]
+    if sum(np.count_nonzero(border) for _, border in _borders(mask)) * NOISE > mask.size:
+        for strip, border in _borders(mask):  # not all places at once, which take 32 bytes each
+            image[strip][border] = lines[mask[strip][border]]
         return
+    rows, columns = _border_pixels(mask)
     while width > LEAST_WIDTH and (2 * width) ** 2 * len(rows) > MOST_WORK * mask.size:
         width = max(LEAST_WIDTH, width // 4 * 2)  # noise, which is all border
     rim = 2 * max(1, width // 2)
@@ -56,8 +57,15 @@ def line_width(height: int, width: int) -> int:
 
 def _border_pixels(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Rows and columns of pixels, not of the background, beside one of another class."""
+    width = mask.shape[1]
+    found = [strip.start * width + np.flatnonzero(border) for strip, border in _borders(mask)]
+    rows, columns = np.divmod(np.concatenate(found), width)
+    return rows, columns
+
+
+def _borders(mask: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
+    """Yield the rows of each strip of a mask, and which of its pixels `_border_pixels` are, bool [h, W]."""
     height, width = mask.shape
-    found = []
     for rows in strips(height, width):
         first, last = max(0, rows.start - 1), min(height, rows.stop + 1)
         strip = mask[first:last]  # with the rows above and below
@@ -71,9 +79,7 @@ def _border_pixels(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         ):
             part |= differs
         border &= strip != 0
-        found.append(rows.start * width + np.flatnonzero(border[rows.start - first : rows.stop - first]))
-    rows_, columns = np.divmod(np.concatenate(found), width)
-    return rows_, columns
+        yield rows, border[rows.start - first : rows.stop - first]
 
 
 def _stamp(image: np.ndarray, rows: np.ndarray, columns: np.ndarray, diameter: int, colours: np.ndarray) -> None:
