@@ -24,7 +24,7 @@ from rich.console import Console
 from rich.table import Table
 from torch.nn import functional
 
-from tests.benchmarks.labelling import find_truth, interval, one_frame
+from tests.benchmarks.labelling import ENOUGH, find_truth, interval, one_frame
 from trainer import IGNORE
 from trainer.data.resize import scale_image
 from trainer.data.resize_mask import scale_mask
@@ -119,15 +119,22 @@ class World:
         found, true, valid = results > 0, self.shares > 0.5, self.counts > 0.5
         cases = (found & true, found & ~true, ~found & true, ~found & ~true)
         probabilities = 1 / (1 + np.exp(-SHARPNESS * results))
-        certainty = (probabilities * found).sum(axis=1) / np.maximum(found.sum(axis=1), 1)
+        empty_known = not (true & valid)[labelled].any(axis=1).all()  # as `Certainty` has it
+        nothing = 1 - probabilities.max(axis=1) if empty_known else np.zeros(len(found))
+        sure = (probabilities * found).sum(axis=1) / np.maximum(found.sum(axis=1), 1)
+        certainty = np.where(found.any(axis=1), sure, nothing)
         return np.stack([(case & valid).sum(axis=1) for case in cases], axis=1), 1 - certainty
 
-    def simulate(self, order: Order, plan: argparse.Namespace, seed: int, draw: int) -> tuple[list[float], float]:
-        """Mean IoU at each number of labelled pictures, and with all of the pool."""
-        random = np.random.default_rng(seed)
+    def split(self, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """Pictures that score, and the pool."""
         scenes = random.permutation(self.scenes.max() + 1)
         kept = np.isin(self.scenes, scenes[: len(scenes) // 3])
-        test, pool = np.flatnonzero(kept & self.can_score), np.flatnonzero(~kept & self.can_be_labelled)
+        return np.flatnonzero(kept & self.can_score), np.flatnonzero(~kept & self.can_be_labelled)
+
+    def simulate(self, order: Order, plan: argparse.Namespace, seed: int, draw: int) -> list[float]:
+        """Mean IoU at each number of labelled pictures."""
+        random = np.random.default_rng(seed)
+        test, pool = self.split(random)
         labelled = random.permutation(pool)[: plan.start].tolist()
         chance, scores = np.random.default_rng([seed, draw]), []
         for number in range(plan.rounds + 1):
@@ -137,7 +144,12 @@ class World:
                 left = np.setdiff1d(pool, labelled)
                 chosen = order(doubts[left], self.features[left], self.features[labelled], plan.count, chance)
                 labelled += left[chosen].tolist()
-        return scores, miou(self.train(pool.tolist())[0][test])
+        return scores
+
+    def with_all(self, seed: int) -> tuple[float, int]:
+        """Mean IoU with all of the pool labelled, and how many these are."""
+        test, pool = self.split(np.random.default_rng(seed))
+        return miou(self.train(pool.tolist())[0][test]), len(pool)
 
 
 def out_of_focus(image: np.ndarray) -> np.ndarray:
@@ -193,16 +205,21 @@ def main() -> None:
     for name, order in ORDERS.items():
         draws = range(RANDOM_DRAWS if name == "random" else 1)
         found = [[world.simulate(order, options, seed, draw) for draw in draws] for seed in range(options.seeds)]
-        scores[name] = np.array([np.mean([one for one, _ in each], axis=0) for each in found])
-    full = np.mean([each[0][1] for each in found])
+        scores[name] = np.array(found).mean(axis=1)
+    full, pool = np.mean([world.with_all(seed) for seed in range(options.seeds)], axis=0)
     numbers = [options.start + number * options.count for number in range(options.rounds + 1)]
-    table = Table(title=f"mean IoU; {full:.3f} with all {int(world.can_be_labelled.sum()) * 2 // 3}, n {options.seeds}")
-    for column in ("order", *map(str, numbers), "difference to random at the end", "seeds below random"):
+    table = Table(
+        title=f"mean IoU; {full:.3f} with all {pool:.0f} of the pool, n {options.seeds}", title_justify="left"
+    )
+    for column in ("order", *map(str, numbers), f"{ENOUGH:.0%} with", "at the end to random", "seeds below random"):
         table.add_column(column, justify="right")
     for name, of in scores.items():
-        differences = of[:, -1] - scores["random"][:, -1]
-        cells = [f"{mean:.3f}" for mean in of.mean(axis=0)]
-        table.add_row(name, *cells, interval(differences), f"{(differences < 0).sum()}")
+        means, differences = of.mean(axis=0), of[:, -1] - scores["random"][:, -1]
+        enough = next(
+            (str(number) for number, mean in zip(numbers, means, strict=True) if mean >= ENOUGH * full), "more"
+        )
+        cells = [f"{mean:.3f}" for mean in means]
+        table.add_row(name, *cells, enough, interval(differences), f"{(differences < 0).sum()}")
     Console(width=120).print(table)
 
 
