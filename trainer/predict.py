@@ -72,13 +72,17 @@ def _main(arguments: list[str] | None, stop: StopSignals) -> int:
         from trainer.inference.inputs import find_images
 
         images, account = find_images(given.input, given.output)
+        from trainer.inference.own_masks import require_own_masks
+
+        require_own_masks(given.output, images)
         make_output(given.output, options)
         return predict(given, options, images, account, part, stop)
     except InputError as error:
         print(f"predict.py: {error}", file=sys.stderr)
         return EXIT_INPUT
     except OSError as error:  # a full disk, after the images: theirs are reported one by one
-        print(f"predict.py: the report: {why_not_written(given.output, error)}", file=sys.stderr)
+        text = f"predict.py: the report: {why_not_written(given.output, error)}"
+        print(f"{text}; once it can be written{closing.GO_ON.removeprefix(';')}", file=sys.stderr)
         return EXIT_FAILED
 
 

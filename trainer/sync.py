@@ -28,7 +28,7 @@ from trainer.system.output import Parser, ShowVersion, prepare_output
 from trainer.system.repair import repair
 from trainer.system.run_folder import RunFolder, run_folders
 from trainer.system.signals import StopSignals
-from trainer.system.text import show
+from trainer.system.text import count_of, show
 
 HELP = """Run folders, anywhere. A store that does not know a run gets all of it. Default: those in mlruns/work/ and
 mlruns/evaluations/ with unsent records, or with a model that was not compared with the champion."""
@@ -144,7 +144,7 @@ def send(folder: RunFolder, anywhere: bool = False) -> bool:
         if damaged := damaged_records(folder.journal):
             print(f"sync.py: {folder.journal}: {damaged} records are damaged, and left out", file=sys.stderr)
         send_records(client, folder)
-        print(f"{show(folder)}: {unsent} records sent")
+        print(f"{show(folder)}: {count_of(unsent, 'record')} sent")
         if refused := folder.describe_refused():
             print(f"sync.py: {folder}: {refused}", file=sys.stderr)
     made = folder.read_version()

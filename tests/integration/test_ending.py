@@ -88,7 +88,8 @@ def test_ctrl_c_in_predict_leaves_a_report_of_what_is_done(
         done = check_report(program)
         assert 10 <= done < 400
         assert ended.returncode == 130
-        assert ended.stderr == f"predict.py: stopped; {done} of 400 pictures are done, see report.csv\n"
+        said = f"predict.py: stopped; {done} of 400 pictures are done, see report.csv"
+        assert ended.stderr == f"{said}; the same command with --skip_existing does the rest\n"
 
 
 @pytest.mark.parametrize("entry", ["train", "predict", "prepare", "serve", "sync", "promote"])

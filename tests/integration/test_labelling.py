@@ -1,7 +1,6 @@
 """The loop of labelling by its commands: label, round, correct, round; and killed in each of its steps."""
 
 import functools
-import hashlib
 import json
 import os
 import shutil
@@ -15,7 +14,8 @@ import pytest
 from mlflow import MlflowClient
 
 from tests.support import runs
-from tests.support.program import Command, Ended, Program
+from tests.support.labelling import contents, correct, happened, predictions, trainings
+from tests.support.program import Ended, Program
 from trainer.make.synthetic import write_labelme
 
 COUNT = 4
@@ -82,27 +82,6 @@ def state_of(project: Path) -> dict[str, Any]:
     return content
 
 
-def predictions(project: Path) -> list[Path]:
-    return sorted((project / "to_label").glob("*.json"))
-
-
-def correct(files: list[Path], truth: Path) -> None:
-    """Label as a person does in Labelme: the true shapes, everything else as it was."""
-    for file in files:
-        content = json.loads(file.read_text())
-        content["shapes"] = json.loads((truth / file.name).read_text())["shapes"]
-        file.write_text(json.dumps(content))
-
-
-def contents(folder: Path) -> dict[Path, str]:
-    files = [file for file in folder.rglob("*") if file.is_file() and ".label" not in file.parts]
-    return {file: hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
-
-
-def trainings(program: Program) -> list[Path]:
-    return [folder for folder in program.run_folders() if (folder / "split.json").is_file()]
-
-
 @pytest.mark.long
 def test_round_trip(world: tuple[Program, Path], truth: Path) -> None:
     program, top = world
@@ -120,6 +99,7 @@ def test_round_trip(world: tuple[Program, Path], truth: Path) -> None:
     correct(first[:2], truth)
     program.python("label", "accept", str(first[2]), code=0)
     before = contents(project / "to_label") | contents(top / "my labels") | contents(top / "pööl")
+    del before[first[3]]  # which the next champion predicts anew
     printed = program.python("label", "status", str(project), code=0, timeout_s=LONG_S).stdout
     for line in (
         "11 labelled",
@@ -133,7 +113,10 @@ def test_round_trip(world: tuple[Program, Path], truth: Path) -> None:
     assert "not known; the learning curve takes 4 rounds" in printed
 
     do_round(program, project)
-    assert before.items() <= contents(top).items(), "a file of a person, or a prediction, was changed"
+    assert before.items() <= contents(top).items(), "a file that a person has touched was changed"
+    best = 2 if state_of(project)["rounds"][1]["steps"]["gate"]["promoted"] else 1
+    assert json.loads(first[3].read_text())["predictedBy"] == f"{MODEL} version {best}"
+    assert json.loads(first[3].read_text())["flags"] == {"predicted": True}
     assert len(predictions(project)) == 2 * COUNT
     one, two = trainings(program)
     splits = [json.loads((folder / "split.json").read_text()) for folder in (one, two)]
@@ -171,10 +154,6 @@ def test_round_trip(world: tuple[Program, Path], truth: Path) -> None:
     report = json.loads(listed.stdout)
     assert len(report["disagreements"]) == 11
     assert {one["trained"] for one in report["disagreements"]} == {True, False}
-
-
-def happened(moment: Callable[[str], bool], command: Command) -> bool:
-    return moment(command.output())
 
 
 @pytest.mark.long

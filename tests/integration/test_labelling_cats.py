@@ -5,7 +5,6 @@ The photographs are no part of the repository; without them their test skips.
 
 import base64
 import functools
-import hashlib
 import io
 import json
 import os
@@ -23,7 +22,8 @@ from mlflow import MlflowClient
 from PIL import Image
 
 from tests.support import runs
-from tests.support.program import REPOSITORY, Command, Program
+from tests.support.labelling import contents, correct, happened, predictions, trainings
+from tests.support.program import REPOSITORY, Program
 from trainer.make.synthetic import write_labelme
 
 DATA = REPOSITORY / ".." / "shared" / "data"
@@ -91,31 +91,6 @@ def _copy_cats(world: World) -> None:
         (world.truth / f"{file.stem}.json").write_text(json.dumps(content))
 
 
-def correct(files: list[Path], truth: Path) -> None:
-    """Label as a person does in Labelme: the true shapes, everything else as it was."""
-    for file in files:
-        content = json.loads(file.read_text())
-        content["shapes"] = json.loads((truth / file.name).read_text())["shapes"]
-        file.write_text(json.dumps(content, indent=2))
-
-
-def contents(folder: Path) -> dict[Path, str]:
-    files = [file for file in folder.rglob("*") if file.is_file() and ".label" not in file.parts]
-    return {file: hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
-
-
-def trainings(program: Program) -> list[Path]:
-    return [folder for folder in program.run_folders() if (folder / "split.json").is_file()]
-
-
-def predictions(project: Path) -> list[Path]:
-    return sorted((project / "to_label").glob("*.json"))
-
-
-def happened(moment: Callable[[str], bool], command: Command) -> bool:
-    return moment(command.output())
-
-
 def kill_in_each_step(program: Program, project: Path, number: int) -> None:
     """Begin a round, and go on with it, killing the command alone in each step."""
     before = len(predictions(project))
@@ -145,20 +120,19 @@ def test_the_second_model_passes_the_gate(world: World, tmp_path: Path, empty_st
 
     first = predictions(project)
     assert len(first) == COUNT
-    *corrected, accepted, untouched = first
+    *corrected, untouched = first
     correct(corrected, world.truth)
-    program.python("label", "accept", str(accepted), code=0)
     before = contents(world.labelled) | contents(world.pool) | contents(project / "to_label")
     old = json.loads(untouched.read_text())
 
     kill_in_each_step(program, project, 2)
     program.python("label", "round", str(project), code=0, timeout_s=LONG_S)
+    check_versions(program, project, {file.stem for file in corrected})
     after = contents(world.labelled) | contents(world.pool) | contents(project / "to_label")
     assert {path for path, digest in before.items() if after.get(path) != digest} == {untouched}
     new = json.loads(untouched.read_text())
     assert (old["predictedBy"], new["predictedBy"]) == (f"{MODEL} version 1", f"{MODEL} version 2")
     assert new["flags"] == {"predicted": True}
-    check_versions(program, project, {file.stem for file in [*corrected, accepted]})
 
 
 def check_versions(program: Program, project: Path, labelled: set[str]) -> None:

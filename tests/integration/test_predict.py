@@ -85,17 +85,17 @@ def test_masks_overlays_and_report(program: Program, model: Path, images: Path, 
 
 
 def test_what_is_left_out_is_said(program: Program, model: Path, images: Path, tmp_path: Path) -> None:
-    for name in ("IMG_1.HEIC", "notes.txt", ".hidden.jpg"):
+    for name in ("IMG_1.JP2", "notes.txt", ".hidden.jpg"):
         (images / name).touch()
     pages = [Image.new("L", (40, 30), level) for level in (10, 90)]
     pages[0].save(images / "stack.tif", save_all=True, append_images=pages[1:])
     ended = predict(program, model, tmp_path / "out", images)
     assert "6 pictures done, 0 failed" in ended.stdout
     assert "left out, 3 files: " in ended.stdout
-    assert "IMG_1.HEIC" in ended.stdout
+    assert "IMG_1.JP2" in ended.stdout
     report = json.loads((tmp_path / "out" / "report.json").read_text())
     left_out = {Path(file).name for row in report["left_out"] for file in row["files"]}
-    assert left_out == {"IMG_1.HEIC", "notes.txt", ".hidden.jpg"}
+    assert left_out == {"IMG_1.JP2", "notes.txt", ".hidden.jpg"}
     assert sum(row["count"] for row in report["left_out"]) == 3
     assert {f"{images}/stack.tif#{page}" for page in (1, 2)} <= {row["file"] for row in report["files"]}
     assert (tmp_path / "out" / "masks" / "stack#2.png").is_file()
@@ -115,6 +115,16 @@ def test_predicting_twice_into_the_same_place_is_safe(program: Program, model: P
     for _ in range(2):
         predict(program, model, images / "out", images)
         assert len(json.loads((images / "out" / "report.json").read_text())["files"]) == 4
+
+
+def test_labels_of_a_data_set_are_not_written_over(program: Program, model: Path, images: Path, tmp_path: Path) -> None:
+    data = tmp_path / "labelled"
+    (data / "masks").mkdir(parents=True)
+    Image.new("L", (56, 48), 1).save(data / "masks" / "disc_01.png")
+    before = (data / "masks" / "disc_01.png").read_bytes()
+    ended = predict(program, model, data, images, code=2)
+    assert "masks/disc_01.png there is no prediction" in ended.stderr
+    assert [path.read_bytes() for path in data.rglob("*") if path.is_file()] == [before]
 
 
 def test_two_inputs_of_one_name_are_refused(program: Program, model: Path, images: Path, tmp_path: Path) -> None:

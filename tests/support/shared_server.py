@@ -20,11 +20,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from tests.support.program import WAIT_SECONDS, Command, Ended, Program
+from tests.support.program import Command, Ended, Program
 
 DATABASE_PASSWORD = "a p@ss/w:örd of PostgreSQL"
-START_SECONDS = 300.0
-"""Longest wait for a server that starts, in seconds."""
+START_SECONDS = 600.0
+"""Longest wait for a server that starts, or for one of its commands, in seconds."""
 
 
 def missing() -> str:
@@ -153,7 +153,7 @@ class SharedServer:
     def call(self, *words: str, code: int | None = 0, **variables: str) -> Ended:
         """Run one of the commands of server.sh to its end."""
         words = (sys.executable, "-m", "trainer.tracking.shared", *words)
-        return self.program.run(*words, code=code, timeout_s=WAIT_SECONDS, **self.variables, **variables)
+        return self.program.run(*words, code=code, timeout_s=START_SECONDS, **self.variables, **variables)
 
     def start(self, *options: str) -> None:
         """Start it, and return when it answers."""

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from trainer import InputError
+from trainer.config import install_command
+from trainer.data import heic
 from trainer.data.encoding import Witness, decode, no_witness
 from trainer.system.regular_file import read_regular
 from trainer.system.text import label
@@ -14,11 +16,12 @@ from trainer.system.text import label
 IMAGE_SUFFIXES = (
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".tif", ".tiff", ".bmp", ".webp"),
     *(".gif", ".avif", ".ppm", ".pgm", ".pbm", ".pnm"),
+    *(heic.SUFFIXES if heic.INSTALLED else ()),
 )
 """Suffixes of image and mask files, in lower case."""
 
 OTHER_FORMATS = (
-    *(".heic", ".heif", ".jp2", ".j2k", ".jpx", ".jpf", ".jxl", ".jxr", ".psd", ".svg", ".eps", ".pdf", ".tga", ".dib"),
+    *(".jp2", ".j2k", ".jpx", ".jpf", ".jxl", ".jxr", ".psd", ".svg", ".eps", ".pdf", ".tga", ".dib"),
     *(".ico", ".exr", ".hdr", ".pfm", ".dds", ".qoi", ".mpo", ".apng", ".raw", ".dng", ".cr2", ".cr3", ".nef", ".arw"),
     *(".orf", ".rw2", ".raf", ".pef", ".srw", ".dcm", ".nii", ".nii.gz", ".mha", ".mhd", ".nrrd", ".npy", ".npz"),
     *(".svs", ".ndpi", ".mrxs", ".czi", ".lif", ".nd2", ".vsi", ".mp4", ".mov", ".avi", ".mkv", ".zip", ".tar", ".tgz"),
@@ -57,6 +60,12 @@ class Reason:
 HIDDEN = Reason("hidden or of the system")
 SPECIAL = Reason("of no content to read (a pipe, device or broken link)", warn=True)
 FORMAT = Reason("in formats that are not read here", "convert them to PNG or JPEG", warn=True, by="suffix")
+HEIC = Reason(
+    "in the format HEIC, which is not read as things are",
+    f"{install_command('heic')} changes that; or convert them to PNG or JPEG",
+    warn=True,
+    by="suffix",
+)
 OTHER = Reason("of other kinds", by="suffix")
 
 
@@ -69,6 +78,8 @@ def why_no_image(entry: os.DirEntry[str]) -> Reason | None:
         return HIDDEN
     if not is_file(entry):
         return SPECIAL
+    if name.endswith(heic.SUFFIXES):
+        return HEIC
     return FORMAT if name.endswith(OTHER_FORMATS) else OTHER
 
 

@@ -13,7 +13,8 @@ import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError, _imaging
 
 from trainer import InputError
-from trainer.config import MOST_CHANNELS
+from trainer.config import MOST_CHANNELS, install_command
+from trainer.data import heic
 from trainer.data.files import OTHER_FORMATS, read_bytes
 from trainer.data.levels import is_deep
 from trainer.data.tiff_bands import TiffForm, form_of
@@ -21,10 +22,8 @@ from trainer.data.tiff_parts import opened_by_pillow, parts_of
 from trainer.system.regular_file import open_regular
 
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP", "GIF", "AVIF", "PPM")
-"""Formats that are decoded. Without a list Pillow tries some 40, Ghostscript among them, on files from strangers."""
-
-HEIF = tuple(b"ftyp" + brand for brand in (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"))
-"""Bytes 4 to 11 of a picture of a telephone in the format HEIC."""
+"""Formats that are decoded, beside HEIC. Without a list Pillow tries some 40, Ghostscript among them, on files of
+strangers."""
 
 Image.MAX_IMAGE_PIXELS = None  # Pillow warns at 89 million pixels and raises at 179; MAX_PIXELS takes its place
 MAX_PIXELS = 200_000_000
@@ -56,7 +55,7 @@ class Header:
     """Facts about an image file that are known without decoding its pixels."""
 
     format: str
-    """Name of the format as Pillow has it, one of FORMATS."""
+    """Name of the format as Pillow has it, one of FORMATS or HEIF."""
 
     mode: str
     """Pillow's mode: RGB, L, P, RGBA, CMYK, I;16 and so on; RGB;16 for colours of 16 bits, and `8x16 bit` for 8 bands
@@ -88,7 +87,9 @@ def count_pixels(path: str | Path, content: bytes | None = None) -> int:
             if parts := parts_of(stream):
                 return _counted(parts.size[0] * parts.size[1])
             stream.seek(0)
-            with Image.open(stream, formats=FORMATS) as pil_image:
+            formats = _formats(stream.read(12))
+            stream.seek(0)
+            with Image.open(stream, formats=formats) as pil_image:
                 count = pil_image.width * pil_image.height
     except Exception:  # the reading of the image says what is wrong with it
         return 0
@@ -183,7 +184,7 @@ def open_image(path: Path, content: bytes | None) -> Image.Image:
     # their EXIF come out as garbage.
     content = read_bytes(path) if content is None else content
     try:
-        pil_image = Image.open(io.BytesIO(opened_by_pillow(content)), formats=FORMATS)
+        pil_image = Image.open(io.BytesIO(opened_by_pillow(content)), formats=_formats(content))
     except UnidentifiedImageError:
         form = tiff_form(path, content)
         if form is not None:
@@ -198,12 +199,20 @@ def open_image(path: Path, content: bytes | None) -> Image.Image:
     return pil_image
 
 
+def _formats(head: bytes) -> tuple[str, ...]:
+    """Formats that a file with these first bytes may have."""
+    if not heic.INSTALLED or not heic.is_heic(head):
+        return FORMATS
+    heic.register()
+    return (*FORMATS, heic.FORMAT)
+
+
 def _why_unknown(path: Path, content: bytes) -> str:
     """Say why bytes are no image that is decoded, and what helps."""
     if not content:
         return "an empty file; replace or remove it"
-    if content[4:12] in HEIF:  # telephones name it .jpg, too
-        return "HEIC, which is not read here; convert it to PNG or JPEG"
+    if heic.is_heic(content) and not heic.INSTALLED:  # telephones name it .jpg, too
+        return f"HEIC, which is not read as things are; {install_command('heic')}, or convert it to PNG or JPEG"
     if path.name.lower().endswith(OTHER_FORMATS):
         return f"{path.suffix} is not read here; convert it to PNG or JPEG"
     return f"no readable image ({', '.join(FORMATS)}); replace or remove it"

@@ -28,8 +28,16 @@ def _shrink_width(tensor: Tensor, size: int) -> Tensor:
     Strip by strip: float32 of a whole huge image takes four times its memory.
     """
     height, width = tensor.shape[2:]
-    narrow = [_resize(tensor[:, :, rows].float(), (rows.stop - rows.start, size)) for rows in strips(height, width)]
-    return torch.cat(narrow, dim=2)
+    narrow = None
+    for rows in strips(height, width):
+        strip = _resize(tensor[:, :, rows].float(), (rows.stop - rows.start, size))
+        if narrow is None:  # made at once: small results that are kept between freed strips hold on to their memory
+            last = strip.is_contiguous(memory_format=torch.channels_last) and not strip.is_contiguous()
+            form = torch.channels_last if last else torch.contiguous_format
+            narrow = torch.empty((1, tensor.shape[1], height, size), memory_format=form)
+        narrow[:, :, rows] = strip
+    assert narrow is not None
+    return narrow
 
 
 def _shrink_longer_side(tensor: Tensor, size: int) -> Tensor:

@@ -3,7 +3,6 @@
 matplotlib comes with MLflow. Texts are drawn as they are: no name is taken for a formula.
 """
 
-import functools
 import io
 import logging
 from collections.abc import Mapping, Sequence
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from trainer.drawing.fonts import drawable, find_font, font_for
 from trainer.system.text import show
 
 if TYPE_CHECKING:
@@ -31,6 +31,9 @@ MOST_NUMBERED, MOST_NAMED = 20, 50
 
 LONGEST = 24
 """Characters of a name."""
+
+LETTER_SIZE = 12
+"""Height of letters, in pixels, by which fonts are looked for."""
 
 GREY = "#707070"
 
@@ -189,25 +192,21 @@ def _legend_beside(axes: "Axes") -> None:
 
 
 def _name(name: str) -> str:
-    """Name in characters that the font has, not too long; no underscore at its start, which hides it from legends."""
-    known = _characters()
-    drawn = "".join(letter if ord(letter) in known else "?" for letter in show(name, LONGEST))
+    """Name in letters that can be drawn, not too long; no underscore at its start, which hides it from legends."""
+    drawn, _ = drawable(show(name, LONGEST), LETTER_SIZE)
     return drawn.strip("_") or drawn.replace("_", "-")
 
 
-@functools.cache
-def _characters() -> frozenset[int]:
-    """Codes of the characters that the default font has."""
-    from matplotlib import font_manager, ft2font
-
-    return frozenset(ft2font.FT2Font(font_manager.findfont("DejaVu Sans")).get_charmap())
-
-
 def _png(figure: "Figure") -> bytes:
+    from matplotlib.font_manager import FontProperties
     from matplotlib.text import Text
 
+    usual = getattr(find_font(LETTER_SIZE), "path", None)
     for text in figure.findobj(Text):
         text.set_parse_math(False)  # a class may be called $a$
+        file = getattr(font_for(text.get_text(), LETTER_SIZE), "path", usual)
+        if file != usual:
+            text.set_fontproperties(FontProperties(fname=file, size=text.get_fontsize()))
     file = io.BytesIO()
     figure.savefig(file, format="png", bbox_inches="tight")
     return file.getvalue()

@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trainer.data.files import FORMAT
+from trainer.data.files import FORMAT, HEIC
 from trainer.inference.options import Options
 from trainer.system.entry import EXIT_FAILED
 from trainer.system.signals import StopSignals, exit_code
@@ -30,6 +30,8 @@ MOST_UNSURE = 3
 
 CONTRACT_FILE = "segmenter.json"
 
+GO_ON = "; the same command with --skip_existing does the rest"
+
 
 def conclude(
     display: Any,
@@ -51,18 +53,20 @@ def conclude(
     for number in died:
         print(f"predict.py: process {number} died before it had done its pictures", file=sys.stderr)
     if stop.requested():
-        print(f"predict.py: stopped; {done} of {len(images)} pictures are done, see report.csv", file=sys.stderr)
+        text = f"predict.py: stopped; {done} of {len(images)} pictures are done, see report.csv"
+        print(f"{text}{GO_ON if len(rows) < len(images) else ''}", file=sys.stderr)
         return exit_code(stop.number)
     if len(rows) < len(images):
         left = count_of(len(images) - len(rows), "picture")
-        print(f"predict.py: {left} not done; the same command with --skip_existing does the rest", file=sys.stderr)
+        print(f"predict.py: {left} not done{GO_ON}", file=sys.stderr)
         return EXIT_FAILED
     folder = output / ("overlays" if (output / "overlays").is_dir() else "masks")
     display.log(f"{count_of(done, 'picture')} done, {len(failed)} failed; see {folder} and report.csv")
     if account.count:
         display.log(f"left out, {account.summary()}", "yellow" if account.warnings() else "")
-    if FORMAT in account.left:
-        display.log(f"to have {', '.join(account.left[FORMAT].places)} too, {FORMAT.advice}", "yellow")
+    for reason in (HEIC, FORMAT):
+        if reason in account.left:
+            display.log(f"to have {', '.join(account.left[reason].places)} too: {reason.advice}", "yellow")
     return EXIT_SOME_FAILED if failed else 0
 
 

@@ -42,6 +42,9 @@ EXAMPLE_SHAPE = (2, 208, 336)
 """Number, height and width of the images that the graph is traced with. A batch of 1, equal height and width, or a
 single pixel at the network's bottom would become constants."""
 
+PROVIDER = "segtrainer"
+"""First word of the field `provider` of the description."""
+
 INPUT, OUTPUT = "images", "probabilities"
 """Names of the graph's input and output."""
 
@@ -55,13 +58,27 @@ def check_export(kind: str, file: str) -> Path:
         raise InputError(f"--export {kind}: {file}: give a file whose name ends in .{kind}")
     if target.is_dir():
         raise InputError(f"--export {kind}: {file}: is a folder; give a file")
+    if kind == "onnx":
+        require("onnx", "--export onnx")
+        _require_own(target.with_suffix(".yaml"))
     try:
         tempfile.TemporaryFile(dir=target.parent).close()
     except OSError as error:
         raise InputError(f"--export {kind}: {file}: cannot be written ({error.strerror}); give another one") from error
-    if kind == "onnx":
-        require("onnx", "--export onnx")
     return target
+
+
+def _require_own(description: Path) -> None:
+    """Raise InputError where the YAML file beside the model is there already, and is none of an earlier export."""
+    try:
+        content = yaml.safe_load(description.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return
+    except (OSError, ValueError, yaml.YAMLError):
+        content = None
+    if not isinstance(content, dict) or not str(content.get("provider")).startswith(PROVIDER):
+        text = "would be written over by the model's description; give the model another name"
+        raise InputError(f"--export onnx: {description} {text}")
 
 
 def export_model(model: "Model", kind: str, target: Path) -> list[Path]:
@@ -113,7 +130,7 @@ def describe(target: Path, contract: "Contract", origin: dict[str, Any]) -> str:
         "type": "segment",
         "name": target.stem,
         "display_name": title,
-        "provider": f"segtrainer {program_version()}",
+        "provider": f"{PROVIDER} {program_version()}",
         "task": "segment",
         "model_path": target.name,
         "input": f"{INPUT}: uint8 RGB [batch, height, width, 3] of any size, not resized, not normalised",

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from trainer import InputError
+from trainer.system.text import valid
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,11 @@ class InputImage:
     def shown(self) -> str:
         """Path, and the page as `#3`."""
         return f"{self.path}#{self.page}" if self.page else str(self.path)
+
+    @property
+    def result_name(self) -> str:
+        """Name of the results as the journal has it."""
+        return valid(self.name.as_posix())
 
 
 LIST = Path("-")

@@ -42,7 +42,7 @@ def content_digest(source: InputImage) -> str:
 
 def result_name(source: InputImage) -> str:
     """Name of an image's results as the journal has it."""
-    return valid(source.name.as_posix())
+    return source.result_name
 
 
 class ResultWriter:

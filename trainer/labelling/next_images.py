@@ -10,6 +10,7 @@ from trainer.data.sources import find_samples
 from trainer.inference.given import InputImage
 from trainer.inference.model import Model
 from trainer.inference.outputs import result_name
+from trainer.inference.resume import model_digest
 from trainer.labelling.order import LARGE_PIXELS, LEAST_DOUBT, choose
 from trainer.labelling.pool import Opinion, Opinions, find_pool, same_content
 from trainer.labelling.prefill import (
@@ -142,15 +143,7 @@ def give_next(
         chosen = _choose(pool.left, found, known, request.count, answer)
         call = new_call(queue, request.name, _title(model), opinions.model, chosen)
     named = {result_name(image): image for image in pool.images}
-
-    def predict_them(images: Sequence[InputImage]) -> Iterator[Prediction]:
-        facts = _title(model), opinions.model
-        return predict(queue, *facts, images, model.segmenter, request.batch_size, request.form, stop_requested)
-
-    chosen = [named[name] for name in call.images if name in named]
-    answer.problems += write_predictions(queue, chosen, predict_them)
-    answer.refreshed, problems = refresh(queue, outdated(queue, pool.images, opinions.model), predict_them)
-    answer.problems += problems
+    _write(request, queue, [named[name] for name in call.images if name in named], pool, model, answer, stop_requested)
     call.complete = not stop_requested()
     queue.save()
     given = [name for name in call.images if name in thought and queue.given(named[name])]
@@ -158,6 +151,27 @@ def give_next(
     answer.left = len(pool.left) - len(answer.images)
     answer.stopped = stop_requested()
     return answer
+
+
+def _write(
+    request: Request,
+    queue: Queue,
+    chosen: Sequence[InputImage],
+    pool: Pool,
+    model: Model,
+    answer: Answer,
+    stop_requested: Callable[[], bool],
+) -> None:
+    """Write the predictions of the images that were chosen, and again those of other models that nobody has touched."""
+    digest = model_digest(model.segmenter)
+
+    def predict_them(images: Sequence[InputImage]) -> Iterator[Prediction]:
+        facts = _title(model), digest
+        return predict(queue, *facts, images, model.segmenter, request.batch_size, request.form, stop_requested)
+
+    answer.problems += write_predictions(queue, chosen, predict_them)
+    answer.refreshed, problems = refresh(queue, outdated(queue, pool.images, digest), predict_them)
+    answer.problems += problems
 
 
 def _choose(

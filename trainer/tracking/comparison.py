@@ -16,8 +16,8 @@ from trainer.tracking.run_reader import ComparedRun, Curve
 SCHEMA = 1
 """Version of the JSON file's form."""
 
-NOT_SHOWN = ("resume", "tracking.run_name")
-"""Settings that name a run, and decide nothing."""
+NOT_SHOWN = ("resume", "tracking.", "registry.")
+"""Beginnings of settings that decide nothing about a model."""
 
 MOST_POINTS = 240
 """Points of a curve: of a longer one, the means of as many parts."""
@@ -74,8 +74,8 @@ def _single(runs: Sequence[ComparedRun], ranking: Ranking | None, refusal: str) 
     if ranking is not None:
         ((name, score),) = ranking.scores.items()
         return f"{name}: {score} mIoU on {len(ranking.images)} images; nothing to compare it with"
-    what = "it has" if len(runs) == 1 else "none of them has"
-    return f"not ranked: {what} no table of scores on single images"
+    what = "it has no" if len(runs) == 1 else "none of them has a"
+    return f"not ranked: {what} table of scores on single images"
 
 
 def _run_notes(runs: Sequence[ComparedRun]) -> list[str]:
@@ -119,7 +119,7 @@ def differing_settings(runs: Sequence[ComparedRun]) -> dict[str, list[str]]:
     return {
         key: [_text(run.settings, key) for run in runs]
         for key in keys
-        if key not in NOT_SHOWN and len({_text(settings, key) for settings in known}) > 1
+        if not key.startswith(NOT_SHOWN) and len({_text(settings, key) for settings in known}) > 1
     }
 
 

@@ -11,13 +11,21 @@ import yaml
 from trainer import InputError
 from trainer.config import dotted
 from trainer.model.score_table import ScoreTable, read_table
+from trainer.system.run_folder import FAMILY_TAGS, LABELLING, SWEEP
 from trainer.system.text import one_line
+from trainer.tracking.ancestor import images_of
 
 TABLE = "evaluation/scores.json"
 """Place of a run's table of scores, among its artifacts and in its folder."""
 
 EVALUATED = "evaluation.model"
 """Tag of a run of kind evaluation: the address of the model that was evaluated."""
+
+TRAINED = "evaluation.trained_images"
+"""Tag of such a run: how many of its images have trained the model."""
+
+PARENTS = (SWEEP, LABELLING)
+"""Kinds of runs that have trainings below them, and no scores themselves."""
 
 LARGEST_IMAGE_BYTES = 1 << 24
 """Largest size of a watched image that is read, in bytes."""
@@ -43,12 +51,37 @@ def read_settings(file: Path | None, tags: Mapping[str, str]) -> tuple[dict[str,
 def read_scores(file: Path | None, tags: Mapping[str, str]) -> tuple[ScoreTable | None, str]:
     """Table of scores, and why there is none."""
     if file is None or not file.is_file():
+        if tags.get(FAMILY_TAGS["kind"]) in PARENTS:
+            return None, f"a run of kind {tags[FAMILY_TAGS['kind']]} has no scores of its own; name its children"
         ended = "" if tags.get("best.step") or EVALUATED in tags else ", since it has not ended"
         return None, f"it has no table of scores ({TABLE}){ended or ', as runs of older versions'}"
     try:
         return read_table(file), ""
     except InputError as error:
         return None, str(error).replace(f"{file}", TABLE)
+
+
+def advantage(table: ScoreTable | None, tags: Mapping[str, str], settings: Mapping[str, Any], model: str) -> str:
+    """Sentence where images of the table have trained the model, itself or the one that it started from, or may have.
+
+    `model`: its address. Empty where none has.
+    """
+    if table is None:
+        return ""
+    count, init = tags.get(TRAINED, "0"), settings.get("model.init")
+    if count != "0":
+        return f"{count} of its {len(table.images)} images have trained the model: it has an advantage"
+    if not init or not model:
+        return ""
+    try:
+        images, _ = images_of(model)
+    except InputError:
+        images = None
+    if images is None or not images.complete:
+        return f"whether some of its images have trained {init}, from which it started, is not known"
+    learnt = sum(one.image in images.inherited for one in table.images)
+    started = f"have trained {init}, from which it started: it has an advantage"
+    return f"{learnt} of its {len(table.images)} images {started}" if learnt else ""
 
 
 def newest_images(names: Sequence[str]) -> dict[str, str]:

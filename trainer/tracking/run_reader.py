@@ -19,6 +19,7 @@ from trainer.tracking.run_parts import (
     EVALUATED,
     LARGEST_IMAGE_BYTES,
     TABLE,
+    advantage,
     describe_facts,
     newest_images,
     read_images,
@@ -94,7 +95,7 @@ def read_folder(folder: RunFolder) -> ComparedRun:
     table, missing = read_scores(folder.path / TABLE, tags)
     facts = describe_facts(info.get("experiment", ""), info.get("time"), status.get("state", "unknown"), tags, metrics)
     model = str(folder.model) if (folder.model / CONTRACT_FILE).is_file() else tags.get(EVALUATED, "")
-    notes = [note, missing, "" if model else "it has no model"]
+    notes = [note, missing, "" if model else "it has no model", advantage(table, tags, settings, model)]
     recorded = info.get("run_id", "") if info.get("tracked") and not elsewhere(folder) else ""
     return ComparedRun(
         one_line(info.get("run_name") or folder.path.name),
@@ -153,10 +154,12 @@ def read_run(client: "MlflowClient", run: "Run") -> ComparedRun:
         table, missing = read_scores(files.fetch(TABLE, LARGEST_BYTES[TABLE]), run.data.tags)
         images = read_images(files.images())
         notes = [note, missing, *files.errors]
+    model = run.data.tags.get(EVALUATED, f"runs:/{run.info.run_id}/model")
+    notes.append(advantage(table, run.data.tags, settings, model))
     return ComparedRun(
         name,
         run_id=run.info.run_id,
-        model=run.data.tags.get(EVALUATED, f"runs:/{run.info.run_id}/model"),
+        model=model,
         settings=settings,
         facts=facts,
         metrics=run.data.metrics,

@@ -12,7 +12,8 @@ from PIL.PngImagePlugin import PngImageFile
 
 from tests.support.images import smooth_image
 from trainer import InputError
-from trainer.data.image_header import read_header
+from trainer.data import heic
+from trainer.data.image_header import count_pixels, read_header
 from trainer.data.image_io import read_image, read_mask, write_jpeg, write_mask
 from trainer.drawing.palette import palette
 
@@ -317,14 +318,38 @@ def test_broken_file_is_named(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["a.jpg", "a.HEIC"])
-def test_pictures_of_telephones_are_to_be_converted(name: str, tmp_path: Path) -> None:
+def test_pictures_of_telephones_ask_for_their_package(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(heic, "INSTALLED", False)
     file = tmp_path / name
     file.write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(100))
-    with pytest.raises(InputError, match="HEIC, which is not read here; convert it to PNG or JPEG"):
+    with pytest.raises(InputError, match=r"HEIC, which is not read as things are; pip install .*heic.*, or convert it"):
         read_image(file)
     (tmp_path / "b.JP2").write_bytes(b"no picture")
     with pytest.raises(InputError, match=r"\.JP2 is not read here; convert it to PNG or JPEG"):
         read_image(tmp_path / "b.JP2")
+
+
+@pytest.mark.parametrize("name", ["a.jpg", "a.HEIC"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_pictures_of_telephones_are_read(name: str, orientation: int, tmp_path: Path) -> None:
+    heif = pytest.importorskip("pillow_heif", reason="needs the extra heic")
+    stored, exif, file = smooth_image(48, 64), Image.Exif(), tmp_path / name
+    exif[ExifTags.Base.Orientation] = orientation
+    heif.from_pillow(Image.fromarray(stored)).save(file, quality=95, exif=exif.tobytes())
+    Image.fromarray(stored).save(tmp_path / "b.png", exif=exif)
+    same = read_image(tmp_path / "b.png")
+    found, header = read_image(file), read_header(file)
+    assert header.size == found.shape[:2] == same.shape[:2]
+    assert (header.format, header.orientation, header.deep) == ("HEIF", 1, False)
+    assert count_pixels(file) == 48 * 64
+    assert np.abs(found.astype(int) - same).mean() < 3
+    content = file.read_bytes()
+    for cut in (12, len(content) // 2, len(content) - 20):
+        file.write_bytes(content[:cut])
+        with pytest.raises(InputError, match=name):
+            read_image(file)
 
 
 def test_missing_file_and_folder_are_named(tmp_path: Path) -> None:

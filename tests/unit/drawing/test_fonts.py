@@ -1,5 +1,6 @@
 """Fonts for names in any script: found on this system, or said to be missing; never empty boxes."""
 
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from fontTools.fontBuilder import FontBuilder
 from fontTools.pens.ttGlyphPen import TTGlyphPen
 
 from trainer.drawing import fonts, legend
+from trainer.drawing.evaluation_figures import confusion
 from trainer.drawing.fonts import drawable, find_font, font_for, undrawable
 
 CAT = "猫"
@@ -97,6 +99,18 @@ def test_legend_has_a_letter_or_a_number_never_a_box(system: Path) -> None:
     make_font(system / "cats.ttf", CAT)
     forget()
     assert not np.array_equal(drawn((3, CAT), (1, "cat")), drawn((3, "class 3"), (1, "cat")))
+
+
+def test_figures_have_the_letters_too(system: Path) -> None:
+    def drawn(name: str) -> bytes:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # matplotlib's, of a letter that it draws as a box
+            return confusion(np.eye(3, dtype=int), ["_background_", name, "dog"])
+
+    assert drawn(CAT) == drawn("\\u732b")
+    make_font(system / "cats.ttf", CAT)
+    forget()
+    assert drawn(CAT) != drawn("\\u732b")
 
 
 def test_the_usual_font_stays() -> None:

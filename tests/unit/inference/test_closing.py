@@ -71,6 +71,20 @@ def test_kept_labels_are_named(tmp_path: Path) -> None:
     assert screen.said[0].startswith("labelme/a.json and 1 more: labels that a person")
 
 
+def test_a_stopped_call_says_how_it_goes_on(model: Model, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    report, stop = (
+        report_of(tmp_path, {"a": {"mask": "masks/a.png"}}),
+        SimpleNamespace(requested=lambda: True, number=2),
+    )
+    for images, goes_on in ((["a", "b"], True), (["a"], False)):
+        paths = [Path(name) for name in images]
+        code = closing.conclude(Screen(), tmp_path, paths, report, Account(), model, stop, [])  # type: ignore[arg-type]
+        assert code == 130
+        said = capsys.readouterr().err
+        assert f"1 of {len(images)} pictures are done" in said
+        assert ("--skip_existing does the rest" in said) == goes_on
+
+
 @pytest.mark.parametrize(("name", "overlay", "said"), [("猫", "contour", 1), ("猫", "blend", 0), ("cat", "contour", 0)])
 def test_names_that_no_font_has_are_said_once(
     name: str, overlay: str, said: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -94,6 +108,6 @@ def test_one_picture_is_no_pictures(model: Model, tmp_path: Path) -> None:
     code = closing.conclude(screen, tmp_path, [Path("a")], report, account, model, stop, [])  # type: ignore[list-item,arg-type]
     assert code == 0
     assert screen.said[-1].startswith("1 picture done, 0 failed; see ")
-    account.add(FORMAT, "in/IMG_1.HEIC")
+    account.add(FORMAT, "in/IMG_1.JP2")
     closing.conclude(screen, tmp_path, [Path("a")], report, account, model, stop, [])  # type: ignore[list-item,arg-type]
-    assert screen.said[-1] == "to have .heic too, convert them to PNG or JPEG"
+    assert screen.said[-1] == "to have .jp2 too: convert them to PNG or JPEG"

@@ -215,6 +215,17 @@ def test_what_cannot_be_written_is_refused(kind: str, file: str, wanted: str, tm
     assert [path.name for path in tmp_path.iterdir()] == ["folder.pt2"]
 
 
+@pytest.mark.parametrize("content", ["data.root: cats\n", "- a\n", "provider: me\n", "{", ""])
+def test_a_file_of_somebody_is_not_replaced_by_the_description(content: str, tmp_path: Path) -> None:
+    (tmp_path / "cats.yaml").write_text(content)
+    with pytest.raises(InputError, match=r"cats\.yaml would be written over by the model's description"):
+        check_export("onnx", str(tmp_path / "cats.onnx"))
+    assert check_export("pt2", str(tmp_path / "cats.pt2")) == tmp_path / "cats.pt2"
+    contract = make_model(1).segmenter.contract
+    (tmp_path / "cats.yaml").write_text(export.describe(tmp_path / "cats.onnx", contract, {}))
+    assert check_export("onnx", str(tmp_path / "cats.onnx")) == tmp_path / "cats.onnx"
+
+
 def test_a_network_that_cannot_be_exported_is_named(tmp_path: Path) -> None:
     class Branching(Segmenter):
         def forward(self, images: torch.Tensor) -> torch.Tensor:

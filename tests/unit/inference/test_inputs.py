@@ -31,7 +31,7 @@ def names(images: list[InputImage]) -> list[str]:
 def test_every_file_is_predicted_or_counted(tmp_path: Path) -> None:
     taken = ["a.jpg", "b.JFIF", "c.jpe", "d.gif", "e.avif", "f.ppm", "day 2/a.jpg", "g.webp"]
     hidden = [".x.jpg", "._a.jpg", ".ipynb_checkpoints/a.jpg", "@eaDir/a.jpg/thumb.jpg", "Thumbs.db", "day 2/.DS_Store"]
-    formats, others = ["h.HEIC", "i.jp2", "day 2/j.nii.gz"], ["k.txt", "noname"]
+    formats, others = ["h.JP2", "i.dng", "day 2/j.nii.gz"], ["k.txt", "noname"]
     root = touch(tmp_path / "in", *taken, *hidden, *formats, *others)
     (root / "folder.jpg").mkdir()
     os.mkfifo(root / "pipe.jpg")
@@ -44,12 +44,12 @@ def test_every_file_is_predicted_or_counted(tmp_path: Path) -> None:
         "of other kinds": len(others),
         "of no content to read (a pipe, device or broken link)": 1,
     }
-    assert ".heic (1: h.HEIC)" in account.summary()
+    assert ".jp2 (1: h.JP2)" in account.summary()
 
 
 def test_nothing_to_predict_says_what_lies_there(tmp_path: Path) -> None:
-    root = touch(tmp_path / "in", "a.heic", "b.heic", ".c.jpg")
-    with refusal("no pictures there", ".heic (2: a.heic, ...)", ".c.jpg"):
+    root = touch(tmp_path / "in", "a.jp2", "b.jp2", ".c.jpg")
+    with refusal("no pictures there", ".jp2 (2: a.jp2, ...)", ".c.jpg"):
         find_images([root], tmp_path / "out")
 
 
@@ -64,7 +64,7 @@ def test_only_the_images_of_one_name_are_named(tmp_path: Path) -> None:
     root = touch(tmp_path, "same.jpg", "same.png", "other.jpg", "x/two.jpg", "x/two.gif", "y/two.jpg")
     with refusal(f"{root / 'same.jpg'} and {root / 'same.png'}", "two.gif") as error:
         find_images([root], tmp_path / "out")
-    assert "other" not in str(error.value)
+    assert "other.jpg" not in str(error.value)
     assert "y/two" not in str(error.value)
 
 

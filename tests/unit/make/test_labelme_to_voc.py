@@ -234,12 +234,12 @@ def test_folders_below_are_converted(labelled: LabelmeFolder, capsys: pytest.Cap
     labelled.write("good", record("good.png", shape("point", [5, 5])))
     labelled.write("sub/good", record("deep.png", shape("point", [9, 9], label="dog")))
     labelled.write("sub/other", {"theme": "dark"})
-    (labelled.folder / "sub" / "IMG_1.HEIC").touch()
+    (labelled.folder / "sub" / "IMG_1.JP2").touch()
     assert labelled.convert("--val_fraction", "0.5") == 0
     assert set(np.unique(read_mask(labelled.out / "SegmentationClassPNG" / "sub" / "good.png"))) == {0, 2}
     assert [sample.name for sample in find_samples([labelled.out]).samples] == ["good", "sub/good"]
     lists = labelled.out / "ImageSets" / "Segmentation"
     assert sorted((lists / f"{part}.txt").read_text() for part in ("train", "val")) == ["good\n", "sub/good\n"]
     output = capsys.readouterr().out
-    assert ".heic (1: sub/IMG_1.HEIC)" in output
+    assert ".jp2 (1: sub/IMG_1.JP2)" in output
     assert "sub/other.json" in output

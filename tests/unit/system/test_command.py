@@ -29,7 +29,7 @@ def refusing(error: Exception) -> Callable[..., int]:
     ("error", "code", "said"),
     [
         (InputError("a: no such folder"), 2, ": a: no such folder\n"),
-        (PermissionError(errno.EACCES, "denied", "b"), 1, ": b: cannot be written ([Errno 13] denied: 'b')\n"),
+        (PermissionError(errno.EACCES, "denied", "b"), 1, ": b: cannot be written (denied)\n"),
     ],
 )
 def test_what_goes_wrong_is_said_in_one_line(

@@ -187,10 +187,10 @@ def test_an_image_of_its_own_is_no_further_mask(tmp_path: Path) -> None:
 
 def test_a_partner_in_a_format_that_is_not_read_is_named(tmp_path: Path) -> None:
     write_pairs(tmp_path / "images", tmp_path / "masks", scenes(3))
-    (tmp_path / "images" / "scene_01.png").rename(tmp_path / "images" / "scene_01.heic")
+    (tmp_path / "images" / "scene_01.png").rename(tmp_path / "images" / "scene_01.jp2")
     (tmp_path / "masks" / "scene_02.png").rename(tmp_path / "masks" / "scene_02.npy")
     no_image, no_mask = find_in(tmp_path).problems
-    assert "masks/scene_01.png: its image scene_01.heic is in a format that is not read here" in no_image
+    assert "masks/scene_01.png: its image scene_01.jp2 is in a format that is not read here" in no_image
     assert "images/scene_02.png: its mask scene_02.npy is in a format that is not read here" in no_mask
 
 
