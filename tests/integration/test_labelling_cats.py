@@ -153,7 +153,7 @@ def check_versions(program: Program, project: Path, labelled: set[str]) -> None:
     versions = sorted(client.search_model_versions(f"name = '{MODEL}'"), key=lambda one: int(one.version))
     assert [one.tags["dataset_digest"] for one in versions] == [split["digest"] for split in splits]
     assert len({split["digest"] for split in splits}) == 2
-    assert client.get_model_version_by_alias(MODEL, "champion").version == "2"
+    assert str(client.get_model_version_by_alias(MODEL, "champion").version) == "2"
     assert rounds[1]["champion"] == f"models:/{MODEL}/1"
     assert f"init: models:/{MODEL}/1" in (folders[1] / "config.yaml").read_text()
     names = {Path(name).name for part in ("train", "val") for name in splits[1][part]}
