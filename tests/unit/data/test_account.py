@@ -76,7 +76,7 @@ def test_planted_labelme_folders(fault: str, tmp_path: Path) -> None:
 def litter(root: Path) -> None:
     """Files and folders that systems, browsers and cameras leave, in every folder of `root`."""
     for folder in [root, *(path for path in root.rglob("*") if path.is_dir())]:
-        for name in (".DS_Store", "Thumbs.db", "._x.jpg", "README.md", "IMG_1.HEIC", "scan.jp2", "x.jpg.part"):
+        for name in (".DS_Store", "Thumbs.db", "._x.jpg", "README.md", "IMG_1.PSD", "scan.jp2", "x.jpg.part"):
             (folder / name).write_bytes(b"x")
         for below in (".ipynb_checkpoints", "@eaDir", "__MACOSX", "a0.jpg"):
             (folder / below).mkdir()
@@ -96,9 +96,9 @@ def test_layouts(layout: str, littered: bool, tmp_path: Path) -> None:
     account = require_complete(root)
     texts = reasons(account)
     if littered:
-        assert {"IMG_1.HEIC", "scan.jp2"} <= texts[FORMAT.text]
+        assert {"IMG_1.PSD", "scan.jp2"} <= texts[FORMAT.text]
         assert {".DS_Store", "Thumbs.db", "._x.jpg", "@eaDir/x.jpg", "__MACOSX/x.jpg"} <= texts[HIDDEN.text]
-        assert any(".heic" in warning and ".jp2" in warning for warning in account.warnings())
+        assert any(".psd" in warning and ".jp2" in warning for warning in account.warnings())
     elif layout != "pets":  # whose writer leaves some
         assert account.summary() == ""
         assert account.warnings() == []
@@ -115,7 +115,7 @@ def test_reported_folders() -> None:
 
 
 NAMES = st.sampled_from(
-    ["a.jpg", "a.png", "b.png", "b_mask.png", "a.heic", "a.json", "a.txt", "._a.jpg", "c.tif", "c.GIF", "n.npy", "x"]
+    ["a.jpg", "a.png", "b.png", "b_mask.png", "a.psd", "a.json", "a.txt", "._a.jpg", "c.tif", "c.GIF", "n.npy", "x"]
 )
 FOLDERS = st.sampled_from(
     [
@@ -186,9 +186,9 @@ def test_any_way_to_write_the_root(given: str, tmp_path: Path, monkeypatch: pyte
 def test_a_root_within_another_is_counted_once(tmp_path: Path) -> None:
     write_voc(tmp_path / "a", scenes(4))
     write_voc(tmp_path / "a" / "b", scenes(4)[:3])
-    (tmp_path / "a" / "b" / "x.heic").touch()
+    (tmp_path / "a" / "b" / "x.psd").touch()
     account = find_sources(DataConfig(root=[str(tmp_path / "a"), str(tmp_path / "a" / "b")])).account
-    assert reasons(account) == {FORMAT.text: {"b/x.heic"}}
+    assert reasons(account) == {FORMAT.text: {"b/x.psd"}}
 
 
 def test_deep_folders(tmp_path: Path) -> None:
@@ -214,18 +214,18 @@ def sentence(files: Iterable[str], root: Path, say: Callable[[Account], str]) ->
 
 
 def test_summary_names_reasons_counts_and_some_files(tmp_path: Path) -> None:
-    files = ["a.txt", "b.txt", "c.md", ".hidden", *(f"{number}.HEIC" for number in range(7))]
+    files = ["a.txt", "b.txt", "c.md", ".hidden", *(f"{number}.PSD" for number in range(7))]
     assert sentence(files, tmp_path, Account.summary) == (
         "11 files: 1 hidden or of the system: .hidden; "
-        "7 in formats that are not read here: .heic (7: 0.HEIC, ...); "
+        "7 in formats that are not read here: .psd (7: 0.PSD, ...); "
         "3 of other kinds: .txt (2: a.txt, ...), .md (1: c.md)"
     )
 
 
 def test_warnings_say_what_to_do(tmp_path: Path) -> None:
-    (warning,) = [sentence(["day/a.heic", "a.txt"], tmp_path, lambda account: "\n".join(account.warnings()))]
+    (warning,) = [sentence(["day/a.psd", "a.txt"], tmp_path, lambda account: "\n".join(account.warnings()))]
     assert warning == (
-        f"{tmp_path}: 1 file in formats that are not read here is left out: .heic (1: day/a.heic); "
+        f"{tmp_path}: 1 file in formats that are not read here is left out: .psd (1: day/a.psd); "
         "convert it to PNG or JPEG"
     )
 
