@@ -49,7 +49,7 @@ folder = new_run_folder(MLRUNS / "work", "benchmark", "benchmark", True)
 shutil.copytree(sys.argv[1], folder.model)
 client = server.connect_run(folder)
 register(client, folder, folder.read_run()["run_id"], sys.argv[2], {})
-registry.set_champion(client, sys.argv[2], "1")
+registry.set_champion(client, sys.argv[2], "1", None)
 """
 
 
