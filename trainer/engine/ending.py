@@ -30,7 +30,7 @@ STATES = {"finished": ("FINISHED", 0), "preempted": ("KILLED", EXIT_STOPPED), "f
 
 @dataclass(frozen=True)
 class Ending:
-    """What the end of a run depends on, beside its state."""
+    """End of a run: all that it depends on, beside the state."""
 
     run: Run
     config: Config

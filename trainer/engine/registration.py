@@ -38,7 +38,7 @@ def training_images(folder: RunFolder, config: Config, dataset: Dataset) -> Trai
 
 @dataclass(frozen=True)
 class Registration:
-    """What becomes of the best weights of a run. `config`: resolved settings."""
+    """Registration of the best weights of a run. `config`: resolved settings."""
 
     run: Run
     config: Config

@@ -55,7 +55,7 @@ def choose(doubts: np.ndarray, pixels: np.ndarray, features: np.ndarray, known: 
 
 
 def effort(pixels: np.ndarray) -> np.ndarray:
-    """What labelling an image of so many pixels takes, float64 [N] >= 1: 1 up to LARGE_PIXELS."""
+    """Effort of labelling an image of so many pixels, float64 [N] >= 1: 1 up to LARGE_PIXELS."""
     times: np.ndarray = np.maximum(1.0, pixels / LARGE_PIXELS)
     return times
 

@@ -1,4 +1,4 @@
-"""What a sweep leaves: the table of its trials, charts, and the best settings as a file for --config."""
+"""Results of a sweep: the table of its trials, charts, and the best settings as a file for --config."""
 
 import csv
 import io

@@ -1,4 +1,4 @@
-"""What a training uses of its machine, by MLflow's names: CPU, memory, disk, GPUs, and each process of it.
+"""Usage of its machine by a training, by MLflow's names: CPU, memory, disk, GPUs, and each process of it.
 
 Sampled between two steps by the first process of a machine, which sees the other ones there too.
 """

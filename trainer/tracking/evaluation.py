@@ -22,7 +22,7 @@ KIND = "evaluation"
 
 @dataclass(frozen=True)
 class Source:
-    """Where a model that is evaluated comes from."""
+    """Origin of a model that is evaluated."""
 
     origin: Mapping[str, str] = field(default_factory=dict)
     """URI, name, version, alias and run id, where known."""

@@ -79,7 +79,7 @@ class ComparedRun:
 
     @property
     def identity(self) -> str:
-        """What is the same for a run that was given twice."""
+        """Text that is the same for a run that was given twice."""
         return self.run_id or self.model or self.name
 
 

@@ -1,4 +1,4 @@
-"""What each machine of a training on several uses: sampled there by one process, recorded by the main one.
+"""Usage of each machine of a training on several: sampled there by one process, recorded by the main one.
 
 Samples travel through the store that connects the processes, beside the collectives: nobody waits for another machine.
 Machines are called nodes here and in the metrics, as in MLflow and in launchers.
