@@ -20,11 +20,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from trainer import EXIT_INPUT, InputError, redact
+from trainer import InputError, redact
 from trainer.config import MLRUNS, Config
 from trainer.system import launcher
 from trainer.system.atomic import why_not_written
-from trainer.system.entry import EXIT_FAILED, leave, run_program
+from trainer.system.command import explain_errors
+from trainer.system.entry import leave, run_program
 from trainer.system.installation import require, usage
 from trainer.system.output import Parser, ShowVersion, prepare_output
 from trainer.system.signals import StopSignals
@@ -47,16 +48,13 @@ def main(arguments: list[str] | None = None) -> int:
 def _main(arguments: list[str] | None, stop: StopSignals) -> int:
     prepare_output(arguments)
     given, settings = read_command(arguments)
-    try:
+
+    def work() -> int:
         require("sweep", "a sweep")
         config, space = read_settings(given, settings)
         return sweep(given, config, space, stop, sys.argv[1:] if arguments is None else arguments)
-    except InputError as error:
-        print(f"sweep.py: {error}", file=sys.stderr)
-        return EXIT_INPUT
-    except OSError as error:
-        print(f"sweep.py: {why_not_written(MLRUNS / 'work', error)}", file=sys.stderr)
-        return EXIT_FAILED
+
+    return explain_errors("sweep.py", work, MLRUNS / "work")
 
 
 # ---------------------------------------------------------------- the command line

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from trainer import InputError, promote, serve, sync
+from trainer import InputError, promote, serve, sweep, sync
 from trainer.serving import run as serving
 
 
@@ -23,6 +23,7 @@ def refusing(error: Exception) -> Callable[..., int]:
         (sync.main, [], (sync, "sync_all")),
         (promote.main, ["x", "--history"], (promote, "_run")),
         (serve.main, ["--model", "x"], (serving, "serve")),
+        (sweep.main, ["--space", "x", "--trials", "1"], (sweep, "read_settings")),
     ],
 )
 @pytest.mark.parametrize(
