@@ -240,8 +240,9 @@ class RunFolder:
             raise InputError(f"{why_not_written(self.path, error)}; allow it") from error
         if held is None:
             owner = self.read_status()
-            who = f"process {owner.get('pid')} on {owner.get('host')}"
-            raise InputError(f"{self}: {who} is training this run; wait for its end, or stop it")
+            pid, host = owner.get("pid"), owner.get("host")
+            who, stop = (f"process {pid} on {host}", f"stop it there: kill {pid}") if pid else ("a process", "stop it")
+            raise InputError(f"{self}: {who} is training this run; wait for its end, or {stop}")
         _locks[self.path] = held
         for leftover in leftovers(self.path / "*.json"):  # of a process that was killed while it wrote
             leftover.unlink(missing_ok=True)

@@ -5,6 +5,7 @@ from typing import Any
 
 from trainer import InputError, redact_all
 from trainer.config import Config, flatten
+from trainer.system.lock import is_locked
 from trainer.system.repair import known_settings
 from trainer.system.run_folder import FOLDS, TRAINING, RunFolder, own_runs, read_object, run_folder_of
 
@@ -81,6 +82,21 @@ def _data_differences(folder: RunFolder, data: dict[str, Any]) -> list[str]:
     same = theirs.get("digest") == data["digest"]
     change = "the names of the pictures changed" if same else "the pictures, masks, classes or their split changed"
     return [f"data.root: {change} (digest {theirs.get('digest')} then, {data['digest']} now)"]
+
+
+def lock_chosen(config: Config, folder: RunFolder, work: Path) -> None:
+    """Lock the run that `config.resume` stands for; raise InputError with what else can be done where one trains it."""
+    try:
+        folder.lock()
+    except InputError as error:
+        if config.resume not in (LATEST, LATEST_OR_NEW):
+            raise
+        others = [one for one in unfinished(work) if one.path != folder.path and not is_locked(one.lock_file)]
+        advice = "there is no other unfinished run; leave --resume out for a new one"
+        if others:
+            listed = "".join(f"\n  {one}" for one in others[:MOST_RUNS])
+            advice = f"to go on with an older one beside it, give --resume and its folder alone:{listed}"
+        raise InputError(f"{error}. It is what --resume {config.resume} stands for; {advice}") from error
 
 
 def nothing_unfinished(work: Path) -> InputError:

@@ -6,7 +6,7 @@ from typing import Any
 
 from trainer import InputError
 from trainer.config import Config, flatten
-from trainer.engine.checkpoint.choice import LATEST_OR_NEW, WORDS, differences, none_of_these
+from trainer.engine.checkpoint.choice import LATEST_OR_NEW, WORDS, differences, lock_chosen, none_of_these
 from trainer.engine.checkpoint.folder import CheckpointFolder
 from trainer.engine.checkpoint.format import Checkpoint, load_checkpoint
 from trainer.engine.threads import THREADS, threads_at_resume
@@ -63,7 +63,7 @@ def find_run(
         if not matching:
             raise none_of_these(config, work, data)
         folder = own or next((one for one in matching if not one.finished), matching[0])
-    folder.lock()
+    lock_chosen(config, folder, work)
     try:
         repaired = repair(folder)
     except OSError as error:

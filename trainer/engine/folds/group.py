@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from trainer import InputError
 from trainer.config import MLRUNS, Config, to_yaml
+from trainer.engine.checkpoint.choice import lock_chosen
 from trainer.engine.ending import FLUSH_SECONDS
 from trainer.engine.folds import plan
 from trainer.engine.folds.children import ChildLifecycle, FinalLifecycle
@@ -101,7 +102,7 @@ class FoldGroup(Lifecycle):
             found = find_group(self.config, WORK, data)
             folder = found or self._begin_group(child, dataset, data)
         if self.config.train.only_fold is None:
-            folder.lock()
+            lock_chosen(self.config, folder, WORK)
         self.over = folder.finished
         if found and not self.over:
             for warning in repair(folder):

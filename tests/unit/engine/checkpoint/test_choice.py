@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from trainer import InputError
 from trainer.config import Config, OptimConfig, to_yaml
 from trainer.engine.checkpoint import choice
+from trainer.system.lock import take_lock
 from trainer.system.run_folder import RunFolder, describe_run, new_run_folder
 
 DATA = {"digest": "abc", "train": ["a"], "val": ["b"]}
@@ -50,3 +52,22 @@ def test_a_lost_split_is_known_by_the_checkpoints_digest(tmp_path: Path) -> None
     folder.checkpoint(3).joinpath("segmenter.json").write_text(json.dumps({"dataset_digest": "abc"}))
     assert choice.differences(config, folder, DATA) == []
     assert len(choice.differences(config, folder, DATA | {"digest": "other"})) == 1
+
+
+def test_a_run_that_a_process_trains_is_refused_with_what_can_be_done(tmp_path: Path) -> None:
+    older, live = make_run(tmp_path, "failed"), make_run(tmp_path, "running")
+    live.status.write_text(json.dumps({"state": "running", "pid": 4711, "host": "elsewhere"}))
+    held, older_held = take_lock(live.lock_file), None
+    assert held is not None
+    try:
+        with pytest.raises(InputError, match=r"process 4711 on elsewhere .* stop it there: kill 4711$"):
+            choice.lock_chosen(Config(resume=str(live.path)), live, tmp_path)
+        with pytest.raises(InputError, match=f"kill 4711. .* older one .*:\n  {older.path}$"):
+            choice.lock_chosen(Config(resume="latest"), live, tmp_path)
+        older_held = take_lock(older.lock_file)
+        with pytest.raises(InputError, match=r"no other unfinished run; leave --resume out for a new one$"):
+            choice.lock_chosen(Config(resume="latest"), live, tmp_path)
+    finally:
+        held.release()
+        if older_held is not None:
+            older_held.release()
