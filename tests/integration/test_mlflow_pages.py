@@ -194,7 +194,8 @@ def test_a_model_leads_to_its_run_and_back(page: Any, server: Server, client: Ml
     page.get_by_text("Source Run").wait_for()
     page.get_by_text("validation pictures").first.wait_for()
     text = page.inner_text("body")
-    for wanted in ("champion", "python trainer/predict.py --model models:/cats@champion", run.info.run_name):
+    command = f"python trainer/predict.py --model runs:/{run.info.run_id}/model --input PICTURES"
+    for wanted in ("models:/cats@champion", command, run.info.run_name):
         assert wanted in text, wanted
     page.get_by_role("link", name=run.info.run_name).first.click()
     page.get_by_text("Logged models").wait_for()

@@ -1,10 +1,11 @@
 """Interface between the training loop and whatever follows it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from trainer.engine.checkpoint.format import Checkpoint, TrainState
 from trainer.engine.evaluate import Evaluation
+from trainer.model.score_table import Counts
 from trainer.model.segmenter import Segmenter
 
 
@@ -31,8 +32,8 @@ class Callback(Protocol):
         """The validation samples were scored; `values` holds metrics that are no scores."""
         ...
 
-    def on_images(self, segmenter: Segmenter, step: int, series: str = "watch") -> None:
-        """It is time to draw the watch list as `segmenter` sees it."""
+    def on_images(self, segmenter: Segmenter, counts: Sequence[Counts], step: int, series: str = "watch") -> None:
+        """It is time to draw the watch list as `segmenter` sees it; `counts`: its counts on each validation image."""
         ...
 
     def checkpoint_due(self) -> bool:
@@ -70,7 +71,7 @@ class NullCallback:
     def on_evaluation(self, state: TrainState, values: dict[str, float], evaluation: Evaluation) -> None:
         """Do nothing."""
 
-    def on_images(self, segmenter: Segmenter, step: int, series: str = "watch") -> None:
+    def on_images(self, segmenter: Segmenter, counts: Sequence[Counts], step: int, series: str = "watch") -> None:
         """Do nothing."""
 
     def checkpoint_due(self) -> bool:

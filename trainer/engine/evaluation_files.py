@@ -156,4 +156,4 @@ def draw_panels(segmenter: Segmenter, data: ValidationSet, place: int) -> np.nda
     mask = data.read_mask(place)
     if segmenter.contract.view == "tiles":
         image, mask = image[part := watched_part(mask, segmenter.contract)], mask[part]
-    return watch_image(segmenter, image, mask, scored=False)
+    return watch_image(segmenter, image, mask)

@@ -278,7 +278,7 @@ class Trainer:
         if reason:
             self._read_ahead()
             self.callback.on_plan(self.state, reason)
-        self._draw(last=self._finished())
+        self._draw(evaluation, last=self._finished())
         if self.schedule.minutes:
             self.budget.count_evaluation(time.perf_counter() - began_s)
             self.state.spent_s = self.budget.spent_s()
@@ -294,12 +294,12 @@ class Trainer:
             self.best = copy_tensors(self.train_step.result.state_dict())
         state.evaluated_step = state.step
 
-    def _draw(self, last: bool) -> None:
+    def _draw(self, evaluation: Evaluation, last: bool) -> None:
         """Draw the watch list at step 0, at the last evaluation, and at the first one after each of DRAWN_AT."""
         step, interval = self.state.step, self.schedule.evaluation_interval
         before, now = (self.state.plan.share(at) for at in (max(0, step - 1) // interval * interval, step))
         if step == 0 or last or any(before < share <= now for share in DRAWN_AT):
-            self.callback.on_images(self.train_step.result, step)
+            self.callback.on_images(self.train_step.result, evaluation.counts, step)
 
     def _save(self, wait: bool) -> None:
         self._report_pending()

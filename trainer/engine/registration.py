@@ -54,7 +54,7 @@ class Registration:
         segmenter.load_state_dict(trainer.best)
         calibration = calibrate(segmenter, dataset)
         segmenter.to("cpu")
-        trainer.callback.on_images(segmenter, 0, "best")
+        trainer.callback.on_images(segmenter, calibration.counts, 0, "best")
         not_drawn = trainer.callback.error()
         if not_drawn:
             raise not_drawn
@@ -63,9 +63,10 @@ class Registration:
             write_training_images(run.folder.model, training_images(run.folder, self.config, dataset))
         evaluation = FinalEvaluation(run, state.step, calibration, dataset, segmenter, self._warn)
         interval, commit = evaluation.card.interval, segmenter.contract.commit
-        note = describe(self.config, dataset.content(), dataset.title, calibration.scores.iou, interval, commit)
+        data, run_id = dataset.content(), run.folder.read_run().get("run_id")
+        note = describe(self.config, data, dataset.title, calibration.scores.iou, interval, commit, run_id)
         with writing(run.folder.journal):
-            run.tags({"best.miou": state.best_miou, "best.step": state.best_step})
+            run.tags({"best.miou": calibration.scores.miou, "best.step": state.best_step})
             run.metrics(calibration.metrics() | {"best/step": float(state.best_step or 0)}, state.step)
             run.tags({NOTE: note})
         self.display.log(f"best: step {state.best_step}, {evaluation.card.sentence()}", "bold")

@@ -1,6 +1,6 @@
 """Callback of the main process: terminal, metrics, images, checkpoints."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import numpy as np
@@ -19,7 +19,8 @@ from trainer.engine.checkpoint.writer import CheckpointWriter
 from trainer.engine.evaluate import Evaluation
 from trainer.engine.rare_classes import TOLD_AFTER, Advice
 from trainer.engine.stopping import NotWritten, writing
-from trainer.model.metrics import confusion_matrix, scores
+from trainer.model.ranking import image_iou
+from trainer.model.score_table import Counts
 from trainer.model.segmenter import Contract, Segmenter
 from trainer.model.tiles import TILE_SIDE
 from trainer.system.terminal import Display
@@ -124,9 +125,10 @@ class Reporter:
             text = self.advice.not_found(missing, state.step, state.total_steps)
             self.display.log(f"warning: {text}", "yellow")
 
-    def on_images(self, segmenter: Segmenter, step: int, series: str = "watch") -> None:
+    def on_images(self, segmenter: Segmenter, counts: Sequence[Counts], step: int, series: str = "watch") -> None:
         """Draw the watch list; an earlier start of the run may have drawn it at this step.
 
+        `counts`: what the model counts on each validation image, so that a picture has the IoU of the tables.
         `series`: watch for those of the training, best for those of the best weights, which are all at one step, so
         that MLflow's UI shows them without its slider.
         """
@@ -140,7 +142,8 @@ class Reporter:
             mask = sample.read_mask(self.validation.values)
             if segmenter.contract.view == "tiles":
                 image, mask = image[part := watched_part(mask, segmenter.contract)], mask[part]
-            panels = watch_image(segmenter, image, mask)
+            score = float(image_iou(np.array(counts[place])[None])[0])
+            panels = watch_image(segmenter, image, mask, score)
             try:
                 with writing(self.run.folder.images):
                     self.run.image(key, panels, step)
@@ -214,15 +217,12 @@ def watched_part(mask: np.ndarray, contract: Contract) -> tuple[slice, slice]:
     return slice(starts[0], starts[0] + side), slice(starts[1], starts[1] + side)
 
 
-def watch_image(segmenter: Segmenter, image: np.ndarray, mask: np.ndarray, scored: bool = True) -> np.ndarray:
+def watch_image(segmenter: Segmenter, image: np.ndarray, mask: np.ndarray, score: float | None = None) -> np.ndarray:
     """Four panels of one sample, uint8 RGB, from `image` uint8 [H, W, C] and `mask` uint8 [H, W].
 
-    `scored`: with its mean IoU written into them.
+    `score`: its IoU at its own size, written into them.
     """
     size = shrink_to_panel(mask.shape)
     predicted, _ = segmenter.predict(image, size)
     pixels = nearest_pixels(mask.shape, size)
-    contract, truth = segmenter.contract, mask[pixels]
-    confusion = confusion_matrix(torch.from_numpy(predicted), torch.from_numpy(truth), len(contract.class_names))
-    score = scores(confusion, contract.class_names).miou
-    return watch_panels(to_rgb(image[pixels]), truth, predicted, contract.colours, score if scored else None)
+    return watch_panels(to_rgb(image[pixels]), mask[pixels], predicted, segmenter.contract.colours, score)

@@ -95,19 +95,8 @@ def score_interval(counts: np.ndarray, resamples: int = RESAMPLES, seed: int = 0
 
     nan where no foreground class is in the masks; with fewer than LEAST_IMAGES images the interval is [0, 1].
     """
-    return mean_score_interval([counts], resamples, seed)
-
-
-def mean_score_interval(models: Sequence[np.ndarray], resamples: int = RESAMPLES, seed: int = 0) -> Interval:
-    """Return the mean mIoU of several models, such as of several seeds, on the same images, with its interval.
-
-    `models`: `class_counts` of each image by each model, int64 [N, K, 3], in the same order. As `score_interval`.
-    """
-    images = len(models[0])
-    drawn = draw_images(images, resamples, seed)
-    value = np.mean([_mean(pooled_iou(counts)) for counts in models])
-    resampled = np.mean([_mean(_resampled_iou(counts, drawn)) for counts in models], axis=0)
-    return _interval(value, resampled, images, (0.0, 1.0))
+    drawn = draw_images(len(counts), resamples, seed)
+    return _interval(_mean(pooled_iou(counts)), _mean(_resampled_iou(counts, drawn)), len(counts), (0.0, 1.0))
 
 
 def class_intervals(

@@ -21,9 +21,15 @@ MOST_CHARACTERS = 5000
 
 
 def describe(
-    config: Config, data: Mapping[str, Any], title: str, iou: Mapping[str, float], miou: Interval | None, commit: str
+    config: Config,
+    data: Mapping[str, Any],
+    title: str,
+    iou: Mapping[str, float],
+    miou: Interval | None,
+    commit: str,
+    run_id: str | None,
 ) -> str:
-    """Describe a finished training.
+    """Describe a finished training, of the run `run_id`, if a server has given it one yet.
 
     `config`: resolved settings; `data`: digest, and the names that train and validate; `title`: name of the dataset;
     `iou`: of each class, and `miou` their mean with its interval, on the validation images by the model that is
@@ -32,7 +38,6 @@ def describe(
     listed = ", ".join(f"{_short(name)} {value:.3f}" for name, value in list(iou.items())[:MOST_CLASSES])
     more = f" and {len(iou) - MOST_CLASSES} more" if len(iou) > MOST_CLASSES else ""
     changed = [f"`{key} {_value(config, key)}`" for key in changed_settings(config)]
-    model = quote(f"models:/{config.registry.name}@champion") if config.registry.name else "RUN_FOLDER/model"
     lines = [
         # Lists show the beginning alone, without Markdown.
         f"mIoU {'unknown' if miou is None else miou} on the {len(data['val'])} validation pictures ({listed}{more})",
@@ -43,9 +48,20 @@ def describe(
         f"**Settings** {', '.join(changed) or 'the defaults'}; all are in the artifact `config.yaml`",
         f"**Again** at commit `{commit[:12] or 'unknown'}`, with that file:\n\n"
         "    python trainer/train.py --config config.yaml",
-        f"**Use**\n\n    python trainer/predict.py --model {model} --input PICTURES --output OUT",
+        how_to_use(config.registry.name, run_id),
     ]
     return printable(redact("\n\n".join(lines)))[:MOST_CHARACTERS]
+
+
+def how_to_use(name: str | None, run_id: str | None) -> str:
+    """Command that predicts with the model of the run itself, since the champion of `name` may be another one.
+
+    `run_id`: None where no server has given one yet.
+    """
+    known = f"runs:/{run_id}/model" if run_id else f"models:/{name}/VERSION"
+    in_use = f" this model; the one in use is `{_short(f'models:/{name}@champion')}`" if name else ""
+    model = quote(known) if name else "RUN_FOLDER/model"
+    return f"**Use**{in_use}\n\n    python trainer/predict.py --model {model} --input PICTURES --output OUT"
 
 
 def describe_evaluation(card: Scorecard, model: str, title: str, digest: str, roots: Sequence[str]) -> str:

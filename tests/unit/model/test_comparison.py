@@ -8,7 +8,6 @@ from trainer.model import comparison
 from trainer.model.comparison import (
     compare_scores,
     draw_images,
-    mean_score_interval,
     pooled_iou,
     score_interval,
     tail_share,
@@ -129,15 +128,3 @@ def test_the_same_seed_gives_the_same_interval() -> None:
     counts = counted(15, 3, 6)
     assert score_interval(counts, seed=1) == score_interval(counts, seed=1) != score_interval(counts, seed=2)
     assert comparison.RESAMPLES == 2000
-
-
-def test_the_mean_of_several_models_has_an_interval_of_its_own() -> None:
-    counts = [counted(30, 3, 0), counted(30, 3, 0, skill=2.0)]
-    assert mean_score_interval(counts[:1]) == score_interval(counts[0])
-    assert mean_score_interval([counts[0]] * 3).low == pytest.approx(score_interval(counts[0]).low)
-    mean = mean_score_interval(counts)
-    assert mean.value == pytest.approx(np.mean([pooled_iou(one).mean() for one in counts]))
-    drawn = draw_images(30, 2000, 0)
-    resampled = [np.mean([pooled_iou(np.repeat(one, times, axis=0)).mean() for one in counts]) for times in drawn[:200]]
-    share = np.mean([mean.low <= value <= mean.high for value in resampled])
-    assert 0.9 < share < 1

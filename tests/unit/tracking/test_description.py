@@ -61,19 +61,22 @@ def test_names_say_what_differs(words: list[str], name: str) -> None:
 
 def test_a_description_tells_what_a_person_asks() -> None:
     config = parse([*RESOLVED, "--optim.lr", "3e-3", "--registry.name", "my cats"])
-    text = describe(config, DATA, "cats", {"cat": 0.9, "dog": 0.7}, Interval(0.8, 0.71, 0.86), "0123456789abcdef")
+    text = describe(
+        config, DATA, "cats", {"cat": 0.9, "dog": 0.7}, Interval(0.8, 0.71, 0.86), "0123456789abcdef", "f00d"
+    )
     assert "mIoU 0.800 [0.710, 0.860] on the 1 validation pictures (cat 0.900, dog 0.700)" in text
     assert "3 pictures train, 1 validate; digest `d1`" in text
     assert "`optim.lr 0.003`" in text
     assert "at commit `0123456789ab`" in text
-    assert "--model 'models:/my cats@champion' --input PICTURES" in text
+    assert "this model; the one in use is `models:/my cats@champion`" in text
+    assert "--model runs:/f00d/model --input PICTURES" in text  # the champion may be another one
     assert model_text(config) == "lite2"
     assert changed_settings(config) == ["optim.lr"]
 
 
 def test_a_description_without_a_score_or_a_registered_model() -> None:
     config = parse([*RESOLVED, "--registry.name", "null", "--data.root", "https://me:secret@host/x"])
-    text = describe(config, DATA, "https://me:secret@host/x", {}, None, "")
+    text = describe(config, DATA, "https://me:secret@host/x", {}, None, "", None)
     assert "mIoU unknown" in text
     assert "RUN_FOLDER/model" in text
     assert "secret" not in text
@@ -82,7 +85,8 @@ def test_a_description_without_a_score_or_a_registered_model() -> None:
 def test_hostile_names_fit_into_a_description() -> None:
     """Bytes that are no UTF-8, escape sequences, and names of a thousand characters."""
     classes = {f"\x1b[31m{number}\udcff" + "n" * 1000: 0.5 for number in range(100)}
-    text = describe(parse(RESOLVED), DATA, "set\udcff\n# no heading", classes, Interval(0.5, 0.0, 1.0), "c")
+    text = describe(parse(RESOLVED), DATA, "set\udcff\n# no heading", classes, Interval(0.5, 0.0, 1.0), "c", None)
+    assert "--model models:/auto/VERSION" in text
     text.encode()
     assert len(text) <= 5000
     assert "\x1b" not in text

@@ -4,8 +4,8 @@ from typing import TYPE_CHECKING, Any
 
 from trainer import printable, redact
 from trainer.config import Config
-from trainer.system.text import count_of, one_line, quote, shorten
-from trainer.tracking.description import MOST_CHARACTERS
+from trainer.system.text import count_of, one_line, shorten
+from trainer.tracking.description import MOST_CHARACTERS, how_to_use
 
 if TYPE_CHECKING:  # loads torch
     from trainer.engine.folds.summary import Summary
@@ -14,10 +14,11 @@ MOST_COLUMNS, MOST_ROWS, LONGEST = 12, 20, 40
 """Columns and rows of the table of trainings that are shown, and bytes of a cell."""
 
 
-def describe_group(config: Config, digest: str, summary: "Summary") -> str:
-    """Describe folds and seeds that have ended. `config`: settings of the group; `digest`: of its data."""
-    name = config.registry.name
-    model = quote(f"models:/{name}@champion") if name else "RUN_FOLDER/model"
+def describe_group(config: Config, digest: str, summary: "Summary", run_id: str | None) -> str:
+    """Describe folds and seeds that have ended, of the run `run_id`, if a server has given it one yet.
+
+    `config`: settings of the group; `digest`: of its data.
+    """
     columns, rows = summary.rows()
     table = [
         columns[:MOST_COLUMNS],
@@ -29,7 +30,7 @@ def describe_group(config: Config, digest: str, summary: "Summary") -> str:
         f"**Data** digest `{digest}`; {config.train.folds or 'no'} folds, {count_of(config.train.seeds, 'seed')}",
         "\n".join(f"| {' | '.join(map(_cell, row))} |" for row in table),
         "**Again** with the artifact `config.yaml`:\n\n    python trainer/train.py --config config.yaml",
-        f"**Use**\n\n    python trainer/predict.py --model {model} --input PICTURES --output OUT",
+        how_to_use(config.registry.name, run_id),
     ]
     return printable(redact("\n\n".join(lines)))[:MOST_CHARACTERS]
 

@@ -108,7 +108,8 @@ class GroupResult:
         return Registration(run, replace(self.config, data=data, loss=child_config.loss), self.display).promote(dataset)
 
     def _note(self, summary: Summary) -> str:
-        return describe_group(self.config, self.run.folder.read_split()["digest"], summary)
+        folder = self.run.folder
+        return describe_group(self.config, folder.read_split()["digest"], summary, folder.read_run().get("run_id"))
 
 
 def steps_of(folder: RunFolder) -> int:

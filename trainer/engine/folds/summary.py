@@ -11,7 +11,7 @@ import numpy as np
 
 from trainer import InputError
 from trainer.model.calibration import choose_threshold
-from trainer.model.comparison import Interval, mean_score_interval, pooled_iou
+from trainer.model.comparison import Interval, pooled_iou, score_interval
 from trainer.model.score_table import ScoredImage, ScoreTable
 from trainer.model.segmenter import Contract
 from trainer.tracking.names import metric_key
@@ -49,7 +49,8 @@ class Summary:
     """What was counted on each image: by the one model that did not see it, or in the mean over the seeds."""
 
     score: Interval
-    """mIoU over all pixels of all images, each predicted by a model that did not see it: mean over the seeds."""
+    """mIoU over all pixels of all images, each predicted by a model that did not see it: that of `table`, so that a
+    comparison and a promotion, which read the table, find the same number."""
 
     iou: Mapping[str, float]
     """The same of each class."""
@@ -121,13 +122,13 @@ def summarise(members: Sequence[Member], names: Iterable[str]) -> Summary:
     seeds = sorted({one.seed for one in members})
     tables = [join([one.table for one in members if one.seed == seed]) for seed in seeds]
     _require_each_once(tables, sorted(names))
-    counts = [table.in_order().counts() for table in tables]
     classes = tables[0].class_names
-    score = mean_score_interval(counts)
-    iou = np.mean([pooled_iou(one) for one in counts], axis=0)
-    of_seeds = tuple(float(np.nanmean(pooled_iou(one))) if len(one) else math.nan for one in counts)
+    each = [one.counts() for one in tables]
+    of_seeds = tuple(float(np.nanmean(pooled_iou(one))) if len(one) else math.nan for one in each)
     table = ScoreTable(classes, _mean_images(tables), tables[0].model)
-    return Summary(tuple(sorted(members, key=_order)), table, score, _by_class(classes, iou), of_seeds)
+    counts = table.in_order().counts()
+    iou = _by_class(classes, pooled_iou(counts))
+    return Summary(tuple(sorted(members, key=_order)), table, score_interval(counts), iou, of_seeds)
 
 
 def join(tables: Sequence[ScoreTable]) -> ScoreTable:

@@ -82,11 +82,17 @@ def test_seeds_are_averaged() -> None:
     summary = summarise(found, IMAGES)
     of_seeds = [miou(pooled([one for one in found if one.seed == seed])) for seed in range(3)]
     assert summary.of_seeds == pytest.approx(of_seeds)
-    assert summary.score.value == pytest.approx(statistics.mean(of_seeds))
-    assert summary.metrics()["folds/seeds_std"] == pytest.approx(statistics.stdev(of_seeds))
+    metrics = summary.metrics()
+    assert metrics["folds/seeds_std"] == pytest.approx(statistics.stdev(of_seeds))
     counts = np.mean([pooled([one for one in found if one.seed == seed]) for seed in range(3)], axis=0)
     assert np.abs(summary.table.counts() - counts).max() <= 0.5
     assert np.array_equal(summary.table.counts()[:, :, 2], counts[:, :, 2])
+    # One number: what is quoted, what the tables of images and of trainings say, and what a comparison finds.
+    assert summary.score == rank({"it": summary.table}).scores["it"]
+    assert metrics["folds/miou"] == metrics["best/miou"] == miou(summary.table.counts())
+    assert metrics["folds/miou"] == pytest.approx(miou(counts), abs=5e-4)  # whole pixels
+    assert statistics.mean(metrics[f"folds/iou/{name}"] for name in NAMES[1:]) == pytest.approx(metrics["folds/miou"])
+    assert float(list(csv.DictReader(io.StringIO(summary.csv())))[-1]["miou"]) == metrics["folds/miou"]
 
 
 def test_every_image_once_by_every_seed() -> None:
