@@ -7,10 +7,11 @@ two gets there last (`server.connect_run`).
 
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
-from trainer import redact
+from trainer import InputError, printable, redact
 from trainer.config import TrackingConfig
 from trainer.system.atomic import write_text
 from trainer.system.run_folder import RunFolder, new_run_folder, own_runs
@@ -54,6 +55,31 @@ def open_group(
         run.resumed()
     run.status("running")
     return run
+
+
+def groups_elsewhere(kind: str, experiment: str, digest: str, params: Mapping[str, Any], work: Path) -> list[str]:
+    """Unfinished parents of `kind` in the store that have no run folder in `work`: name and host of each.
+
+    `digest`: of the data that they are of; `params`: those of their runs. None where the store does not tell.
+    """
+    from mlflow.exceptions import MlflowException
+
+    from trainer.tracking.server import UID_TAG, connect
+
+    wanted = {key: printable(redact(str(value))) for key, value in params.items()}
+    here = {folder.path.name for folder in own_runs(work)}
+    query = f"tags.kind = '{kind}' and tags.`data.digest` = '{digest}' and attributes.status = 'RUNNING'"
+    try:
+        client = connect()
+        known = client.get_experiment_by_name(redact(experiment))
+        found = client.search_runs([known.experiment_id], query) if known else []
+    except (InputError, MlflowException):
+        return []
+    return [
+        f"{run.info.run_name} on {run.data.tags.get('host', 'another machine')}"
+        for run in found
+        if run.data.tags.get(UID_TAG) not in here and run.data.params == wanted
+    ]
 
 
 def unfinished_groups(work: Path, kind: str) -> list[RunFolder]:

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import socket
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +14,7 @@ from tests.support.runs import store_run
 from trainer.config import TrackingConfig
 from trainer.engine.checkpoint.choice import unfinished
 from trainer.system.run_folder import FOLDS, SWEEP, RunFolder, children_of, new_run_folder, own_runs
-from trainer.tracking.group import new_group, open_group, unfinished_groups
+from trainer.tracking.group import groups_elsewhere, new_group, open_group, unfinished_groups
 from trainer.tracking.server import connect_run, send_records
 
 TRACKING = TrackingConfig(experiment="discs")
@@ -83,3 +84,33 @@ def test_a_group_without_a_store_is_sent_later(store: Path, tmp_path: Path) -> N
     send_records(connect_run(folder), folder)
     sent = store_run(store, folder.path)
     assert (sent.info.run_name, sent.info.status, sent.data.metrics) == ("mine", "FINISHED", {"folds/miou": 0.5})
+
+
+def test_a_group_of_another_machine_is_found_by_the_store(store: Path, tmp_path: Path) -> None:
+    """Of the same data and settings, unfinished, and of a folder that is not here."""
+    work, params = tmp_path / "theirs", {"optim.lr": 0.01, "train.folds": 3}
+
+    def look(digest: str = "d1", **more: object) -> list[str]:
+        return groups_elsewhere(FOLDS, "discs", digest, params | more, tmp_path / "mine")
+
+    assert look() == []
+    folder = new_group(work, FOLDS, TRACKING, "discs-3folds", "train: {}\n")
+    run = open_group(folder, TRACKING, True, True, lambda *_: None, "again")
+    run.params(params)
+    run.tags({"data.digest": "d1"})
+    assert run.flush(60)
+    (name,) = look()
+    assert name.startswith("discs-3folds-")
+    assert name.endswith(f" on {socket.gethostname()}")
+    assert look("d2") == look(**{"optim.lr": 0.02}) == []
+    assert groups_elsewhere(FOLDS, "discs", "d1", params, work) == []
+    assert groups_elsewhere(SWEEP, "discs", "d1", params, tmp_path / "mine") == []
+    assert groups_elsewhere(FOLDS, "no such", "d1", params, tmp_path / "mine") == []
+    run.status("finished")
+    run.end("FINISHED")
+    assert run.flush(60)
+    run.close()
+    assert look() == []
+    store.unlink()
+    store.mkdir()
+    assert look() == []  # a store that fails refuses nothing

@@ -31,6 +31,7 @@ from trainer.system.run_folder import (
     describe_run,
 )
 from trainer.system.signals import EXIT_STOPPED, StopSignals
+from trainer.system.text import show
 from trainer.tracking.group import new_group
 from trainer.tracking.names import model_name
 from trainer.tracking.run import Run, chosen_params, model_text, open_run, run_title
@@ -100,6 +101,13 @@ class FoldGroup(Lifecycle):
         WORK.mkdir(parents=True, exist_ok=True)
         with file_lock(MLRUNS / ".folds.lock"):  # jobs that start at the same moment must not begin two groups
             found = find_group(self.config, WORK, data)
+            if found is None and (elsewhere := self._elsewhere(child, data["digest"])):
+                raise InputError(
+                    f"train.only_fold: {self.config.train.only_fold}: run {show(elsewhere[0])} has begun these folds, "
+                    f"and its folder is not in {WORK}. Jobs of one result must share the folder mlruns/, through a "
+                    "network disk for instance; where they cannot, train all folds on one machine. If that run is "
+                    "given up, delete it in MLflow"
+                )
             folder = found or self._begin_group(child, dataset, data)
         if self.config.train.only_fold is None:
             lock_chosen(self.config, folder, WORK)
@@ -131,7 +139,20 @@ class FoldGroup(Lifecycle):
             run.status("running")
         self.display.log(f"{len(plan.all_trainings(config))} trainings are children of run {folder.path.name}", "bold")
         self.display.log(f"should it stop, go on with:  {self._resume_command(folder)}", "dim")
+        if config.train.only_fold is not None:
+            self.display.log(f"jobs of the other folds join it where they share the folder {MLRUNS}")
         return folder
+
+    def _elsewhere(self, child: Config, digest: str) -> list[str]:
+        """Unfinished groups of the same images and settings whose folders are not here, by name and host.
+
+        Only jobs of single folds look for them: they are meant to meet.
+        """
+        if self.config.train.only_fold is None or not self.reachable:
+            return []
+        from trainer.tracking.group import groups_elsewhere  # mlflow
+
+        return groups_elsewhere(FOLDS, self.config.tracking.experiment, digest, chosen_params(self._view(child)), WORK)
 
     def _view(self, child: Config) -> Config:
         """Settings of the group, with what a training has resolved; for names and params."""
@@ -218,7 +239,13 @@ class FoldGroup(Lifecycle):
         assert self.folder is not None
         with self._session(self.folder) as run:
             run.tags({"folds.finished": f"{done} of {count}"})
-        self.display.log(f"{done} of {count} trainings of this group are finished", "bold")
+        self.display.log(f"{done} of {count} trainings of this group are finished, in {MLRUNS}", "bold")
+        for other in self._elsewhere(self.child_config, self.folder.read_split().get("digest", "")):
+            self.display.log(
+                f"warning: run {show(other)} has begun these folds too, and its folder is not in {WORK}: jobs of one "
+                "result must share the folder mlruns/. What each machine lacks is trained when it closes its own",
+                "yellow",
+            )
         self.display.log(f"when all are, close it with:  {self._resume_command(self.folder)}")
         return 0
 
