@@ -45,11 +45,16 @@ def write_results(folder: Path, card: Scorecard, facts: Mapping[str, Any]) -> li
     write_json(folder / SUMMARY, dict(facts) | card.summary())
     written = [folder / SCORES, folder / SUMMARY]
     for name, rows in zip(TABLES, (card.images, card.class_rows()), strict=True):
-        titles = list(rows[0]) if rows else []
-        write_text(folder / f"{name}.csv", _csv(titles, rows))
-        write_table(table_file(folder, name), titles, rows)
-        written += [folder / f"{name}.csv", table_file(folder, name)]
+        written += write_rows(folder, name, rows)
     return written
+
+
+def write_rows(folder: Path, name: str, rows: Sequence[Row]) -> tuple[Path, Path]:
+    """Write a table, whose columns are the keys of its rows, as CSV and in MLflow's form; return both files."""
+    titles = list(rows[0]) if rows else []
+    write_text(folder / f"{name}.csv", _csv(titles, rows))
+    write_table(table_file(folder, name), titles, rows)
+    return folder / f"{name}.csv", table_file(folder, name)
 
 
 def record_results(

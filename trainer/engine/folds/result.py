@@ -9,6 +9,7 @@ from trainer.config import Config
 from trainer.data.dataset import Dataset
 from trainer.engine.checkpoint.folder import CheckpointFolder
 from trainer.engine.ending import FLUSH_SECONDS
+from trainer.engine.evaluation_files import write_rows
 from trainer.engine.folds import plan
 from trainer.engine.folds.note import describe_group
 from trainer.engine.folds.plan import Training
@@ -57,11 +58,14 @@ class GroupResult:
             replace(summary.table, model=facts).write(folder.scores)
             write_text(folder.path / TABLE, summary.csv())
             write_text(folder.path / TABLE_OF_UI, table_json(columns, rows))
-            run.artifact(folder.scores, folder.evaluation.name)
+            images, images_of_ui = write_rows(folder.evaluation, "images", summary.image_rows())
+            for file in (folder.scores, images, images_of_ui):
+                run.artifact(file, folder.evaluation.name)
             run.artifact(folder.path / TABLE)
             run.artifact(folder.path / TABLE_OF_UI)
             run.metrics(summary.metrics(), len(members))
-            ui = json.dumps([{"path": TABLE_OF_UI, "type": "table"}])
+            tables = (TABLE_OF_UI, f"{folder.evaluation.name}/{images_of_ui.name}")
+            ui = json.dumps([{"path": path, "type": "table"} for path in tables])
             run.tags({"evaluation.digest": summary.table.digest, "mlflow.loggedArtifacts": ui})
             run.tags({"folds.finished": f"{len(members)} of {len(members)}", "best.miou": summary.score.value})
             run.tags({NOTE: self._note(summary)})

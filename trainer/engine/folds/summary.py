@@ -12,7 +12,9 @@ import numpy as np
 from trainer import InputError
 from trainer.model.calibration import choose_threshold
 from trainer.model.comparison import Interval, pooled_iou, score_interval
+from trainer.model.ranking import image_iou
 from trainer.model.score_table import ScoredImage, ScoreTable
+from trainer.model.scorecard import Row
 from trainer.model.segmenter import Contract
 from trainer.tracking.names import metric_key
 
@@ -104,6 +106,15 @@ class Summary:
             ["all", "", "", images, "", "", *pooled],
         ]
         return columns, [*rows, *ends]
+
+    def image_rows(self) -> list[Row]:
+        """Rows of the table of images, the worst first: IoU by the counts of `table`, and the fold that held it out."""
+        folds = {image.name: one.fold for one in self.members for image in one.table.images}
+        found: list[Row] = [
+            {"image": one.name, "iou": float(iou), "fold": folds[one.name], "height": one.height, "width": one.width}
+            for one, iou in zip(self.table.images, image_iou(self.table.counts()), strict=True)
+        ]
+        return sorted(found, key=lambda row: (row["iou"], row["image"]))
 
     def csv(self) -> str:
         """Table of trainings as CSV."""

@@ -95,6 +95,18 @@ def test_seeds_are_averaged() -> None:
     assert float(list(csv.DictReader(io.StringIO(summary.csv())))[-1]["miou"]) == metrics["folds/miou"]
 
 
+def test_the_table_of_images_has_the_worst_first() -> None:
+    found = members(seeds=2)
+    summary = summarise(found, IMAGES)
+    rows = summary.image_rows()
+    assert sorted(row["image"] for row in rows) == IMAGES
+    assert [row["iou"] for row in rows] == sorted(row["iou"] for row in rows)
+    counts = {one.name: np.array(one.counts)[None] for one in summary.table.images}
+    for row in rows:
+        assert row["iou"] == pytest.approx(miou(counts[row["image"]]))
+        assert row["image"] in IMAGES[row["fold"] :: 3]
+
+
 def test_every_image_once_by_every_seed() -> None:
     found = members(2)
     with pytest.raises(InputError, match=r"not every picture is scored once: image 02"):
