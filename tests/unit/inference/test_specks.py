@@ -120,8 +120,10 @@ def test_holes_within_two_classes_get_theirs() -> None:
     mask[10:40, 10:25], mask[10:40, 25:40] = 1, 2
     square(mask, 20, 15, 3, 0)
     square(mask, 20, 30, 3, 0)
+    square(mask, 30, 15, 6, 0)  # 36 pixels: a speck of class 1, but not of class 2
     expected = np.zeros_like(mask)
     expected[10:40, 10:25], expected[10:40, 25:40] = 1, 2
+    square(expected, 30, 15, 6, 0)
     remove_specks(mask, objects_of(mask), contract_of((500, 300)))
     np.testing.assert_array_equal(mask, expected)
 
