@@ -21,6 +21,9 @@ from trainer.system.run_folder import read_object
 Counts = tuple[tuple[int, int, int], ...]
 """`class_counts` of one image: correct, predicted and true pixels of each of the K classes."""
 
+OF_SEEDS = "of_seeds"
+"""Key of `ScoreTable.model` where the counts are means over several models, and the registered one is one of them."""
+
 OUT_OF_FOLD = "out_of_fold"
 """Key of `ScoreTable.model` where each image was counted by a model of folds that did not see it, and the registered
 model is another one: that may have trained on them all."""

@@ -17,7 +17,7 @@ from mlflow.exceptions import MlflowException
 
 from trainer import InputError
 from trainer.model.model_folder import load_segmenter
-from trainer.model.score_table import OUT_OF_FOLD, ScoreTable, common_images, read_table
+from trainer.model.score_table import OF_SEEDS, OUT_OF_FOLD, ScoreTable, common_images, read_table
 from trainer.model.segmenter import Segmenter
 from trainer.model.training_images import TRAINING_IMAGES_FILE, read_training_images
 from trainer.system.run_folder import RunFolder
@@ -92,8 +92,8 @@ class Evidence:
         tables = self.candidate.tables
         if "validation" not in tables:
             with suppress(InputError):  # a damaged one
-                if self.run_folder.scores.is_file():
-                    tables["validation"] = read_table(self.run_folder.scores)
+                if self.run_folder.scores.is_file() and (table := _of_one_model(read_table(self.run_folder.scores))):
+                    tables["validation"] = table
         return tables.get("validation") or (self._table("validation", self.candidate) if self.scorers else None)
 
     def compare(self, other: ModelVersion, title: str) -> Verdict:
@@ -196,7 +196,7 @@ class Evidence:
             return None
         with tempfile.TemporaryDirectory() as scratch:
             try:
-                return read_table(Path(self.client.download_artifacts(version.run_id, SCORES, scratch)))
+                return _of_one_model(read_table(Path(self.client.download_artifacts(version.run_id, SCORES, scratch))))
             except Exception:  # an older program kept none, or the run was deleted
                 return None
 
@@ -245,6 +245,11 @@ def _inherited_images(folder: Path) -> set[str]:
         if images := read_training_images(folder):
             return set(images.inherited)
     return set()
+
+
+def _of_one_model(table: ScoreTable) -> ScoreTable | None:
+    """Table that a run has kept, or None where it is the mean of several seeds: the registered model is one."""
+    return None if OF_SEEDS in table.model else table
 
 
 def _as_counted(model: Scored, table: ScoreTable | None) -> Scored:

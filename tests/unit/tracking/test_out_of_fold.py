@@ -11,7 +11,7 @@ from mlflow import MlflowClient
 
 from tests.support.registry import registered_run, scored
 from trainer.model.model_folder import save_segmenter
-from trainer.model.score_table import OUT_OF_FOLD, ScoreTable
+from trainer.model.score_table import OF_SEEDS, OUT_OF_FOLD, ScoreTable
 from trainer.model.segmenter import Segmenter
 from trainer.model.training_images import TrainingImages, of_hashes, write_training_images
 from trainer.system.run_folder import RunFolder
@@ -124,3 +124,12 @@ def test_the_same_scores_without_the_mark_count_nothing(models: Registry) -> Non
     assert models.add(*held_out(0.5)).promoted
     leaked = scored(*[(0.9,)] * len(ALL))
     assert not models.add(leaked, EVERYTHING).promoted
+
+
+def test_the_mean_of_several_seeds_is_not_the_model_that_is_registered(models: Registry) -> None:
+    """It is scored itself, whatever the others of its group have found."""
+    assert models.add(*held_out(0.5)).promoted
+    table, trained = held_out(0.3)
+    of_seeds = replace(table, model={OF_SEEDS: "2 seeds"})
+    better = models.add(of_seeds, trained, Scorers(lambda _segmenter: held_out(0.6)[0]))
+    assert "0.600 against" in better.reason

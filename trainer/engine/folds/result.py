@@ -17,7 +17,7 @@ from trainer.engine.folds.summary import Member, Summary, summarise
 from trainer.engine.registration import Registration
 from trainer.engine.stopping import writing
 from trainer.model.model_folder import load_segmenter
-from trainer.model.score_table import OUT_OF_FOLD, read_table
+from trainer.model.score_table import OF_SEEDS, OUT_OF_FOLD, read_table
 from trainer.system.atomic import write_text
 from trainer.system.run_folder import RunFolder, read_object
 from trainer.system.terminal import Display
@@ -54,7 +54,8 @@ class GroupResult:
         with writing(folder.path):
             folder.evaluation.mkdir(exist_ok=True)
             facts = {**summary.table.model, "uid": run.uid}
-            facts |= {OUT_OF_FOLD: f"{self.config.train.folds} folds"} if self.config.train.folds else {}
+            train = self.config.train
+            facts |= {OUT_OF_FOLD: f"{train.folds} folds"} if train.folds else {OF_SEEDS: f"{train.seeds} seeds"}
             replace(summary.table, model=facts).write(folder.scores)
             write_text(folder.path / TABLE, summary.csv())
             write_text(folder.path / TABLE_OF_UI, table_json(columns, rows))
