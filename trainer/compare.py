@@ -79,7 +79,7 @@ def read_command(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--experiment", metavar="NAME", help="the best runs of an experiment, the best first")
     parser.add_argument("--top", type=int, default=5, metavar="N", help=f"how many of them, 1 to {MOST_RUNS} (5)")
     parser.add_argument(
-        *("--data.root",),
+        "--data.root",
         dest="root",
         nargs="+",
         metavar="DIR",

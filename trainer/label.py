@@ -33,8 +33,9 @@ from trainer.system.text import count_of, join, one_line, quote
 
 if TYPE_CHECKING:
     from trainer.config import Config
-    from trainer.labelling.next_images import Request
+    from trainer.labelling.next_images import Answer, Request
     from trainer.labelling.project import Project
+    from trainer.system.terminal import Display
 
 EXIT_SOME_FAILED = 3
 
@@ -65,6 +66,11 @@ def read_command(arguments: list[str] | None) -> argparse.Namespace:
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
     options.settings = rest
     return options
+
+
+def _print_problems(texts: Sequence[str]) -> None:
+    for text in texts[:MOST_PROBLEMS]:
+        print(f"label.py: {text}", file=sys.stderr)
 
 
 def _count(text: str) -> int:
@@ -131,25 +137,29 @@ def give(options: argparse.Namespace, stop: StopSignals) -> int:
             answer = give_next(request, queue, pool, model, display.progress_bar, stop.requested)
     finally:
         display.close()
-    for text in answer.problems[:MOST_PROBLEMS]:
-        print(f"label.py: {text}", file=sys.stderr)
+    _print_problems(answer.problems)
     for note in answer.notes:
         display.log(note)
     if answer.stopped:
         print("label.py: stopped; the same command goes on", file=sys.stderr)
         return exit_code(stop.number)
+    _show_answer(answer, request, len(pool.images), display)
+    return EXIT_SOME_FAILED if answer.problems else 0
+
+
+def _show_answer(answer: "Answer", request: "Request", images: int, display: "Display") -> None:
+    """Say what a complete call has done; `images`: number in the pool."""
     if answer.refreshed:
         what = "1 prediction was" if answer.refreshed == 1 else f"{answer.refreshed} predictions were"
         display.log(f"{what} made anew by this model; nobody had touched what was there")
     for name, doubt in answer.images:
         display.log(f"  {doubt:4.0%}  {one_line(name)}")
     if not answer.images and not answer.left:
-        display.log(_nothing_left(request, len(pool.images)))
+        display.log(_nothing_left(request, images))
     else:
         done = count_of(len(answer.images), "picture")
-        display.log(f"{done} with predictions in {options.output}, by their worth, with the doubt about each")
-        display.log(f"{answer.left} left in {options.pool}; correct those with\n  {_labelme(options.output)}")
-    return EXIT_SOME_FAILED if answer.problems else 0
+        display.log(f"{done} with predictions in {request.output}, by their worth, with the doubt about each")
+        display.log(f"{answer.left} left in {request.pool}; correct those with\n  {_labelme(request.output)}")
 
 
 def _nothing_left(request: "Request", images: int) -> str:
@@ -320,8 +330,7 @@ def show_status(options: argparse.Namespace, _stop: StopSignals) -> int:
     found = tally.count(project, len(sources.samples), left)
     for line in tally.describe(project, state, found):
         print(line)
-    for text in sources.problems[:MOST_PROBLEMS]:
-        print(f"label.py: {text}", file=sys.stderr)
+    _print_problems(sources.problems)
     return 0
 
 

@@ -290,8 +290,5 @@ def write_tables(output: Path, options: Options, images: "list[InputImage]", rep
         write_coco(output / "coco.json", entries, report.model)
 
 
-# ---------------------------------------------------------------- what is said at the end
-
-
 if __name__ == "__main__":
     leave(main())

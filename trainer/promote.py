@@ -84,7 +84,7 @@ def _read_command(arguments: list[str] | None) -> argparse.Namespace:
 
 def _version(text: str) -> str:
     if not text.isascii() or not text.isdigit() or not text.strip("0"):
-        raise argparse.ArgumentTypeError(f"{text!r} is no version; give its number, such as 7")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a version; give its number, such as 7")
     return text
 
 
@@ -93,7 +93,7 @@ def _time(text: str) -> datetime:
         found = datetime.fromisoformat(text.strip())
         return found if found.tzinfo else found.astimezone()
     except (ValueError, OverflowError, OSError) as error:
-        raise argparse.ArgumentTypeError(f"{text!r} is no time; give one {TIMES}") from error
+        raise argparse.ArgumentTypeError(f"{text!r} is not a time; give one {TIMES}") from error
 
 
 def _run(given: argparse.Namespace) -> None:

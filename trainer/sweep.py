@@ -81,7 +81,7 @@ def read_command(arguments: list[str] | None) -> tuple[argparse.Namespace, list[
     parser.add_argument("--study", help="name of a sweep that several machines join, by their --storage")
     parser.add_argument("--storage", help="database of that sweep, postgresql://... ; by default a file of the sweep")
     parser.add_argument(
-        *("--pruner",),
+        "--pruner",
         choices=("auto", "hyperband", "wilcoxon", "none"),
         default="auto",
         help="stops trials that fall behind: hyperband by their scores on the way, wilcoxon by pictures, fold by fold",

@@ -25,6 +25,7 @@ from trainer.data.dataset import open_dataset
 from trainer.data.sample import Sample
 from trainer.data.sources import find_sources
 from trainer.data.value_map import ValueMap
+from trainer.data.view import view_of
 from trainer.engine.calibrate import calibrate
 from trainer.inference.doubt import Certainty, Doubts, is_unsure
 from trainer.model.calibration import calibration_error
@@ -80,7 +81,7 @@ def main() -> None:
 def prepare(folder: Path, unseen: str | None, cache: Path) -> tuple[Segmenter, list[Sample], ValueMap]:
     """Calibrate the model of a run; return it with the samples to predict, and what their mask values mean."""
     config = parse(["--config", str(folder / "config.yaml")])
-    dataset = open_dataset(find_sources(config.data), config.data.image_size, cache, count_nothing)
+    dataset = open_dataset(find_sources(config.data), view_of(config.data), cache, count_nothing)
     segmenter = load_segmenter(folder / "model")
     calibrate(segmenter, dataset)
     if unseen is None:

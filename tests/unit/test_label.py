@@ -387,7 +387,7 @@ PROJECT_FAULTS = {
     "twice": "exists already",
     "no labels": "no layout",
     "a damaged state": "state.json: damaged",
-    "a damaged project": "project.yaml: no valid YAML",
+    "a damaged project": "project.yaml: not valid YAML",
 }
 
 

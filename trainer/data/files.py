@@ -152,7 +152,7 @@ def scan_folder(folder: str | Path) -> Iterator[os.DirEntry[str]]:
 
 
 def list_folders(folder: Path) -> list[Path]:
-    """List the folders directly in `folder`, sorted by name; empty if `folder` is no folder."""
+    """List the folders directly in `folder`, sorted by name; empty if `folder` is not a folder."""
     if not folder.is_dir():
         return []
     return [folder / name for name in sorted(entry.name for entry in scan_folder(folder) if is_folder(entry))]

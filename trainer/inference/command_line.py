@@ -47,7 +47,7 @@ def _parser(exports: bool) -> Parser:
         "--export", nargs=2, metavar=("KIND", "FILE"), help="write the model for other programs: onnx x.onnx, pt2 x.pt2"
     )
     parser.add_argument(
-        *("--batch_size",), type=_count(1), default=8, metavar="N", help="pictures that go through together (8)"
+        "--batch_size", type=_count(1), default=8, metavar="N", help="pictures that go through together (8)"
     )
     parser.add_argument(
         "--skip_existing", action="store_true", help="leave out what an earlier call has done: same picture and model"

@@ -4,7 +4,7 @@ import base64
 import hashlib
 import json
 import os
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +18,6 @@ from trainer.data.resize import shrink_image
 from trainer.inference.doubt import is_unsure
 from trainer.inference.given import InputImage
 from trainer.inference.inputs import find_images
-from trainer.inference.outputs import result_name
 from trainer.inference.predictor import ImageResult, predict_files
 from trainer.inference.resume import model_digest
 from trainer.model.features import pooled_features
@@ -172,8 +171,3 @@ def _line(key: str, opinion: Opinion) -> str:
     content = base64.b64encode(opinion.features.tobytes()).decode()
     entry = {"image": key, "doubt": opinion.doubt, "unsure": opinion.unsure, "pixels": opinion.pixels}
     return json.dumps(entry | {"features": content}) + "\n"
-
-
-def names_of(images: Collection[InputImage]) -> list[str]:
-    """Names of images as the files beside them have it, without suffix."""
-    return [result_name(image) for image in images]

@@ -118,7 +118,7 @@ class Queue:
 
 
 def open_queue(folder: Path) -> Queue:
-    """Read the record of a folder, which need not exist. Raises InputError where it is no folder, or damaged."""
+    """Read the record of a folder, which need not exist. Raises InputError where it is not a folder, or damaged."""
     if os.path.lexists(folder) and not folder.is_dir():
         raise InputError(f"{folder}: no folder; give another name")
     queue = Queue(folder)

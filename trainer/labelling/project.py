@@ -174,7 +174,7 @@ def open_project(folder: Path) -> Project:
         raise InputError(f"{file}: cannot be read ({error.strerror}); allow it") from error
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         reason = " ".join(str(error).split())
-        raise InputError(f"{file}: no valid YAML ({reason}); mend it") from error
+        raise InputError(f"{file}: not valid YAML ({reason}); fix it") from error
     if not isinstance(content, dict):
         raise InputError(f"{file}: no keys there; it has {', '.join(KEYS)}")
     folder = Path(os.path.abspath(folder))  # a training may be resumed from anywhere
@@ -267,7 +267,7 @@ def settings_of(words: Sequence[str]) -> dict[str, Any]:
         word = rest.pop(0)
         key, separator, value = word.removeprefix("--").partition("=")
         if not word.startswith("--") or not key or not (separator or rest):
-            raise InputError(f"{word}: no setting of train.py; give --key value, such as --train.epochs 40")
+            raise InputError(f"{word}: not a setting of train.py; give --key value, such as --train.epochs 40")
         text = value if separator else rest.pop(0)
         if key == "config":
             settings[key] = _absolute(Path(text))

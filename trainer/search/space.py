@@ -105,7 +105,7 @@ class Choice:
     values: tuple[Any, ...]
 
     def labels(self) -> dict[Scalar, Any]:
-        """Stored value -> setting; what is no single value is stored as JSON."""
+        """Stored value -> setting; what is not a single value is stored as JSON."""
         return {one if isinstance(one, Scalar) else json.dumps(one): one for one in self.values}
 
     def distribution(self) -> "BaseDistribution":
@@ -182,7 +182,7 @@ def _read(file: Path) -> dict[str, Any]:
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         where = getattr(error, "problem_mark", None)
         line = f", line {where.line + 1}" if where else ""
-        raise InputError(f"--space {file}{line}: no YAML ({getattr(error, 'problem', None) or error})") from None
+        raise InputError(f"--space {file}{line}: not valid YAML ({getattr(error, 'problem', None) or error})") from None
     if content is not None and not (isinstance(content, dict) and all(isinstance(key, str) for key in content)):
         raise InputError(f"--space {file}: holds no settings; write lines such as {EXAMPLE}")
     return content or {}

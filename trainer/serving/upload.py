@@ -139,4 +139,4 @@ def read_data_address(text: Any) -> bytes:
     try:
         return base64.b64decode(text[found.end() :], validate=True)
     except (binascii.Error, ValueError):
-        raise Refused(422, "image: no valid base64 after data:...;base64,") from None
+        raise Refused(422, "image: not valid base64 after data:...;base64,") from None

@@ -21,9 +21,10 @@ from trainer.model.score_table import OUT_OF_FOLD, ScoreTable, common_images, re
 from trainer.model.segmenter import Segmenter
 from trainer.model.training_images import TRAINING_IMAGES_FILE, read_training_images
 from trainer.system.run_folder import RunFolder
+from trainer.system.text import count_of
 from trainer.tracking.errors import excerpt
 from trainer.tracking.fetch import fetch
-from trainer.tracking.gate import LEAST_IMAGES, Rules, Verdict, count_pictures, judge, judge_recorded
+from trainer.tracking.gate import LEAST_IMAGES, Rules, Verdict, judge, judge_recorded
 
 Score = Callable[[Segmenter], ScoreTable]
 """Function that counts what a model predicts for each image of one set."""
@@ -150,7 +151,7 @@ class Evidence:
     def _compare_scored(self, other: Scored, title: str) -> Verdict:
         table = self._own_table()
         assert table is not None
-        total = count_pictures(len(table.images), "validation picture")
+        total = count_of(len(table.images), "validation picture")
         trained, unknown = _union(self.candidate, other)
         clean = untrained(table, trained)
         if not unknown and len(clean) >= LEAST_IMAGES:
@@ -162,7 +163,7 @@ class Evidence:
             raise InputError(f"{why}; give {HOLDOUT} a folder of labelled pictures that train no model")
         table = self._table("holdout", self.candidate)
         clean = untrained(table, trained)
-        total = f"{count_pictures(len(table.images))} of {HOLDOUT}"
+        total = f"{count_of(len(table.images), 'picture')} of {HOLDOUT}"
         if len(clean) < LEAST_IMAGES:
             raise InputError(f"{why}; and {len(clean)} of {total}")
         where = f"{len(clean)} of {total}" if len(clean) < len(table.images) else total
@@ -182,7 +183,7 @@ class Evidence:
             shared = set(common_images(ours, theirs))
             clean = [key for key in untrained(ours, trained) if key in shared]
             if len(clean) >= LEAST_IMAGES:
-                where = f"the {count_pictures(len(clean))} that validated both, as their runs have counted them"
+                where = f"the {count_of(len(clean), 'picture')} that validated both, as their runs have counted them"
                 return judge(ours.restrict(clean), theirs.restrict(clean), self.rules, title, where)
         if not same_data:
             raise InputError("its val/miou is of other data, and scoring it here takes the pictures of this run")

@@ -13,7 +13,7 @@ from pathlib import Path
 from trainer import redact
 from trainer.config import TrackingConfig
 from trainer.system.atomic import write_text
-from trainer.system.run_folder import RunFolder, new_run_folder, own_runs
+from trainer.system.run_folder import RunFolder, new_run_folder
 from trainer.tracking import store
 from trainer.tracking.names import run_name
 from trainer.tracking.run import Run, open_run
@@ -54,8 +54,3 @@ def open_group(
         run.resumed()
     run.status("running")
     return run
-
-
-def unfinished_groups(work: Path, kind: str) -> list[RunFolder]:
-    """Parents of `kind` in `work` that have not ended, the newest first."""
-    return [one for one in reversed(own_runs(work)) if one.kind == kind and not one.finished]

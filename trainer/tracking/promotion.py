@@ -1,10 +1,10 @@
 """Choice of the champion: the new version against the present champion, by evidence, and then the move.
 
-Where the store is no file, nothing keeps two runs that decide at the same moment from overlooking each other. A version
-therefore announces itself (`promotion.promoted` is `pending`) before it reads the alias. After it has moved the alias,
-it looks for versions that announced themselves meanwhile, and leaves the alias on the best of them. Whoever moved it
-last has then seen all the others, so that the best one stays, in whatever order the calls arrive; unless a person has
-chosen one meanwhile, which stays then.
+Where the store is not a file, nothing keeps two runs that decide at the same moment from overlooking each other. A
+version therefore announces itself (`promotion.promoted` is `pending`) before it reads the alias. After it has moved the
+alias, it looks for versions that announced themselves meanwhile, and leaves the alias on the best of them. Whoever
+moved it last has then seen all the others, so that the best one stays, in whatever order the calls arrive; unless a
+person has chosen one meanwhile, which stays then.
 """
 
 import time

@@ -294,7 +294,7 @@ def broken_files() -> dict[str, bytes]:
         "truncated.webp": encoded("WEBP")[:300],
         "truncated.bmp": encoded("BMP")[:700],
         "empty.png": b"",
-        "text.jpg": b"this is no picture\n" * 9,
+        "text.jpg": b"this is not a picture\n" * 9,
         "other.jpg": encoded("PCX"),
         "script.png": b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n",
         "huge.png": bytes(huge),

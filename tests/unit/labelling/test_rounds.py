@@ -109,7 +109,7 @@ def test_a_failed_step_is_not_done(project: Project, capfd: pytest.CaptureFixtur
         Steps(project, state, one, config, run_entry, print).do_all()
     assert (failed.value.step, failed.value.code) == ("check", 2)
     assert one.steps == {}
-    assert "broken.json: no valid JSON" in capfd.readouterr().out
+    assert "broken.json: not valid JSON" in capfd.readouterr().out
 
 
 def test_the_status_says_what_is_not_known(project: Project) -> None:
