@@ -83,7 +83,7 @@ def _count(text: str) -> int:
 
 
 def _add_next(commands: Any) -> None:
-    parser = commands.add_parser("next", help="the pictures of a folder that are worth most, with predictions")
+    parser = commands.add_parser("next", help="the pictures of a folder most worth labelling, with predictions")
     parser.add_argument("pool", type=Path, metavar="POOL", help="folder of pictures that are not labelled yet")
     parser.add_argument("--model", required=True, help="models:/name@alias, models:/name/3, or a model folder")
     parser.add_argument("--output", required=True, type=Path, metavar="DIR", help="folder to label in, with Labelme")
@@ -96,7 +96,9 @@ def _add_next(commands: Any) -> None:
         "--form", choices=("polygons", "masks"), default="polygons", help="shapes; masks keep every pixel (polygons)"
     )
     parser.add_argument("--once", default="", metavar="NAME", help="do nothing where a call of this name is done")
-    parser.add_argument("--batch_size", type=_count, default=8, metavar="N", help="pictures that go through together")
+    parser.add_argument(
+        "--batch_size", type=_count, default=8, metavar="N", help="pictures that go through the network together"
+    )
     parser.set_defaults(command=give)
 
 
@@ -141,7 +143,7 @@ def give(options: argparse.Namespace, stop: StopSignals) -> int:
     for note in answer.notes:
         display.log(note)
     if answer.stopped:
-        print("label.py: stopped; the same command goes on", file=sys.stderr)
+        print("label.py: stopped; the same command continues", file=sys.stderr)
         return exit_code(stop.number)
     _show_answer(answer, request, len(pool.images), display)
     return EXIT_SOME_FAILED if answer.problems else 0
@@ -176,7 +178,7 @@ def _labelme(folder: Path) -> str:
 
 
 def _add_accept(commands: Any) -> None:
-    parser = commands.add_parser("accept", help="take predictions for labels as they are")
+    parser = commands.add_parser("accept", help="take predictions as labels, as they are")
     parser.add_argument("files", type=Path, nargs="+", metavar="FILE", help="JSON files of Labelme")
     parser.set_defaults(command=accept_files)
 
@@ -216,7 +218,7 @@ def _add_start(commands: Any) -> None:
         "--launch",
         default="auto",
         metavar="COMMAND",
-        help="what is before trainer/train.py when you train, such as 'accelerate launch --config_file FILE'; none: "
+        help="what comes before trainer/train.py when you train, such as 'accelerate launch --config_file FILE'; none: "
         "one process (auto: accelerate launch where `accelerate config` was called or there are several GPUs)",
     )
     parser.set_defaults(command=start)
@@ -235,13 +237,15 @@ def start(options: argparse.Namespace, _stop: StopSignals) -> int:
     project = Project(options.project, labelled, options.pool, to_label, options.model, options.count, training, launch)
     _read_settings(project)
     start_project(project)
-    print(f"{options.project} is made; the settings are in {options.project / 'project.yaml'}. Go on with")
+    print(f"{options.project} is made; the settings are in {options.project / 'project.yaml'}. Continue with")
     print(f"  {command('label')} round {quote(options.project)}")
     return 0
 
 
 def _add_round(commands: Any) -> None:
-    parser = commands.add_parser("round", help="check, train from the champion, compare, give the next pictures")
+    parser = commands.add_parser(
+        "round", help="check the labels, train from the champion, compare, choose the next pictures"
+    )
     parser.add_argument("project", type=Path, metavar="PROJECT", help="folder that `start` has made")
     parser.set_defaults(command=do_round)
 
@@ -269,10 +273,10 @@ def do_round(options: argparse.Namespace, _stop: StopSignals) -> int:
         try:
             Steps(project, state, one, config, run, print).do_all()
         except StepFailed as failed:
-            advice = f"{failed.advice}, and go on with" if failed.advice else "go on with"
+            advice = f"{failed.advice}, and continue with" if failed.advice else "continue with"
             print(f"label.py: round {one.number}: {failed.step} did not end well; {advice}\n  {again}", file=sys.stderr)
             return failed.code
-        print(f"round {one.number} is done, with {count_of(one.images, 'labelled picture')}; label, and go on with")
+        print(f"round {one.number} is done, with {count_of(one.images, 'labelled picture')}; label, then continue with")
         print(f"  {again}")
     return 0
 
@@ -305,7 +309,7 @@ def _champion(name: str) -> str:
 
 
 def _add_status(commands: Any) -> None:
-    parser = commands.add_parser("status", help="what is labelled, what is left, and what more may bring")
+    parser = commands.add_parser("status", help="what is labelled, what is left, and what more labels may bring")
     parser.add_argument("project", type=Path, metavar="PROJECT", help="folder that `start` has made")
     parser.set_defaults(command=show_status)
 

@@ -63,7 +63,7 @@ def _read_command(arguments: list[str] | None) -> argparse.Namespace:
     what = parser.add_argument_group("what to do, one of")
     what.add_argument("--history", action="store_true", help="show all moves, the newest last")
     what.add_argument("--to", type=_version, metavar="VERSION", help="make this version champion")
-    what.add_argument("--rollback", action="store_true", help="make the version champion that was it before")
+    what.add_argument("--rollback", action="store_true", help="make the previous champion the champion again")
     parser.add_argument("--at", type=_time, metavar="TIME", help=f"show which version was champion then, {TIMES}")
     parser.add_argument("--why", metavar="TEXT", help="reason, which the history keeps")
     parser.add_argument("--force", action="store_true", help="with --to: also a version of other classes")

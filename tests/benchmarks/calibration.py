@@ -32,6 +32,7 @@ from trainer.model.calibration import calibration_error
 from trainer.model.metrics import confusion_matrix, scores
 from trainer.model.model_folder import load_segmenter
 from trainer.model.segmenter import Segmenter
+from trainer.train import find
 
 BAD = 0.5
 """IoU below which a mask should be marked."""
@@ -81,7 +82,7 @@ def main() -> None:
 def prepare(folder: Path, unseen: str | None, cache: Path) -> tuple[Segmenter, list[Sample], ValueMap]:
     """Calibrate the model of a run; return it with the samples to predict, and what their mask values mean."""
     config = parse(["--config", str(folder / "config.yaml")])
-    dataset = open_dataset(find_sources(config.data), view_of(config.data), cache, count_nothing)
+    dataset = open_dataset(find(config, count_nothing), view_of(config.data), cache, count_nothing)
     segmenter = load_segmenter(folder / "model")
     calibrate(segmenter, dataset)
     if unseen is None:

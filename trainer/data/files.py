@@ -61,7 +61,7 @@ HIDDEN = Reason("hidden or of the system")
 SPECIAL = Reason("of no content to read (a pipe, device or broken link)", warn=True)
 FORMAT = Reason("in formats that are not read here", "convert them to PNG or JPEG", warn=True, by="suffix")
 HEIC = Reason(
-    "in the format HEIC, which is not read as things are",
+    "in the format HEIC, which this installation does not read",
     f"{install_command('heic')} changes that; or convert them to PNG or JPEG",
     warn=True,
     by="suffix",

@@ -212,7 +212,7 @@ def _why_unknown(path: Path, content: bytes) -> str:
     if not content:
         return "an empty file; replace or remove it"
     if heic.is_heic(content) and not heic.INSTALLED:  # telephones name it .jpg, too
-        return f"HEIC, which is not read as things are; {install_command('heic')}, or convert it to PNG or JPEG"
+        return f"HEIC, which this installation does not read; {install_command('heic')}, or convert it to PNG or JPEG"
     if path.name.lower().endswith(OTHER_FORMATS):
         return f"{path.suffix} is not read here; convert it to PNG or JPEG"
     return f"not a readable image ({', '.join(FORMATS)}); replace or remove it"

@@ -135,9 +135,9 @@ def tell_doubts(display: Any, doubts: "Doubts", report: "Report", model: "Model"
     for text in warnings:
         log(f"warning: {text}", "yellow")
     if warnings and origin.get("run_id"):
-        log(f"what it was trained on, the pictures of its run show:  {runs}", "yellow")
+        log(f"the pictures of its run show what it was trained on:  {runs}", "yellow")
     elif warnings and (contract := Path(origin["uri"]) / CONTRACT_FILE).is_file():
-        log(f"what it was trained on, its contract says:  python -m json.tool {quote(contract)}", "yellow")
+        log(f"its contract says what it was trained on:  python -m json.tool {quote(contract)}", "yellow")
 
 
 def earlier_results(output: Path, done: set[Path]) -> list[Path]:

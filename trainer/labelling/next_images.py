@@ -187,7 +187,9 @@ def _choose(
     labelled = [one.features for one in known if not one.error]
     near = np.stack(labelled) if labelled else np.zeros((0, features.shape[1]))
     if doubts.max() <= LEAST_DOUBT:
-        answer.notes.append("the model is sure of every picture that is left; those come that stand for most others")
+        answer.notes.append(
+            "the model is sure of every picture that is left; those that stand for most others come first"
+        )
     large = [images[row] for row, one in zip(rows, usable, strict=True) if one.pixels > LARGE_PIXELS]
     if large:
         limit = f"{LARGE_PIXELS / 1e6:.0f} megapixels"

@@ -120,7 +120,7 @@ class Queue:
 def open_queue(folder: Path) -> Queue:
     """Read the record of a folder, which need not exist. Raises InputError where it is not a folder, or damaged."""
     if os.path.lexists(folder) and not folder.is_dir():
-        raise InputError(f"{folder}: no folder; give another name")
+        raise InputError(f"{folder}: not a folder; give another name")
     queue = Queue(folder)
     try:
         content = json.loads(queue.record_file.read_text(encoding="utf-8"))
@@ -142,7 +142,7 @@ def only_call(folder: Path) -> AbstractContextManager[None]:
         (folder / OWN).mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"{why_not_written(folder, error)}; allow it, or give another folder") from error
-    return alone(folder / OWN / "lock", f"{folder}: another call is putting pictures there; wait for its end")
+    return alone(folder / OWN / "lock", f"{folder}: another call is putting pictures there; wait until it ends")
 
 
 def prepare_folder(queue: Queue, class_names: Sequence[str]) -> None:

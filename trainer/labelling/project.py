@@ -32,8 +32,8 @@ KEYS = ("labelled", "pool", "to_label", "model", "count", "launch", "training")
 
 HEAD = """\
 # A project of `label.py round`. Relative paths begin in this folder.
-# launch: what is before trainer/train.py when you train, such as accelerate launch --config_file FILE; none: nothing;
-# auto: accelerate launch where `accelerate config` was called or there are several GPUs
+# launch: what comes before trainer/train.py when you train, such as accelerate launch --config_file FILE;
+# none: nothing; auto: accelerate launch where `accelerate config` was called or there are several GPUs
 # training: settings of train.py that every round uses, such as train.epochs: 40
 """
 
@@ -256,7 +256,7 @@ def open_state(project: Project) -> State:
 
 def only_round(project: Project) -> AbstractContextManager[None]:
     """Keep other rounds out of a project for the block. Raises InputError where one is under way."""
-    return alone(project.folder / LOCK_FILE, f"{project.folder}: another round is under way; wait for its end")
+    return alone(project.folder / LOCK_FILE, f"{project.folder}: another round is under way; wait until it ends")
 
 
 def settings_of(words: Sequence[str]) -> dict[str, Any]:

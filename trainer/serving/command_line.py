@@ -61,13 +61,15 @@ def _parser() -> Parser:
     parser.add_argument("--host", default="127.0.0.1", help="address to listen at (127.0.0.1: this machine alone)")
     parser.add_argument("--port", type=_number(0, 65535), default=8000, help="port; 0 takes a free one (8000)")
     parser.add_argument(
-        "--token", metavar="TOKEN", help=f"what requests must name; better in {TOKEN_VARIABLE}, which others do not see"
+        "--token",
+        metavar="TOKEN",
+        help=f"token that requests must send; better in {TOKEN_VARIABLE}, which others do not see",
     )
     parser.add_argument(
         "--poll", type=_seconds, default=5.0, metavar="SECONDS", help="time between looks at the alias (5)"
     )
     parser.add_argument(
-        "--queue", type=Path, metavar="DIR", help="labelling queue: where pictures go that a person calls wrong"
+        "--queue", type=Path, metavar="DIR", help="labelling queue: folder for pictures that a person marks as wrong"
     )
     parser.add_argument(
         "--label_studio",
@@ -107,7 +109,7 @@ def _add_limits(parser: Parser) -> None:
         type=_number(1, 10_000),
         default=usual.queue,
         metavar="N",
-        help=f"pictures under way; others are refused with 503 ({usual.queue})",
+        help=f"pictures under way; more are refused with 503 ({usual.queue})",
     )
     limits.add_argument(
         "--batch_size",

@@ -67,7 +67,7 @@ def check_store(tracking: TrackingConfig, warn: Callable[[str], None]) -> bool:
     except InputError as error:
         if tracking.required:
             raise InputError(f"{error}. Or evaluate without it: --tracking.required false") from error
-        warn(f"{error}. The evaluation goes on; its run is kept, and sync.py sends it")
+        warn(f"{error}. The evaluation continues; its run is kept, and sync.py sends it")
         return False
     return True
 
@@ -87,7 +87,7 @@ def check_right(tracking: TrackingConfig, source: Source, title: str, warn: Call
         if tracking.required:
             text = f"{error}. Another one is --tracking.experiment NAME, and none --tracking.enabled false"
             raise InputError(text) from error
-        warn(f"{error}. The evaluation goes on; its run is kept, and sync.py sends it")
+        warn(f"{error}. The evaluation continues; its run is kept, and sync.py sends it")
     if not source.model_id or experiment == source.experiment:
         return source
     try:

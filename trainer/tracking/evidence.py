@@ -35,7 +35,7 @@ SCORES = "evaluation/scores.json"
 HOLDOUT = "registry.eval_root"
 """Setting with a folder of images that train no model."""
 
-OLDER = "which pictures trained it, for an older program made it"
+OLDER = "which pictures trained it, since an older program made it"
 """What is not known of a model without a list of its images."""
 
 
@@ -130,7 +130,7 @@ class Evidence:
                 own = ", ".join(ours.class_names[1:])
                 raise InputError(f"its classes are {', '.join(names[1:])}, and those of this one {own}")
             if segmenter.contract.range_of_levels != ours.range_of_levels:
-                unknown = "which pictures trained it, for it scales their levels in another way"
+                unknown = "which pictures trained it, since it scales their levels in another way"
             self.others[key] = Scored(segmenter, segmenter.contract.dataset_digest, trained, unknown)
         return self.others[key]
 
@@ -234,7 +234,7 @@ def _training_images(folder: Path, without: str) -> tuple[set[str], str]:
     try:
         images = read_training_images(folder)
     except InputError:
-        return set(), "which pictures trained it, for their list is damaged"
+        return set(), "which pictures trained it, since their list is damaged"
     if images is None:
         return set(), without
     return images.all(), "" if images.complete else "which pictures trained the model that it started from"

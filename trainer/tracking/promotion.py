@@ -130,7 +130,7 @@ class _Contest:
             return _Opinion(True, "the first version" if len(known) == 1 else "the first version that finds something")
         title = f"the champion (version {opponent.version})"
         if champion is None:
-            title = f"version {opponent.version} (the best before it, for there is no champion)"
+            title = f"version {opponent.version} (the best before it, since there is no champion)"
         try:
             verdict = self.evidence.compare(opponent, title)
         except InputError as error:

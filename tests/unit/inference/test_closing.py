@@ -60,7 +60,7 @@ def test_the_run_is_shown_where_it_is(model: Model, tmp_path: Path) -> None:
     closing.tell_doubts(screen, doubts, report, known, "http://mlflow.lab:5000")  # type: ignore[arg-type]
     assert screen.said == [
         "warning: nothing is found",
-        "what it was trained on, the pictures of its run show:  http://mlflow.lab:5000",
+        "the pictures of its run show what it was trained on:  http://mlflow.lab:5000",
     ]
 
 

@@ -94,7 +94,7 @@ def test_rounds_begin_and_go_on(project: Project) -> None:
     again.steps |= {"check": {}, "train": {}}
     assert begin(state, "c", project) is again  # the training is done, and stays
     again.steps |= {step: {} for step in STEPS}
-    with pytest.raises(InputError, match="nothing was labelled since round 1"):
+    with pytest.raises(InputError, match="nothing has been labelled since round 1"):
         begin(state, "b", project)
     assert begin(state, "c", project).number == 2
     assert [one.number for one in state.rounds] == [1, 2]

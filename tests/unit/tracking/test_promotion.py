@@ -246,7 +246,7 @@ def test_a_champion_of_an_older_program(
     add(client, name, tmp_path, models(0.4, None, "older"), 0.4, "force", digest="older")
     refused = add(client, name, tmp_path, models(0.9), 0.9)
     assert not refused.promoted
-    assert "it is not known which pictures trained it, for an older program made it" in refused.reason
+    assert "it is not known which pictures trained it, since an older program made it" in refused.reason
     apart = Scorers(score, lambda segmenter: score(segmenter, 5, first=50))
     assert add(client, name, tmp_path, models(0.9), 0.9, scorers=apart).promoted
 
