@@ -37,7 +37,7 @@ class ModelConfig:
     and model.depth allow it."""
 
     freeze: bool = False
-    """Keep the weights of the pretrained encoder as they are, and train the way up alone."""
+    """Keep the weights of the pretrained encoder as they are, and train the decoder alone."""
 
     init: str | None = None
     """Start from the weights of another model of the same shape: a registry URI such as models:/cat-unet@champion, or a
