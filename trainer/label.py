@@ -105,7 +105,7 @@ def _add_next(commands: Any) -> None:
 def give(options: argparse.Namespace, stop: StopSignals) -> int:
     """Put the pictures that are worth most into the folder, with predictions; return the exit code."""
     from trainer.config import data_config
-    from trainer.labelling.next_images import Request, give_next, look
+    from trainer.labelling.next_images import Request, choose_next, scan_folders
     from trainer.labelling.pool import use_hardware
     from trainer.labelling.prefill import only_call
     from trainer.labelling.refresh import untouched
@@ -122,7 +122,7 @@ def give(options: argparse.Namespace, stop: StopSignals) -> int:
         options.form,
         options.batch_size,
     )
-    queue, pool = look(request)
+    queue, pool = scan_folders(request)
     display = Display()
     to_do = pool.left or untouched(queue, pool.images) or not all(call.complete for call in queue.calls)
     if not to_do:
@@ -135,8 +135,8 @@ def give(options: argparse.Namespace, stop: StopSignals) -> int:
     stop.defer()
     try:
         with only_call(request.output):
-            queue, pool = look(request)  # another call may have ended meanwhile
-            answer = give_next(request, queue, pool, model, display.progress_bar, stop.requested)
+            queue, pool = scan_folders(request)  # another call may have ended meanwhile
+            answer = choose_next(request, queue, pool, model, display.progress_bar, stop.requested)
     finally:
         display.close()
     _print_problems(answer.problems)
@@ -323,13 +323,13 @@ def show_status(options: argparse.Namespace, _stop: StopSignals) -> int:
     state = open_state(project)
     from trainer.data.sources import find_sources
     from trainer.labelling import tally
-    from trainer.labelling.next_images import Request, look
+    from trainer.labelling.next_images import Request, scan_folders
 
     sources = find_sources(config.data, project.roots)
     layout = config.data.layout
     left = 0
     with suppress(InputError):  # an empty pool
-        _, pool = look(Request(project.pool, project.to_label, labelled=project.labelled, layout=layout))
+        _, pool = scan_folders(Request(project.pool, project.to_label, labelled=project.labelled, layout=layout))
         left = len(pool.left)
     found = tally.count(project, len(sources.samples), left)
     for line in tally.describe(project, state, found):

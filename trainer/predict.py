@@ -229,10 +229,10 @@ def predict(
     journal.close()
     write_tables(output, options, images, report)
     work.others.remove()
-    closing.tell_letters(display, model, options)
-    closing.tell_kept(display, report)
-    closing.tell_earlier(display, output, options, images, report)
-    closing.tell_doubts(display, doubts, report, model, ui_command())
+    closing.warn_missing_letters(display, model, options)
+    closing.warn_labels_kept(display, report)
+    closing.warn_earlier_results(display, output, options, images, report)
+    closing.warn_doubts(display, doubts, report, model, ui_command())
     return closing.conclude(display, output, images, report, account, model, stop, work.others.died)
 
 

@@ -251,7 +251,7 @@ def test_a_folder_within_the_pool_is_no_part_of_it(give: Callable[..., Any], poo
     assert set(given(pool / "to label")) == set(NAMES)
 
 
-def test_opinions_are_kept(give: Callable[..., Any], tmp_path: Path, make_segmenter: Any, model: Path) -> None:
+def test_assessments_are_stored(give: Callable[..., Any], tmp_path: Path, make_segmenter: Any, model: Path) -> None:
     file = tmp_path / "to label" / ".label" / "opinions.jsonl"
     give("--count", "1")
     lines = file.read_text().splitlines()

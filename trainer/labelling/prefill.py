@@ -35,7 +35,7 @@ from trainer.system.text import one_line, valid
 OWN = ".label"
 """Hidden folder for what is not for Labelme."""
 
-RECORD_FILE, OPINIONS_FILE = "record.json", "opinions.jsonl"
+RECORD_FILE, ASSESSMENTS_FILE = "record.json", "opinions.jsonl"
 
 
 @dataclass
@@ -65,15 +65,15 @@ class Queue:
     folder: Path
     calls: list[Call] = field(default_factory=list)
     files: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """Name of an image -> SHA-256 of the JSON file as it was written, the image's files, the model and its opinion.
+    """Name of an image -> SHA-256 of the JSON file as it was written, the image's files, the model and its assessment.
 
     `was`: SHA-256 of the file that it has replaced.
     """
 
     @property
-    def opinions_file(self) -> Path:
+    def assessments_file(self) -> Path:
         """File with what a model thinks of the images of the pool."""
-        return self.folder / OWN / OPINIONS_FILE
+        return self.folder / OWN / ASSESSMENTS_FILE
 
     @property
     def record_file(self) -> Path:

@@ -114,11 +114,11 @@ class Evidence:
 
     def _verdict(self, other: ModelVersion, title: str) -> Verdict:
         if self.scorers is None:
-            return self._compare_kept(other, title)
+            return self._compare_stored(other, title)
         # What was counted out of fold cannot be counted anew: the registered model has seen those images.
-        if any(table and OUT_OF_FOLD in table.model for table in (self._own_table(), self._kept_table(other))):
+        if any(table and OUT_OF_FOLD in table.model for table in (self._own_table(), self._stored_table(other))):
             with suppress(InputError):
-                return self._compare_kept(other, title)
+                return self._compare_stored(other, title)
         return self._compare_scored(self._load(other), title)
 
     def _load(self, version: ModelVersion) -> Scored:
@@ -174,10 +174,10 @@ class Evidence:
         ours, theirs = (self._table(images, model).restrict(clean) for model in (self.candidate, other))
         return judge(ours, theirs, self.rules, title, where)
 
-    def _compare_kept(self, other: ModelVersion, title: str) -> Verdict:
-        """Compare by the tables that both runs have kept, or by recorded scores on the same data."""
+    def _compare_stored(self, other: ModelVersion, title: str) -> Verdict:
+        """Compare by the tables that both runs have stored, or by recorded scores on the same data."""
         same_data = bool(self.candidate.digest) and other.tags.get("dataset_digest") == self.candidate.digest
-        ours, theirs = self._own_table(), self._kept_table(other)
+        ours, theirs = self._own_table(), self._stored_table(other)
         trained, unknown = _union(_as_counted(self.candidate, ours), _as_counted(self._training_of(other), theirs))
         if ours is not None and theirs is not None and ours.class_names == theirs.class_names and not unknown:
             shared = set(common_images(ours, theirs))
@@ -191,7 +191,7 @@ class Evidence:
             raise InputError(unknown or "some of the validation pictures have trained one of them")
         return judge_recorded(self.miou or 0.0, recorded_miou(other), self.rules, title)
 
-    def _kept_table(self, version: ModelVersion) -> ScoreTable | None:
+    def _stored_table(self, version: ModelVersion) -> ScoreTable | None:
         """Table in the artifacts of a version's run; None where there is none that can be read."""
         if not version.run_id:
             return None
