@@ -339,7 +339,7 @@ FAULTS = {
     "no pool": "no such file or folder",
     "no model": "no model",
     "no version": "models:/",
-    "a file as folder": "no folder; give another name",
+    "a file as folder": "not a folder; give another name",
     "a damaged record": "record.json: damaged",
     "other classes": "the model finds class 1, which is not there",
     "a closed folder": "cannot be written",
