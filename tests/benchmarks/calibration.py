@@ -13,6 +13,7 @@ import dataclasses
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -98,7 +99,8 @@ def predict(segmenter: Segmenter, samples: list[Sample], values: ValueMap) -> Ou
     plain.load_state_dict(segmenter.state_dict())
     plain.contract = dataclasses.replace(contract, threshold=0.5)
     classes = len(contract.class_names)
-    totals, ious, unsure, logits, truths, doubts = [0, 0], [], [], [], [], Doubts(contract)
+    totals: list[Any] = [0, 0]
+    ious, unsure, logits, truths, doubts = [], [], [], [], Doubts(contract)
     for sample in samples:
         image, mask = sample.read_image(levels=contract.range_of_levels), sample.read_mask(values)
         resized = torch.from_numpy(image)[None]
