@@ -63,7 +63,7 @@ def load_model(uri: str) -> Any:
 
 
 def printable(text: str) -> str:
-    """Escape what a terminal would obey, reorder or not encode: control characters, overrides, bytes that are no text.
+    """Escape what a terminal would obey, reorder or not encode: control characters, overrides, bytes that are not text.
 
     Line breaks and tabs stay. A byte of a file name that is no UTF-8 is written as \\xNN.
     """
@@ -89,7 +89,7 @@ _REPLACEMENTS = [
             r"\b(?!models:|runs:)([a-z][\w+.-]+:/{1,3})[^\s:/@'\"]*:(?!\d{1,5}(?!\w))[^\n@]*@(?:[^\s@'\"]*@)*",
             r"\1",
         ),
-        # One slash too: an address passed through Path has lost the other. models:/name@alias is no address of a host.
+        # One slash too: an address passed through Path has lost the other. models:/name@alias names no host.
         (r"\b(?!models:|runs:)([a-z][\w+.-]+:/{1,3})[^/\s'\"]*@", r"\1"),
         (_NAMED + r"\w*[\"']?\s*=\s*(?:\"[^\"\n]*\"|'[^'\n]*'|[^&\s'\"]+)", ""),
         (r"\b(?:passw(?:or)?d|api[_-]?key|secret[_-]?key)[\"']?:\s*(?:\"[^\"\n]*\"|'[^'\n]*'|[^&\s'\",}]+)", ""),

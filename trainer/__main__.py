@@ -38,7 +38,7 @@ def main(arguments: list[str] | None = None) -> None:
     name, *rest = words
     if name not in ENTRIES:
         near = difflib.get_close_matches(name, ENTRIES, n=1, cutoff=0.0)
-        _parser().error(f"{name!r} is no command; did you mean {COMMAND} {near[0]}?")
+        _parser().error(f"{name!r} is not a command; did you mean {COMMAND} {near[0]}?")
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # ends without a traceback, until the next import is done
     guard_imports(f"{name}.py")
     if name in ("train", "sweep"):

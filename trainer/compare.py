@@ -76,20 +76,20 @@ def read_command(arguments: list[str] | None) -> argparse.Namespace:
         help="id or name of a run, run folder, or address of a model (models:/name@alias, models:/name/3); the others "
         "are compared with the first",
     )
-    parser.add_argument("--experiment", metavar="NAME", help="the best runs of an experiment, the best first")
+    parser.add_argument("--experiment", metavar="NAME", help="compare the best runs of an experiment, best first")
     parser.add_argument("--top", type=int, default=5, metavar="N", help=f"how many of them, 1 to {MOST_RUNS} (5)")
     parser.add_argument(
-        *("--data.root",),
+        "--data.root",
         dest="root",
         nargs="+",
         metavar="DIR",
-        help="score all models anew on these labelled pictures, instead of on those that validated them",
+        help="score all models again, on these labelled pictures instead of those that validated them",
     )
     for key in DATA_KEYS[1:]:
         count = "+" if key == "classes" else None
         parser.add_argument(f"--data.{key}", dest=key, nargs=count, help=f"with --data.root, as data.{key} in training")
     parser.add_argument("--output", type=Path, default=SHEET, metavar="FILE", help=f"HTML file to write ({SHEET})")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers as JSON, too")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the numbers as JSON")
     parser.add_argument("--no_artifact", action="store_true", help="do not add the file to the runs in MLflow")
     options = parser.parse_args(arguments)
     if not options.runs and options.experiment is None:

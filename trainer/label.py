@@ -33,8 +33,9 @@ from trainer.system.text import count_of, join, one_line, quote
 
 if TYPE_CHECKING:
     from trainer.config import Config
-    from trainer.labelling.next_images import Request
+    from trainer.labelling.next_images import Answer, Request
     from trainer.labelling.project import Project
+    from trainer.system.terminal import Display
 
 EXIT_SOME_FAILED = 3
 
@@ -67,6 +68,11 @@ def read_command(arguments: list[str] | None) -> argparse.Namespace:
     return options
 
 
+def _print_problems(texts: Sequence[str]) -> None:
+    for text in texts[:MOST_PROBLEMS]:
+        print(f"label.py: {text}", file=sys.stderr)
+
+
 def _count(text: str) -> int:
     if not (text.isdecimal() and text.isascii() and 0 < len(text) < 10 and int(text) >= 1):
         raise argparse.ArgumentTypeError(f"{text} is not possible; give 1 or more")
@@ -77,7 +83,7 @@ def _count(text: str) -> int:
 
 
 def _add_next(commands: Any) -> None:
-    parser = commands.add_parser("next", help="the pictures of a folder that are worth most, with predictions")
+    parser = commands.add_parser("next", help="the pictures of a folder most worth labelling, with predictions")
     parser.add_argument("pool", type=Path, metavar="POOL", help="folder of pictures that are not labelled yet")
     parser.add_argument("--model", required=True, help="models:/name@alias, models:/name/3, or a model folder")
     parser.add_argument("--output", required=True, type=Path, metavar="DIR", help="folder to label in, with Labelme")
@@ -90,14 +96,16 @@ def _add_next(commands: Any) -> None:
         "--form", choices=("polygons", "masks"), default="polygons", help="shapes; masks keep every pixel (polygons)"
     )
     parser.add_argument("--once", default="", metavar="NAME", help="do nothing where a call of this name is done")
-    parser.add_argument("--batch_size", type=_count, default=8, metavar="N", help="pictures that go through together")
+    parser.add_argument(
+        "--batch_size", type=_count, default=8, metavar="N", help="pictures that go through the network together"
+    )
     parser.set_defaults(command=give)
 
 
 def give(options: argparse.Namespace, stop: StopSignals) -> int:
     """Put the pictures that are worth most into the folder, with predictions; return the exit code."""
     from trainer.config import data_config
-    from trainer.labelling.next_images import Request, give_next, look
+    from trainer.labelling.next_images import Request, choose_next, scan_folders
     from trainer.labelling.pool import use_hardware
     from trainer.labelling.prefill import only_call
     from trainer.labelling.refresh import untouched
@@ -114,7 +122,7 @@ def give(options: argparse.Namespace, stop: StopSignals) -> int:
         options.form,
         options.batch_size,
     )
-    queue, pool = look(request)
+    queue, pool = scan_folders(request)
     display = Display()
     to_do = pool.left or untouched(queue, pool.images) or not all(call.complete for call in queue.calls)
     if not to_do:
@@ -127,29 +135,33 @@ def give(options: argparse.Namespace, stop: StopSignals) -> int:
     stop.defer()
     try:
         with only_call(request.output):
-            queue, pool = look(request)  # another call may have ended meanwhile
-            answer = give_next(request, queue, pool, model, display.progress_bar, stop.requested)
+            queue, pool = scan_folders(request)  # another call may have ended meanwhile
+            answer = choose_next(request, queue, pool, model, display.progress_bar, stop.requested)
     finally:
         display.close()
-    for text in answer.problems[:MOST_PROBLEMS]:
-        print(f"label.py: {text}", file=sys.stderr)
+    _print_problems(answer.problems)
     for note in answer.notes:
         display.log(note)
     if answer.stopped:
-        print("label.py: stopped; the same command goes on", file=sys.stderr)
+        print("label.py: stopped; the same command continues", file=sys.stderr)
         return exit_code(stop.number)
+    _show_answer(answer, request, len(pool.images), display)
+    return EXIT_SOME_FAILED if answer.problems else 0
+
+
+def _show_answer(answer: "Answer", request: "Request", images: int, display: "Display") -> None:
+    """Say what a complete call has done; `images`: number in the pool."""
     if answer.refreshed:
         what = "1 prediction was" if answer.refreshed == 1 else f"{answer.refreshed} predictions were"
         display.log(f"{what} made anew by this model; nobody had touched what was there")
     for name, doubt in answer.images:
         display.log(f"  {doubt:4.0%}  {one_line(name)}")
     if not answer.images and not answer.left:
-        display.log(_nothing_left(request, len(pool.images)))
+        display.log(_nothing_left(request, images))
     else:
         done = count_of(len(answer.images), "picture")
-        display.log(f"{done} with predictions in {options.output}, by their worth, with the doubt about each")
-        display.log(f"{answer.left} left in {options.pool}; correct those with\n  {_labelme(options.output)}")
-    return EXIT_SOME_FAILED if answer.problems else 0
+        display.log(f"{done} with predictions in {request.output}, by their worth, with the doubt about each")
+        display.log(f"{answer.left} left in {request.pool}; correct those with\n  {_labelme(request.output)}")
 
 
 def _nothing_left(request: "Request", images: int) -> str:
@@ -166,7 +178,7 @@ def _labelme(folder: Path) -> str:
 
 
 def _add_accept(commands: Any) -> None:
-    parser = commands.add_parser("accept", help="take predictions for labels as they are")
+    parser = commands.add_parser("accept", help="take predictions as labels, as they are")
     parser.add_argument("files", type=Path, nargs="+", metavar="FILE", help="JSON files of Labelme")
     parser.set_defaults(command=accept_files)
 
@@ -206,7 +218,7 @@ def _add_start(commands: Any) -> None:
         "--launch",
         default="auto",
         metavar="COMMAND",
-        help="what is before trainer/train.py when you train, such as 'accelerate launch --config_file FILE'; none: "
+        help="what comes before trainer/train.py when you train, such as 'accelerate launch --config_file FILE'; none: "
         "one process (auto: accelerate launch where `accelerate config` was called or there are several GPUs)",
     )
     parser.set_defaults(command=start)
@@ -225,13 +237,15 @@ def start(options: argparse.Namespace, _stop: StopSignals) -> int:
     project = Project(options.project, labelled, options.pool, to_label, options.model, options.count, training, launch)
     _read_settings(project)
     start_project(project)
-    print(f"{options.project} is made; the settings are in {options.project / 'project.yaml'}. Go on with")
+    print(f"{options.project} is made; the settings are in {options.project / 'project.yaml'}. Continue with")
     print(f"  {command('label')} round {quote(options.project)}")
     return 0
 
 
 def _add_round(commands: Any) -> None:
-    parser = commands.add_parser("round", help="check, train from the champion, compare, give the next pictures")
+    parser = commands.add_parser(
+        "round", help="check the labels, train from the champion, compare, choose the next pictures"
+    )
     parser.add_argument("project", type=Path, metavar="PROJECT", help="folder that `start` has made")
     parser.set_defaults(command=do_round)
 
@@ -259,10 +273,10 @@ def do_round(options: argparse.Namespace, _stop: StopSignals) -> int:
         try:
             Steps(project, state, one, config, run, print).do_all()
         except StepFailed as failed:
-            advice = f"{failed.advice}, and go on with" if failed.advice else "go on with"
+            advice = f"{failed.advice}, and continue with" if failed.advice else "continue with"
             print(f"label.py: round {one.number}: {failed.step} did not end well; {advice}\n  {again}", file=sys.stderr)
             return failed.code
-        print(f"round {one.number} is done, with {count_of(one.images, 'labelled picture')}; label, and go on with")
+        print(f"round {one.number} is done, with {count_of(one.images, 'labelled picture')}; label, then continue with")
         print(f"  {again}")
     return 0
 
@@ -295,7 +309,7 @@ def _champion(name: str) -> str:
 
 
 def _add_status(commands: Any) -> None:
-    parser = commands.add_parser("status", help="what is labelled, what is left, and what more may bring")
+    parser = commands.add_parser("status", help="what is labelled, what is left, and what more labels may bring")
     parser.add_argument("project", type=Path, metavar="PROJECT", help="folder that `start` has made")
     parser.set_defaults(command=show_status)
 
@@ -309,19 +323,18 @@ def show_status(options: argparse.Namespace, _stop: StopSignals) -> int:
     state = open_state(project)
     from trainer.data.sources import find_sources
     from trainer.labelling import tally
-    from trainer.labelling.next_images import Request, look
+    from trainer.labelling.next_images import Request, scan_folders
 
     sources = find_sources(config.data, project.roots)
     layout = config.data.layout
     left = 0
     with suppress(InputError):  # an empty pool
-        _, pool = look(Request(project.pool, project.to_label, labelled=project.labelled, layout=layout))
+        _, pool = scan_folders(Request(project.pool, project.to_label, labelled=project.labelled, layout=layout))
         left = len(pool.left)
     found = tally.count(project, len(sources.samples), left)
     for line in tally.describe(project, state, found):
         print(line)
-    for text in sources.problems[:MOST_PROBLEMS]:
-        print(f"label.py: {text}", file=sys.stderr)
+    _print_problems(sources.problems)
     return 0
 
 

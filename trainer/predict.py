@@ -229,10 +229,10 @@ def predict(
     journal.close()
     write_tables(output, options, images, report)
     work.others.remove()
-    closing.tell_letters(display, model, options)
-    closing.tell_kept(display, report)
-    closing.tell_earlier(display, output, options, images, report)
-    closing.tell_doubts(display, doubts, report, model, ui_command())
+    closing.warn_missing_letters(display, model, options)
+    closing.warn_labels_kept(display, report)
+    closing.warn_earlier_results(display, output, options, images, report)
+    closing.warn_doubts(display, doubts, report, model, ui_command())
     return closing.conclude(display, output, images, report, account, model, stop, work.others.died)
 
 
@@ -290,9 +290,6 @@ def write_tables(output: Path, options: Options, images: "list[InputImage]", rep
         write_objects(output / "objects.csv", entries(), report.model)
     if options.coco:
         write_coco(output / "coco.json", entries, report.model)
-
-
-# ---------------------------------------------------------------- what is said at the end
 
 
 if __name__ == "__main__":

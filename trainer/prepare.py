@@ -252,7 +252,7 @@ def fetch(options: argparse.Namespace, _stop: StopSignals) -> int:
 
 
 def _add_clean(commands: Any) -> None:
-    clean = commands.add_parser("clean", help="remove what finished runs in mlruns/work/ need no more")
+    clean = commands.add_parser("clean", help="remove what finished runs in mlruns/work/ no longer need")
     clean.add_argument("--yes", action="store_true", help="remove it without asking")
     clean.set_defaults(command=clean_runs)
 
@@ -279,7 +279,7 @@ def clean_runs(options: argparse.Namespace, _stop: StopSignals) -> int:
     try:
         used = [one for one in found if not remove(one)]
     except OSError as error:
-        raise InputError(f"{error.filename}: cannot be removed ({error.strerror}); see to its permissions") from error
+        raise InputError(f"{error.filename}: cannot be removed ({error.strerror}); check its permissions") from error
     for one in used:
         print(f"prepare.py: {one.folder}: a training is using it, so it stays", file=sys.stderr)
     print("removed" if not used else "removed the others")

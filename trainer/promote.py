@@ -63,7 +63,7 @@ def _read_command(arguments: list[str] | None) -> argparse.Namespace:
     what = parser.add_argument_group("what to do, one of")
     what.add_argument("--history", action="store_true", help="show all moves, the newest last")
     what.add_argument("--to", type=_version, metavar="VERSION", help="make this version champion")
-    what.add_argument("--rollback", action="store_true", help="make the version champion that was it before")
+    what.add_argument("--rollback", action="store_true", help="make the previous champion the champion again")
     parser.add_argument("--at", type=_time, metavar="TIME", help=f"show which version was champion then, {TIMES}")
     parser.add_argument("--why", metavar="TEXT", help="reason, which the history keeps")
     parser.add_argument("--force", action="store_true", help="with --to: also a version of other classes")
@@ -84,7 +84,7 @@ def _read_command(arguments: list[str] | None) -> argparse.Namespace:
 
 def _version(text: str) -> str:
     if not text.isascii() or not text.isdigit() or not text.strip("0"):
-        raise argparse.ArgumentTypeError(f"{text!r} is no version; give its number, such as 7")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a version; give its number, such as 7")
     return text
 
 
@@ -93,7 +93,7 @@ def _time(text: str) -> datetime:
         found = datetime.fromisoformat(text.strip())
         return found if found.tzinfo else found.astimezone()
     except (ValueError, OverflowError, OSError) as error:
-        raise argparse.ArgumentTypeError(f"{text!r} is no time; give one {TIMES}") from error
+        raise argparse.ArgumentTypeError(f"{text!r} is not a time; give one {TIMES}") from error
 
 
 def _run(given: argparse.Namespace) -> None:

@@ -64,22 +64,22 @@ def read_command(arguments: list[str] | None) -> tuple[argparse.Namespace, list[
     """Read the options of a sweep; the others are settings of train.py, for all trials."""
     parser = Parser(
         prog=usage("sweep"),
-        description="Search for better settings. Options that are not named here are settings, as of train.py.",
+        description="Search for better settings. All other options are settings of train.py, for every trial.",
         allow_abbrev=False,
     )
     parser.add_argument("--version", action=ShowVersion, nargs=0, help="print the version")
     parser.add_argument("--space", type=Path, required=True, help="YAML file of the settings to try, with their ranges")
-    parser.add_argument("--trials", type=_count, required=True, help="trials in all, of all machines together")
+    parser.add_argument("--trials", type=_count, required=True, help="number of trials, over all machines")
     parser.add_argument("--jobs", type=_count, default=1, help="trainings at once on this machine")
     parser.add_argument(
-        "--folds", type=_count, default=1, help="trainings of each trial, for few pictures: each of them validates once"
+        "--folds", type=_count, default=1, help="trainings per trial, for few pictures: each picture validates once"
     )
-    parser.add_argument("--minutes", type=_minutes, default=0.0, help="time that the sweep may take on this machine")
-    parser.add_argument("--resume", action="store_true", help="go on with the sweep of these settings and this space")
-    parser.add_argument("--study", help="name of a sweep that several machines join, by their --storage")
+    parser.add_argument("--minutes", type=_minutes, default=0.0, help="minutes that the sweep may take on this machine")
+    parser.add_argument("--resume", action="store_true", help="continue the sweep of these settings and this space")
+    parser.add_argument("--study", help="name of a sweep that several machines share through --storage")
     parser.add_argument("--storage", help="database of that sweep, postgresql://... ; by default a file of the sweep")
     parser.add_argument(
-        *("--pruner",),
+        "--pruner",
         choices=("auto", "hyperband", "wilcoxon", "none"),
         default="auto",
         help="stops trials that fall behind: hyperband by their scores on the way, wilcoxon by pictures, fold by fold",
@@ -211,7 +211,7 @@ def announce(
     run.artifact(folder.run.config)
     run.artifact(folder.space)
     display.log(f"sweep {folder.path.name}: {given.trials} trials of {', '.join(space.entries)}", "bold")
-    display.log(f"should it stop, go on with:  {again}", "dim")
+    display.log(f"if it stops, continue with:  {again}", "dim")
 
 
 if __name__ == "__main__":

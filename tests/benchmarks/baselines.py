@@ -75,7 +75,7 @@ def plain(network: UNet) -> UNet:
         theirs = nn.ConvTranspose2d(ours.in_channels, ours.out_channels, 2, stride=2)  # type: ignore[arg-type]
         theirs.load_state_dict(ours.state_dict())
         network.up[place] = theirs
-    return network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload, no-any-return]
+    return network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
 
 
 def tutorial(task: Task) -> Step:

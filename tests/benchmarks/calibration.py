@@ -13,6 +13,7 @@ import dataclasses
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,12 +26,14 @@ from trainer.data.dataset import open_dataset
 from trainer.data.sample import Sample
 from trainer.data.sources import find_sources
 from trainer.data.value_map import ValueMap
+from trainer.data.view import view_of
 from trainer.engine.calibrate import calibrate
 from trainer.inference.doubt import Certainty, Doubts, is_unsure
 from trainer.model.calibration import calibration_error
 from trainer.model.metrics import confusion_matrix, scores
 from trainer.model.model_folder import load_segmenter
 from trainer.model.segmenter import Segmenter
+from trainer.train import find
 
 BAD = 0.5
 """IoU below which a mask should be marked."""
@@ -80,7 +83,7 @@ def main() -> None:
 def prepare(folder: Path, unseen: str | None, cache: Path) -> tuple[Segmenter, list[Sample], ValueMap]:
     """Calibrate the model of a run; return it with the samples to predict, and what their mask values mean."""
     config = parse(["--config", str(folder / "config.yaml")])
-    dataset = open_dataset(find_sources(config.data), config.data.image_size, cache, count_nothing)
+    dataset = open_dataset(find(config, count_nothing), view_of(config.data), cache, count_nothing)
     segmenter = load_segmenter(folder / "model")
     calibrate(segmenter, dataset)
     if unseen is None:
@@ -96,7 +99,8 @@ def predict(segmenter: Segmenter, samples: list[Sample], values: ValueMap) -> Ou
     plain.load_state_dict(segmenter.state_dict())
     plain.contract = dataclasses.replace(contract, threshold=0.5)
     classes = len(contract.class_names)
-    totals, ious, unsure, logits, truths, doubts = [0, 0], [], [], [], [], Doubts(contract)
+    totals: list[Any] = [0, 0]
+    ious, unsure, logits, truths, doubts = [], [], [], [], Doubts(contract)
     for sample in samples:
         image, mask = sample.read_image(levels=contract.range_of_levels), sample.read_mask(values)
         resized = torch.from_numpy(image)[None]

@@ -24,7 +24,7 @@ from tests.support import runs
 from tests.support.program import Program, train_command
 from trainer.data.image_io import write_mask
 
-SIDE, TRAINING, VALIDATING, RARE = 64, 128, 200, 60, 25
+SIDE, TRAINING, VALIDATING, RARE = 64, 200, 60, 25
 NAMES = {
     "shapes": ("disc", "square", "triangle"),
     "street": street.NAMES,

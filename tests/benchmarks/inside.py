@@ -127,7 +127,8 @@ class Device:
 
     def read(self, wall_s: float) -> dict[str, float]:
         """Share of the window without a kernel under way (on a CPU: an operator), and how often a step waits."""
-        kind = torch.autograd.DeviceType.CUDA if self.cuda else torch.autograd.DeviceType.CPU
+        kinds = torch.autograd.DeviceType  # type: ignore[attr-defined]
+        kind = kinds.CUDA if self.cuda else kinds.CPU
         events = self.profile.events() or []
         # The ranges of record_function span the gaps between kernels.
         spans = [

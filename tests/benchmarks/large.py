@@ -100,7 +100,7 @@ class InTurn:
 def predict_one(every: int, arguments: list[str]) -> None:
     """Predict by the command in this process, and print what the network alone took, as JSON."""
     turns = InTurn(Segmenter.logits, every)
-    Segmenter.logits = lambda segmenter, tiles: turns(segmenter, tiles)  # type: ignore[method-assign]
+    Segmenter.logits = lambda segmenter, tiles: turns(segmenter, tiles)  # type: ignore[method-assign, assignment]
     if status := predict.main(arguments):
         raise SystemExit(status)
     about = {"alone": turns.seconds / turns.timed_tiles * turns.tiles, "added": turns.seconds + turns.warm_up}

@@ -30,11 +30,13 @@ from tests.support import runs
 from tests.support.program import Program, train_command
 from trainer.config import DataConfig, LossConfig, ModelConfig
 from trainer.data.dataset import open_dataset
+from trainer.data.full_size import FullSize
 from trainer.data.sources import find_sources
 from trainer.data.view import View
 from trainer.engine.evaluate import evaluate
 from trainer.model.build import make_contract, make_segmenter
 from trainer.model.loss import dice_loss
+from trainer.model.unet import UNet
 
 TIMED = 2
 """Epochs of the tutorial's loop in float32; their time is charged for the others too."""
@@ -112,6 +114,8 @@ def tutorial(options: argparse.Namespace, fold: int, scratch: Path) -> Curve:
         ModelConfig(encoder="none", width=32), View(options.image_size), dataset.names, dataset.digest, ""
     )
     segmenter = make_segmenter(contract, dataset.shares(), seed=0)
+    assert isinstance(segmenter.network, UNet)
+    assert not isinstance(dataset.stored, FullSize)
     network = plain(segmenter.network)
     images, masks = dataset.stored.read(dataset.split.train)
     images, truth = segmenter.normalise(images).contiguous(), (masks == 1).float()[:, None]

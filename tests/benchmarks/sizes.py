@@ -39,8 +39,8 @@ def draw(random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         pen.line(_curve(random), fill=1, width=width, joint="curve")
     ids = np.array(mask)
     # Darker than the ground, and soft at the edge, as a crack or a cable is.
-    depth = np.array(Image.fromarray(ids * 255).filter(ImageFilter.GaussianBlur(0.7)), np.float32)[..., None] / 255
-    image = ground - depth * random.uniform(35, 60)
+    shade = np.array(Image.fromarray(ids * 255).filter(ImageFilter.GaussianBlur(0.7)), np.float32)[..., None] / 255
+    image = ground - shade * random.uniform(35, 60)
     # Shadows as wide as nothing that is labelled, so that darkness alone tells nothing.
     shadow = Image.new("L", (WIDTH, HEIGHT))
     for _ in range(3):

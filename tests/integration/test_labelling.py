@@ -93,7 +93,7 @@ def test_round_trip(world: tuple[Program, Path], truth: Path) -> None:
 
     # Predictions alone are no labels: a second round has nothing to learn from.
     ended = do_round(program, project, code=2)
-    assert "nothing was labelled since round 1" in ended.stderr
+    assert "nothing has been labelled since round 1" in ended.stderr
     assert len(ended.stderr.strip().splitlines()) == 1
 
     correct(first[:2], truth)

@@ -118,7 +118,7 @@ def test_train(program: Program, trained: Ended, fault_trial: FaultTrial) -> Non
 
 
 def test_resume_of_such_a_run(program: Program, trained: Ended) -> None:
-    command = next(line for line in trained.output.splitlines() if "go on with:" in line).partition(":  ")[2]
+    command = next(line for line in trained.output.splitlines() if "continue with:" in line).partition(":  ")[2]
     words = shlex.split(command)
     ended = program.python("train", *words[words.index("trainer/train.py") + 1 :], code=0)
     assert "nothing is left to do" in ended.output

@@ -16,7 +16,7 @@ from PIL import Image
 from tests.support.images import smooth_image
 from tests.support.program import ONE_THREAD, Command, Program, launcher
 from tests.support.registry import add_version
-from trainer.inference.journal import read_entries
+from trainer.inference.journal import index_entries, read_at
 from trainer.model.model_folder import save_segmenter
 from trainer.tracking.registry import CHAMPION
 
@@ -114,7 +114,7 @@ def test_a_killed_call_goes_on_and_never_mixes_versions(
         progress(command, out, count // 3)
         command.kill()
     assert len(report_of(out)["files"]) < count
-    done = {entry.name: entry for entry in read_entries(out / "journal.jsonl") if "error" not in entry.row}
+    done = [name for name, place in index_entries(out).items() if "error" not in read_at(place).row]
     assert len(done) >= count // 3 - BAD
     written_ns = {name: (out / "masks" / f"{name}.png").stat().st_mtime_ns for name in done}
     (out / "masks" / f"{min(done)}.png").unlink()
@@ -218,7 +218,7 @@ def test_reports_are_whole_at_any_moment(program: Program, client: MlflowClient,
     assert ended.returncode in (3, 143)
     assert len(seen) > 1
     report = report_of(out)
-    assert len(report["files"]) == len({entry.name for entry in read_entries(out / "journal.jsonl")})
+    assert len(report["files"]) == len(index_entries(out))
 
 
 @pytest.mark.long

@@ -42,7 +42,7 @@ from tests.support.program import REPOSITORY, Command, Ended, Program
 
 README = REPOSITORY / "README.md"
 MENTIONED = ("accelerate launch",)
-"""Inline code that names a program and is no command."""
+"""Inline code that names a program and is not a command."""
 
 SMALL = (
     "--model.width 8 --model.depth 2 --data.image_size 32 --data.workers 1 --train.batch_size 4 --train.epochs 8 "

@@ -314,7 +314,7 @@ def test_backup_drop_restore(trained: tuple[Path, Ended], server: SharedServer, 
     }.items():
         damaged.write_bytes(content)
         ended = server.call("restore", str(damaged), "--yes", code=2)
-        assert "no whole backup" in ended.stderr, name
+        assert "not a complete backup" in ended.stderr, name
         assert len(ended.stderr.splitlines()) == 1
         assert (server.database.content(), files(place)) == (rows, artifacts), name
     with tarfile.open(damaged, "w") as tar:

@@ -21,7 +21,7 @@ LIMITED = ["bash", "-c", 'ulimit -v 8000000; exec timeout 60 "$@"', "bash", sys.
 
 
 def plant(folder: Path) -> list[str]:
-    """Put what is no file into a folder of pictures, under names of pictures."""
+    """Put what is not a file into a folder of pictures, under names of pictures."""
     os.mkfifo(folder / "pipe.png")
     (folder / "zero.png").symlink_to("/dev/zero")
     (folder / "circle.png").symlink_to("circle.png")

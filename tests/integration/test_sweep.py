@@ -56,7 +56,7 @@ def table(program: Program) -> list[dict[str, str]]:
 def resumed(program: Program, ended: Ended) -> list[str]:
     """The command that a sweep has printed to go on with it."""
     assert ended.returncode == 143, ended.output
-    line = re.findall(r"^go on with:  (.*)$", ended.stdout, re.MULTILINE)[-1]
+    line = re.findall(r"^continue with:  (.*)$", ended.stdout, re.MULTILINE)[-1]
     words = shlex.split(line.partition(" && ")[2] or line)
     return [sys.executable, *words[1:]]
 

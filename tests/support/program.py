@@ -138,7 +138,7 @@ class Command:
 
     # ---------------------------------------------------------------- waiting
 
-    def wait_for(self, condition: Callable[[], T], name: str, seconds: float = WAIT_SECONDS) -> T:
+    def wait_for(self, condition: Callable[[], T | None], name: str, seconds: float = WAIT_SECONDS) -> T:
         """Poll until `condition` gives something true, and return that; fails where the command ends before."""
         deadline = time.monotonic() + seconds
         while not (found := condition()):

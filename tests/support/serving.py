@@ -112,7 +112,7 @@ class InProcess:
             self.most_held = max(self.most_held, self.service.bodies.held)
             sent.append(message)
 
-        await self.app(scope, receive, send)  # type: ignore[arg-type]
+        await self.app(scope, receive, send)
         start = sent[0]
         found = {key.decode(): value.decode("latin-1") for key, value in start["headers"]}
         return Answer(start["status"], found, b"".join(one.get("body", b"") for one in sent[1:]))

@@ -251,7 +251,7 @@ def test_a_folder_within_the_pool_is_no_part_of_it(give: Callable[..., Any], poo
     assert set(given(pool / "to label")) == set(NAMES)
 
 
-def test_opinions_are_kept(give: Callable[..., Any], tmp_path: Path, make_segmenter: Any, model: Path) -> None:
+def test_assessments_are_stored(give: Callable[..., Any], tmp_path: Path, make_segmenter: Any, model: Path) -> None:
     file = tmp_path / "to label" / ".label" / "opinions.jsonl"
     give("--count", "1")
     lines = file.read_text().splitlines()
@@ -339,7 +339,7 @@ FAULTS = {
     "no pool": "no such file or folder",
     "no model": "no model",
     "no version": "models:/",
-    "a file as folder": "no folder; give another name",
+    "a file as folder": "not a folder; give another name",
     "a damaged record": "record.json: damaged",
     "other classes": "the model finds class 1, which is not there",
     "a closed folder": "cannot be written",
@@ -408,7 +408,7 @@ PROJECT_FAULTS = {
     "twice": "exists already",
     "no labels": "no layout",
     "a damaged state": "state.json: damaged",
-    "a damaged project": "project.yaml: no valid YAML",
+    "a damaged project": "project.yaml: not valid YAML",
 }
 
 

@@ -173,7 +173,7 @@ def parse_key(key: int | str) -> range | int | None:
         if first <= last:
             return range(first, last + 1)
     raise InputError(
-        f"data.value_map: {key!r} is no mask value; give 0 to 255 (or 65535, -9999, in masks of more bits), a range "
+        f"data.value_map: {key!r} is not a mask value; give 0 to 255 (or 65535, -9999, in masks of more bits), a range "
         "such as 128-255, a colour such as '#ff0000', `nan`, or `other`"
     )
 

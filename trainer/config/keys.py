@@ -40,5 +40,5 @@ def to_yaml(config: Config) -> str:
     """All settings as YAML without secrets, for a new run: `--config` reads the same settings from it."""
     settings = dataclasses.asdict(dataclasses.replace(config, resume="never"))
     text = yaml.safe_dump(redact_all(settings), sort_keys=False)
-    # A byte of a path that is no UTF-8 is no YAML either: it is written as `_existing` in data.py reads it.
+    # A byte of a path that is not UTF-8 is not YAML either: it is written as `_existing` in data.py reads it.
     return re.sub(r"(?<!\\)\\uDC([89A-F][0-9A-F])", r"\\\\x\1", text)

@@ -29,15 +29,15 @@ class ModelConfig:
     """Normalisation after each convolution: batch, or group (8 channels a group; independent of the batch size)."""
 
     encoder: str = "auto"
-    """Way down of the UNet. none: the plain one, of model.depth, which learns from nothing; efficientnet-lite0, -lite1
-    or -lite2: pretrained on ImageNet, for a data.image_size that is a multiple of 32. hf:FOLDER or hf:ID: a model of
+    """Encoder of the UNet. none: the plain one, of model.depth, from random weights; efficientnet-lite0, -lite1 or
+    -lite2: pretrained on ImageNet, for a data.image_size that is a multiple of 32. hf:FOLDER or hf:ID: a model of
     Hugging Face in safetensors, such as DINOv2, DINOv3, ConvNeXt, Swin or ResNet, from a folder or the hub cache, where
     `hf download ID` puts it; for the same sizes, by the extra `hf`. Large ones learn best with a small
     optim.encoder_lr, or with model.freeze. auto: that of model.init, or else efficientnet-lite2 where data.image_size
     and model.depth allow it."""
 
     freeze: bool = False
-    """Keep the weights of the pretrained encoder as they are, and train the way up alone."""
+    """Keep the weights of the pretrained encoder as they are, and train the decoder alone."""
 
     init: str | None = None
     """Start from the weights of another model of the same shape: a registry URI such as models:/cat-unet@champion, or a

@@ -78,7 +78,7 @@ class TrainConfig:
     key, and with --resume latest, closes it: it trains what is missing, and the final model."""
 
     final: Literal["auto", "all", "none", "best"] = "auto"
-    """Model that folds and seeds register. all: one trained on all pictures, as long as the folds were in the mean, and
+    """Model that folds and seeds register. all: one trained on all pictures, as long as the folds were on average, and
     calibrated as they were; what it is worth is the folds' score. best: the one that validated best. none: nothing.
     auto: all, but best where there are seeds alone."""
 

@@ -29,7 +29,7 @@ def read_class_names(roots: Sequence[Path], configured: Sequence[str] | None) ->
     found: dict[tuple[str, ...], Path] = {}
     for root in roots:
         file = (root if root.is_dir() else root.parent) / CLASS_NAMES_FILE  # data.root may be a CSV list
-        if os.path.lexists(file):  # what is no file, such as a pipe, is named by the reading
+        if os.path.lexists(file):  # what is not a file, such as a pipe, is named by the reading
             names = [name for name in read_names(file) if name not in (*BACKGROUNDS, IGNORED)]
             if len(set(names)) < len(names) or not 0 < len(names) < UNMAPPED:
                 raise InputError(f"{file}: needs different class names, one a line")

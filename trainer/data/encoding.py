@@ -40,7 +40,7 @@ def decode(content: bytes, file: Path, witness: Witness = no_witness) -> str:
         if found is None:
             guess = _guess(content)
             raise UnknownEncoding(
-                f"{file}: no text in UTF-8 ({error.reason}). Save it as such; if it is in {guess}, with\n"
+                f"{file}: not UTF-8 text ({error.reason}). Save it as such; if it is in {guess}, with\n"
                 f"  {iconv(file, guess)}"
             ) from None
         return found

@@ -61,7 +61,7 @@ HIDDEN = Reason("hidden or of the system")
 SPECIAL = Reason("of no content to read (a pipe, device or broken link)", warn=True)
 FORMAT = Reason("in formats that are not read here", "convert them to PNG or JPEG", warn=True, by="suffix")
 HEIC = Reason(
-    "in the format HEIC, which is not read as things are",
+    "in the format HEIC, which this installation does not read",
     f"{install_command('heic')} changes that; or convert them to PNG or JPEG",
     warn=True,
     by="suffix",
@@ -152,7 +152,7 @@ def scan_folder(folder: str | Path) -> Iterator[os.DirEntry[str]]:
 
 
 def list_folders(folder: Path) -> list[Path]:
-    """List the folders directly in `folder`, sorted by name; empty if `folder` is no folder."""
+    """List the folders directly in `folder`, sorted by name; empty if `folder` is not a folder."""
     if not folder.is_dir():
         return []
     return [folder / name for name in sorted(entry.name for entry in scan_folder(folder) if is_folder(entry))]

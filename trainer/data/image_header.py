@@ -75,7 +75,7 @@ class Header:
 
 
 def count_pixels(path: str | Path, content: bytes | None = None) -> int:
-    """Pixels of an image by its header, without reading the whole file; 0 where it is no image that is decoded.
+    """Pixels of an image by its header, without reading the whole file; 0 where it is not an image that is decoded.
 
     `content`: the bytes of the file, if they were read already.
     """
@@ -208,14 +208,14 @@ def _formats(head: bytes) -> tuple[str, ...]:
 
 
 def _why_unknown(path: Path, content: bytes) -> str:
-    """Say why bytes are no image that is decoded, and what helps."""
+    """Say why bytes are not an image that is decoded, and what helps."""
     if not content:
         return "an empty file; replace or remove it"
     if heic.is_heic(content) and not heic.INSTALLED:  # telephones name it .jpg, too
-        return f"HEIC, which is not read as things are; {install_command('heic')}, or convert it to PNG or JPEG"
+        return f"HEIC, which this installation does not read; {install_command('heic')}, or convert it to PNG or JPEG"
     if path.name.lower().endswith(OTHER_FORMATS):
         return f"{path.suffix} is not read here; convert it to PNG or JPEG"
-    return f"no readable image ({', '.join(FORMATS)}); replace or remove it"
+    return f"not a readable image ({', '.join(FORMATS)}); replace or remove it"
 
 
 def require_size(path: Path, width: int, height: int) -> None:

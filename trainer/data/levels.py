@@ -74,7 +74,7 @@ class DeepImage:
     """Opacity, uint8 [H, W]; None where all is opaque."""
 
     def missing(self) -> np.ndarray:
-        """Mark what is no level, bool of the shape of `stored`: NaN, infinite, or a value that stands for no data."""
+        """Mark pixels without a level, bool of the shape of `stored`: NaN, infinite, or the value for no data."""
         return _missing(self.stored, self.nodata)
 
     @property

@@ -89,7 +89,7 @@ class TiffForm:
 
     @property
     def bands(self) -> int:
-        """Number of channels; 0 where it is no number."""
+        """Number of channels; 0 where it is not a number."""
         bands = self.tags.get(CHANNELS, 1)
         return bands if isinstance(bands, int) else 0
 

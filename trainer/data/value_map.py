@@ -42,7 +42,7 @@ class UnknownValues(InputError):
     """A mask with values that are not whole or not from 0 to 255, without a map from them to classes."""
 
     def __init__(self, values: Counter[float | None]) -> None:
-        super().__init__("mask values that are no class ids; class ids are whole, 0 to 255")
+        super().__init__("mask values that are not class ids; class ids are whole, 0 to 255")
         self.values = values
         """Pixels of each value; None for those that are not finite."""
 
@@ -199,7 +199,8 @@ def value_map(
         raise InputError("data.value_map: no value stands for a class; name at least one")
     unknown = sorted(set(foreground) - set(known))
     if unknown:
-        raise InputError(f"data.value_map: {', '.join(unknown)} is no class; the classes are {', '.join(known[1:])}")
+        wrong = "is not a class" if len(unknown) == 1 else "are not classes"
+        raise InputError(f"data.value_map: {', '.join(unknown)} {wrong}; the classes are {', '.join(known[1:])}")
     ids = {name: class_id for class_id, name in enumerate(known)} | {"background": 0, "ignore": IGNORE}
     other = None if rest == NEAREST else UNMAPPED if rest is None else ids[rest]
     return _make_map(entries, ids, other), known

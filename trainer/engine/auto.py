@@ -210,7 +210,7 @@ def compile_network(
     if setting != "auto":
         return setting == "on", f"train.compile {setting}"
     if device == "cpu":  # measured by tests/benchmarks/throughput.py, which times the plain loop with and without it
-        return False, "train.compile off: on a CPU it wins nothing"
+        return False, "train.compile off: on a CPU it gains nothing"
     expected = EXPECTED.get((device, precision))
     if expected is None:
         return False, f"train.compile off: nothing is known of {precision} on {device}"

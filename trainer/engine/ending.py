@@ -64,7 +64,7 @@ class Ending:
         if state != "finished":
             reason = details.get("reason", "")
             log(f"failed: {reason}" if state == "failed" else reason, "red")
-            log(f"go on with:  {run.status_fields['resume']}")
+            log(f"continue with:  {run.status_fields['resume']}")
         log(f"run folder: {run.folder}")
         if run.tracked:
             self._show_run(sent)
@@ -113,7 +113,7 @@ class Ending:
         if not sent:
             log(f"{unsent} records are not sent yet ({run.last_error or 'no answer in time'})", "yellow")
         if self.unregistered or not sent:
-            log("Complete this, when the store can be written to, with", "yellow")
+            log("Complete this, once the store can be written to, with", "yellow")
             log(f"  {command('sync')} {quote(run.folder)}", "yellow")
         if refused := run.folder.describe_refused():
             log(refused, "yellow")

@@ -38,7 +38,7 @@ def read_command(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--gallery", type=_gallery, default=4, metavar="N", help="draw the N worst and the N best pictures (4)"
     )
     parser.add_argument(
-        "--output", type=Path, metavar="DIR", help="where the files go too; they are always in mlruns/evaluations/"
+        "--output", type=Path, metavar="DIR", help="also write the files here; they are always in mlruns/evaluations/"
     )
     data = parser.add_argument_group("data, as in training")
     data.add_argument("--data.root", "--root", required=True, nargs="+", metavar="DIR", dest="root")

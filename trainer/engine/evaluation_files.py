@@ -23,7 +23,7 @@ from trainer.tracking.run import Run
 from trainer.tracking.tables import table_json
 
 SCORES, SUMMARY = "scores.json", "summary.json"
-"""Table of scores by which models are compared, and everything that is no single image's."""
+"""Table of scores by which models are compared, and everything that is not a single image's."""
 
 TABLES = ("images", "classes")
 """Tables, each as CSV, and as JSON in the form in which MLflow's UI sorts it."""

@@ -102,7 +102,7 @@ def describe_training_images(card: Scorecard) -> str:
     if count is None:
         return "whether these pictures have trained the model is not known"
     if not count:
-        return "none of these pictures has trained the model"
+        return "none of these pictures trained the model"
     return f"{count} of {len(card.table.images)} pictures have trained the model: the score says little about others"
 
 

@@ -119,7 +119,7 @@ class Lifecycle:
                 log(f"warning: the last bits of the numbers differ from now on: {'; '.join(changes)}", "yellow")
         self.run.status("running", step=step)
         log(f"all settings are in {self.run.folder.config}", "dim")
-        log(f"should it stop, go on with:  {self.run.status_fields['resume']}", "dim")
+        log(f"if it stops, continue with:  {self.run.status_fields['resume']}", "dim")
         return start
 
     def _open(self, start: "Start", dataset: "Dataset") -> Run:

@@ -48,7 +48,7 @@ def conclude(
     failed = [row for row in rows if "error" in row]
     for row in failed[:MOST_ERRORS]:
         print(f"predict.py: {one_line(row['error'])}", file=sys.stderr)
-    tell_clipped(display, [row["file"] for row in rows if "clipped" in row], model)
+    warn_clipped(display, [row["file"] for row in rows if "clipped" in row], model)
     done = len(rows) - len(failed)
     for number in died:
         print(f"predict.py: process {number} died before it had done its pictures", file=sys.stderr)
@@ -70,7 +70,7 @@ def conclude(
     return EXIT_SOME_FAILED if failed else 0
 
 
-def tell_clipped(display: Any, clipped: list[str], model: "Model") -> None:
+def warn_clipped(display: Any, clipped: list[str], model: "Model") -> None:
     """Say which images have levels that the model does not know."""
     contract = model.segmenter.contract
     if clipped and contract.range_of_levels is not None:
@@ -79,7 +79,7 @@ def tell_clipped(display: Any, clipped: list[str], model: "Model") -> None:
         display.log(f"{one_line(clipped[0])}{others}: levels beyond the {known} that the model knows were clipped")
 
 
-def tell_letters(display: Any, model: "Model", options: Options) -> None:
+def warn_missing_letters(display: Any, model: "Model", options: Options) -> None:
     """Say once which classes stand in the legends by their number, since no font has the letters of their names."""
     from trainer.drawing.fonts import undrawable
 
@@ -92,7 +92,7 @@ def tell_letters(display: Any, model: "Model", options: Options) -> None:
         )
 
 
-def tell_kept(display: Any, report: "Report") -> None:
+def warn_labels_kept(display: Any, report: "Report") -> None:
     """Say which files of Labelme were left as a person made them."""
     kept = [row["labelme"] for row in report.rows.values() if row.get("labels_kept")]
     if kept:
@@ -104,7 +104,9 @@ def tell_kept(display: Any, report: "Report") -> None:
         )
 
 
-def tell_earlier(display: Any, output: Path, options: Options, images: "list[InputImage]", report: "Report") -> None:
+def warn_earlier_results(
+    display: Any, output: Path, options: Options, images: "list[InputImage]", report: "Report"
+) -> None:
     """Warn of masks and overlays of other images, which the reports do not name."""
     from trainer.inference.outputs import result_name
 
@@ -118,7 +120,7 @@ def tell_earlier(display: Any, output: Path, options: Options, images: "list[Inp
         )
 
 
-def tell_doubts(display: Any, doubts: "Doubts", report: "Report", model: "Model", runs: str) -> None:
+def warn_doubts(display: Any, doubts: "Doubts", report: "Report", model: "Model", runs: str) -> None:
     """Name the images to look at first, and warn about images that are unlike those of the training.
 
     `runs`: address or command with which a person sees the runs of the store that the model is from.
@@ -135,9 +137,9 @@ def tell_doubts(display: Any, doubts: "Doubts", report: "Report", model: "Model"
     for text in warnings:
         log(f"warning: {text}", "yellow")
     if warnings and origin.get("run_id"):
-        log(f"what it was trained on, the pictures of its run show:  {runs}", "yellow")
+        log(f"the pictures of its run show what it was trained on:  {runs}", "yellow")
     elif warnings and (contract := Path(origin["uri"]) / CONTRACT_FILE).is_file():
-        log(f"what it was trained on, its contract says:  python -m json.tool {quote(contract)}", "yellow")
+        log(f"its contract says what it was trained on:  python -m json.tool {quote(contract)}", "yellow")
 
 
 def earlier_results(output: Path, done: set[Path]) -> list[Path]:

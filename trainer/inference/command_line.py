@@ -47,10 +47,12 @@ def _parser(exports: bool) -> Parser:
         "--export", nargs=2, metavar=("KIND", "FILE"), help="write the model for other programs: onnx x.onnx, pt2 x.pt2"
     )
     parser.add_argument(
-        *("--batch_size",), type=_count(1), default=8, metavar="N", help="pictures that go through together (8)"
+        "--batch_size", type=_count(1), default=8, metavar="N", help="pictures that go through the network together (8)"
     )
     parser.add_argument(
-        "--skip_existing", action="store_true", help="leave out what an earlier call has done: same picture and model"
+        "--skip_existing",
+        action="store_true",
+        help="skip what an earlier call has done: same picture, model and options",
     )
     masks = parser.add_argument_group("masks")
     masks.add_argument("--threshold", type=_threshold, metavar="T", help="0 to 1, for one class (the model's own)")
@@ -65,7 +67,7 @@ def _parser(exports: bool) -> Parser:
         "--tta",
         choices=TTA,
         default="",
-        help="flips: the mean with the mirror image's (twice the time)",
+        help="flips: average with the mirrored picture (twice the time)",
     )
     masks.add_argument("--largest_only", action="store_true", help="keep only the largest object of each class")
     files = parser.add_argument_group("files")

@@ -28,7 +28,7 @@ def find_images(
     """List the images of files and folders, the latter with their subfolders, and account for what is left out.
 
     An input may also be a pattern such as `pics/**/*.jpg`, or `-` for the list of paths that `read_list` gives. Earlier
-    results are no input. Raises InputError where there is no image, an input is missing, or some would have the same
+    results are not input. Raises InputError where there is no image, an input is missing, or some would have the same
     name.
     """
     results = [output.resolve() / part for part in FOLDERS]
@@ -70,7 +70,7 @@ def _images_of(given: Path, results: Sequence[Path], name: Path | None) -> Itera
     """
     if not given.is_dir():
         if not given.is_file():
-            raise InputError(f"{given}: {'no regular file' if given.exists() else 'no such file or folder'}")
+            raise InputError(f"{given}: {'not a regular file' if given.exists() else 'no such file or folder'}")
         yield from _pages_of(given, name or Path(given.stem))
         return
     earlier = _below(given, results)

@@ -6,7 +6,7 @@ a later call can tell what is still to be done.
 
 import contextlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -71,14 +71,6 @@ def journal_file(output: Path, process: int = 0) -> Path:
 def journal_files(output: Path) -> list[Path]:
     """Journals that are there, those of all processes."""
     return [path for path in [output / JOURNAL, *sorted(output.glob("journal-*.jsonl"))] if path.is_file()]
-
-
-def read_entries(path: Path) -> Iterator[Entry]:
-    """Entries of a journal, one after the other; lines that are damaged are left out."""
-    with path.open("rb") as file:
-        for line in file:
-            if (entry := parse_entry(line)) is not None:
-                yield entry
 
 
 def keep_entries(output: Path, entries: Mapping[str, tuple[Path, int]]) -> None:

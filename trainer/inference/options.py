@@ -11,7 +11,7 @@ TTA = ("flips",)
 """Forms of overlays, of probability files and of Labelme's shapes; what is predicted beside the image itself."""
 
 FOLDERS = ("masks", "overlays", "probabilities", "confidence", "labelme")
-"""Folders of results; their files are no input."""
+"""Folders of results; their files are not input."""
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ PROGRAM = "segtrainer "
 
 
 def require_own_masks(output: Path, images: Sequence[InputImage]) -> None:
-    """Raise InputError where a mask that is no prediction would be written over: a person's label, as a rule.
+    """Raise InputError where a mask that is not a prediction would be written over: a person's label, as a rule.
 
     A data set with `images/` and `masks/` looks like an output folder.
     """

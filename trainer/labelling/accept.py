@@ -11,10 +11,10 @@ from trainer.system.atomic import why_not_written, write_text
 
 
 def accept(files: Sequence[Path]) -> tuple[list[Path], list[Path]]:
-    """Take the flag off predicted files; return those that were changed, and those that are no waiting predictions.
+    """Take the flag off predicted files; return those that were changed, and those that are not waiting predictions.
 
-    Nothing else in a file changes. Raises InputError, before any is changed, where one is no file of Labelme; and where
-    one cannot be written.
+    Nothing else in a file changes. Raises InputError where one is not a file of Labelme, before any is changed, and
+    where one cannot be written.
     """
     records = {file: read_record(file, file.parent) for file in dict.fromkeys(files)}
     waiting = [file for file, record in records.items() if state_of(record) == WAITING]

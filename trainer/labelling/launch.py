@@ -28,7 +28,7 @@ def check_launch(text: str, folder: Path) -> str:
     try:
         words = shlex.split(text)
     except ValueError as error:
-        raise InputError(f"launch: {text}: no command of a shell ({error}); mend it") from error
+        raise InputError(f"launch: {text}: not a shell command ({error}); fix it") from error
     if not any(_begins(words, name.split()) for name in MODULES):
         one = " or ".join(f"'{name} OPTIONS'" for name in MODULES)
         raise InputError(f"launch: {text!r} is not possible; give {one}, {NONE} or {AUTO}")

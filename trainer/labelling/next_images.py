@@ -12,7 +12,7 @@ from trainer.inference.model import Model
 from trainer.inference.outputs import result_name
 from trainer.inference.resume import model_digest
 from trainer.labelling.order import LARGE_PIXELS, LEAST_DOUBT, choose
-from trainer.labelling.pool import Opinion, Opinions, find_pool, same_content
+from trainer.labelling.pool import Assessment, Assessments, find_pool, same_content
 from trainer.labelling.prefill import (
     Prediction,
     Queue,
@@ -87,7 +87,7 @@ class Pool:
     notes: list[str]
 
 
-def look(request: Request) -> tuple[Queue, Pool]:
+def scan_folders(request: Request) -> tuple[Queue, Pool]:
     """Find out what is in the folders, without a model. Raises InputError for what a person has to mend first."""
     queue = open_queue(request.output)
     images = find_pool(request.pool, request.output)
@@ -109,7 +109,7 @@ def _has_json(image: Path) -> bool:
     return image.with_name(f"{image.stem}.json").exists()
 
 
-def give_next(
+def choose_next(
     request: Request,
     queue: Queue,
     pool: Pool,
@@ -125,29 +125,29 @@ def give_next(
     segmenter = model.segmenter.eval()
     prepare_folder(queue, segmenter.contract.class_names)
     answer = Answer(notes=list(pool.notes))
-    opinions = Opinions(segmenter, queue.opinions_file)
-    call = open_call(queue, request.name, opinions.model)
+    assessments = Assessments(segmenter, queue.assessments_file)
+    call = open_call(queue, request.name, assessments.model)
     if call is not None and call.complete:
         answer.notes.append(f"the call {call.name} is done; nothing is given again")
         answer.left = len(pool.left)
         return answer
     advance = progress("looking at the pool", len(pool.left) + len(pool.known))
-    found = opinions.of(pool.left, request.batch_size, advance, stop_requested)
-    thought = {result_name(image): one for image, one in zip(pool.left, found, strict=False)}
+    found = assessments.of(pool.left, request.batch_size, advance, stop_requested)
+    assessed = {result_name(image): one for image, one in zip(pool.left, found, strict=False)}
     if call is None:
-        known = opinions.of(pool.known, request.batch_size, advance, stop_requested)
+        known = assessments.of(pool.known, request.batch_size, advance, stop_requested)
         if stop_requested():
             answer.stopped = True
             return answer
         answer.problems += [one_line(one.error) for one in found if one.error]
         chosen = _choose(pool.left, found, known, request.count, answer)
-        call = new_call(queue, request.name, _title(model), opinions.model, chosen)
+        call = new_call(queue, request.name, _title(model), assessments.model, chosen)
     named = {result_name(image): image for image in pool.images}
     _write(request, queue, [named[name] for name in call.images if name in named], pool, model, answer, stop_requested)
     call.complete = not stop_requested()
     queue.save()
-    given = [name for name in call.images if name in thought and queue.given(named[name])]
-    answer.images = [(name, thought[name].doubt) for name in given]
+    given = [name for name in call.images if name in assessed and queue.given(named[name])]
+    answer.images = [(name, assessed[name].doubt) for name in given]
     answer.left = len(pool.left) - len(answer.images)
     answer.stopped = stop_requested()
     return answer
@@ -175,7 +175,7 @@ def _write(
 
 
 def _choose(
-    images: Sequence[InputImage], found: Sequence[Opinion], known: Sequence[Opinion], count: int, answer: Answer
+    images: Sequence[InputImage], found: Sequence[Assessment], known: Sequence[Assessment], count: int, answer: Answer
 ) -> list[InputImage]:
     """Images that are worth most; what is to be said about them goes into the notes."""
     rows = [row for row, one in enumerate(found) if not one.error]
@@ -187,7 +187,9 @@ def _choose(
     labelled = [one.features for one in known if not one.error]
     near = np.stack(labelled) if labelled else np.zeros((0, features.shape[1]))
     if doubts.max() <= LEAST_DOUBT:
-        answer.notes.append("the model is sure of every picture that is left; those come that stand for most others")
+        answer.notes.append(
+            "the model is sure of every picture that is left; those that stand for most others come first"
+        )
     large = [images[row] for row, one in zip(rows, usable, strict=True) if one.pixels > LARGE_PIXELS]
     if large:
         limit = f"{LARGE_PIXELS / 1e6:.0f} megapixels"

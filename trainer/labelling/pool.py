@@ -4,7 +4,7 @@ import base64
 import hashlib
 import json
 import os
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +18,6 @@ from trainer.data.resize import shrink_image
 from trainer.inference.doubt import is_unsure
 from trainer.inference.given import InputImage
 from trainer.inference.inputs import find_images
-from trainer.inference.outputs import result_name
 from trainer.inference.predictor import ImageResult, predict_files
 from trainer.inference.resume import model_digest
 from trainer.model.features import pooled_features
@@ -33,8 +32,8 @@ FEATURES_TYPE = "<f2"
 
 
 @dataclass(frozen=True)
-class Opinion:
-    """Opinion of the model on an image."""
+class Assessment:
+    """What the model makes of an image: its doubt, and features to compare it with others by."""
 
     doubt: float
     """1 - `Certainty` of what is found in it, by calibrated probabilities, 0 to 1."""
@@ -93,8 +92,8 @@ def _digest(file: Path) -> bytes:
     return hashlib.sha256(read_bytes(file)).digest()
 
 
-class Opinions:
-    """Opinions of a model about images, kept in a file: a call that was killed goes on where it was."""
+class Assessments:
+    """Assessments of images by a model, stored in a file, so that a call that was killed continues where it was."""
 
     def __init__(self, segmenter: Segmenter, file: Path) -> None:
         """Read what `file` holds of this model; another model's is dropped."""
@@ -102,7 +101,7 @@ class Opinions:
         self.model = model_digest(segmenter)
         self.known = dict(self._read())
 
-    def _read(self) -> Iterator[tuple[str, Opinion]]:
+    def _read(self) -> Iterator[tuple[str, Assessment]]:
         with suppress(OSError, ValueError):
             lines = self.file.read_text(encoding="utf-8").splitlines()
             if not lines or json.loads(lines[0]) != {"model": self.model}:
@@ -113,7 +112,7 @@ class Opinions:
                     content = base64.b64decode(entry["features"])
                     features = np.frombuffer(content, FEATURES_TYPE)
                     numbers = float(entry["doubt"]), bool(entry["unsure"]), int(entry["pixels"])
-                    yield str(entry["image"]), Opinion(*numbers, features)
+                    yield str(entry["image"]), Assessment(*numbers, features)
 
     def of(
         self,
@@ -121,8 +120,8 @@ class Opinions:
         batch_size: int,
         advance: Callable[[], None],
         stop_requested: Callable[[], bool] = lambda: False,
-    ) -> list[Opinion]:
-        """Opinion about each of the images; those not known yet are predicted. Fewer where a stop is requested."""
+    ) -> list[Assessment]:
+        """Assess each of the images; those not known yet are predicted. Fewer where a stop is requested."""
         keys = {image: _key(image) for image in images}
         missing = [image for image in images if keys[image] not in self.known]
         for _ in range(len(images) - len(missing)):
@@ -130,11 +129,11 @@ class Opinions:
         self._begin()
         with self.file.open("a", encoding="utf-8") as stream:
             form = self._form
-            for image, opinion in predict_files(self.segmenter, missing, form, batch_size, stop_requested):
+            for image, assessment in predict_files(self.segmenter, missing, form, batch_size, stop_requested):
                 key = keys[image]
-                self.known[key] = opinion
-                if not opinion.error:  # what is mended meanwhile is tried again
-                    stream.write(_line(key, opinion))
+                self.known[key] = assessment
+                if not assessment.error:  # what is mended meanwhile is tried again
+                    stream.write(_line(key, assessment))
                     stream.flush()
                 advance()
         return [self.known[keys[image]] for image in images if keys[image] in self.known]
@@ -142,12 +141,12 @@ class Opinions:
     def _begin(self) -> None:
         """Make the file hold what is known, whole lines of this model alone."""
         self.file.parent.mkdir(parents=True, exist_ok=True)
-        lines = [_line(key, opinion) for key, opinion in self.known.items() if not opinion.error]
+        lines = [_line(key, assessment) for key, assessment in self.known.items() if not assessment.error]
         write_text(self.file, json.dumps({"model": self.model}) + "\n" + "".join(lines))
 
-    def _form(self, result: ImageResult) -> tuple[InputImage, Opinion]:
+    def _form(self, result: ImageResult) -> tuple[InputImage, Assessment]:
         if result.mask is None or result.shown is None:
-            return result.source, Opinion(0.0, False, 0, np.zeros(0, FEATURES_TYPE), result.error)
+            return result.source, Assessment(0.0, False, 0, np.zeros(0, FEATURES_TYPE), result.error)
         contract = self.segmenter.contract
         square = result.shown
         if square.shape[:2] != (contract.image_size,) * 2:
@@ -155,7 +154,7 @@ class Opinions:
         features = pooled_features(self.segmenter, torch.from_numpy(square).permute(2, 0, 1)[None])[0]
         unsure = is_unsure(result.certainty, contract)
         stored = features.numpy().astype(FEATURES_TYPE)
-        return result.source, Opinion(round(1 - result.certainty, 6), unsure, result.mask.size, stored)
+        return result.source, Assessment(round(1 - result.certainty, 6), unsure, result.mask.size, stored)
 
 
 def _key(image: InputImage) -> str:
@@ -168,12 +167,7 @@ def _key(image: InputImage) -> str:
     return f"{valid(os.path.realpath(image.path))}#{image.page} {state}"
 
 
-def _line(key: str, opinion: Opinion) -> str:
-    content = base64.b64encode(opinion.features.tobytes()).decode()
-    entry = {"image": key, "doubt": opinion.doubt, "unsure": opinion.unsure, "pixels": opinion.pixels}
+def _line(key: str, assessment: Assessment) -> str:
+    content = base64.b64encode(assessment.features.tobytes()).decode()
+    entry = {"image": key, "doubt": assessment.doubt, "unsure": assessment.unsure, "pixels": assessment.pixels}
     return json.dumps(entry | {"features": content}) + "\n"
-
-
-def names_of(images: Collection[InputImage]) -> list[str]:
-    """Names of images as the files beside them have it, without suffix."""
-    return [result_name(image) for image in images]

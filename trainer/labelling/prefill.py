@@ -35,7 +35,7 @@ from trainer.system.text import one_line, valid
 OWN = ".label"
 """Hidden folder for what is not for Labelme."""
 
-RECORD_FILE, OPINIONS_FILE = "record.json", "opinions.jsonl"
+RECORD_FILE, ASSESSMENTS_FILE = "record.json", "opinions.jsonl"
 
 
 @dataclass
@@ -65,15 +65,15 @@ class Queue:
     folder: Path
     calls: list[Call] = field(default_factory=list)
     files: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """Name of an image -> SHA-256 of the JSON file as it was written, the image's files, the model and its opinion.
+    """Name of an image -> SHA-256 of the JSON file as it was written, the image's files, the model and its assessment.
 
     `was`: SHA-256 of the file that it has replaced.
     """
 
     @property
-    def opinions_file(self) -> Path:
+    def assessments_file(self) -> Path:
         """File with what a model thinks of the images of the pool."""
-        return self.folder / OWN / OPINIONS_FILE
+        return self.folder / OWN / ASSESSMENTS_FILE
 
     @property
     def record_file(self) -> Path:
@@ -119,9 +119,9 @@ class Queue:
 
 
 def open_queue(folder: Path) -> Queue:
-    """Read the record of a folder, which need not exist. Raises InputError where it is no folder, or damaged."""
+    """Read the record of a folder, which need not exist. Raises InputError where it is not a folder, or damaged."""
     if os.path.lexists(folder) and not folder.is_dir():
-        raise InputError(f"{folder}: no folder; give another name")
+        raise InputError(f"{folder}: not a folder; give another name")
     queue = Queue(folder)
     try:
         content = json.loads(queue.record_file.read_text(encoding="utf-8"))
@@ -143,7 +143,7 @@ def only_call(folder: Path) -> AbstractContextManager[None]:
         (folder / OWN).mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"{why_not_written(folder, error)}; allow it, or give another folder") from error
-    return alone(folder / OWN / "lock", f"{folder}: another call is putting pictures there; wait for its end")
+    return alone(folder / OWN / "lock", f"{folder}: another call is putting pictures there; wait until it ends")
 
 
 def prepare_folder(queue: Queue, class_names: Sequence[str]) -> None:

@@ -32,8 +32,8 @@ KEYS = ("labelled", "pool", "to_label", "model", "count", "launch", "training")
 
 HEAD = """\
 # A project of `label.py round`. Relative paths begin in this folder.
-# launch: what is before trainer/train.py when you train, such as accelerate launch --config_file FILE; none: nothing;
-# auto: accelerate launch where `accelerate config` was called or there are several GPUs
+# launch: what comes before trainer/train.py when you train, such as accelerate launch --config_file FILE;
+# none: nothing; auto: accelerate launch where `accelerate config` was called or there are several GPUs
 # training: settings of train.py that every round uses, such as train.epochs: 40
 """
 
@@ -174,7 +174,7 @@ def open_project(folder: Path) -> Project:
         raise InputError(f"{file}: cannot be read ({error.strerror}); allow it") from error
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         reason = " ".join(str(error).split())
-        raise InputError(f"{file}: no valid YAML ({reason}); mend it") from error
+        raise InputError(f"{file}: not valid YAML ({reason}); fix it") from error
     if not isinstance(content, dict):
         raise InputError(f"{file}: no keys there; it has {', '.join(KEYS)}")
     folder = Path(os.path.abspath(folder))  # a training may be resumed from anywhere
@@ -256,7 +256,7 @@ def open_state(project: Project) -> State:
 
 def only_round(project: Project) -> AbstractContextManager[None]:
     """Keep other rounds out of a project for the block. Raises InputError where one is under way."""
-    return alone(project.folder / LOCK_FILE, f"{project.folder}: another round is under way; wait for its end")
+    return alone(project.folder / LOCK_FILE, f"{project.folder}: another round is under way; wait until it ends")
 
 
 def settings_of(words: Sequence[str]) -> dict[str, Any]:
@@ -267,7 +267,7 @@ def settings_of(words: Sequence[str]) -> dict[str, Any]:
         word = rest.pop(0)
         key, separator, value = word.removeprefix("--").partition("=")
         if not word.startswith("--") or not key or not (separator or rest):
-            raise InputError(f"{word}: no setting of train.py; give --key value, such as --train.epochs 40")
+            raise InputError(f"{word}: not a setting of train.py; give --key value, such as --train.epochs 40")
         text = value if separator else rest.pop(0)
         if key == "config":
             settings[key] = _absolute(Path(text))

@@ -86,7 +86,7 @@ def begin_round(project: Project, state: State, labels: Labels, champion: Callab
         state.rounds.pop()
     elif last is not None and last.labels == labels.digest:
         raise InputError(
-            f"{project.folder}: nothing was labelled since round {last.number}; correct some of the pictures in "
+            f"{project.folder}: nothing has been labelled since round {last.number}; correct some of the pictures in "
             f"{project.to_label}, or take them as they are with {command('label')} accept"
         )
     number = (state.rounds[-1].number if state.rounds else 0) + 1

@@ -65,7 +65,7 @@ def fetch_pets(out: Path, url: str, progress: Progress, sums: dict[str, str] = A
 @contextmanager
 def _alone(file: Path) -> Iterator[None]:
     """Hold the lock `file`, and remove it at the end. Raises InputError where another process holds it."""
-    with alone(file, f"{file.with_suffix('.download')}: another program is downloading there; wait for its end"):
+    with alone(file, f"{file.with_suffix('.download')}: another program is downloading there; wait until it ends"):
         try:
             yield
         finally:
@@ -92,7 +92,7 @@ def _download(url: str, part: Path, md5: str, progress: Progress, wait_s: float)
     else:
         size = part.stat().st_size if part.is_file() else 0
         raise InputError(
-            f"{url}: {reason}, {TRIES} times; {size:,} bytes have come. The same command goes on from there; --url "
+            f"{url}: {reason}, {TRIES} times; {size:,} bytes have come. The same command continues from there; --url "
             "names another place"
         )
     if _md5(part) != md5:

@@ -39,11 +39,6 @@ def log_likelihoods(logits: np.ndarray) -> np.ndarray:
     return shifted - log_sum
 
 
-def negative_log_likelihood(logits: np.ndarray, classes: np.ndarray) -> float:
-    """Mean of -log p(true class) over N pixels, from logits [N, C] and class ids [N]."""
-    return -float(np.mean(log_likelihoods(logits)[np.arange(len(classes)), classes]))
-
-
 def fit_temperature(logits: np.ndarray, classes: np.ndarray) -> float:
     """Temperature T whose probabilities, of logits / T, have the least negative log likelihood; 4 significant digits.
 

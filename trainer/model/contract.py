@@ -209,7 +209,7 @@ def _parse(text: bytes) -> tuple[Contract, str]:
     try:
         content = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise InputError(f"damaged, no JSON ({error}); fetch the model again") from error
+        raise InputError(f"damaged, not JSON ({error}); fetch the model again") from error
     if not isinstance(content, dict):
         raise InputError("not the contract of a model, which is a JSON object; fetch the model again")
     _check_version(content)
@@ -266,7 +266,7 @@ def _check_agreement(contract: Contract) -> None:
         except InputError as error:
             raise InputError(f"encoder_config: {error}") from error
     if contract.image_size % multiple:
-        raise InputError(f"image_size: {contract.image_size} is no multiple of {multiple}, the stride of the network")
+        raise InputError(f"image_size: {contract.image_size} is not a multiple of {multiple}, the network's stride")
     if contract.view == "tiles" and contract.keep_aspect:
         raise InputError("keep_aspect: true with view tiles, which squeeze nothing; it may be false")
     if contract.view == "whole" and contract.scale != 1:

@@ -1,4 +1,4 @@
-"""Pretrained encoders: the way down of a UNet, with weights that were trained on the photographs of ImageNet."""
+"""Pretrained encoders of a UNet, with weights that were trained on the photographs of ImageNet."""
 
 import math
 from pathlib import Path

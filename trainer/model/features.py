@@ -15,7 +15,7 @@ def pooled_features(segmenter: Segmenter, images: Tensor) -> Tensor:
 
 
 def _lowest(network: UNet | EncoderUNet, images: Tensor) -> Tensor:
-    """Features [B, F, h, w] of the lowest level of a network's way down."""
+    """Features [B, F, h, w] of the lowest level of a network's encoder."""
     if isinstance(network, EncoderUNet):
         maps: list[Tensor] = network.encoder(images)
         return maps[-1]

@@ -80,7 +80,7 @@ def find_folder(setting: str) -> HubFolder:
 
 
 def read_config(folder: HubFolder) -> dict[str, Any]:
-    """Content of config.json. Raises InputError where it is no JSON object."""
+    """Content of config.json. Raises InputError where it is not a JSON object."""
     return _read_json(folder.path / "config.json")
 
 
@@ -100,7 +100,7 @@ def read_normalisation(folder: HubFolder) -> tuple[tuple[float, ...], tuple[floa
     except (TypeError, ValueError, ArithmeticError) as error:
         raise InputError(
             f"{file}: image_mean {abbreviate(mean)}, image_std {abbreviate(std)} and rescale_factor "
-            f"{abbreviate(scale)} are no normalisation of three colours; remove the file for ImageNet's"
+            f"{abbreviate(scale)} are not a normalisation of three colours; remove the file for ImageNet's"
         ) from error
     return (a, b, c), (d, e, f)
 
@@ -159,5 +159,5 @@ def _read_json(file: Path) -> dict[str, Any]:
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{file}: cannot be read as JSON ({error}); fetch the model again") from error
     if not isinstance(content, dict):
-        raise InputError(f"{file}: no JSON object; fetch the model again")
+        raise InputError(f"{file}: not a JSON object; fetch the model again")
     return content

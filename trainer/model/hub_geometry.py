@@ -140,7 +140,7 @@ def _probe(settings: str) -> Geometry:
     if not all(one.ndim == 4 and one.shape[2] == one.shape[3] and PROBE_SIDE % one.shape[2] == 0 for one in maps):
         shapes = abbreviate([list(one.shape) for one in maps])
         raise InputError(
-            f"its maps of an image of {PROBE_SIDE} x {PROBE_SIDE} pixels are {shapes}, which are no squares"
+            f"its maps of an image of {PROBE_SIDE} x {PROBE_SIDE} pixels are {shapes}, which are not square"
         )
     used = {id(parameter) for parameter in _leaves(maps)}
     return Geometry(

@@ -70,7 +70,7 @@ def build_network(settings: str) -> "PreTrainedModel":
     try:
         content = json.loads(settings)
     except (ValueError, RecursionError) as error:
-        raise InputError(f"no JSON ({error})") from error
+        raise InputError(f"not JSON ({error})") from error
     kind = config_class(content)
     check_values(content, kind)
     from transformers.models.auto.modeling_auto import MODEL_FOR_BACKBONE_MAPPING

@@ -54,7 +54,7 @@ def choose_encoder(model: ModelConfig, image_size: int) -> tuple[str, str]:
         near = max(2, round(image_size / ENCODER_STRIDE)) * ENCODER_STRIDE
         return (
             "none",
-            f"model.encoder none: data.image_size {image_size} is no multiple of {ENCODER_STRIDE}, as {near} is",
+            f"model.encoder none: data.image_size {image_size} is not a multiple of {ENCODER_STRIDE}, as {near} is",
         )
     if image_size < 2 * ENCODER_STRIDE:
         return "none", f"model.encoder none: data.image_size {image_size} would be one pixel at its bottom"

@@ -1,4 +1,4 @@
-"""Maps of a vision transformer, all at one stride, as the pyramid that a UNet's way up reads."""
+"""Maps of a vision transformer, all at one stride, as the pyramid that a UNet's decoder reads."""
 
 from torch import Tensor, nn
 from torch.nn import functional

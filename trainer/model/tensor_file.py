@@ -28,7 +28,7 @@ def read_shapes(file: Path) -> dict[str, tuple[torch.dtype | str, tuple[int, ...
         with open_regular(file) as content:
             start = content.read(8)
         if len(start) < 8 or int.from_bytes(start, "little") > MOST_HEADER_BYTES:
-            raise InputError(f"{file}: no safetensors file; fetch it again")
+            raise InputError(f"{file}: not a safetensors file; fetch it again")
         with safe_open(file, "pt") as tensors:
             parts = {name: tensors.get_slice(name) for name in tensors.keys()}  # noqa: SIM118 (not a dict)
             return {
@@ -38,7 +38,7 @@ def read_shapes(file: Path) -> dict[str, tuple[torch.dtype | str, tuple[int, ...
     except OSError as error:
         raise InputError(f"{file}: cannot be read ({error.strerror or error}); fetch it again") from error
     except SafetensorError as error:
-        raise InputError(f"{file}: no safetensors file, or cut off ({error}); fetch it again") from error
+        raise InputError(f"{file}: not a safetensors file, or cut off ({error}); fetch it again") from error
 
 
 def check_header(file: Path, expected: Shapes, by: str) -> None:

@@ -98,7 +98,7 @@ def read_training_images(folder: Path) -> TrainingImages | None:
         labelled, unlabelled, inherited = (_read_part(content[part]) for part in PARTS)
         return TrainingImages(labelled, unlabelled, inherited, content["complete"] is True)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise InputError(f"{file}: no list of training images ({type(error).__name__}: {error})") from error
+        raise InputError(f"{file}: not a list of training images ({type(error).__name__}: {error})") from error
 
 
 def _read_part(text: str) -> frozenset[str]:

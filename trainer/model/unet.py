@@ -56,12 +56,12 @@ class UNet(nn.Module):
 
 
 class EncoderUNet(nn.Module):
-    """UNet whose way down is a pretrained encoder.
+    """UNet with a pretrained encoder.
 
     in   float [B, encoder.input_channels, H, W], normalised; H and W multiples of encoder.stride
     out  float [B, channels, H, W]
 
-    The way up reads the encoder's features at each stride, and the image itself at stride 1.
+    The decoder reads the encoder's features at each stride, and the image itself at stride 1.
     """
 
     def __init__(

@@ -78,7 +78,7 @@ def _known_folder(order: Order, work: Path, known: dict[str, Any]) -> SweepFolde
     folder = SweepFolder(RunFolder(work / known["run"]["uid"]))
     if folder.run.run.exists():
         if not order.resume:
-            raise InputError(f"--study {order.study}: begun here, in {folder.path}; go on with it by --resume")
+            raise InputError(f"--study {order.study}: begun here, in {folder.path}; continue it with --resume")
         return folder
     folder.run.checkpoints.mkdir(parents=True, exist_ok=True)
     folder.run.journal.touch()

@@ -51,7 +51,7 @@ def close(runner: Runner, display: Display, stopped: bool, again: str, problem: 
     else:
         _show_results(runner, display, verdict)
     if stopped or problem or unfinished(study) or len(study.trials()) < runner.limits.trials:
-        display.log(f"go on with:  {again}")
+        display.log(f"continue with:  {again}")
     _show_run(run, sent, display)
     study.close()
     return code

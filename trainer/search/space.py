@@ -20,7 +20,6 @@ from trainer.config import Config, dotted, flatten
 
 if TYPE_CHECKING:
     from optuna import Trial
-    from optuna.distributions import BaseDistribution
 
 Check = Callable[[str, Any], None]
 """Function that raises InputError where a setting cannot have a value."""
@@ -63,14 +62,6 @@ class Range:
     log: bool = False
     whole: bool = False
 
-    def distribution(self) -> "BaseDistribution":
-        """Optuna's form of it."""
-        from optuna.distributions import FloatDistribution, IntDistribution
-
-        if self.whole:
-            return IntDistribution(int(self.low), int(self.high), log=self.log, step=int(self.step or 1))
-        return FloatDistribution(self.low, self.high, log=self.log, step=self.step)
-
     def suggest(self, trial: "Trial", key: str) -> Scalar:
         """Value of a trial: the one that it has already, or else a new one."""
         if self.whole:
@@ -105,14 +96,8 @@ class Choice:
     values: tuple[Any, ...]
 
     def labels(self) -> dict[Scalar, Any]:
-        """Stored value -> setting; what is no single value is stored as JSON."""
+        """Stored value -> setting; what is not a single value is stored as JSON."""
         return {one if isinstance(one, Scalar) else json.dumps(one): one for one in self.values}
-
-    def distribution(self) -> "BaseDistribution":
-        """Optuna's form of it."""
-        from optuna.distributions import CategoricalDistribution
-
-        return CategoricalDistribution(list(self.labels()))
 
     def suggest(self, trial: "Trial", key: str) -> Scalar:
         """Value of a trial: the one that it has already, or else a new one."""
@@ -182,7 +167,7 @@ def _read(file: Path) -> dict[str, Any]:
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         where = getattr(error, "problem_mark", None)
         line = f", line {where.line + 1}" if where else ""
-        raise InputError(f"--space {file}{line}: no YAML ({getattr(error, 'problem', None) or error})") from None
+        raise InputError(f"--space {file}{line}: not valid YAML ({getattr(error, 'problem', None) or error})") from None
     if content is not None and not (isinstance(content, dict) and all(isinstance(key, str) for key in content)):
         raise InputError(f"--space {file}: holds no settings; write lines such as {EXAMPLE}")
     return content or {}

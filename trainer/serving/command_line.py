@@ -61,13 +61,15 @@ def _parser() -> Parser:
     parser.add_argument("--host", default="127.0.0.1", help="address to listen at (127.0.0.1: this machine alone)")
     parser.add_argument("--port", type=_number(0, 65535), default=8000, help="port; 0 takes a free one (8000)")
     parser.add_argument(
-        "--token", metavar="TOKEN", help=f"what requests must name; better in {TOKEN_VARIABLE}, which others do not see"
+        "--token",
+        metavar="TOKEN",
+        help=f"token that requests must send; better in {TOKEN_VARIABLE}, which others do not see",
     )
     parser.add_argument(
-        *("--poll",), type=_seconds, default=5.0, metavar="SECONDS", help="time between looks at the alias (5)"
+        "--poll", type=_seconds, default=5.0, metavar="SECONDS", help="time between looks at the alias (5)"
     )
     parser.add_argument(
-        "--queue", type=Path, metavar="DIR", help="labelling queue: where pictures go that a person calls wrong"
+        "--queue", type=Path, metavar="DIR", help="labelling queue: folder for pictures that a person marks as wrong"
     )
     parser.add_argument(
         "--label_studio",
@@ -75,6 +77,11 @@ def _parser() -> Parser:
         metavar="URL",
         help=f"Label Studio, the only host whose pictures are fetched; its token: {STUDIO_VARIABLE}",
     )
+    _add_limits(parser)
+    return parser
+
+
+def _add_limits(parser: Parser) -> None:
     limits, usual = parser.add_argument_group("limits"), Limits()
     limits.add_argument(
         "--max_megabytes",
@@ -84,34 +91,33 @@ def _parser() -> Parser:
         help=f"of a request ({usual.body_bytes // 2**20})",
     )
     limits.add_argument(
-        *("--max_pixels",),
+        "--max_pixels",
         type=_number(1, 200_000_000),
         default=usual.pixels,
         metavar="N",
         help=f"of a picture ({usual.pixels})",
     )
     limits.add_argument(
-        *("--timeout",),
+        "--timeout",
         type=_seconds,
         default=usual.seconds,
         metavar="SECONDS",
         help=f"for a request to arrive, to wait, and to be read ({usual.seconds:.0f} each)",
     )
     limits.add_argument(
-        *("--queue_size",),
+        "--queue_size",
         type=_number(1, 10_000),
         default=usual.queue,
         metavar="N",
-        help=f"pictures under way; others are refused with 503 ({usual.queue})",
+        help=f"pictures under way; more are refused with 503 ({usual.queue})",
     )
     limits.add_argument(
-        *("--batch_size",),
+        "--batch_size",
         type=_number(1, 1024),
         default=usual.batch_size,
         metavar="N",
         help=f"pictures that go through the network together ({usual.batch_size})",
     )
-    return parser
 
 
 def _number(least: int, most: int) -> Any:

@@ -79,5 +79,5 @@ def _parse(text: str) -> _Found:
     try:
         parser.Parse(text.encode("utf-8", "replace"), True)
     except xml.parsers.expat.ExpatError as error:
-        raise Refused(422, f"label_config: no XML ({error})") from None
+        raise Refused(422, f"label_config: not XML ({error})") from None
     return found

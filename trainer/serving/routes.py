@@ -41,6 +41,6 @@ async def read_json(service: Service, content: bytes) -> Any:
         try:
             return json.loads(content)
         except (ValueError, RecursionError):
-            raise Refused(422, "no valid JSON") from None
+            raise Refused(422, "not valid JSON") from None
 
     return await service.run(parse)

@@ -53,7 +53,7 @@ class Bodies:
                         body += chunk
                         self.held += len(chunk)
             except TimeoutError:
-                raise Refused(408, f"no whole body within {self.limits.seconds:g} s; send it faster") from None
+                raise Refused(408, f"no complete body within {self.limits.seconds:g} s; send it faster") from None
             except ClientDisconnect:
                 raise Refused(400, "the body is not whole") from None
             yield bytes(body)
@@ -91,7 +91,7 @@ def read_upload(body: bytes, media_type: str, name: str = "") -> Upload:
     elif kind.startswith("image/") or kind in RAW_TYPES:
         upload = Upload(body, clean_name(name))
     else:
-        raise Refused(415, f"{one_line(kind)[:100]}: no picture; send it as image/jpeg or image/png, or as a form")
+        raise Refused(415, f"{one_line(kind)[:100]}: not a picture; send it as image/jpeg or image/png, or as a form")
     if not upload.content:
         raise Refused(422, "the body is empty; send a picture")
     return upload
@@ -106,7 +106,7 @@ def _read_form(body: bytes, media_type: str) -> Upload:
     # The boundary occurs nowhere in the parts, or it would be none.
     parts = (b"\r\n" + body).split(b"\r\n" + delimiter)
     if len(parts) < 2 or not parts[-1].startswith(b"--"):
-        raise Refused(400, "multipart/form-data that is not whole")
+        raise Refused(400, "incomplete multipart/form-data")
     for part in parts[1:-1]:
         head, _, content = part.partition(b"\r\n\r\n")
         names = dict(re.findall(rb';\s*(name|filename\*?)="?((?:[^"\\\r\n]|\\.)*)"?', head, re.IGNORECASE))
@@ -135,8 +135,8 @@ def read_data_address(text: Any) -> bytes:
     """Image in a data: address, as browsers and labelling tools write it. Raises Refused where it is none."""
     found = isinstance(text, str) and re.match(r"data:(?:image/[\w.+-]+|application/octet-stream)?;base64,", text)
     if not found:
-        raise Refused(422, "image: no picture; give data:image/jpeg;base64,...")
+        raise Refused(422, "image: not a picture; give data:image/jpeg;base64,...")
     try:
         return base64.b64decode(text[found.end() :], validate=True)
     except (binascii.Error, ValueError):
-        raise Refused(422, "image: no valid base64 after data:...;base64,") from None
+        raise Refused(422, "image: not valid base64 after data:...;base64,") from None

@@ -14,7 +14,7 @@ KINDS = {
     stat.S_IFCHR: "a device",
     stat.S_IFBLK: "a device",
 }
-"""Words for what is no regular file."""
+"""Words for what is not a regular file."""
 
 
 def open_regular(path: str | Path) -> BufferedReader:

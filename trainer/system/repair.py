@@ -87,7 +87,7 @@ def _with_defaults(settings: dict[str, Any]) -> dict[str, Any]:
 
 
 def _misplaced(folder: RunFolder) -> list[str]:
-    """Set aside what is no regular file in the place of files, and what is no folder in the place of folders."""
+    """Set aside what is not a regular file in the place of files, and what is not a folder in the place of folders."""
     files = (folder.status, folder.version, folder.sent, folder.split, folder.config, folder.run, folder.check)
     folders = (folder.checkpoints, folder.images, folder.model)
     wrong = [path for path in (*files, folder.journal, folder.refused) if path.exists() and not path.is_file()]
@@ -99,7 +99,7 @@ def _misplaced(folder: RunFolder) -> list[str]:
 
 
 def _broken(file: Path, kinds: dict[str, type]) -> bool:
-    """Return whether a file is there, and no JSON object whose values are of these kinds, where it has them."""
+    """Return whether a file is there, and not a JSON object whose values are of these kinds, where it has them."""
     content = read_object(file)
     return file.exists() and not (
         content and all(type(content.get(key, kind())) is kind for key, kind in kinds.items())

@@ -87,7 +87,8 @@ def _parse_models(text: str, rest: str) -> Address:
     if not name:
         raise InputError(f"{text}: the name is missing; give {FORMS}")
     if version and not re.fullmatch(r"[0-9]+|latest", version):
-        raise InputError(f"{text}: {version!r} is no version; give models:/{name}/3, models:/{name}/latest or an alias")
+        forms = f"models:/{name}/3, models:/{name}/latest or an alias"
+        raise InputError(f"{text}: {version!r} is not a version; give {forms}")
     return Address(text, name=name, version=version)
 
 

@@ -23,8 +23,8 @@ class NothingToDo(Exception):
 def move_to(client: MlflowClient, name: str, version: str, why: str, force: bool = False) -> tuple[Record, Record]:
     """Make a version champion; return the record of that, and the one that holds in the end (`move_by_hand`).
 
-    Raises InputError where there is no such version, or, without `force`, where it is no model of this program or has
-    other classes than the champion; NothingToDo where it is champion already.
+    Raises InputError where there is no such version, or, without `force`, where it is not a model of this program or
+    has other classes than the champion; NothingToDo where it is champion already.
     """
     known = registry.versions(client, name)
     wanted = version.lstrip("0")
@@ -78,7 +78,7 @@ def _checked(why: str) -> str:
 
 
 def _require_same_classes(name: str, version: str, champion: str | None) -> None:
-    """Raise InputError where a version is no model of this program, or has other classes than the champion."""
+    """Raise InputError where a version is not a model of this program, or has other classes than the champion."""
     ours = _class_names(name, version)
     if ours is None:
         raise InputError(f"models:/{show(name)}/{version}: no model of this program; --force makes it champion even so")
@@ -92,7 +92,7 @@ def _require_same_classes(name: str, version: str, champion: str | None) -> None
 
 
 def _class_names(name: str, version: str) -> list[str] | None:
-    """Class names of a version, the background's first; None where it is no model of this program."""
+    """Class names of a version, the background's first; None where it is not a model of this program."""
     with tempfile.TemporaryDirectory() as scratch:
         try:
             folder = fetch(f"models:/{name}/{version}", Path(scratch), [CONTRACT_FILE])

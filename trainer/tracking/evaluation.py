@@ -8,16 +8,13 @@ from typing import Any
 from trainer import InputError, redact
 from trainer.config import TrackingConfig
 from trainer.system.atomic import write_json
-from trainer.system.run_folder import new_run_folder, read_object
+from trainer.system.run_folder import EVALUATION, new_run_folder, read_object
 from trainer.system.text import show
 from trainer.tracking import store
 from trainer.tracking.ancestor import images_of
 from trainer.tracking.errors import deleted_experiment, store_errors
 from trainer.tracking.names import run_name
 from trainer.tracking.run import Run
-
-KIND = "evaluation"
-"""Value of the tag `kind` of such a run."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +67,7 @@ def check_store(tracking: TrackingConfig, warn: Callable[[str], None]) -> bool:
     except InputError as error:
         if tracking.required:
             raise InputError(f"{error}. Or evaluate without it: --tracking.required false") from error
-        warn(f"{error}. The evaluation goes on; its run is kept, and sync.py sends it")
+        warn(f"{error}. The evaluation continues; its run is kept, and sync.py sends it")
         return False
     return True
 
@@ -90,7 +87,7 @@ def check_right(tracking: TrackingConfig, source: Source, title: str, warn: Call
         if tracking.required:
             text = f"{error}. Another one is --tracking.experiment NAME, and none --tracking.enabled false"
             raise InputError(text) from error
-        warn(f"{error}. The evaluation goes on; its run is kept, and sync.py sends it")
+        warn(f"{error}. The evaluation continues; its run is kept, and sync.py sends it")
     if not source.model_id or experiment == source.experiment:
         return source
     try:
@@ -138,7 +135,7 @@ def open_evaluation(work: Path, tracking: TrackingConfig, source: Source, title:
     experiment = _experiment(tracking, source, title)
     folder = new_run_folder(work, experiment, run_name(name), tracking.enabled, store=began)
     info = folder.read_run()
-    tags = info["tags"] | {"kind": KIND, "mlflow.source.name": "trainer/evaluate.py"}
+    tags = info["tags"] | {"kind": EVALUATION, "mlflow.source.name": "trainer/evaluate.py"}
     write_json(folder.run, info | {"time": began_ms, "tags": tags})
     folder.checkpoints.rmdir()
     return Run(folder, None, tracked=False)
@@ -153,11 +150,13 @@ def describe_source(run: Run, source: Source, data: str, digest: str, facts: Map
     origin = source.origin
     keys = ("name", "version", "alias", "run_id", "uid")
     tags = {f"evaluation.{key}": origin[key] for key in keys if origin.get(key)}
-    run.tags({"kind": KIND, "evaluation.model": source.uri, "data": data, "data.digest": digest} | tags | dict(facts))
-    run.dataset(data, digest, KIND, {"samples": facts["evaluation.images"]}, source.model_id)
+    run.tags(
+        {"kind": EVALUATION, "evaluation.model": source.uri, "data": data, "data.digest": digest} | tags | dict(facts)
+    )
+    run.dataset(data, digest, EVALUATION, {"samples": facts["evaluation.images"]}, source.model_id)
     if not source.model_id:
         return {}
-    return {"model_id": source.model_id, "dataset_name": dataset_name(data, KIND), "dataset_digest": digest[:36]}
+    return {"model_id": source.model_id, "dataset_name": dataset_name(data, EVALUATION), "dataset_digest": digest[:36]}
 
 
 def dataset_name(name: str, context: str) -> str:

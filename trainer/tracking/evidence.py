@@ -21,9 +21,10 @@ from trainer.model.score_table import OF_SEEDS, OUT_OF_FOLD, ScoreTable, common_
 from trainer.model.segmenter import Segmenter
 from trainer.model.training_images import TRAINING_IMAGES_FILE, read_training_images
 from trainer.system.run_folder import RunFolder
+from trainer.system.text import count_of
 from trainer.tracking.errors import excerpt
 from trainer.tracking.fetch import fetch
-from trainer.tracking.gate import LEAST_IMAGES, Rules, Verdict, count_pictures, judge, judge_recorded
+from trainer.tracking.gate import LEAST_IMAGES, Rules, Verdict, judge, judge_recorded
 
 Score = Callable[[Segmenter], ScoreTable]
 """Function that counts what a model predicts for each image of one set."""
@@ -34,7 +35,7 @@ SCORES = "evaluation/scores.json"
 HOLDOUT = "registry.eval_root"
 """Setting with a folder of images that train no model."""
 
-OLDER = "which pictures trained it, for an older program made it"
+OLDER = "which pictures trained it, since an older program made it"
 """What is not known of a model without a list of its images."""
 
 
@@ -113,11 +114,11 @@ class Evidence:
 
     def _verdict(self, other: ModelVersion, title: str) -> Verdict:
         if self.scorers is None:
-            return self._compare_kept(other, title)
+            return self._compare_stored(other, title)
         # What was counted out of fold cannot be counted anew: the registered model has seen those images.
-        if any(table and OUT_OF_FOLD in table.model for table in (self._own_table(), self._kept_table(other))):
+        if any(table and OUT_OF_FOLD in table.model for table in (self._own_table(), self._stored_table(other))):
             with suppress(InputError):
-                return self._compare_kept(other, title)
+                return self._compare_stored(other, title)
         return self._compare_scored(self._load(other), title)
 
     def _load(self, version: ModelVersion) -> Scored:
@@ -129,7 +130,7 @@ class Evidence:
                 own = ", ".join(ours.class_names[1:])
                 raise InputError(f"its classes are {', '.join(names[1:])}, and those of this one {own}")
             if segmenter.contract.range_of_levels != ours.range_of_levels:
-                unknown = "which pictures trained it, for it scales their levels in another way"
+                unknown = "which pictures trained it, since it scales their levels in another way"
             self.others[key] = Scored(segmenter, segmenter.contract.dataset_digest, trained, unknown)
         return self.others[key]
 
@@ -150,7 +151,7 @@ class Evidence:
     def _compare_scored(self, other: Scored, title: str) -> Verdict:
         table = self._own_table()
         assert table is not None
-        total = count_pictures(len(table.images), "validation picture")
+        total = count_of(len(table.images), "validation picture")
         trained, unknown = _union(self.candidate, other)
         clean = untrained(table, trained)
         if not unknown and len(clean) >= LEAST_IMAGES:
@@ -162,7 +163,7 @@ class Evidence:
             raise InputError(f"{why}; give {HOLDOUT} a folder of labelled pictures that train no model")
         table = self._table("holdout", self.candidate)
         clean = untrained(table, trained)
-        total = f"{count_pictures(len(table.images))} of {HOLDOUT}"
+        total = f"{count_of(len(table.images), 'picture')} of {HOLDOUT}"
         if len(clean) < LEAST_IMAGES:
             raise InputError(f"{why}; and {len(clean)} of {total}")
         where = f"{len(clean)} of {total}" if len(clean) < len(table.images) else total
@@ -173,16 +174,16 @@ class Evidence:
         ours, theirs = (self._table(images, model).restrict(clean) for model in (self.candidate, other))
         return judge(ours, theirs, self.rules, title, where)
 
-    def _compare_kept(self, other: ModelVersion, title: str) -> Verdict:
-        """Compare by the tables that both runs have kept, or by recorded scores on the same data."""
+    def _compare_stored(self, other: ModelVersion, title: str) -> Verdict:
+        """Compare by the tables that both runs have stored, or by recorded scores on the same data."""
         same_data = bool(self.candidate.digest) and other.tags.get("dataset_digest") == self.candidate.digest
-        ours, theirs = self._own_table(), self._kept_table(other)
+        ours, theirs = self._own_table(), self._stored_table(other)
         trained, unknown = _union(_as_counted(self.candidate, ours), _as_counted(self._training_of(other), theirs))
         if ours is not None and theirs is not None and ours.class_names == theirs.class_names and not unknown:
             shared = set(common_images(ours, theirs))
             clean = [key for key in untrained(ours, trained) if key in shared]
             if len(clean) >= LEAST_IMAGES:
-                where = f"the {count_pictures(len(clean))} that validated both, as their runs have counted them"
+                where = f"the {count_of(len(clean), 'picture')} that validated both, as their runs have counted them"
                 return judge(ours.restrict(clean), theirs.restrict(clean), self.rules, title, where)
         if not same_data:
             raise InputError("its val/miou is of other data, and scoring it here takes the pictures of this run")
@@ -190,7 +191,7 @@ class Evidence:
             raise InputError(unknown or "some of the validation pictures have trained one of them")
         return judge_recorded(self.miou or 0.0, recorded_miou(other), self.rules, title)
 
-    def _kept_table(self, version: ModelVersion) -> ScoreTable | None:
+    def _stored_table(self, version: ModelVersion) -> ScoreTable | None:
         """Table in the artifacts of a version's run; None where there is none that can be read."""
         if not version.run_id:
             return None
@@ -233,7 +234,7 @@ def _training_images(folder: Path, without: str) -> tuple[set[str], str]:
     try:
         images = read_training_images(folder)
     except InputError:
-        return set(), "which pictures trained it, for their list is damaged"
+        return set(), "which pictures trained it, since their list is damaged"
     if images is None:
         return set(), without
     return images.all(), "" if images.complete else "which pictures trained the model that it started from"

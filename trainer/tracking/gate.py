@@ -9,6 +9,7 @@ import numpy as np
 from trainer import InputError
 from trainer.model.comparison import Interval, compare_scores, pooled_iou
 from trainer.model.score_table import ScoreTable
+from trainer.system.text import count_of
 
 LEAST_GAIN = 0.001
 """Least difference of mIoU that counts as one: a model that is equal, or nearly, replaces none."""
@@ -116,9 +117,9 @@ def judge(candidate: ScoreTable, other: ScoreTable, rules: Rules, title: str, wh
     the images are too few, or show no class to be scored by.
     """
     count = len(candidate.images)
-    where = where or count_pictures(count)
+    where = where or count_of(count, "picture")
     if count < LEAST_IMAGES:
-        raise InputError(f"{count_pictures(count)} to compare on, and {LEAST_IMAGES} is the least")
+        raise InputError(f"{count_of(count, 'picture')} to compare on, and {LEAST_IMAGES} is the least")
     names = candidate.class_names
     ours, theirs = pooled_iou(candidate.counts()), pooled_iou(other.counts())
     if not np.isfinite(ours).any():
@@ -143,11 +144,6 @@ def judge_recorded(candidate: float, other: float | None, rules: Rules, title: s
     """Compare by the val/miou that training recorded for both on the same data, without an interval."""
     reason = f"val/miou {candidate:.4f} against {other or 0:.4f} of {title}"
     return Verdict(better(candidate, other, rules.least_gain), reason, candidate, other or 0.0)
-
-
-def count_pictures(count: int, word: str = "picture") -> str:
-    """Number of pictures in words."""
-    return f"{count} {word}{'' if count == 1 else 's'}"
 
 
 def _in_words(gain: Interval, title: str, where: str, rules: Rules) -> str:

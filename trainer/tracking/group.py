@@ -80,8 +80,3 @@ def groups_elsewhere(kind: str, experiment: str, digest: str, params: Mapping[st
         for run in found
         if run.data.tags.get(UID_TAG) not in here and run.data.params == wanted
     ]
-
-
-def unfinished_groups(work: Path, kind: str) -> list[RunFolder]:
-    """Parents of `kind` in `work` that have not ended, the newest first."""
-    return [one for one in reversed(own_runs(work)) if one.kind == kind and not one.finished]

@@ -1,10 +1,10 @@
 """Choice of the champion: the new version against the present champion, by evidence, and then the move.
 
-Where the store is no file, nothing keeps two runs that decide at the same moment from overlooking each other. A version
-therefore announces itself (`promotion.promoted` is `pending`) before it reads the alias. After it has moved the alias,
-it looks for versions that announced themselves meanwhile, and leaves the alias on the best of them. Whoever moved it
-last has then seen all the others, so that the best one stays, in whatever order the calls arrive; unless a person has
-chosen one meanwhile, which stays then.
+Where the store is not a file, nothing keeps two runs that decide at the same moment from overlooking each other. A
+version therefore announces itself (`promotion.promoted` is `pending`) before it reads the alias. After it has moved the
+alias, it looks for versions that announced themselves meanwhile, and leaves the alias on the best of them. Whoever
+moved it last has then seen all the others, so that the best one stays, in whatever order the calls arrive; unless a
+person has chosen one meanwhile, which stays then.
 """
 
 import time
@@ -65,7 +65,7 @@ def decide(
 
 
 @dataclass(frozen=True)
-class _Opinion:
+class _Assessment:
     """Whether a version should be champion, why, and the comparison behind it where there was one."""
 
     promoted: bool
@@ -102,67 +102,71 @@ class _Contest:
                 return self._conclude(self._arrived(state.records), champion, mode)
             settled = {key for key, one in known.items() if one.tags.get(PROMOTED) in ("True", "False")}
             write_json(self.run_folder.version, self.run_folder.read_version() | {"settled": sorted(settled)})
-            opinion = self._compare(champion, known)
+            assessment = self._compare(champion, known)
             if mode != "auto":
-                opinion = _Opinion(mode == "force", f"registry.promote is {mode}; {opinion.reason}", opinion.verdict)
-            if not opinion.promoted or self._move(champion, opinion, mode):
-                return self._conclude(opinion, champion, mode)
+                assessment = _Assessment(
+                    mode == "force", f"registry.promote is {mode}; {assessment.reason}", assessment.verdict
+                )
+            if not assessment.promoted or self._move(champion, assessment, mode):
+                return self._conclude(assessment, champion, mode)
         reason = f"the champion changed {ROUNDS} times meanwhile; promote.py decides by hand"
-        return self._conclude(_Opinion(False, reason), champion, mode)
+        return self._conclude(_Assessment(False, reason), champion, mode)
 
-    def _arrived(self, records: Iterable[Record]) -> _Opinion:
-        """Opinion on a version that has the alias already: an earlier start has moved it, or a person."""
+    def _arrived(self, records: Iterable[Record]) -> _Assessment:
+        """Assessment of a version that has the alias already: an earlier start has moved it, or a person."""
         last = next((one for one in reversed(list(records)) if one.to == self.version), None)
         if last is not None and last.done is None:
             history.finish(self.client, self.name, last.key)
         if last is not None and last.kind in (history.TO, history.ROLLBACK):
-            return _Opinion(True, f"chosen by {last.who}: {last.why}")
-        return _Opinion(True, self.own.tags.get("promotion.reason", "the better one of two at the same time"))
+            return _Assessment(True, f"chosen by {last.who}: {last.why}")
+        return _Assessment(True, self.own.tags.get("promotion.reason", "the better one of two at the same time"))
 
-    def _compare(self, champion: ModelVersion | None, known: Mapping[str, ModelVersion]) -> _Opinion:
+    def _compare(self, champion: ModelVersion | None, known: Mapping[str, ModelVersion]) -> _Assessment:
         """Compare the new version with the champion, or with the best one before it. `known`: all versions."""
         miou = self.evidence.miou
         if not better(miou, 0.0):
             unscored = "its validation masks show no class to be scored by"
-            return _Opinion(False, unscored if miou is None else f"val/miou {miou:.4f}: it finds nothing")
+            return _Assessment(False, unscored if miou is None else f"val/miou {miou:.4f}: it finds nothing")
         opponent = champion or self._best_recorded(known)
         if opponent is None:
-            return _Opinion(True, "the first version" if len(known) == 1 else "the first version that finds something")
+            return _Assessment(
+                True, "the first version" if len(known) == 1 else "the first version that finds something"
+            )
         title = f"the champion (version {opponent.version})"
         if champion is None:
-            title = f"version {opponent.version} (the best before it, for there is no champion)"
+            title = f"version {opponent.version} (the best before it, since there is no champion)"
         try:
             verdict = self.evidence.compare(opponent, title)
         except InputError as error:
-            return _Opinion(False, f"it cannot be compared with {title}: {error}")
+            return _Assessment(False, f"it cannot be compared with {title}: {error}")
         if champion is None:  # no version has a place to keep: an equal one will do
-            return _Opinion(not better(verdict.other, verdict.candidate), verdict.reason, verdict)
-        return _Opinion(verdict.passes, verdict.reason, verdict)
+            return _Assessment(not better(verdict.other, verdict.candidate), verdict.reason, verdict)
+        return _Assessment(verdict.passes, verdict.reason, verdict)
 
-    def _move(self, champion: ModelVersion | None, opinion: _Opinion, mode: str) -> bool:
+    def _move(self, champion: ModelVersion | None, assessment: _Assessment, mode: str) -> bool:
         """Write down what is about to happen, and move the alias; return False where it is elsewhere by now."""
         old = str(champion.version) if champion else None
-        self._tag(self._numbers(opinion, champion) | {"from": old, "to": self.version, "reason": opinion.reason})
+        self._tag(self._numbers(assessment, champion) | {"from": old, "to": self.version, "reason": assessment.reason})
         kind = history.FORCE if mode == "force" else history.GATE
-        numbers = self._numbers(opinion, champion)
+        numbers = self._numbers(assessment, champion)
         run = self.own.run_id or ""
-        record = move(self.client, self.name, self.version, kind, opinion.reason, old, run, numbers)
+        record = move(self.client, self.name, self.version, kind, assessment.reason, old, run, numbers)
         if record is None:
             return False
         self.known_key = record.after
         return True
 
-    def _conclude(self, opinion: _Opinion, champion: ModelVersion | None, mode: str) -> Decision:
+    def _conclude(self, assessment: _Assessment, champion: ModelVersion | None, mode: str) -> Decision:
         """Leave the alias where it belongs, and record the outcome."""
-        promoted, reason = opinion.promoted, opinion.reason
+        promoted, reason = assessment.promoted, assessment.reason
         if promoted:
-            holder = self._settle() if mode == "auto" else self._keep_forced()
+            holder = self._resolve_rivals() if mode == "auto" else self._keep_forced()
             if holder != self.version:
                 promoted, reason = False, self._why_not(holder)
         elif champion is None:
             reason += f"; no version has the alias {registry.CHAMPION!r}, which promote.py can give to one"
-        self._keep(promoted, reason, opinion, champion)
-        self._tag(self._numbers(opinion, champion) | {"reason": reason, "promoted": promoted})
+        self._keep(promoted, reason, assessment, champion)
+        self._tag(self._numbers(assessment, champion) | {"reason": reason, "promoted": promoted})
         return Decision(self.version, promoted, reason)
 
     def _why_not(self, holder: str) -> str:
@@ -174,7 +178,7 @@ class _Contest:
         numbers = f" (val/miou {verdict.candidate:.4f} against {verdict.other:.4f})" if verdict else ""
         return f"version {holder}, which was decided at the same time, is better{numbers}"
 
-    def _settle(self) -> str:
+    def _resolve_rivals(self) -> str:
         """Leave the alias on the best of the versions that compete for it, or on a person's choice; return that one.
 
         Versions that were decided about when this one announced itself do not compete: the alias that it found shows
@@ -222,9 +226,9 @@ class _Contest:
         found = [one for one in others if better(recorded_miou(one), 0.0)]
         return max(found, key=lambda one: (recorded_miou(one) or 0.0, int(one.version)), default=None)
 
-    def _numbers(self, opinion: _Opinion, champion: ModelVersion | None) -> dict[str, Any]:
+    def _numbers(self, assessment: _Assessment, champion: ModelVersion | None) -> dict[str, Any]:
         """Numbers and digests of the comparison with the champion, for tags and for the history."""
-        verdict = opinion.verdict
+        verdict = assessment.verdict
         if verdict is None:
             return {}
         found: dict[str, Any] = {"candidate_miou": verdict.candidate, **verdict.tags()}
@@ -234,7 +238,7 @@ class _Contest:
             found |= {"champion_dataset_digest": digest} if digest else {}
         return found
 
-    def _keep(self, promoted: bool, reason: str, opinion: _Opinion, champion: ModelVersion | None) -> None:
+    def _keep(self, promoted: bool, reason: str, assessment: _Assessment, champion: ModelVersion | None) -> None:
         """Write the decision and its numbers into the run folder, and send the file to the run's artifacts."""
         if not self.run_folder.run.exists():
             return
@@ -249,7 +253,7 @@ class _Contest:
             "candidate_dataset_digest": self.evidence.candidate.digest,
             "champion_dataset_digest": champion.tags.get("dataset_digest", "") if champion else None,
         }
-        content |= {"comparison": opinion.verdict.to_json()} if opinion.verdict else {}
+        content |= {"comparison": assessment.verdict.to_json()} if assessment.verdict else {}
         write_json(self.run_folder.promotion, content)
         run_id = self.run_folder.read_run().get("run_id")
         if run_id:

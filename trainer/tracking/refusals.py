@@ -60,7 +60,7 @@ class Refusals:
 
     def _require_run(self) -> None:
         if self.client.get_run(self.run_id).info.lifecycle_stage == "deleted":
-            raise InputError(f"run {self.run_id} was deleted in MLflow; restore it there to go on sending")
+            raise InputError(f"run {self.run_id} was deleted in MLflow; restore it there to continue sending")
 
     def _set_aside(self, kind: str, name: str, error: Exception) -> None:
         self.found.add((kind, name))

@@ -213,7 +213,7 @@ def open_run(
             raise
         except InputError as error:
             if not tracking.required:
-                log(f"warning: {error}. Training goes on; sync.py sends the run later", "yellow")
+                log(f"warning: {error}. Training continues; sync.py sends the run later", "yellow")
             else:
                 if new:
                     shutil.rmtree(folder.path)

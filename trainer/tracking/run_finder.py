@@ -13,7 +13,7 @@ from trainer import InputError, redact
 from trainer.config import MLRUNS
 from trainer.model.model_folder import CONTRACT_FILE
 from trainer.system.installation import require
-from trainer.system.run_folder import RunFolder, read_object, run_folders
+from trainer.system.run_folder import EVALUATION, FOLDS, SWEEP, TRAINING, RunFolder, read_object, run_folders
 from trainer.system.text import count_of, one_line, show
 from trainer.tracking.address import MODEL_ID, RUN_ID, parse_address
 from trainer.tracking.errors import deleted_experiment, store_errors
@@ -24,7 +24,7 @@ if TYPE_CHECKING:  # loads MLflow, which run folders do not need
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
-KINDS = ("", "training", "evaluation", "folds")
+KINDS = ("", TRAINING, EVALUATION, FOLDS)
 """Values of the tag `kind` of runs that have a model of their own, or a table of one."""
 
 MOST_SEARCHED = 10_000
@@ -40,7 +40,7 @@ def connect_store() -> "MlflowClient":
 
 
 class Finder:
-    """Finds runs by what a person calls them. Asks MLflow only for what is no folder."""
+    """Finds runs by what a person calls them. Asks MLflow only for what is not a folder."""
 
     def __init__(self, connect: "Callable[[], MlflowClient]" = connect_store) -> None:
         """`connect`: raises InputError where the store does not answer."""
@@ -222,15 +222,14 @@ def _with_models(runs: "Sequence[Run]") -> "list[Run]":
     return [
         run
         for run in runs
-        if kinds[run.info.run_id] in KINDS
-        and kinds.get(run.data.tags.get("mlflow.parentRunId", ""), "sweep") == "sweep"
+        if kinds[run.info.run_id] in KINDS and kinds.get(run.data.tags.get("mlflow.parentRunId", ""), SWEEP) == SWEEP
     ]
 
 
 def _on_the_same_images(runs: "Sequence[Run]") -> "list[Run]":
     """Runs whose table of scores is of the same images as that of the newest training that has one."""
     digests = {run.info.run_id: run.data.tags.get("evaluation.digest", "") for run in runs}
-    trained = [run for run in runs if run.data.tags.get("kind", "") != "evaluation" and digests[run.info.run_id]]
+    trained = [run for run in runs if run.data.tags.get("kind", "") != EVALUATION and digests[run.info.run_id]]
     newest = next(iter([*trained, *runs]))
     return [run for run in runs if digests[run.info.run_id] == digests[newest.info.run_id]]
 

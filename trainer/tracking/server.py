@@ -152,7 +152,7 @@ def _has_run(client: MlflowClient, run_id: str) -> bool:
             raise
         return False
     if run.info.lifecycle_stage == "deleted":
-        raise InputError(f"run {run_id} was deleted in MLflow; restore it there to go on sending")
+        raise InputError(f"run {run_id} was deleted in MLflow; restore it there to continue sending")
     return True
 
 

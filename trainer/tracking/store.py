@@ -118,7 +118,7 @@ def reachable(tracking: TrackingConfig, log: Callable[[str, str], None]) -> bool
     except InputError as error:
         if tracking.required:
             raise InputError(f"{error}. Or train on without it: --tracking.required false") from error
-        log(f"warning: {error}. Training goes on; the run is kept, and sent when the store answers", "yellow")
+        log(f"warning: {error}. Training continues; the run is kept, and sent when the store answers", "yellow")
         return False
     return True
 

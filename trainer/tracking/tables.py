@@ -25,7 +25,7 @@ def table_json(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
 
 
 def _sortable(values: Sequence[Any]) -> list[Any]:
-    """Values of a column; where any is no whole number, all numbers as texts with the same digits behind the point."""
+    """Values of a column; if any is a fraction, all numbers as texts with as many digits behind the point."""
     values = [None if isinstance(one, float) and not math.isfinite(one) else one for one in values]
     values = [valid(one) if isinstance(one, str) else one for one in values]
     if not any(isinstance(one, float) for one in values):

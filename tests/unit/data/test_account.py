@@ -23,7 +23,7 @@ SHARED = Path(__file__).parents[4] / "shared" / "data"
 
 
 def all_files(root: Path) -> set[str]:
-    """Everything below `root` that is no folder, by `os.walk`."""
+    """Everything below `root` that is not a folder, by `os.walk`."""
     return {os.path.join(top, name) for top, _, names in os.walk(root) for name in names}
 
 

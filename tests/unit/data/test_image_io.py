@@ -294,7 +294,7 @@ def broken_files() -> dict[str, bytes]:
         "truncated.webp": encoded("WEBP")[:300],
         "truncated.bmp": encoded("BMP")[:700],
         "empty.png": b"",
-        "text.jpg": b"this is no picture\n" * 9,
+        "text.jpg": b"this is not a picture\n" * 9,
         "other.jpg": encoded("PCX"),
         "script.png": b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n",
         "huge.png": bytes(huge),
@@ -324,7 +324,9 @@ def test_pictures_of_telephones_ask_for_their_package(
     monkeypatch.setattr(heic, "INSTALLED", False)
     file = tmp_path / name
     file.write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(100))
-    with pytest.raises(InputError, match=r"HEIC, which is not read as things are; pip install .*heic.*, or convert it"):
+    with pytest.raises(
+        InputError, match=r"HEIC, which this installation does not read; pip install .*heic.*, or convert it"
+    ):
         read_image(file)
     (tmp_path / "b.JP2").write_bytes(b"no picture")
     with pytest.raises(InputError, match=r"\.JP2 is not read here; convert it to PNG or JPEG"):

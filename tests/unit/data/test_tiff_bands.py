@@ -146,7 +146,7 @@ def test_pages_of_a_stack_and_composites_of_imagej_are_no_bands() -> None:
 @pytest.mark.parametrize("options", [{}, {"compression": "zlib"}, {"tile": (16, 16)}, {"planes": True}])
 def test_cut_files_are_named(share: float, options: dict[str, Any]) -> None:
     content = written(noise(6, "u2", 32, 48), **options)
-    with pytest.raises(InputError, match=r"^scene\.tif: .*(damaged image|no readable image|cannot be opened)"):
+    with pytest.raises(InputError, match=r"^scene\.tif: .*(damaged image|not a readable image|cannot be opened)"):
         read_bands(FILE, content[: int(share * len(content))], 6)
 
 

@@ -183,7 +183,7 @@ def test_value_table_with_names() -> None:
     values, names = value_map({255: "cat", 0: "_background_", 3: "dog"}, (BACKGROUND, "dog", "cat"))
     assert names == (BACKGROUND, "dog", "cat")
     assert tuple(values.table[[255, 0, 3, 1]]) == (2, 0, 1, UNMAPPED)
-    with refusal("data.value_map", "bird is no class", "dog, cat"):
+    with refusal("data.value_map", "bird is not a class", "dog, cat"):
         value_map({1: "bird"}, (BACKGROUND, "dog", "cat"))
     with refusal("data.value_map", "at least one"):
         value_map({0: "background", 255: "ignore"}, None)
@@ -195,9 +195,9 @@ def test_names_come_from_the_map_in_its_order() -> None:
     assert value_map({0: "background", "other": "cat"}, None)[1] == ("_background_", "cat")
     with refusal("no value stands for a class"):
         value_map({0: "background", "other": "nearest"}, None)
-    with refusal("bird is no class", "cat, dog"):
+    with refusal("bird is not a class", "cat, dog"):
         value_map({1: "bird"}, NAMES)
-    with refusal("nearest is no class"):  # only `other` may be nearest
+    with refusal("nearest is not a class"):  # only `other` may be nearest
         value_map({1: "nearest"}, NAMES)
 
 

@@ -60,7 +60,7 @@ def test_never_without_a_compiler(monkeypatch: pytest.MonkeyPatch, tmp_path: obj
 def test_never_compiled_on_a_cpu_or_an_unknown_device() -> None:
     assert compile_network("auto", "cpu", "bf16", YEAR_FLOP, 1, 0) == (
         False,
-        "train.compile off: on a CPU it wins nothing",
+        "train.compile off: on a CPU it gains nothing",
     )
     assert not compile_network("auto", "mps", "no", YEAR_FLOP, 1, 0)[0]
 

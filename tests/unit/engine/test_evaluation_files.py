@@ -45,7 +45,7 @@ def test_names_of_any_kind_are_read_again(tmp_path: Path) -> None:
     assert [row["image"] for row in rows] == ["'=1+1", 'a,b\\n"c"', "ä\\xff", "plain"]
     assert [row["trained"] for row in rows] == ["False", "False", "False", "True"]
     assert "iou Mücke, groß" in rows[0]
-    assert "'=cmd()" not in rows[0]  # behind another word it is no formula
+    assert "'=cmd()" not in rows[0]  # behind another word it is not a formula
     assert float(rows[0]["iou =cmd()"]) == pytest.approx(10 / 14, abs=1e-6)
     table = json.loads((tmp_path / "evaluation" / "images.json").read_text())
     assert table["columns"][:3] == ["image", "iou", "dice"]

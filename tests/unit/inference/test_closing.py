@@ -48,7 +48,7 @@ def test_failed_pictures_are_none_that_the_model_could_be_sure_of(
     rows: list[dict[str, object]], expected: str, model: Model, tmp_path: Path
 ) -> None:
     screen, report = Screen(), report_of(tmp_path, {f"{number}": row for number, row in enumerate(rows)})
-    closing.tell_doubts(screen, Doubts(model.segmenter.contract), report, model, "")
+    closing.warn_doubts(screen, Doubts(model.segmenter.contract), report, model, "")
     assert expected in screen.said[0]
     assert "in/0.jpg" in screen.said[0]
 
@@ -57,17 +57,17 @@ def test_the_run_is_shown_where_it_is(model: Model, tmp_path: Path) -> None:
     screen, report = Screen(), report_of(tmp_path, {"a": {"mask": "masks/a.png"}})
     doubts = SimpleNamespace(warnings=lambda: ["nothing is found"])
     known = Model(model.segmenter, {"uri": "m", "run_id": "r"})
-    closing.tell_doubts(screen, doubts, report, known, "http://mlflow.lab:5000")  # type: ignore[arg-type]
+    closing.warn_doubts(screen, doubts, report, known, "http://mlflow.lab:5000")  # type: ignore[arg-type]
     assert screen.said == [
         "warning: nothing is found",
-        "what it was trained on, the pictures of its run show:  http://mlflow.lab:5000",
+        "the pictures of its run show what it was trained on:  http://mlflow.lab:5000",
     ]
 
 
 def test_kept_labels_are_named(tmp_path: Path) -> None:
     screen = Screen()
     kept = {"labelme": "labelme/a.json", "labels_kept": True}
-    closing.tell_kept(screen, report_of(tmp_path, {"a": kept, "b": {"labelme": "labelme/b.json"}, "c": kept}))
+    closing.warn_labels_kept(screen, report_of(tmp_path, {"a": kept, "b": {"labelme": "labelme/b.json"}, "c": kept}))
     assert screen.said[0].startswith("labelme/a.json and 1 more: labels that a person")
 
 
@@ -94,7 +94,7 @@ def test_names_that_no_font_has_are_said_once(
     fonts._system_font.cache_clear()
     screen = Screen()
     model = Model(Segmenter(Contract(("_background_", name), ((0, 0, 0), (0, 128, 0)), 32, width=8)), {"uri": "m"})
-    closing.tell_letters(screen, model, Options(overlay=overlay))
+    closing.warn_missing_letters(screen, model, Options(overlay=overlay))
     fonts._system_font.cache_clear()
     assert len(screen.said) == said
     assert all(

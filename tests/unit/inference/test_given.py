@@ -34,7 +34,7 @@ def test_patterns() -> None:
     assert found("pics/**/1.png") == {"a/1": "pics/a/1.png", "b/1": "pics/b/1.png"}
     assert found("pics/*/*.png", "other/?.jpg") == {"a/1": "pics/a/1.png", "b/1": "pics/b/1.png", "3": "other/3.jpg"}
     assert found("pics/**/*.PNG") == {"b/deep/2": "pics/b/deep/2.PNG"}
-    assert found("pics/x [1].png") == {"x [1]": "pics/x [1].png"}  # a file of that name is no pattern
+    assert found("pics/x [1].png") == {"x [1]": "pics/x [1].png"}  # a file of that name is not a pattern
     with pytest.raises(InputError, match=r"pics/\*\.bmp: no file is like that"):
         found("pics/*.bmp")
     with pytest.raises(InputError, match=r"would get results of the same name, 1; rename them"):

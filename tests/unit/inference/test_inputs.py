@@ -93,5 +93,5 @@ def test_pages_and_frames(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["gone.jpg", "pipe.jpg"])
 def test_an_input_that_is_no_file(name: str, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.jpg")
-    with refusal(str(tmp_path / name), "no such file" if name == "gone.jpg" else "no regular file"):
+    with refusal(str(tmp_path / name), "no such file" if name == "gone.jpg" else "not a regular file"):
         find_images([tmp_path / name], tmp_path / "out")

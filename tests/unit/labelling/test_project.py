@@ -136,5 +136,5 @@ def test_settings_of_a_command_line() -> None:
         "model.encoder": "none",
     }
     for wrong in (["train.epochs", "3"], ["--train.epochs"], ["--"]):
-        with pytest.raises(InputError, match="no setting of train"):
+        with pytest.raises(InputError, match="not a setting of train"):
             settings_of(wrong)

@@ -94,7 +94,7 @@ def test_rounds_begin_and_go_on(project: Project) -> None:
     again.steps |= {"check": {}, "train": {}}
     assert begin(state, "c", project) is again  # the training is done, and stays
     again.steps |= {step: {} for step in STEPS}
-    with pytest.raises(InputError, match="nothing was labelled since round 1"):
+    with pytest.raises(InputError, match="nothing has been labelled since round 1"):
         begin(state, "b", project)
     assert begin(state, "c", project).number == 2
     assert [one.number for one in state.rounds] == [1, 2]
@@ -109,7 +109,7 @@ def test_a_failed_step_is_not_done(project: Project, capfd: pytest.CaptureFixtur
         Steps(project, state, one, config, run_entry, print).do_all()
     assert (failed.value.step, failed.value.code) == ("check", 2)
     assert one.steps == {}
-    assert "broken.json: no valid JSON" in capfd.readouterr().out
+    assert "broken.json: not valid JSON" in capfd.readouterr().out
 
 
 def test_the_status_says_what_is_not_known(project: Project) -> None:

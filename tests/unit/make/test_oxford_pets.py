@@ -161,7 +161,7 @@ def test_two_into_one_folder(server: ArchiveServer, tmp_path: Path) -> None:
 
 def test_a_later_call_resumes(server: ArchiveServer, tmp_path: Path) -> None:
     server.drops = TRIES
-    with refusal("images.tar.gz", "broke off", "goes on from there"):
+    with refusal("images.tar.gz", "broke off", "continues from there"):
         fetch(server, tmp_path / "pets")
     part = tmp_path / ".pets.download" / "images.tar.gz.part"
     have = part.stat().st_size

@@ -70,7 +70,7 @@ def test_another_shape_is_refused(saved: Callable[..., tuple[Segmenter, list[str
 
 
 def test_a_pretrained_encoder_brings_its_own_weights() -> None:
-    """They do not depend on the seed, those of the way up do; another model's weights replace both."""
+    """They do not depend on the seed, those of the decoder do; another model's weights replace both."""
     names, arguments = ("_background_", "cat"), ["--model.encoder", "efficientnet-lite0", "--data.image_size", "64"]
     one, other = (build(names, *arguments, "--train.seed", seed).state_dict() for seed in "12")
     same = {name for name, value in one.items() if torch.equal(value, other[name])}

@@ -212,7 +212,7 @@ def test_half_precision_and_spare_tensors_are_refused(sound: Path, tmp_path: Pat
 def test_what_is_no_safetensors_file_is_refused(content: bytes, sound: Path, tmp_path: Path) -> None:
     folder = changed(sound, tmp_path / "model")
     (folder / WEIGHTS_FILE).write_bytes(content)
-    with pytest.raises(InputError, match=rf"{WEIGHTS_FILE}: no safetensors file"):
+    with pytest.raises(InputError, match=rf"{WEIGHTS_FILE}: not a safetensors file"):
         load_segmenter(changed_digest(folder))
 
 

@@ -58,7 +58,7 @@ def cache(saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 def test_a_folder_is_found(folder: Path) -> None:
-    """Its name for people has no blanks, and is no path."""
+    """Its name for people has no blanks, and is not a path."""
     assert find_folder(f"hf:{folder}") == HubFolder("small_convnext", folder)
 
 

@@ -11,8 +11,8 @@ from trainer.model.pretrained import choose_encoder
     [
         ("", 64, "efficientnet-lite2", "model.encoder efficientnet-lite2, pretrained"),
         ("", 256, "efficientnet-lite2", "model.encoder efficientnet-lite2, pretrained"),
-        ("", 80, "none", "model.encoder none: data.image_size 80 is no multiple of 32, as 64 is"),
-        ("", 48, "none", "model.encoder none: data.image_size 48 is no multiple of 32, as 64 is"),
+        ("", 80, "none", "model.encoder none: data.image_size 80 is not a multiple of 32, as 64 is"),
+        ("", 48, "none", "model.encoder none: data.image_size 48 is not a multiple of 32, as 64 is"),
         ("", 32, "none", "model.encoder none: data.image_size 32 would be one pixel at its bottom"),
         ("--model.depth 3", 64, "none", "model.encoder none: model.depth 3 is for the plain UNet"),
         ("--model.encoder efficientnet-lite0", 32, "efficientnet-lite0", ""),

@@ -96,9 +96,9 @@ def test_ranges_and_lists_of_every_kind(read: Any) -> None:
         ("", "names no setting"),
         ("- 1", "holds no settings"),
         ("1: [2, 3]", "holds no settings"),
-        ("optim.lr: [", "line 1: no YAML"),
-        ("optim.lr: [1e-3, 2e-3]\noptim.lr: [1e-4, 2e-4]", "line 2: no YAML (optim.lr is there twice)"),
-        ("optim.lr: !!python/name:os.system x", "no YAML"),
+        ("optim.lr: [", "line 1: not valid YAML"),
+        ("optim.lr: [1e-3, 2e-3]\noptim.lr: [1e-4, 2e-4]", "line 2: not valid YAML (optim.lr is there twice)"),
+        ("optim.lr: !!python/name:os.system x", "not valid YAML"),
     ],
 )
 def test_what_is_impossible_is_named_with_its_file(text: str, error: str, read: Any) -> None:
@@ -113,7 +113,7 @@ def test_a_missing_file_and_one_in_no_utf8(tmp_path: Path, check: Check) -> None
     with pytest.raises(InputError, match=r"--space .*no such.yaml: No such file or directory; give a YAML file"):
         read_space(tmp_path / "no such.yaml", check)
     (tmp_path / "latin.yaml").write_bytes(b"model.norm: [b\xe4tch, group]")
-    with pytest.raises(InputError, match="no YAML"):
+    with pytest.raises(InputError, match="not valid YAML"):
         read_space(tmp_path / "latin.yaml", check)
 
 

@@ -27,8 +27,8 @@ def test_polygons_before_their_image() -> None:
 
 
 REFUSED = {
-    "": "no XML",
-    "<View><Image": "no XML",
+    "": "not XML",
+    "<View><Image": "not XML",
     "<View></View>": "no BrushLabels or PolygonLabels",
     "<View><BrushLabels name='b' toName='i'><Label value='cat'/></BrushLabels></View>": "no BrushLabels",
     BRUSH.replace("$photo", "photo"): "no BrushLabels",
@@ -38,7 +38,7 @@ REFUSED = {
     "<!DOCTYPE v SYSTEM 'http://127.0.0.1/x.dtd'><View/>": "document type",
     "<!DOCTYPE v><View/>": "document type",
     f"<View>{' ' * 1_000_000}</View>": "more than",
-    "<View>\0</View>": "no XML",
+    "<View>\0</View>": "not XML",
     "<View>\ud800</View>": "no BrushLabels",
 }
 

@@ -15,7 +15,7 @@ from trainer.system.regular_file import read_regular
 
 @pytest.fixture
 def specials(tmp_path: Path) -> dict[str, Path]:
-    """What is no regular file, by the word for it, each by itself and behind a link."""
+    """What is not a regular file, by the word for it, each by itself and behind a link."""
     os.mkfifo(tmp_path / "pipe")
     place = os.getcwd()
     os.chdir(tmp_path)  # a socket's path may have 107 bytes

@@ -14,7 +14,7 @@ from tests.support.runs import store_run
 from trainer.config import TrackingConfig
 from trainer.engine.checkpoint.choice import unfinished
 from trainer.system.run_folder import FOLDS, SWEEP, RunFolder, children_of, new_run_folder, own_runs
-from trainer.tracking.group import groups_elsewhere, new_group, open_group, unfinished_groups
+from trainer.tracking.group import groups_elsewhere, new_group, open_group
 from trainer.tracking.server import connect_run, send_records
 
 TRACKING = TrackingConfig(experiment="discs")
@@ -62,8 +62,6 @@ def test_children_and_parents_on_the_disk(tmp_path: Path) -> None:
     parent, children = family(work)
     assert (parent.kind, parent.parent) == (SWEEP, "")
     assert children_of(parent) == sorted(children)
-    assert unfinished_groups(work, SWEEP) == [parent]
-    assert unfinished_groups(work, FOLDS) == []
     # Trainings are resumed by themselves unless something else has started them.
     assert not {parent, *children} & set(unfinished(work))
     assert len(unfinished(work)) == 1

@@ -181,7 +181,7 @@ def test_a_champion_that_cannot_be_compared_stays(
     client.set_registered_model_alias(name, "champion", add_version(client, name, damaged, 0.6))
     again = add(client, name, tmp_path, models(0.7), 0.7)
     assert not again.promoted
-    assert f"models:/{name}/4/weights.safetensors: no safetensors file" in again.reason
+    assert f"models:/{name}/4/weights.safetensors: not a safetensors file" in again.reason
 
 
 def test_a_champion_that_trained_on_the_candidates_images_does_not_keep_its_place_by_that(
@@ -246,7 +246,7 @@ def test_a_champion_of_an_older_program(
     add(client, name, tmp_path, models(0.4, None, "older"), 0.4, "force", digest="older")
     refused = add(client, name, tmp_path, models(0.9), 0.9)
     assert not refused.promoted
-    assert "it is not known which pictures trained it, for an older program made it" in refused.reason
+    assert "it is not known which pictures trained it, since an older program made it" in refused.reason
     apart = Scorers(score, lambda segmenter: score(segmenter, 5, first=50))
     assert add(client, name, tmp_path, models(0.9), 0.9, scorers=apart).promoted
 

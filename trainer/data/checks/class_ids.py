@@ -52,7 +52,8 @@ def _check_named(
         invalid = invalid or [IGNORE]
         classes = ", ".join(f"{class_id} {name}" for class_id, name in enumerate(names))
         option = _or_add(", or add", suggest_values(total, names, _scattered(found)))
-        text = f"{_list(invalid)} is no class; the classes are {classes}. Repair the masks{option}"
+        wrong = "is not a class" if len(invalid) == 1 else "are not classes"
+        text = f"{_list(invalid)} {wrong}; the classes are {classes}. Repair the masks{option}"
         raise _value_error(samples, counts, invalid, text)
     missing = [name for class_id, name in enumerate(names) if class_id and class_id not in found]
     if len(missing) == len(names) - 1:

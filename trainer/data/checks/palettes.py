@@ -53,7 +53,7 @@ class Palettes:
         size = len(palette.colours)
         used = [value for value in np.flatnonzero(counts).tolist() if value < size]
         if palette.grey and not set(used) <= {0, size - 1}:
-            return  # greys of this number are no colours, but class ids
+            return  # greys of this number are not colours, but class ids
         key = palette.colours.tobytes(), palette.grey
         with self._lock:
             use = self._uses.get(key)
@@ -72,7 +72,7 @@ class Palettes:
         return total
 
     def disagreement(self) -> tuple[str, list[str]] | None:
-        """Reason why the values are no class ids, and its files, the first to be looked at first; None if they are."""
+        """Reason why the values are not class ids, and its files, the first to be looked at first; None if they are."""
         uses = sorted(self._uses_apart(), key=lambda use: min(use.files))
         of_value: dict[int, PaletteUse] = {}
         of_colour: dict[int, tuple[int, PaletteUse]] = {}

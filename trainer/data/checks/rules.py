@@ -78,7 +78,7 @@ class ScannedSamples:
 def run_rules(scanned: ScannedSamples, values_known: bool = True) -> list[Finding]:
     """Apply all rules; return their warnings, the gravest first.
 
-    `values_known`: False where an error says that the masks' values are no classes, so that nothing else can be said
+    `values_known`: False where an error says that the masks' values are not classes, so that nothing else can be said
     of them.
     """
     of_masks = [*_mask_rules(scanned), *_class_rules(scanned)] if values_known else []

@@ -81,7 +81,7 @@ class Faults:
     """Paths of these masks, sorted."""
 
     values: Counter[float | None] = field(default_factory=Counter)
-    """Pixels of each value in masks with values that are no class ids, without a value map; None: not finite."""
+    """Pixels of each value in masks with values that are not class ids, without a value map; None: not finite."""
 
     valued: list[str] = field(default_factory=list)
     """Paths of these masks, sorted."""

@@ -95,7 +95,7 @@ def match_labels(labels: Sequence[str], classes: Sequence[str] | None, file: Pat
         if name not in labels:
             near = get_close_matches(name, labels, 1)
             advice = f"did you mean {near[0]}?" if near else f"there are {', '.join(labels[:12])}"
-            raise InputError(f"data.classes: {name} is no label of {file}; {advice}")
+            raise InputError(f"data.classes: {name} is not a label of {file}; {advice}")
     rest = [label for label in labels if label not in classes]
     more = f" and {len(rest) - 8} more" if len(rest) > 8 else ""
     notes = [f"{file}: {', '.join(rest[:8])}{more} not among the classes; taken as background"] if rest else []
@@ -108,7 +108,7 @@ def read_json(file: Path, remedy: str) -> Any:
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise InputError(f"{file}: no valid JSON ({error}); {remedy}") from None
+        raise InputError(f"{file}: not valid JSON ({error}); {remedy}") from None
 
 
 def by_stem(files: Sequence[Path], ending: str = "", folder: Path | None = None) -> tuple[dict[str, Path], list[str]]:

@@ -33,7 +33,7 @@ TRIED = 200
 
 SEPARATORS = "_-. "
 MASK_WORDS = {"mask", "masks", "gt", "label", "labels", "seg", "segmentation", "annotation", "ann"}
-"""Parts of a mask's name that are no class, in lower case."""
+"""Parts of a mask's name that name no class, in lower case."""
 
 OTHER_WORDS = {
     *("color", "colour", "colors", "overlay", "vis", "rgb", "blend", "preview", "depth", "edge", "edges", "contour"),

@@ -165,7 +165,7 @@ def _image_path(folder: Path, top: Path, name: object, where: str) -> Path:
         # A `..` is refused even if it ends within the folder: two names could then mean the same image.
         if path.anchor or ".." in path.parts or not image.resolve().is_relative_to(top):
             raise InputError(
-                f"{where}: file_name {name!r} is no plain path within {folder}; put the image there and "
+                f"{where}: file_name {name!r} is not a plain path within {folder}; put the image there and "
                 "write its path from there"
             )
         if not image.is_file():
@@ -190,11 +190,11 @@ def read_instances(record: Record, images: Sequence[ImageEntry], class_ids: Mapp
         category_id, image_id = annotation.get("category_id"), _known_id(annotation.get("image_id"), sizes)
         try:
             if type(category_id) is not int or category_id not in class_ids:
-                raise InputError(f"{where}: category_id {category_id!r} is no category; fix it")
+                raise InputError(f"{where}: category_id {category_id!r} is not a category; fix it")
             if image_id is None:
                 if complete:
                     wrong = annotation.get("image_id")
-                    raise InputError(f"{where}: image_id {wrong!r} is no image; fix it or take the annotation out")
+                    raise InputError(f"{where}: image_id {wrong!r} is not an image; fix it or take the annotation out")
                 continue
             segmentation = check_segmentation(annotation.get("segmentation"), sizes[image_id], where)
         except InputError as error:

@@ -48,7 +48,7 @@ def check_segmentation(value: object, size: tuple[int, int], where: str) -> Segm
     polygons = []
     for polygon in value:
         if not isinstance(polygon, list) or len(polygon) % 2 or not all(type(one) in (int, float) for one in polygon):
-            raise InputError(f"{where}: segmentation is no list of polygons x, y, x, y, ...; export the data again")
+            raise InputError(f"{where}: segmentation is not a list of polygons x, y, x, y, ...; export the data again")
         # At most the image's size away from it; NaN fails the comparison too.
         if not all(-side <= one <= 2 * side for axis, side in ((0, size[1]), (1, size[0])) for one in polygon[axis::2]):
             raise InputError(f"{where}: a point far outside its picture of {size[1]}x{size[0]} pixels; draw it again")

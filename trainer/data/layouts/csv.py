@@ -113,4 +113,4 @@ def _read_rows(file: Path) -> list[tuple[int, Mapping[str, str]]]:
             for row in reader
         ]
     except csv.Error as error:
-        raise InputError(f"{file}: no valid CSV ({error}); save it again") from error
+        raise InputError(f"{file}: not valid CSV ({error}); save it again") from error

@@ -54,7 +54,7 @@ def _read_colours(file: Path) -> dict[str, int]:
             continue
         parts = LINE.fullmatch(line)
         if not parts or max(int(number) for number in parts.groups()[1:]) > 255:
-            raise InputError(f"{file}: {line!r} is no label; write name:r,g,b:: with red, green and blue from 0 to 255")
+            raise InputError(f"{file}: {line!r} is not a label; write name:r,g,b:: with red, green, blue from 0 to 255")
         name, colour = label(parts[1]), int(parts[2]) << 16 | int(parts[3]) << 8 | int(parts[4])
         if name in colours or colour in colours.values():
             raise InputError(f"{file}: {line!r}: a name or colour that an earlier line has; make them different")

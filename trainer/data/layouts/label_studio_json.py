@@ -127,7 +127,7 @@ def _add_samples(
     for text in (
         f"{count_of(counts['several'], 'task')} with several annotations; the ground truth or the latest counts",
         f"{count_of(counts['empty'], 'image')} with an annotation without regions; taken as background",
-        f"{count_of(counts['unnamed'], 'region')} without a label, or of a kind that is no area; left out",
+        f"{count_of(counts['unnamed'], 'region')} without a label, or of a kind that is not an area; left out",
     ):
         if not text.startswith("0 "):
             found.notes.append(f"{tasks[0][0]}: {text}")

@@ -29,7 +29,7 @@ def image_texts(task: Mapping[str, Any]) -> Iterator[str]:
 def regions_of(task: Mapping[str, Any]) -> tuple[list[tuple[str, Region]] | None, int]:
     """(label, region) of the annotation that counts, and the number of annotations; None and 0 without one.
 
-    The label of a region without one, or that is no area, is "".
+    The label of a region without one, or that is not an area, is "".
     """
     annotations = task.get("annotations", task.get("completions"))
     if annotations is None:

@@ -153,7 +153,7 @@ def read_record(file: Path, folder: Path) -> dict[str, Any]:
     except RecursionError:
         raise InputError(f"{file}: nested too deeply for a Labelme file; remove it") from None
     except ValueError as error:
-        raise InputError(f"{file}: no valid JSON ({error}); save it again with Labelme or remove it") from None
+        raise InputError(f"{file}: not valid JSON ({error}); save it again with Labelme or remove it") from None
     if not isinstance(record, dict) or not isinstance(record.get("shapes"), list):
         raise NotLabelme(f"{file}: not a Labelme file, it has no list of shapes; move it out of the folder")
     for entry in record["shapes"]:
@@ -202,7 +202,7 @@ def _resolve_inside(path: Path, folder: Path, file: Path) -> Path:
         if not resolved.is_relative_to(top):
             fault = "is a link out of the folder; put the file itself there"
         elif not resolved.is_file():
-            fault = f"is no file in {folder}; put the file there or remove {file.name}"
+            fault = f"is not a file in {folder}; put the file there or remove {file.name}"
         else:
             return resolved
     except (OSError, RuntimeError, UnicodeError) as error:  # a name too long, links in a circle, a lone surrogate

@@ -1,4 +1,4 @@
-"""Predictions among Labelme's files. One that nobody has looked at yet is no label.
+"""Predictions among Labelme's files. One that nobody has looked at yet is not a label.
 
 A predicted file has the flag `predicted` and the digest of its shapes as they were written. Labelme keeps both when it
 saves, so the file itself tells what a person did, wherever it was moved to:

@@ -264,4 +264,4 @@ def decode_base64(text: object, where: str) -> bytes:
             raise ValueError(f"{type(text).__name__} instead of text")
         return base64.b64decode("".join(text.split()), validate=True)
     except ValueError as error:
-        raise InputError(f"{where} is no base64 text; save the file again with Labelme") from error
+        raise InputError(f"{where} is not base64 text; save the file again with Labelme") from error

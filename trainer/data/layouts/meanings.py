@@ -8,7 +8,7 @@ from trainer.data.layouts.base import Found, match_labels
 from trainer.data.value_map import BACKGROUND
 
 UNNAMED = ("background", "ignore")
-"""Labels of values that are no class."""
+"""Labels of values that stand for no class."""
 
 
 def name_values(found: Found, labels: Mapping[int, str], classes: Sequence[str] | None, file: Path) -> None:

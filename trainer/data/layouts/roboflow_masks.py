@@ -16,7 +16,7 @@ CLASSES = "_classes.csv"
 ENDING = "_mask"
 
 REST = ("background", "_background_", "unlabeled", "unlabelled", "")
-"""Names, in lower case, that value 0 has where it is no class."""
+"""Names, in lower case, that value 0 has where it is not a class."""
 
 
 def fits(root: Path) -> bool:
@@ -57,7 +57,7 @@ def _read_labels(file: Path) -> dict[int, str]:
     for cells in list(csv.reader(read_lines(file), skipinitialspace=True))[1:]:
         value, name = (cells[0].strip(), label(cells[1])) if len(cells) == 2 else ("", "")
         if not value.isdecimal() or int(value) > 255 or int(value) in labels:
-            raise InputError(f"{file}: {', '.join(cells)!r} is no line of it; write VALUE, CLASS with each value once")
+            raise InputError(f"{file}: {', '.join(cells)!r} is no value and class; write VALUE, CLASS, each value once")
         labels[int(value)] = "background" if value == "0" and name.lower() in REST else name
     names = [name for name in labels.values() if name != "background"]
     if not names or "" in names or len(set(names)) < len(names):

@@ -91,7 +91,7 @@ def _read_polygon(
     if len(shares) < 6 or len(shares) % 2:
         raise InputError(f"{where}: {len(shares)} numbers after the class; a polygon has x y for three corners or more")
     if not all(-0.5 <= share <= 1.5 for share in shares):  # NaN fails the comparison too
-        raise InputError(f"{where}: corners are no shares of width and height, from 0 to 1; export the data again")
+        raise InputError(f"{where}: corners are not shares of width and height, from 0 to 1; export the data again")
     points = [share * size[1 - axis % 2] for axis, share in enumerate(shares)]
     segmentation = check_segmentation([points], size, where)
     return [] if segmentation is None else [(ids[int(class_number)], segmentation)]
@@ -176,7 +176,7 @@ def _read_yaml(file: Path) -> Mapping[str, Any]:
         content = yaml.load(read_text(file), Loader=yaml.BaseLoader)
     except (yaml.YAMLError, RecursionError) as error:
         problem = getattr(error, "problem", None) or "nested too deeply"
-        raise InputError(f"{file}: no valid YAML ({problem}); fix it") from None
+        raise InputError(f"{file}: not valid YAML ({problem}); fix it") from None
     return content if isinstance(content, dict) else {}
 
 

@@ -28,7 +28,7 @@ def check_position(content: Any, state_type: type, folder_name: str) -> None:
     `state_type`: dataclass of the progress; its annotations are the schema. Raises InputError naming the entry.
     """
     if not isinstance(content, dict):
-        raise InputError("no JSON object")
+        raise InputError("not a JSON object")
     for key, holds, may_be in PARTS:
         if not holds(content.get(key)):
             raise InputError(f"{key}: {abbreviate(content.get(key))} is not possible; it may be {may_be}")
@@ -76,7 +76,7 @@ def expected_optimizer(contract: Contract, content: Mapping[str, Any], found: Ma
         shapes[f"{number}.step"] = (torch.float32, ())
     wrong = [name for name in content["optimizer"]["channels_last"] if len(shapes.get(name, (None, ()))[1]) != 4]
     if wrong:
-        raise InputError(f"optimizer.channels_last: {abbreviate(wrong[0])} is no tensor of four dimensions")
+        raise InputError(f"optimizer.channels_last: {abbreviate(wrong[0])} is not a tensor of four dimensions")
     return shapes
 
 

@@ -23,7 +23,7 @@ CHANGEABLE = (
 
 LATEST, LATEST_OR_NEW = "latest", "latest-or-new"
 WORDS = ("never", LATEST, LATEST_OR_NEW)
-"""Values of `resume` that are no path."""
+"""Values of `resume` that are not paths."""
 
 RESUMED = (TRAINING, FOLDS)
 """Kinds of runs that training resumes; children are left to those that started them, unless a person names them."""

@@ -76,4 +76,4 @@ class CheckpointFolder:
     def _warn_once(self, error: OSError) -> None:
         if str(error) not in self.warned:
             self.warned.add(str(error))
-            self.warn(f"an old checkpoint stays, for it cannot be removed: {error}")
+            self.warn(f"an old checkpoint stays, since it cannot be removed: {error}")

@@ -164,7 +164,7 @@ def _read_json(file: Path) -> Any:
     except InputError:
         raise
     except (ValueError, RecursionError) as error:
-        raise InputError(f"{file}: damaged, no JSON ({error})") from error
+        raise InputError(f"{file}: damaged, not JSON ({error})") from error
 
 
 def copy_tensors(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

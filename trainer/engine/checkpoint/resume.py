@@ -59,7 +59,7 @@ def find_run(
         matching = [one for one in folders if one != own and not differences(config, one, data)]
         matching += [own] if own else []
         if not matching and config.resume == LATEST_OR_NEW:
-            return Start(warnings=["no run of these settings and this data to go on with: a new one"])
+            return Start(warnings=["no run of these settings and this data to continue: a new one begins"])
         if not matching:
             raise none_of_these(config, work, data)
         folder = own or next((one for one in matching if not one.finished), matching[0])
@@ -114,7 +114,7 @@ def _load_newest(folder: RunFolder) -> tuple[Checkpoint | None, list[str]]:
         try:
             return load_checkpoint(folder.checkpoint(step)), warnings
         except InputError as error:
-            warnings.append(f"{error}; an earlier one is taken")
+            warnings.append(f"{error}; an earlier one is used")
     if warnings:
         warnings.append(f"{folder}: no undamaged checkpoint is left; training begins again, at its first step")
     return None, warnings
@@ -124,6 +124,6 @@ def _require_same_training(config: Config, folder: RunFolder, data: dict[str, An
     found = differences(config, folder, data)
     if found:
         raise InputError(
-            f"{folder}: was another training. Give what it had, or leave --resume out for a new run:\n  "
+            f"{folder}: is another training. Give its settings, or leave --resume out for a new run:\n  "
             + "\n  ".join(found)
         )

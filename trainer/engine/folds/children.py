@@ -76,7 +76,7 @@ class FinalLifecycle(ChildLifecycle):
     """Run of the training on all images, which the group registers."""
 
     def register(self, trainer: "Trainer", dataset: "Dataset", stop: StopSignals) -> None:
-        """Save the last weights as the run's model, calibrated as those of the folds were in the mean."""
+        """Save the last weights as the run's model, with the mean calibration of the folds."""
         from trainer.engine.calibrate import describe_training
         from trainer.engine.folds.summary import mean_calibration
         from trainer.engine.registration import training_images

@@ -41,7 +41,7 @@ def _named(config: Config, data: dict[str, Any]) -> RunFolder:
         raise InputError(f"resume: {folder}: no run of folds or seeds; give the folder of one")
     if found := differences(config, folder, data):
         raise InputError(
-            f"{folder}: was another training. Give what it had, or leave --resume out for a new run:\n  "
+            f"{folder}: is another training. Give its settings, or leave --resume out for a new run:\n  "
             + "\n  ".join(found)
         )
     return folder

@@ -138,7 +138,7 @@ class FoldGroup(Lifecycle):
                 run.artifact(file)
             run.status("running")
         self.display.log(f"{len(plan.all_trainings(config))} trainings are children of run {folder.path.name}", "bold")
-        self.display.log(f"should it stop, go on with:  {self._resume_command(folder)}", "dim")
+        self.display.log(f"if it stops, continue with:  {self._resume_command(folder)}", "dim")
         if config.train.only_fold is not None:
             self.display.log(f"jobs of the other folds join it where they share the folder {MLRUNS}")
         return folder

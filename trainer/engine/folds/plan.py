@@ -78,7 +78,7 @@ def final_config(
     """Settings of the training on all images.
 
     `parent`: uid of the group; `resolved`: settings of one of the folds, by dotted keys, whose network this one has;
-    `steps`: number of steps of each of them. It takes as many as they did in the mean, in whole epochs of
+    `steps`: number of steps of each of them. It takes as many as they did on average, in whole epochs of
     `steps_per_epoch` steps, and its learning rate falls to 0 over them: without validation images there is nothing to
     end it earlier.
     """

@@ -48,7 +48,7 @@ class Summary:
 
     members: tuple[Member, ...]
     table: ScoreTable
-    """What was counted on each image: by the one model that did not see it, or in the mean over the seeds."""
+    """What was counted on each image: by the one model that did not see it, or the mean over the seeds."""
 
     score: Interval
     """mIoU over all pixels of all images, each predicted by a model that did not see it: that of `table`, so that a
@@ -161,7 +161,7 @@ def _require_each_once(tables: Sequence[ScoreTable], names: list[str]) -> None:
 
 
 def _mean_images(tables: Sequence[ScoreTable]) -> tuple[ScoredImage, ...]:
-    """Images with the counts in the mean over `tables`, in whole pixels; the true ones are the same in all."""
+    """Images with the mean counts over `tables`, in whole pixels; the true ones are the same in all."""
     if len(tables) == 1:
         return tables[0].images
     counts = np.mean([table.counts() for table in tables], axis=0).round().astype(np.int64).tolist()
@@ -172,7 +172,7 @@ def _mean_images(tables: Sequence[ScoreTable]) -> tuple[ScoredImage, ...]:
 
 
 def mean_calibration(contracts: Sequence[Contract]) -> dict[str, Any]:
-    """Fields of the contract that validation images give: in the mean over the models that were calibrated.
+    """Fields of the contract that validation images give: their means over the models that were calibrated.
 
     The model on all images has none left to be calibrated by. Empty where none of the models was.
     """

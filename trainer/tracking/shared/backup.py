@@ -186,7 +186,7 @@ def restore(url: str, place: Path | str, file: Path, incomplete: bool = False) -
                 about = require_listed(place, content.get("listed"), incomplete)
                 _restore_database(url, scratch / DUMP)
     except OSError as error:
-        raise InputError(f"{why_not_written(file, error)}; mend this, and repeat the restore") from error
+        raise InputError(f"{why_not_written(file, error)}; fix this, and repeat the restore") from error
     runs = f"restored {present_runs(url)} runs"
     if isinstance(place, Path):
         return f"{runs} and {len(content['sha256']) - 1} artifacts of {content['time']}"
@@ -263,7 +263,7 @@ def _readable(file: Path) -> Iterator[None]:
     except FileNotFoundError as error:
         raise InputError(f"{file}: there is no such file") from error
     except (tarfile.TarError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"{file}: no whole backup ({error}); nothing is changed") from error
+        raise InputError(f"{file}: not a complete backup ({error}); nothing is changed") from error
 
 
 def _restore_database(url: str, dump: Path) -> None:

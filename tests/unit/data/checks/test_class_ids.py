@@ -75,7 +75,7 @@ INVALID = {
     "7 among 0 and 1": (
         [{0: 9, 1: 4}, {0: 9, 7: 3}, {7: 5}],
         CAT,
-        ["masks/s1.png (3 pixels) and 1 more", "7 is no class", "0 _background_, 1 cat"],
+        ["masks/s1.png (3 pixels) and 1 more", "7 is not a class", "0 _background_, 1 cat"],
         "0: background, 1: cat, 7: ignore",
     ),
     "0 and 255": ([{0: 9, 255: 4}], None, ["masks/s0.png (4 pixels)", "255"], "0: background, 255: class_1"),
@@ -87,11 +87,11 @@ INVALID = {
         "0: background, 1: class_1, 4: class_2, 255: ignore",
     ),
     "no background": ([{1: 9, 2: 4}], None, ["1, 2"], "1: background, 2: class_1"),
-    "palette as grey": ([{0: 9, 38: 4, 75: 1}], CAT, ["38, 75 is no class"], "0: background, 38: cat, 75: ignore"),
+    "palette as grey": ([{0: 9, 38: 4, 75: 1}], CAT, ["38, 75 are not classes"], "0: background, 38: cat, 75: ignore"),
     "one class known": (
         [{0: 9, 2: 4, 75: 1}],
         (*CAT, "dog"),
-        ["75 is no class"],
+        ["75 is not a class"],
         "0: background, 2: dog, 75: cat",
     ),
 }

@@ -71,7 +71,7 @@ def test_wanted_classes(tmp_path: Path) -> None:
     sources = plan_data(write(tmp_path, "train/aachen/0", "val/munster/0"), tmp_path, classes=["car"])
     expected = np.array([[255, 255, 0, 0], [1, 0, 255, 255]])
     np.testing.assert_array_equal(sources.samples[0].read_mask(sources.values), expected)
-    with refusal("data.classes: cat is no label"):
+    with refusal("data.classes: cat is not a label"):
         find_in(tmp_path, classes=("_background_", "cat"))
 
 

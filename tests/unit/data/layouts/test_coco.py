@@ -135,7 +135,7 @@ def test_classes_select_and_order(tmp_path: Path) -> None:
     np.testing.assert_array_equal(both.samples[0].read_mask(ValueMap()), expected)
     (note,) = both.notes
     assert '2 outlines (100 pixels) are marked as crowds and ignored; write "iscrowd": 0' in note
-    # The cat lies on the dog: its pixels are not dog, although cat is no class. Crowds of cats are background.
+    # The cat lies on the dog: its pixels are not dog, although cat is not a class. Crowds of cats are background.
     expected[5:9, 5:15] = expected[:, 25:] = 0
     dogs = find_in(root, classes=("_background_", "dog"))
     np.testing.assert_array_equal(dogs.samples[0].read_mask(ValueMap()), expected)

@@ -40,7 +40,7 @@ def test_category_id_of_a_wrong_type(tmp_path: Path) -> None:
     """An unhashable id does not break the search for unused headings."""
     categories = [{"id": 0, "name": "pets", "supercategory": "none"}, {"id": 1, "name": "cat", "supercategory": "pets"}]
     root = annotate(tmp_path, annotation(box(1, 1, 5, 5), [1]), categories=categories)
-    assert "category_id [1] is no category" in find_in(root).problems[0]
+    assert "category_id [1] is not a category" in find_in(root).problems[0]
 
 
 def test_all_faults_in_one_list(tmp_path: Path) -> None:
@@ -85,7 +85,7 @@ def test_absolute_file_name_within_the_folder(tmp_path: Path, monkeypatch: pytes
         assert [sample.image for sample in find_in(root).samples] == [root / "a.png"]
     save_image(tmp_path / "data" / "sub" / "a.png", np.zeros((HEIGHT, WIDTH, 3), np.uint8))
     for root in (tmp_path / "data", Path("data")):
-        assert "no plain path" in find_in(root).problems[0]
+        assert "not a plain path" in find_in(root).problems[0]
 
 
 def test_subfolders_and_duplicates(tmp_path: Path) -> None:

@@ -176,7 +176,7 @@ def test_some_classes_of_a_folder(labelled: LabelmeFolder, tmp_path: Path) -> No
     expected = np.zeros((HEIGHT, WIDTH), np.uint8)
     expected[2:10, 2:10] = 1
     np.testing.assert_array_equal(found.samples[0].read_mask(SAME), expected)
-    with refusal("data.classes: dgo is no label", "did you mean dog"):
+    with refusal("data.classes: dgo is not a label", "did you mean dog"):
         find_in(labelled.folder, classes=("_background_", "dgo"))
     labelled.write("typo", record("good.png", shape("point", [9, 9], label="catt")))
     (labelled.folder / "labels.txt").write_text("cat\ndog\n")  # a list of all labels: others are faults

@@ -132,9 +132,9 @@ BAD: dict[str, tuple[Any, str]] = {
     "NaN": (polygon([[1, float("nan")], [2, 2], [3, 3]]), "is not a position"),
     "bad hole": (polygon(ring(1, 1, 9, 9), [[1]]), "is not a position"),
     "no bitmap": (bitmap(), "is not a position"),
-    "no data": (bitmap(origin=[1, 1]), "no base64"),
+    "no data": (bitmap(origin=[1, 1]), "not base64"),
     "no zlib": (bitmap(origin=[1, 1], data=base64_text(b"abc")), "damaged bitmap"),
-    "no image": (bitmap(origin=[1, 1], data=base64_text(zlib.compress(b"abc"))), "no readable image"),
+    "no image": (bitmap(origin=[1, 1], data=base64_text(zlib.compress(b"abc"))), "not a readable image"),
     "bomb": (bitmap(origin=[1, 1], data=BOMB), "more than 64,000,000 bytes"),
     "too wide": (bitmap(origin=[1, 1], data=WIDE), "larger than its image"),
 }

@@ -128,9 +128,9 @@ BAD = {
     "box with its confidence": ("0 0.5 0.5 0.2 0.2 0.9", "a box, no outline"),
     "two corners": ("0 0.5 0.5", "2 numbers after the class"),
     "odd": (f"{SQUARE} 0.5", "9 numbers"),
-    "pixels": ("0 10 2 20 2 20 12 10 12", "no shares"),
-    "NaN": (SQUARE.replace("0.25", "nan"), "no shares"),
-    "infinite": (SQUARE.replace("0.25", "inf"), "no shares"),
+    "pixels": ("0 10 2 20 2 20 12 10 12", "not shares"),
+    "NaN": (SQUARE.replace("0.25", "nan"), "not shares"),
+    "infinite": (SQUARE.replace("0.25", "inf"), "not shares"),
     "words": ("cat 1 2 3 4 5 6", "not a line of numbers"),
     "class beyond": (SQUARE.replace("0 ", "2 ", 1), "class 2; there are 0 to 1"),
     "negative class": (f"-{SQUARE}".replace("-0", "-1", 1), "class -1"),
@@ -157,7 +157,7 @@ def test_unicode_forms_of_a_name(tmp_path: Path) -> None:
 
 
 def test_names_among_the_labels(tmp_path: Path) -> None:
-    """LabelImg writes classes.txt there; it is no label without an image."""
+    """LabelImg writes classes.txt there; it is not a label without an image."""
     root = write(tmp_path, "KIND/a")
     (root / "data.yaml").unlink()
     (root / "labels" / "classes.txt").write_text("cat\ndog\n")
