@@ -52,11 +52,12 @@ def test_a_refused_call_is_told_and_completed(
         assert "Traceback" not in ended.output
         (folder,) = program.run_folders()
         text = " ".join(ended.stdout.split())
-        assert "a user without name and password may not do this there (403)" in text
+        registered = refused in REGISTERED
+        what = "do this there" if registered else "register a version of the model 'discs'"
+        assert f"a user without name and password may not {what} (403)" in text
         status = runs.status(folder)
         assert (status["state"], status["exit_code"]) == ("finished", 1)
         assert "(403)" in status["reason"]
-        registered = refused in REGISTERED
         assert ("registered models:/discs/1, but" in text) is registered
         assert ("its model is not registered as discs" in text) is not registered
         assert runs.store_run(program.database, folder).info.status == "FINISHED"
