@@ -137,6 +137,8 @@ def load(
     model = load_model(uri)
     model = dataclasses.replace(model, origin=origin or model.origin)
     segmenter, digest = model.segmenter, model_digest(model.segmenter)
+    if options.min_area == "auto" and not segmenter.contract.object_areas:
+        raise InputError("--min_area auto: the model does not say how large labelled objects are; give a number")
     if options.threshold is not None:
         if segmenter.contract.channels > 1:
             count = len(segmenter.contract.class_names) - 1

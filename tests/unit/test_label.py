@@ -14,8 +14,11 @@ from PIL import Image
 
 from tests.support.images import smooth_image
 from trainer.config import DataConfig
+from trainer.data.image_io import read_image
 from trainer.data.layouts.labelme_json import draw_annotation
 from trainer.data.sources import find_sources
+from trainer.inference.objects import find_objects
+from trainer.inference.specks import remove_specks
 from trainer.label import main
 from trainer.labelling.order import LARGE_PIXELS
 from trainer.labelling.prefill import only_call
@@ -99,6 +102,24 @@ def test_the_next_ones_come_with_predictions(give: Callable[..., Any], pool: Pat
     code, printed = give()
     assert code == 0
     assert "nothing is left" in printed
+
+
+def test_predictions_come_without_specks(
+    give: Callable[..., Any], pool: Path, model: Path, make_segmenter: Callable[..., Segmenter], tmp_path: Path
+) -> None:
+    segmenter = make_segmenter(object_areas=(200,))
+    save_segmenter(segmenter, model)
+    assert give("--form", "masks")[0] == 0
+    output, removed = tmp_path / "to label", 0
+    for name in NAMES:
+        mask = segmenter.predict(read_image(pool / f"{name}.jpg"))[0].copy()
+        before = mask.copy()
+        objects = find_objects(mask)
+        assert objects is not None
+        remove_specks(mask, objects, segmenter.contract)
+        removed += int((mask != before).sum())
+        np.testing.assert_array_equal(draw_annotation(output / f"{name}.json", output, {"class 1": 1}), mask)
+    assert removed > 0
 
 
 def test_what_a_person_has_touched_stays(give: Callable[..., Any], pool: Path, tmp_path: Path) -> None:

@@ -3,12 +3,18 @@
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
+from tests.support.images import smooth_image
 from tests.support.program import REPOSITORY
 from trainer.inference.closing import earlier_results
+from trainer.model.model_folder import save_segmenter
+from trainer.model.segmenter import Segmenter
+from trainer.predict import main
 
 REFUSED = {
     "--threshold 1.5": "1.5 is not possible; give a number from 0 to 1",
@@ -59,6 +65,29 @@ def test_impossible_options_are_refused(given: str, refusals: dict[str, tuple[in
     code, error = refusals[given]
     assert code == 2
     assert REFUSED[given] in error
+
+
+@pytest.mark.parametrize(
+    ("foreground", "given", "said"),
+    [
+        (1, "--min_area auto", "--min_area auto: the model does not say how large"),
+        (3, "--threshold 0.4", "--threshold: the model has 3 classes"),
+    ],
+)
+def test_options_that_a_model_cannot_do_are_refused(
+    foreground: int,
+    given: str,
+    said: str,
+    make_segmenter: Callable[..., Segmenter],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    model, image = tmp_path / "model", tmp_path / "x.png"
+    save_segmenter(make_segmenter(foreground), model)
+    Image.fromarray(smooth_image(20, 30)).save(image)
+    words = ["--model", str(model), "--input", str(image), "--output", str(tmp_path / "out"), *given.split()]
+    assert main(words) == 2
+    assert said in capsys.readouterr().err
 
 
 def test_results_of_other_pictures_are_found(tmp_path: Path) -> None:

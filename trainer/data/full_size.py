@@ -86,6 +86,10 @@ class FullSize(ABC):
         """Image of a sample, uint8 [H, W, C]."""
 
     @abstractmethod
+    def mask(self, row: int) -> np.ndarray:
+        """Mask of a sample, class ids, uint8 [H, W]."""
+
+    @abstractmethod
     def window(self, row: int, top: int, left: int, side: int) -> Pixels:
         """Square part of a sample, `side` pixels wide; outside the image it is black, and ignored."""
 
@@ -100,6 +104,11 @@ class CachedFullSize(FullSize):
         height, width = self.size(row)
         content = self.file.read(int(self.places["offset"][row]), self.view.channels * height * width)
         return content.reshape(height, width, self.view.channels)
+
+    def mask(self, row: int) -> np.ndarray:
+        height, width = self.size(row)
+        offset = int(self.places["offset"][row]) + self.view.channels * height * width
+        return self.file.read(offset, height * width).reshape(height, width)
 
     def window(self, row: int, top: int, left: int, side: int) -> Pixels:
         height, width = size = self.size(row)
@@ -132,6 +141,12 @@ class UncachedFullSize(FullSize):
         with sample.contents() as contents:
             image = sample.read_image(contents.image, self.levels)
         return scale_image(image, self.view.scaled(image.shape))
+
+    def mask(self, row: int) -> np.ndarray:
+        sample = self.samples[row]
+        with sample.contents() as contents:
+            mask = sample.read_mask(self.values, contents.mask)
+        return scale_mask(mask, self.view.scaled(mask.shape))
 
     def window(self, row: int, top: int, left: int, side: int) -> Pixels:
         sample = self.samples[row]

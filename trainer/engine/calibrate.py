@@ -5,7 +5,7 @@ of the images.
 """
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,6 +21,7 @@ from trainer.data.stored_samples import StoredSamples
 from trainer.engine.evaluate import strips_of
 from trainer.engine.outputs import Outputs, count_image, outputs_of, spread
 from trainer.inference.doubt import bound_of_unsure
+from trainer.inference.specks import usual_areas
 from trainer.model.calibration import (
     LEAST_IMAGES,
     MIDDLE,
@@ -115,27 +116,29 @@ def calibrate(segmenter: Segmenter, dataset: Dataset) -> Calibration:
 
 
 def describe_training(dataset: Dataset) -> dict[str, Any]:
-    """Fields of the contract about the labelled images: how large they are, how they look, how many are empty."""
+    """Fields of the contract about the labelled images: their sizes and looks, their objects, how many are empty."""
     rows, facts = list(dataset.split.train), dataset.stored.facts
     sizes = facts["size"][rows]
     labelled = facts["counts"][:, :IGNORE]
     empty = float((labelled[:, 1:].sum(axis=1) == 0).mean())
     release_pages(facts)
+    images, masks = _training_samples(dataset.stored, rows)
     numbers = (sizes.min(axis=0), np.median(sizes, axis=0), sizes.max(axis=0))
     return {
         "training_sides": tuple(tuple(int(number[side]) for number in numbers) for side in (0, 1)),
-        "training_look": looks_of(_training_images(dataset.stored, rows)),
+        "training_look": looks_of(images),
+        "object_areas": usual_areas(masks, len(dataset.names)),
         "empty_share": round(empty, 4),
     }
 
 
-def _training_images(stored: StoredSamples, rows: Sequence[int]) -> Iterator[np.ndarray]:
-    """Some of the images that train, as the network is shown them, uint8 [H, W, 3]."""
-    if isinstance(stored, FullSize):
-        yield from (stored.image(row) for row in spread(rows, MOST_LARGE_IMAGES))
-        return
-    images, _ = stored.read(spread(rows, MOST_TRAINING_IMAGES))
-    yield from (image.permute(1, 2, 0).numpy() for image in images)
+def _training_samples(stored: StoredSamples, rows: Sequence[int]) -> tuple[Iterable[np.ndarray], Iterable[np.ndarray]]:
+    """Some of the samples that train, as the network is shown them: images uint8 [H, W, C], and masks uint8 [H, W]."""
+    if isinstance(stored, FullSize):  # one at a time
+        chosen = spread(rows, MOST_LARGE_IMAGES)
+        return map(stored.image, chosen), map(stored.mask, chosen)
+    images, masks = stored.read(spread(rows, MOST_TRAINING_IMAGES))
+    return images.permute(0, 2, 3, 1).numpy(), masks.numpy()
 
 
 def _temperature(outputs: Outputs) -> dict[str, Any]:

@@ -4,7 +4,7 @@ import argparse
 import math
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from trainer.inference.options import LABELME, OVERLAYS, PROBABILITIES, TTA
 from trainer.system.installation import usage
@@ -54,7 +54,13 @@ def _parser(exports: bool) -> Parser:
     )
     masks = parser.add_argument_group("masks")
     masks.add_argument("--threshold", type=_threshold, metavar="T", help="0 to 1, for one class (the model's own)")
-    masks.add_argument("--min_area", type=_count(0), default=0, metavar="PIXELS", help="remove smaller objects (0)")
+    masks.add_argument(
+        "--min_area",
+        type=_area,
+        default=0,
+        metavar="PIXELS",
+        help="remove smaller objects (0); auto: far smaller ones than were labelled, and such holes",
+    )
     masks.add_argument(
         "--tta",
         choices=TTA,
@@ -85,6 +91,10 @@ def _count(least: int) -> Any:
         return int(text)
 
     return convert
+
+
+def _area(text: str) -> int | Literal["auto"]:
+    return "auto" if text == "auto" else _count(0)(text)
 
 
 def _threshold(text: str) -> float:

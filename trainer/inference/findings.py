@@ -10,6 +10,7 @@ from trainer.inference.objects import MOST_RUNS, Objects, find_objects, keep_obj
 from trainer.inference.options import Options
 from trainer.inference.predictor import ImageResult
 from trainer.inference.run_lengths import encode_runs
+from trainer.inference.specks import remove_specks
 from trainer.model.segmenter import Contract
 from trainer.system.strips import strips
 
@@ -17,7 +18,7 @@ MOST_CLIPPED = 0.01
 """Share of an image's levels outside of the range that the model knows, above which it is said."""
 
 
-def clean_mask(mask: np.ndarray, options: Options) -> Objects | None:
+def clean_mask(mask: np.ndarray, options: Options, contract: Contract) -> Objects | None:
     """Remove objects that are not wanted; return the others, None for noise. Raises InputError if they are needed.
 
     `mask`: class ids, uint8 [H, W], changed in place.
@@ -27,9 +28,10 @@ def clean_mask(mask: np.ndarray, options: Options) -> Objects | None:
         if options.min_area or options.largest_only or options.labelme or options.coco or options.objects:
             raise InputError(f"the mask has more than {MOST_RUNS:,} pieces; its objects cannot be told apart")
         return None
-    if (options.min_area or options.largest_only) and keep_objects(
-        mask, objects, options.min_area, options.largest_only
-    ):
+    least = options.min_area
+    if least == "auto":
+        objects, least = remove_specks(mask, objects, contract), 0
+    if (least or options.largest_only) and keep_objects(mask, objects, least, options.largest_only):
         return find_objects(mask)
     return objects
 

@@ -92,11 +92,11 @@ def find_objects(mask: np.ndarray) -> Objects | None:
     return Objects(size, runs, numbers, object_classes, areas, np.hstack([least, most - least]), centroids)
 
 
-def keep_objects(mask: np.ndarray, objects: Objects, min_area: int, largest_only: bool) -> bool:
+def keep_objects(mask: np.ndarray, objects: Objects, min_area: int | np.ndarray, largest_only: bool) -> bool:
     """Set the pixels of other objects to 0 in `mask`, uint8 [H, W]; return whether there were any.
 
-    Kept are objects of at least `min_area` pixels; of these, with `largest_only`, the largest of each class, of equal
-    ones the first.
+    Kept are objects of at least `min_area` pixels, one number for all or [N]; of these, with `largest_only`, the
+    largest of each class, of equal ones the first.
     """
     kept = objects.areas >= min_area
     if largest_only:

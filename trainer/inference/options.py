@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 import json
 from dataclasses import dataclass
+from typing import Literal
 
 OVERLAYS, PROBABILITIES, LABELME = ("contour", "blend", "none"), ("png", "npy"), ("polygons", "masks")
 TTA = ("flips",)
@@ -20,8 +21,8 @@ class Options:
     threshold: float | None = None
     """Foreground probability above which a pixel is foreground; None: the model's own."""
 
-    min_area: int = 0
-    """Pixels of the smallest object that is kept."""
+    min_area: int | Literal["auto"] = 0
+    """Pixels of the smallest object that is kept; auto: no specks are, and their holes are filled (specks.py)."""
 
     largest_only: bool = False
     """Keep the largest object of each class alone."""

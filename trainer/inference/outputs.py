@@ -71,7 +71,7 @@ class ResultWriter:
             return self._entry(result.source, {"file": shown, "error": result.error})
         try:
             content = content_digest(result.source)
-            objects = clean_mask(result.mask, self.options)
+            objects = clean_mask(result.mask, self.options, self.contract)
             about = describe_objects(result, objects, self.options)
             row = {"file": shown} | describe(result, objects, self.contract) | self._write(result, objects)
         except OSError as error:

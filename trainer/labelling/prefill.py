@@ -26,7 +26,8 @@ from trainer.inference.labelme_json import labelme_record, place_image, write_la
 from trainer.inference.objects import find_objects
 from trainer.inference.outputs import result_name
 from trainer.inference.predictor import ImageResult, predict_files
-from trainer.model.segmenter import Segmenter
+from trainer.inference.specks import remove_specks
+from trainer.model.segmenter import Contract, Segmenter
 from trainer.system.atomic import create_file, leftovers, why_not_written, write_text
 from trainer.system.lock import alone
 from trainer.system.text import one_line, valid
@@ -213,7 +214,7 @@ def predict(
             return Prediction(result.source, error=result.error)
         try:
             beside = _place(queue, result)
-            content = _content(result, beside, contract.class_names, form, model)
+            content = _content(result, beside, contract, form, model)
         except OSError as error:
             return Prediction(result.source, error=why_not_written(queue.target(result.source), error))
         facts = {
@@ -270,7 +271,7 @@ def _place(queue: Queue, result: ImageResult) -> str:
     return place_image(result.source.path, target, to_rgb(result.image)).name
 
 
-def _content(result: ImageResult, beside: str, names: Sequence[str], form: str, model: str) -> bytes:
+def _content(result: ImageResult, beside: str, contract: Contract, form: str, model: str) -> bytes:
     """Content of the JSON file beside an image of the name `beside`."""
     assert result.mask is not None
     mask = result.mask
@@ -279,7 +280,8 @@ def _content(result: ImageResult, beside: str, names: Sequence[str], form: str, 
         mask = np.zeros_like(mask)
         objects = find_objects(mask)
         assert objects is not None
-    return json.dumps(labelme_record(mask, objects, names, beside, form, model), indent=1).encode()
+    objects = remove_specks(mask, objects, contract)
+    return json.dumps(labelme_record(mask, objects, contract.class_names, beside, form, model), indent=1).encode()
 
 
 def _with_suffix(target: Path, suffix: str) -> Path:

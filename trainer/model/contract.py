@@ -152,6 +152,10 @@ FIELDS = {
     "empty_share": Field(_share, "null, or a number from 0 to 1"),
     "training_sides": Field(_sides, "null, or three whole numbers in order for the heights, and for the widths"),
     "training_look": Field(_look, f"nothing, or {LOOKS} pairs of numbers from 0 to 255"),
+    "object_areas": Field(
+        lambda value: _several(value, lambda one: _whole(one, 0, 2**40), 0, MOST_CLASSES),
+        "nothing, or a whole number of pixels for each class but the background",
+    ),
     "levels": Field(_levels, "null, or the lowest and the highest level, two different finite numbers in order"),
     "band_levels": Field(
         lambda value: value is None or _several(value, lambda one: one is not None and _levels(one), 1, MOST_CHANNELS),
@@ -247,6 +251,9 @@ def _check_agreement(contract: Contract) -> None:
     names, colours, multiple = contract.class_names, contract.colours, contract.stride
     if len(colours) != len(names):
         raise InputError(f"colours: {len(colours)} for {len(names)} classes; it may be one for each")
+    if contract.object_areas and len(contract.object_areas) != len(names) - 1:
+        found, classes = len(contract.object_areas), len(names) - 1
+        raise InputError(f"object_areas: {found} for {classes} classes without the background; it may be one for each")
     if (contract.encoder_config != "") != contract.encoder.startswith(HUB):
         raise InputError(f"encoder_config: with encoder {contract.encoder}; it may be there for {HUB}, and must be")
     _check_bands(contract)

@@ -102,6 +102,10 @@ class Contract:
     training_look: tuple[tuple[float, float], ...] = ()
     """Mean and standard deviation, over images that trained, of each number of `appearance`; empty: unknown."""
 
+    object_areas: tuple[int, ...] = ()
+    """Area of the smallest usual object of each class but the background, in pixels as the network sees them; 0: not
+    seen; empty: unknown (`specks.usual_areas`)."""
+
     levels: tuple[float, float] | None = None
     """Stored levels, lowest and highest, that become 0..255 in images of more than 8 bits; None: each image by itself,
     as in models that were trained on 8 bits."""

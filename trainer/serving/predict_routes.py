@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from fastapi import Depends, FastAPI, Query, Request, Response
 from fastapi.responses import JSONResponse
+from pydantic import Field
 
 from trainer.inference.options import Options
 from trainer.serving.answers import MEDIA_TYPES, Wanted, form_of
@@ -35,7 +36,10 @@ def read_wanted(
     include: Annotated[str, Query(description="forms that the answer json has too, joined by commas")] = "",
     version: Annotated[str, Query(pattern="^[0-9a-z]{0,20}$", description="another version than the current")] = "",
     threshold: Annotated[float | None, Query(ge=0, le=1, description="for one class; else the model's")] = None,
-    min_area: Annotated[int, Query(ge=0, le=2**40, description="remove objects of fewer pixels")] = 0,
+    min_area: Annotated[
+        Annotated[int, Field(ge=0, le=2**40)] | Literal["auto"],
+        Query(description="remove objects of fewer pixels; auto: far smaller ones than were labelled, and such holes"),
+    ] = 0,
     largest_only: bool = False,
     tta: Literal["", "flips"] = "",
     overlay: Literal["contour", "blend"] = "contour",
@@ -102,6 +106,8 @@ def add_queue(app: FastAPI, service: Service, queue: Path | None) -> None:
         service.check_room()
         form = request.query_params.get("labelme", "polygons")
         options = dataclasses.replace(wanted.options, labelme=form, coco=False)
+        if "min_area" not in request.query_params:  # nobody wants to delete them one by one
+            options = dataclasses.replace(options, min_area="auto")
         asked = Wanted("labelme", (), options, wanted.version)
         async with service.bodies.receive(request) as content:
             upload = read_upload(content, request.headers.get("content-type", ""), name)

@@ -172,7 +172,7 @@ def look_at(upload: Upload, result: ImageResult, scored: Scored, wanted: Wanted,
     """Find the objects of a predicted image, and describe it. Raises Refused where they cannot be told apart."""
     assert result.mask is not None
     try:
-        objects = clean_mask(result.mask, wanted.options)
+        objects = clean_mask(result.mask, wanted.options, scored.segmenter.contract)
     except InputError as error:
         raise Refused(422, f"{upload.name}: {error}") from error
     if objects is not None and len(objects) > MOST_OBJECTS and (wanted.options.labelme or wanted.options.coco):

@@ -59,6 +59,7 @@ def test_windows(
         image, mask = expected(sample, scale)
         assert found.size(row) == mask.shape
         assert np.array_equal(found.image(row), image)
+        assert np.array_equal(found.mask(row), mask)
         border = 300
         framed = np.pad(image, ((border, border), (border, border), (0, 0)))
         framed_mask = np.pad(mask, border, constant_values=IGNORE)

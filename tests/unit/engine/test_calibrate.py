@@ -172,6 +172,9 @@ def test_the_training_images_are_described(
         expected = float(means[:, place].mean()), float(means[:, place].std(correction=0))
         assert contract.training_look[place] == pytest.approx(expected, abs=0.01)
     assert contract.empty_share == 0.0
+    _, masks = dataset.stored.read(list(dataset.split.train))
+    areas = np.sort([int((mask == 1).sum()) for mask in masks])  # one object in each
+    assert contract.object_areas == (areas[np.cumsum(areas) > 0.01 * areas.sum()][0],)
 
 
 STRANGE: dict[str, Callable[[np.ndarray], np.ndarray]] = {

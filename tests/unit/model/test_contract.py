@@ -74,6 +74,7 @@ HOSTILE: list[tuple[str, Any]] = [
     ),
     *(("training_look", value) for value in (None, 5, [[1, 2]], [[1, 2]] * 8, [[1, 2]] * 6 + [[1, 256]], [[1]] * 7)),
     *(("training_look", value) for value in ([[1, math.nan]] * 7, [[-1, 1]] * 7, ["12"] * 7, {"red": [1, 2]})),
+    *(("object_areas", value) for value in (None, 5, [1, 2], [-1], [0.5], ["1"], [2**41], [[1]], [True])),
     *(("view", value) for value in ("", "tile", None, 1, ["tiles"])),
     *(("scale", value) for value in (0, 1.5, -1, math.nan, "1", None, True)),
     *(("keep_aspect", value) for value in (0, 1, "true", None)),
@@ -271,6 +272,7 @@ def test_what_calibration_finds_is_read_back(sound: Path, tmp_path: Path) -> Non
         "empty_share": 0.0,
         "training_sides": ((31, 35, 39), (43, 46, 52)),
         "training_look": tuple((100.0 + place, 10.5) for place in range(7)),
+        "object_areas": (40,),
     }
     contract = dataclasses.replace(load_segmenter(sound).contract, **found)  # type: ignore[arg-type]
     save_segmenter(Segmenter(contract), tmp_path / "model")

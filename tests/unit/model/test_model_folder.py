@@ -66,6 +66,7 @@ def test_contract_is_read_as_it_was_written(tmp_path: Path) -> None:
         empty_share=0.125,
         training_sides=((10, 20, 30), (11, 21, 31)),
         training_look=((100.0, 5.0),) * 7,
+        object_areas=(40, 0),
         view="tiles",
         scale=0.5,
         levels=(-12.5, 4095.0),

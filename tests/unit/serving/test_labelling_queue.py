@@ -37,6 +37,18 @@ def test_the_reader_of_labelme_gives_the_mask(form: str, make_service: MakeInPro
     assert (drawn != mask).mean() <= (0 if form == "masks" else 0.01)
 
 
+def test_specks_are_left_out_unless_another_number_is_given(make_service: MakeInProcess, tmp_path: Path) -> None:
+    queue = tmp_path / "queue"
+    service = make_service(changes={"object_areas": (500,)}, queue=open_queue(queue))
+    content = image_bytes(97, 131, 3, "JPEG")
+    cleaned, plain = (service.ask("POST", f"/predict{query}", content, FORM).array for query in ("?min_area=auto", ""))
+    assert (cleaned != plain).any()
+    for name, query, mask in (("a.jpg", "", cleaned), ("b.jpg", "&min_area=0", plain)):
+        service.ask("POST", f"/wrong?name={name}&labelme=masks{query}", content, FORM)
+        drawn = draw_annotation((queue / name).with_suffix(".json"), queue, {"class 1": 1})
+        np.testing.assert_array_equal(drawn, mask)
+
+
 def test_nothing_is_replaced(make_service: MakeInProcess, tmp_path: Path) -> None:
     queue = tmp_path / "queue"
     service = make_service(queue=open_queue(queue))
