@@ -8,15 +8,13 @@ import numpy as np
 from PIL import Image
 
 from trainer.data.tiff_planes import has_planes, open_planes
+from trainer.data.tiff_tags import Tag
 
 NODATA = (-9999.0, -32768.0)
 """Negative levels by which instruments and maps mark pixels without data."""
 
 HUGE = 1e30
 """Levels from here on, of either sign, mark pixels without data, too."""
-
-GDAL_NODATA = 42113
-"""TIFF tag of the level that marks pixels without data, as text."""
 
 TOPS = (1.0, 255.0, 1023.0, 4095.0, 16383.0, 65535.0)
 """Highest levels of floats of 0 to 1 and of integers of 8 to 16 bits."""
@@ -177,7 +175,7 @@ def decode_deep(
 
 def white_is_0(pil_image: Image.Image) -> bool:
     """Return True for a TIFF whose level 0 is white (PhotometricInterpretation)."""
-    return bool(_tags(pil_image).get(262) == 0)
+    return bool(_tags(pil_image).get(Tag.COLOURS) == 0)
 
 
 def as_shown(deep: DeepImage, pil_image: Image.Image) -> DeepImage:
@@ -203,7 +201,7 @@ def _is_deep_colour(pil_image: Image.Image) -> bool:
 
 def _nodata(pil_image: Image.Image) -> float | None:
     try:
-        return float(str(_tags(pil_image).get(GDAL_NODATA, "")).strip(" \0"))
+        return float(str(_tags(pil_image).get(Tag.GDAL_NODATA, "")).strip(" \0"))
     except ValueError:
         return None
 

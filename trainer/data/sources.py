@@ -35,6 +35,7 @@ def find_samples(roots: Sequence[Path], layout: str = "auto", classes: Sequence[
         prefix = f"{name}/" if len(roots) > 1 else ""
         whole.samples += [replace(sample, name=prefix + sample.name) if prefix else sample for sample in found.samples]
         whole.parts |= {prefix + stem: part for stem, part in found.parts.items()}
+        whole.parts_by = whole.parts_by or found.parts_by
         whole.add(found)
         maps.append(found.value_map)
         if found.names is not None:
@@ -98,6 +99,9 @@ class Sources:
     parts: Mapping[str, str] = field(default_factory=dict)
     """Sample name -> "train" or "val", where the folders themselves say so."""
 
+    parts_by: str = ""
+    """What a person divides the folders with, as `Found` has it."""
+
 
 def find_sources(
     config: DataConfig, roots: Sequence[Path] | None = None, validate_all: bool = False, train_all: bool = False
@@ -135,7 +139,17 @@ def find_sources(
     title = "+".join(root.resolve().name for root in roots)
     notes = (*found.notes, *account.warnings())
     return Sources(
-        title, found.samples, split, names, values, notes, tuple(found.problems), account, unlabelled, found.parts
+        title,
+        found.samples,
+        split,
+        names,
+        values,
+        notes,
+        tuple(found.problems),
+        account,
+        unlabelled,
+        found.parts,
+        found.parts_by,
     )
 
 

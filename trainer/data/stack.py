@@ -16,6 +16,7 @@ from PIL import Image
 
 from trainer.data.files import read_bytes
 from trainer.data.tiff_directory import TiffNumbers, numbers_of, read_number
+from trainer.data.tiff_tags import Tag
 
 SUFFIXES = (".tif", ".tiff")
 """Suffixes of files that may hold several pages, in lower case."""
@@ -26,9 +27,6 @@ HEAD_BYTES = 65_536
 MOST_PAGES = 100_000
 FEW_PAGES = 50
 """Directories that tell a stack from an image with smaller copies of itself."""
-
-SUBFILE, WIDTH, HEIGHT = 254, 256, 257
-"""Tags of a directory: kind of page (bit 0 a smaller copy, bit 2 a transparency mask), width, height in pixels."""
 
 
 def count_pages(path: Path | str) -> tuple[int, int]:
@@ -56,7 +54,7 @@ def is_stack(content: bytes) -> bool:
         pages = list(islice(_directories(file, form), FEW_PAGES))
     except struct.error:  # reported where the file is decoded
         return False
-    return any(not tags.get(SUBFILE, 0) & 5 and _size(tags) == _size(pages[0][1]) for _, tags in pages[1:])
+    return any(not tags.get(Tag.SUBFILE, 0) & 5 and _size(tags) == _size(pages[0][1]) for _, tags in pages[1:])
 
 
 def count_frames(content: bytes) -> int:
@@ -98,13 +96,13 @@ def _page_offsets(file: BinaryIO) -> tuple[list[int], list[int]]:
     same: list[int] = []
     others: list[int] = []
     for offset, tags in pages:
-        if offset == pages[0][0] or not tags.get(SUBFILE, 0) & 5:
+        if offset == pages[0][0] or not tags.get(Tag.SUBFILE, 0) & 5:
             (same if _size(tags) == _size(pages[0][1]) else others).append(offset)
     return same, others
 
 
 def _size(tags: dict[int, int]) -> tuple[int | None, int | None]:
-    return tags.get(HEIGHT), tags.get(WIDTH)
+    return tags.get(Tag.HEIGHT), tags.get(Tag.WIDTH)
 
 
 def _directories(file: BinaryIO, form: TiffNumbers) -> Iterator[tuple[int, dict[int, int]]]:
@@ -120,7 +118,7 @@ def _directories(file: BinaryIO, form: TiffNumbers) -> Iterator[tuple[int, dict[
         tags = {}
         for start in range(0, len(entries) - form.entry_bytes + 1, form.entry_bytes):
             tag, kind = struct.unpack_from(f"{form.order}HH", entries, start)
-            if tag in (SUBFILE, WIDTH, HEIGHT):
+            if tag in (Tag.SUBFILE, Tag.WIDTH, Tag.HEIGHT):
                 value = start + (12 if form.big else 8)
                 tags[tag] = struct.unpack_from(f"{form.order}{'H' if kind == 3 else 'I'}", entries, value)[0]
         yield offset, tags

@@ -13,30 +13,8 @@ from typing import Any, BinaryIO
 import numpy as np
 from PIL import Image
 
-from trainer.data.levels import GDAL_NODATA
-from trainer.data.tiff_directory import (
-    BITS,
-    BYTES,
-    CHANNELS,
-    COLOURS,
-    COMPRESSION,
-    EXTRA,
-    FILL_ORDER,
-    FORMAT,
-    HEIGHT,
-    ORIENTATION,
-    PIECES,
-    PLANES,
-    PREDICTOR,
-    ROWS,
-    TABLES,
-    TILE_HEIGHT,
-    TILE_WIDTH,
-    WIDTH,
-    Field,
-    read_directory,
-    tiff_of,
-)
+from trainer.data.tiff_directory import BYTES, Field, read_directory, tiff_of
+from trainer.data.tiff_tags import PIECES, Tag
 
 GREY, RGB, YCBCR = (0, 1), 2, 6
 """Values of the tag COLOURS: of files whose channels may be bands, and of colours that JPEG has in other channels."""
@@ -59,10 +37,10 @@ COMPRESSIONS = (1, 5, 8, 32773, 32946, 34925, 50000)
 
 JPEG = 7
 JPEG_KINDS: dict[int, dict[int, Sequence[int]]] = {
-    1: {COLOURS: (1,)},
-    2: {COLOURS: (1,), EXTRA: (2,)},
-    3: {COLOURS: (2,)},
-    4: {COLOURS: (5,)},
+    1: {Tag.COLOURS: (1,)},
+    2: {Tag.COLOURS: (1,), Tag.EXTRA: (2,)},
+    3: {Tag.COLOURS: (2,)},
+    4: {Tag.COLOURS: (5,)},
 }
 """Compression, and number of its channels -> tags with which Pillow gives them as they are: as grey, grey and opacity,
 colours, inks."""
@@ -90,24 +68,24 @@ class TiffForm:
     @property
     def bands(self) -> int:
         """Number of channels; 0 where it is not a number."""
-        bands = self.tags.get(CHANNELS, 1)
+        bands = self.tags.get(Tag.CHANNELS, 1)
         return bands if isinstance(bands, int) else 0
 
     @property
     def size(self) -> tuple[int, int]:
         """Height and width in pixels, as they are stored."""
-        return int(self.tags.get(HEIGHT, 0)), int(self.tags.get(WIDTH, 0))
+        return int(self.tags.get(Tag.HEIGHT, 0)), int(self.tags.get(Tag.WIDTH, 0))
 
     @property
     def orientation(self) -> int:
         """Orientation, 1 to 8; 1 if there is none or it is invalid."""
-        value = self.tags.get(ORIENTATION, 1)
+        value = self.tags.get(Tag.ORIENTATION, 1)
         return value if value in range(1, 9) else 1
 
     @property
     def levels(self) -> np.dtype[Any] | None:
         """Type of the levels in the machine's byte order; None where it is none of KINDS, or they differ."""
-        bits, formats = set(_several(self.tags.get(BITS, 1))), set(_several(self.tags.get(FORMAT, 1)))
+        bits, formats = set(_several(self.tags.get(Tag.BITS, 1))), set(_several(self.tags.get(Tag.FORMAT, 1)))
         return KINDS.get((bits.pop(), formats.pop())) if len(bits) == len(formats) == 1 else None
 
     @property
@@ -121,17 +99,17 @@ class TiffForm:
     def nodata(self) -> float | None:
         """Level of pixels without data, as the file names it."""
         try:
-            return float(str(self.tags.get(GDAL_NODATA, "")).strip(" \0"))
+            return float(str(self.tags.get(Tag.GDAL_NODATA, "")).strip(" \0"))
         except ValueError:
             return None
 
     @property
     def is_picture(self) -> bool:
         """True where the channels are those of a picture: grey, colours, or these with an opacity."""
-        colours, bands = self.tags.get(COLOURS), self.bands
+        colours, bands = self.tags.get(Tag.COLOURS), self.bands
         if colours in GREY:
             alone = bands == 1
-            return alone or (bands == 2 and _several(self.tags.get(EXTRA, ()))[:1] in [(one,) for one in ALPHA])
+            return alone or (bands == 2 and _several(self.tags.get(Tag.EXTRA, ()))[:1] in [(one,) for one in ALPHA])
         return colours not in (RGB, None) or bands <= 4
 
 
@@ -157,16 +135,16 @@ def decode_bands(content: bytes, form: TiffForm) -> np.ndarray:
     """
     tags, kind = form.tags, form.levels
     if kind is None:
-        bits, kinds = (sorted(set(_several(tags.get(tag, 1)))) for tag in (BITS, FORMAT))
+        bits, kinds = (sorted(set(_several(tags.get(tag, 1)))) for tag in (Tag.BITS, Tag.FORMAT))
         raise ValueError(f"levels of {bits} bits, of TIFF's kind {kinds}, which are not read")
-    compression, predictor = tags.get(COMPRESSION, 1), _predictor(tags)
+    compression, predictor = tags.get(Tag.COMPRESSION, 1), _predictor(tags)
     if compression == JPEG:
         _require_jpeg(form)
     elif compression not in COMPRESSIONS or predictor not in PREDICTORS or (predictor == 3 and kind.kind != "f"):
         raise ValueError(
             f"compression {compression} with predictor {predictor}, which is not read; save it with LZW or deflate"
         )
-    if form.tags.get(PLANES, 1) != 2:
+    if form.tags.get(Tag.PLANES, 1) != 2:
         levels = _decode(content, form, kind, form.bands, 0, 1)
     else:
         planes = (_decode(content, form, kind, 1, number, form.bands) for number in range(form.bands))
@@ -176,8 +154,8 @@ def decode_bands(content: bytes, form: TiffForm) -> np.ndarray:
 
 def _require_jpeg(form: TiffForm) -> None:
     """Raise ValueError where bands that are compressed as JPEG cannot be had."""
-    together = 1 if form.tags.get(PLANES, 1) == 2 else form.bands
-    if form.levels != np.uint8 or together not in JPEG_KINDS or form.tags.get(COLOURS) == YCBCR:
+    together = 1 if form.tags.get(Tag.PLANES, 1) == 2 else form.bands
+    if form.levels != np.uint8 or together not in JPEG_KINDS or form.tags.get(Tag.COLOURS) == YCBCR:
         raise ValueError(
             f"JPEG compression of {form.name}, which is not read; save it with LZW or deflate, or band by band"
         )
@@ -190,24 +168,24 @@ def _decode(content: bytes, form: TiffForm, kind: np.dtype[Any], bands: int, par
     pieces = list(zip(_several(tags[places]), _several(tags[lengths]), strict=True))
     count = len(pieces) // parts
     own = [content[place : place + length] for place, length in pieces[part * count : (part + 1) * count]]
-    side = int(tags[TILE_WIDTH]) if places == PIECES[1][0] else width
+    side = int(tags[Tag.TILE_WIDTH]) if places == PIECES[1][0] else width
     across = -(-width // side)
     row = bands * kind.itemsize * side  # bytes of a row of a strip or a tile
     if row * across * height > MOST_BYTES:
         raise ValueError(f"tiles of {side} pixels in {width}")
     kept: dict[int, Sequence[int] | Field] = {
-        tag: (int(tags[tag]),) for tag in (COMPRESSION, FILL_ORDER, ROWS, TILE_HEIGHT) if tag in tags
+        tag: (int(tags[tag]),) for tag in (Tag.COMPRESSION, Tag.FILL_ORDER, Tag.ROWS, Tag.TILE_HEIGHT) if tag in tags
     }
-    if tags.get(COMPRESSION) == JPEG:
+    if tags.get(Tag.COMPRESSION) == JPEG:
         row = side
-        kept |= {BITS: (8,) * bands, CHANNELS: (bands,), **JPEG_KINDS[bands]}
-        if isinstance(tags.get(TABLES), bytes):
-            kept[TABLES] = Field(BYTES, len(tags[TABLES]), tags[TABLES])
+        kept |= {Tag.BITS: (8,) * bands, Tag.CHANNELS: (bands,), **JPEG_KINDS[bands]}
+        if isinstance(tags.get(Tag.TABLES), bytes):
+            kept[Tag.TABLES] = Field(BYTES, len(tags[Tag.TABLES]), tags[Tag.TABLES])
     else:
-        kept |= {BITS: (8,), COLOURS: (1,), CHANNELS: (1,)}
-    kept |= {WIDTH: (row * across,), HEIGHT: (height,)}
+        kept |= {Tag.BITS: (8,), Tag.COLOURS: (1,), Tag.CHANNELS: (1,)}
+    kept |= {Tag.WIDTH: (row * across,), Tag.HEIGHT: (height,)}
     if places == PIECES[1][0]:
-        kept[TILE_WIDTH] = (row,)
+        kept[Tag.TILE_WIDTH] = (row,)
     as_grey = io.BytesIO(tiff_of(form.big_endian, kept, places, lengths, own))
     with Image.open(as_grey, formats=("TIFF",)) as pil_image:
         stored = np.array(pil_image).reshape(height, across, side, bands, kind.itemsize)
@@ -215,7 +193,7 @@ def _decode(content: bytes, form: TiffForm, kind: np.dtype[Any], bands: int, par
 
 
 def _predictor(tags: Mapping[int, Any]) -> Any:
-    return 1 if tags.get(COMPRESSION, 1) in PLAIN else tags.get(PREDICTOR, 1)
+    return 1 if tags.get(Tag.COMPRESSION, 1) in PLAIN else tags.get(Tag.PREDICTOR, 1)
 
 
 def _undo_predictor(stored: np.ndarray, predictor: int, kind: np.dtype[Any], big_endian: bool) -> np.ndarray:

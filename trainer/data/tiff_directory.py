@@ -6,14 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
-WIDTH, HEIGHT, BITS, COMPRESSION, COLOURS, ORIENTATION, CHANNELS, PLANES = 256, 257, 258, 259, 262, 274, 277, 284
-FILL_ORDER, ROWS, PREDICTOR, TILE_WIDTH, TILE_HEIGHT, EXTRA, FORMAT, TABLES = 266, 278, 317, 322, 323, 338, 339, 347
-"""Tags; ROWS are those of a strip, EXTRA says what channels behind the colours mean, FORMAT what kind of numbers,
-TABLES are those of JPEG that all pieces share."""
-
-PIECES = (273, 279), (324, 325)
-"""Tags of the places and the lengths of strips, and of tiles."""
-
 LETTERS = {1: "B", 3: "H", 4: "L", 6: "b", 8: "h", 9: "l", 11: "f", 12: "d", 13: "L", 16: "Q", 17: "q", 18: "Q"}
 """Kind of a tag's numbers -> its letter in `struct`."""
 

@@ -10,31 +10,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
-from trainer.data.levels import GDAL_NODATA
-from trainer.data.tiff_directory import (
-    BITS,
-    CHANNELS,
-    COLOURS,
-    COMPRESSION,
-    EXTRA,
-    FILL_ORDER,
-    FORMAT,
-    HEIGHT,
-    ORIENTATION,
-    PIECES,
-    PLANES,
-    PREDICTOR,
-    ROWS,
-    TABLES,
-    TILE_HEIGHT,
-    TILE_WIDTH,
-    WIDTH,
-    Field,
-    TiffDirectory,
-    as_classic,
-    read_directory,
-    tiff_of,
-)
+from trainer.data.tiff_directory import Field, TiffDirectory, as_classic, read_directory, tiff_of
+from trainer.data.tiff_tags import PIECES, Tag
 
 LARGE_BYTES = 64_000_000
 """Decoded images from this size on are read in parts."""
@@ -45,12 +22,11 @@ PART_BYTES = 32_000_000
 CUT_BYTES = 65_536
 """Bytes that a strip is cut into, about, where one that is not compressed holds all rows."""
 
-PALETTE, FAX, SUBSAMPLING, INKS, PACKET = 320, (292, 293), (529, 530, 531, 532), 332, 700
-"""Tags of a palette, of fax compressions, of colours of less resolution, of inks, and of the XMP packet."""
-
 KEPT = {
-    *(WIDTH, BITS, COMPRESSION, COLOURS, FILL_ORDER, ORIENTATION, CHANNELS, ROWS, PLANES, PREDICTOR, *FAX, PALETTE),
-    *(TILE_WIDTH, TILE_HEIGHT, INKS, EXTRA, FORMAT, TABLES, *SUBSAMPLING, PACKET, GDAL_NODATA),
+    *(Tag.WIDTH, Tag.BITS, Tag.CHANNELS, Tag.FORMAT, Tag.PLANES, Tag.ROWS, Tag.TILE_WIDTH, Tag.TILE_HEIGHT),
+    *(Tag.COMPRESSION, Tag.FILL_ORDER, Tag.PREDICTOR, Tag.TABLES, Tag.FAX_3, Tag.FAX_4, Tag.ORIENTATION),
+    *(Tag.COLOURS, Tag.PALETTE, Tag.INKS, Tag.EXTRA, Tag.GDAL_NODATA, Tag.XMP),
+    *(Tag.YCBCR_COEFFICIENTS, Tag.YCBCR_SUBSAMPLING, Tag.YCBCR_POSITIONS, Tag.BLACK_AND_WHITE),
 }
 """Tags that say how pixels are decoded and shown: the same for a part as for the whole."""
 
@@ -108,9 +84,9 @@ class TiffParts:
         tags: dict[int, Sequence[int] | Field] = {
             tag: as_classic(field, order) for tag, field in self.directory.fields.items() if tag in KEPT
         }
-        tags[HEIGHT] = (min(self.size[0], last * self.rows) - first * self.rows,)
+        tags[Tag.HEIGHT] = (min(self.size[0], last * self.rows) - first * self.rows,)
         if self.places == PIECES[0]:
-            tags[ROWS] = (self.rows,)
+            tags[Tag.ROWS] = (self.rows,)
         return tiff_of(order == ">", tags, *self.places, [_read(stream, *piece) for piece in chosen])
 
 
@@ -142,25 +118,25 @@ def opened_by_pillow(content: bytes) -> bytes:
 
 def _parts(directory: TiffDirectory, file_bytes: int) -> TiffParts | None:
     tags = directory.tags()
-    height, width, channels = int(tags[HEIGHT]), int(tags[WIDTH]), int(tags.get(CHANNELS, 1))
+    height, width, channels = int(tags[Tag.HEIGHT]), int(tags[Tag.WIDTH]), int(tags.get(Tag.CHANNELS, 1))
     places = next(pair for pair in PIECES if pair[0] in tags)
     pieces = list(zip(*(_several(tags[tag]) for tag in places), strict=True))
-    tiled, planes = places == PIECES[1], channels if tags.get(PLANES, 1) == 2 else 1
-    rows = int(tags[TILE_HEIGHT]) if tiled else min(height, int(tags.get(ROWS, height)))
-    across = -(-width // int(tags[TILE_WIDTH])) if tiled else 1
-    bits = _several(tags.get(BITS, 1))
+    tiled, planes = places == PIECES[1], channels if tags.get(Tag.PLANES, 1) == 2 else 1
+    rows = int(tags[Tag.TILE_HEIGHT]) if tiled else min(height, int(tags.get(Tag.ROWS, height)))
+    across = -(-width // int(tags[Tag.TILE_WIDTH])) if tiled else 1
+    bits = _several(tags.get(Tag.BITS, 1))
     row_bits = width * (sum(bits) if len(bits) == channels else bits[0] * channels)
-    compression = tags.get(COMPRESSION, NONE)
+    compression = tags.get(Tag.COMPRESSION, NONE)
     sound = min(height, width, channels, rows) > 0 and compression != OLD_JPEG
     # A file may name the same bytes many times.
     if not sound or len(pieces) != planes * across * -(-height // rows) or sum(own for _, own in pieces) > file_bytes:
         return None
-    if compression == NONE and rows == height and not tiled and len(set(bits)) == 1 and tags.get(COLOURS) != YCBCR:
+    if compression == NONE and rows == height and not tiled and len(set(bits)) == 1 and tags.get(Tag.COLOURS) != YCBCR:
         own = -(-row_bits // planes // 8)
         if all(length >= own * height for _, length in pieces):
             rows = max(1, CUT_BYTES // own)
             pieces = _cut(pieces, own * height, own * rows)
-    whole = max(bits) <= 16 and set(_several(tags.get(FORMAT, 1))) == {1}
+    whole = max(bits) <= 16 and set(_several(tags.get(Tag.FORMAT, 1))) == {1}
     return TiffParts(directory, places, tuple(pieces), rows, across, (height, width), -(-row_bits // 8), whole)
 
 

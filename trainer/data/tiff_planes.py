@@ -9,31 +9,26 @@ from typing import Any
 
 from PIL import Image
 
-from trainer.data.tiff_directory import (
-    BITS,
-    CHANNELS,
-    COLOURS,
-    COMPRESSION,
-    HEIGHT,
-    ORIENTATION,
-    PIECES,
-    PLANES,
-    PREDICTOR,
-    ROWS,
-    TILE_HEIGHT,
-    TILE_WIDTH,
-    WIDTH,
-    tiff_of,
-)
+from trainer.data.tiff_directory import tiff_of
+from trainer.data.tiff_tags import PIECES, Tag
 
-KEPT = (WIDTH, HEIGHT, COMPRESSION, ORIENTATION, ROWS, PREDICTOR, TILE_WIDTH, TILE_HEIGHT)
+KEPT = (
+    Tag.WIDTH,
+    Tag.HEIGHT,
+    Tag.COMPRESSION,
+    Tag.ORIENTATION,
+    Tag.ROWS,
+    Tag.PREDICTOR,
+    Tag.TILE_WIDTH,
+    Tag.TILE_HEIGHT,
+)
 """Tags that hold for a channel as for the whole."""
 
 
 def has_planes(pil_image: Image.Image) -> bool:
     """Return True for an opened TIFF of 16 bits with several channels, one stored after the other."""
     tags = _tags(pil_image)
-    return tags.get(PLANES, 1) == 2 and tags.get(CHANNELS, 1) > 1 and set(tags.get(BITS, ())) == {16}
+    return tags.get(Tag.PLANES, 1) == 2 and tags.get(Tag.CHANNELS, 1) > 1 and set(tags.get(Tag.BITS, ())) == {16}
 
 
 def open_planes(pil_image: Image.Image) -> Iterator[Image.Image]:
@@ -41,9 +36,13 @@ def open_planes(pil_image: Image.Image) -> Iterator[Image.Image]:
     tags, content = _tags(pil_image), pil_image.fp.getvalue()  # type: ignore[attr-defined]
     places, lengths = next(pair for pair in PIECES if pair[0] in tags)
     pieces = list(zip(tags[places], tags[lengths], strict=True))
-    count = len(pieces) // tags[CHANNELS]
-    kept = {tag: (int(tags[tag]),) for tag in KEPT if tag in tags} | {BITS: (16,), COLOURS: (1,), CHANNELS: (1,)}
-    for channel in range(tags[CHANNELS]):
+    count = len(pieces) // tags[Tag.CHANNELS]
+    kept = {tag: (int(tags[tag]),) for tag in KEPT if tag in tags} | {
+        Tag.BITS: (16,),
+        Tag.COLOURS: (1,),
+        Tag.CHANNELS: (1,),
+    }
+    for channel in range(tags[Tag.CHANNELS]):
         own = [content[place : place + length] for place, length in pieces[channel * count : (channel + 1) * count]]
         yield Image.open(io.BytesIO(tiff_of(content[:2] == b"MM", kept, places, lengths, own)), formats=("TIFF",))
 

@@ -1,6 +1,7 @@
 """Legend of an overlay: the classes that are in a picture, with their colours, where it covers least."""
 
 import functools
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
@@ -15,8 +16,11 @@ LEAST_FONT, FONT_SHARE = 11, 1 / 40
 MOST_HEIGHT, MOST_WIDTH = 0.35, 0.5
 """Most that a legend takes of an image's height and width; where it needs more, it is left out."""
 
-MOST_NAMES, LONGEST_NAME = 12, 30
-"""Classes that a legend lists, and characters of a name in it."""
+MOST_NAMES, LONGEST_NAME = (24, 12), 30
+"""Classes that a legend lists, fewer where the former are too many for the image, and characters of a name in it."""
+
+MOST_COLUMNS = 6
+"""Columns of names, of which there are several only where one is too high: of many classes, and in panoramas."""
 
 GROUND, TEXT = (32, 32, 32), (255, 255, 255)
 """Colours of the box and the letters, RGB."""
@@ -49,31 +53,39 @@ def draw_legend(image: np.ndarray, mask: np.ndarray, entries: Sequence[Entry]) -
 def _fitting(entries: tuple[Entry, ...], size: tuple[int, int], margin: int) -> np.ndarray | None:
     """Box with the largest letters that fit an image of `size` (H, W); None where there are none, or no entries."""
     most = MOST_HEIGHT * size[0] - margin, MOST_WIDTH * size[1] - margin
-    font = max(LEAST_FONT, round(max(size) * FONT_SHARE))
-    while entries and font >= LEAST_FONT:
-        if font * min(MOST_NAMES, len(entries)) <= most[0]:
-            box = _render(entries, font)
-            if box.shape[0] <= most[0] and box.shape[1] <= most[1]:
-                return box
-        font = min(font - 1, round(0.85 * font))
+    for names, columns in itertools.product(MOST_NAMES, range(1, min(MOST_COLUMNS, len(entries)) + 1)):
+        font = max(LEAST_FONT, round(max(size) * FONT_SHARE))
+        while font >= LEAST_FONT:
+            if font * min(names, len(entries)) <= most[0] * columns:
+                box = _render(entries, font, names, columns)
+                if box.shape[0] <= most[0] and box.shape[1] <= most[1]:
+                    return box
+            font = min(font - 1, round(0.85 * font))
     return None
 
 
 @functools.lru_cache(maxsize=64)
-def _render(entries: tuple[Entry, ...], size: int) -> np.ndarray:
-    """Box with a coloured square and the name of each class, uint8 RGB [h, w, 3], with letters of `size` pixels."""
-    lines = [(*_line(class_id, name, size), colour) for class_id, name, colour in entries[:MOST_NAMES]]
-    if len(entries) > MOST_NAMES:
-        lines.append((f"and {len(entries) - MOST_NAMES} more", find_font(size), GROUND))
+def _render(entries: tuple[Entry, ...], size: int, most: int, columns: int) -> np.ndarray:
+    """Box with a coloured square and the name of each class, uint8 RGB [h, w, 3], with letters of `size` pixels.
+
+    The first `most` are named, in up to `columns`, from top to bottom; the others are counted.
+    """
+    lines = [(*_line(class_id, name, size), colour) for class_id, name, colour in entries[:most]]
+    if len(entries) > most:
+        lines.append((f"and {len(entries) - most} more", find_font(size), GROUND))
     pad, line = size // 2, round(1.35 * size)
-    text_width = max(font.getlength(name) for name, font, _ in lines)
-    picture = Image.new("RGB", (round(3 * pad + size + text_width), line * len(lines) + pad), GROUND)
-    pen = ImageDraw.Draw(picture)
-    for number, (name, font, colour) in enumerate(lines):
-        top = pad // 2 + number * line + (line - size) // 2
-        frame = TEXT if colour != GROUND else GROUND
-        pen.rectangle([pad, top, pad + size - 1, top + size - 1], fill=colour, outline=frame, width=max(1, size // 12))
-        pen.text((2 * pad + size, top + size / 2), name, TEXT, font, anchor="lm")
+    rows = -(-len(lines) // columns)
+    parts = [lines[start : start + rows] for start in range(0, len(lines), rows)]
+    widths = [round(2 * pad + size + max(font.getlength(name) for name, font, _ in part)) for part in parts]
+    picture = Image.new("RGB", (sum(widths) + pad, line * rows + pad), GROUND)
+    pen, left = ImageDraw.Draw(picture), pad
+    for part, width in zip(parts, widths, strict=True):
+        for number, (name, font, colour) in enumerate(part):
+            top = pad // 2 + number * line + (line - size) // 2
+            square, frame = [left, top, left + size - 1, top + size - 1], TEXT if colour != GROUND else GROUND
+            pen.rectangle(square, fill=colour, outline=frame, width=max(1, size // 12))
+            pen.text((left + pad + size, top + size / 2), name, TEXT, font, anchor="lm")
+        left += width
     return np.array(picture)
 
 

@@ -153,10 +153,14 @@ class Doubts:
     def _sides(self) -> str:
         if self.contract.training_sides is None:
             return ""
+        height, width = sorted(self.sides, key=lambda sides: sides[1] / sides[0])[len(self.sides) // 2]
+        if squeezed := self._squeezed(width / height):
+            return (
+                f"these pictures are {width}x{height} pixels, {squeezed}; cut them into parts, or train with "
+                "--data.view tiles"
+            )
         medians = np.median(self.sides, axis=0)
         size = f"{medians[1]:.0f}x{medians[0]:.0f} pixels"
-        if squeezed := self._squeezed(medians[1] / medians[0]):
-            return f"these pictures are {size}, {squeezed}; cut them into parts, or train with --data.view tiles"
         least = [sides[0] for sides in self.contract.training_sides]
         if all(SMALLER * median >= side for median, side in zip(medians, least, strict=True)):
             return ""

@@ -1,5 +1,6 @@
 """Images to predict, and inputs as a person gives them: paths, patterns, or a list of paths from another program."""
 
+import codecs
 import glob
 import os
 from collections.abc import Callable
@@ -64,6 +65,7 @@ def _parse_list(content: bytes) -> list[Path]:
     """Paths of a list: separated by NUL characters where there are any, otherwise one a line."""
     if len(content) > MOST_LIST_BYTES:
         raise InputError(f"standard input: a list of more than {MOST_LIST_BYTES:,} bytes; give folders")
+    content = content.removeprefix(codecs.BOM_UTF8)  # editors of Windows begin a text with it
     parts = content.split(b"\0") if b"\0" in content else [line.removesuffix(b"\r") for line in content.split(b"\n")]
     paths = [Path(os.fsdecode(part)) for part in parts if part]
     if not paths:

@@ -18,8 +18,8 @@ LATER = Reason("behind the first frame, or pages of another size", warn=True)
 ANIMATED = (".gif", ".png", ".webp", ".avif")
 """Suffixes of files that may hold several frames, in lower case."""
 
-MOST_CLASHES = 20
-"""Groups of images of one name that an error lists."""
+MOST_LISTED = 20
+"""Missing inputs, or groups of images of one name, that an error lists."""
 
 
 def find_images(
@@ -34,6 +34,7 @@ def find_images(
     results = [output.resolve() / part for part in FOLDERS]
     given_inputs = [given for one in inputs for given in expand(one, read_list)]
     inputs = [path for path, _ in given_inputs]
+    _require_there(inputs)
     images = {
         (os.path.realpath(image.path), image.name): image
         for given, name in given_inputs
@@ -46,11 +47,10 @@ def find_images(
     if clashes:
         lines = [
             f"{' and '.join(str(image.path) for image in group)} would get results of the same name, {group[0].name}"
-            for group in clashes[:MOST_CLASHES]
+            for group in clashes[:MOST_LISTED]
         ]
-        more = f"\n... and {len(clashes) - MOST_CLASHES} more" if len(clashes) > MOST_CLASHES else ""
         advice = "rename them, or give each to a call of its own with another --output"
-        raise InputError("\n".join(lines) + f"{more}; {advice}")
+        raise InputError(f"{_listed(lines, len(clashes))}; {advice}")
     folders = [given for given in inputs if given.is_dir()]
     earlier = {str(path): EARLIER for given in folders for path in _below(given, results)}
     account = take_stock(folders, (str(image.path) for image in images.values()), earlier)
@@ -63,14 +63,28 @@ def find_images(
     return list(images.values()), account
 
 
+def _require_there(inputs: Sequence[Path]) -> None:
+    """Raise InputError naming all inputs that are no file and no folder: a list may hold many."""
+    bad = [given for given in inputs if not given.is_dir() and not given.is_file()]
+    if bad:
+        lines = [
+            f"{given}: {'no regular file' if given.exists() else 'no such file or folder'}"
+            for given in bad[:MOST_LISTED]
+        ]
+        raise InputError(_listed(lines, len(bad)))
+
+
+def _listed(lines: Sequence[str], count: int) -> str:
+    """Lines of an error, which are the first of `count`."""
+    return "\n".join([*lines, *[f"... and {count - len(lines)} more"] * (count > len(lines))])
+
+
 def _images_of(given: Path, results: Sequence[Path], name: Path | None) -> Iterator[InputImage]:
     """Images of one input; the folders `results` and those below are left out.
 
     `name`: that of the results of a file, or the folder for those of a folder; None: the input says it.
     """
     if not given.is_dir():
-        if not given.is_file():
-            raise InputError(f"{given}: {'not a regular file' if given.exists() else 'no such file or folder'}")
         yield from _pages_of(given, name or Path(given.stem))
         return
     earlier = _below(given, results)

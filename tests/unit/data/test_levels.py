@@ -12,7 +12,8 @@ from PIL import Image
 from tests.support.deep import png_of_16_bits, tiff_of_16_bits
 from trainer.data.image_header import read_header
 from trainer.data.image_io import read_deep, read_image, read_mask, read_scaled, read_stored
-from trainer.data.levels import GDAL_NODATA, DeepImage, Levels, fit_levels
+from trainer.data.levels import DeepImage, Levels, fit_levels
+from trainer.data.tiff_tags import Tag
 
 FILE = Path("scan.tif")
 RANDOM = np.random.default_rng(3)
@@ -201,7 +202,7 @@ def test_pixels_without_data(hole: float) -> None:
 def test_number_that_the_file_names(text: str, hole: int | None) -> None:
     levels = ramp(100, 50_000)
     levels[:10] = 7 if hole is None else hole
-    content = encoded(levels, tiffinfo={GDAL_NODATA: text})
+    content = encoded(levels, tiffinfo={Tag.GDAL_NODATA: text})
     deep = read_deep(FILE, content)
     assert deep.missing().sum() == (0 if hole is None else 1000)
     assert deep.range()[0] == (7 if hole is None else levels[10:].min())

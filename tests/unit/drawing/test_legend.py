@@ -49,6 +49,26 @@ def test_small_images_have_none(size: tuple[int, int]) -> None:
     assert drawn(size, [CAT, DOG])[0] is None
 
 
+@pytest.mark.parametrize("size", [(300, 2000), (200, 900), (600, 900)])
+def test_many_classes_stand_in_columns(size: tuple[int, int]) -> None:
+    """In panoramas and small pictures too, all of them, each square beside its name."""
+    count = 9 if size[0] < 600 else 20
+    box, image = drawn(size, [(number, f"class {number}", (number, 1, 200)) for number in range(1, count + 1)])
+    assert box is not None
+    height, width = image[box].shape[:2]
+    assert height <= 0.35 * size[0]
+    assert width <= 0.5 * size[1]
+    lefts = []
+    for number in range(1, count + 1):
+        rows, columns = np.nonzero((image == (number, 1, 200)).all(axis=2))
+        lefts.append(columns.min())
+        assert np.ptp(columns) >= 8
+        name = image[rows.min() : rows.max() + 1, columns.max() + 5 : columns.max() + 40]
+        assert has(name, TEXT), number
+    assert len(set(lefts)) > 1
+    assert lefts == sorted(lefts)
+
+
 def test_no_classes_no_legend() -> None:
     assert drawn((300, 400), [])[0] is None
 
@@ -56,6 +76,10 @@ def test_no_classes_no_legend() -> None:
 def test_many_and_long_names_still_fit() -> None:
     many = [(number, f"class {number} " + "x" * 200, (number, 1, 2)) for number in range(30)]
     box, image = drawn((800, 1000), many)
+    assert box is not None
+    assert has(image, (23, 1, 2))
+    assert not has(image, (24, 1, 2))  # "and 6 more"
+    box, image = drawn((640, 700), many)
     assert box is not None
     assert has(image, (11, 1, 2))
     assert not has(image, (12, 1, 2))  # "and 18 more"

@@ -146,6 +146,22 @@ def test_squeezed_images_are_named(size: tuple[int, int], said: str) -> None:
     assert noted(pictures(2), size=(200, 980)) == noted(pictures(2), size=(800, 300)) == []  # as wide, as high as some
 
 
+def test_the_form_of_several_images_is_that_of_one_of_them() -> None:
+    """Not the middle width by the middle height, which no image has."""
+
+    def said(*sizes: tuple[int, int]) -> list[str]:
+        doubts = Doubts(TRAINED)
+        for image, (height, width) in zip(pictures(len(sizes)), sizes, strict=True):
+            classes = np.zeros((height, width), np.uint8)
+            classes[0, 0] = 1
+            doubts.note(0.9, classes, image)
+        return doubts.warnings()
+
+    assert said((900, 700), (60, 800), (100, 100)) == []
+    (text,) = said((60, 800), (200, 200), (70, 600))
+    assert text.startswith("these pictures are 600x70 pixels, far wider")
+
+
 @pytest.mark.parametrize(
     ("share", "count", "said"),
     [(0.0, 1, False), (0.0, 2, True), (0.5, 4, False), (0.5, 5, True), (1.0, 50, False), (None, 2, True)],

@@ -45,7 +45,7 @@ def test_patterns() -> None:
 def test_lists(separator: bytes, tree: Path) -> None:
     listed = separator.join([b"pics/a/1.png", b"pics/b/1.png", f"{tree}/pics/b/deep/2.PNG".encode(), b""])
     expected = {"a/1": "pics/a/1.png", "b/1": "pics/b/1.png", "b/deep/2": f"{tree}/pics/b/deep/2.PNG"}
-    assert found("-", listed=listed) == expected
+    assert found("-", listed=listed) == found("-", listed=b"\xef\xbb\xbf" + listed) == expected
 
 
 def test_a_list_of_folders_and_odd_names(tree: Path) -> None:
@@ -67,6 +67,10 @@ def test_bad_lists() -> None:
         found("-", listed=b"\n\n")
     with pytest.raises(InputError, match=r"nobody\.png: no such file"):
         found("-", listed=b"pics/a/1.png\nnobody.png\n")
+    with pytest.raises(InputError) as error:
+        found("-", listed=b"pics/a/1.png\n" + b"".join(b"gone%d.png\n" % number for number in range(23)))
+    assert "gone0.png: no such file or folder\ngone1.png: no such" in str(error.value)
+    assert str(error.value).endswith("gone19.png: no such file or folder\n... and 3 more")
 
 
 @pytest.mark.parametrize("folder", ["labelme", "probabilities", "confidence", "masks", "overlays"])

@@ -41,7 +41,7 @@ from trainer.data.account import Account
 from trainer.data.bands import BandLevels
 from trainer.data.checks.finding import ERROR, WARNING, Finding, folder_error
 from trainer.data.checks.inspect import Inspection, inspect, sound_rows
-from trainer.data.checks.rules import ScannedSamples, run_rules
+from trainer.data.checks.rules import Parts, ScannedSamples, run_rules
 from trainer.data.checks.scan import facts_type, levels_of, scan
 from trainer.data.checks.squeeze import measure
 from trainer.data.choose_channels import choose_channels
@@ -124,7 +124,8 @@ def make_report(
         return Report({"pictures": len(sources.samples), "unreadable": len(sources.samples)}, judged, sources.account)
     names = inspection.names or (BACKGROUND,)
     values_known = all(error.kind != "value" for error in inspection.errors)
-    scanned = ScannedSamples(samples, facts, trains, names, sources.values.given, image_size, folder)
+    parts = Parts(sources.parts_by, all(sample.name in sources.parts for sample in samples))
+    scanned = ScannedSamples(samples, facts, trains, names, sources.values.given, image_size, folder, parts)
     summary = {"pictures": len(sources.samples), "train": len(sources.split.train), "val": len(sources.split.val)}
     summary |= {"unreadable": len(sources.samples) - len(samples)}
     return Report(summary | _summary(scanned), [*judged, *run_rules(scanned, values_known)], sources.account)

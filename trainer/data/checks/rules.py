@@ -37,6 +37,22 @@ MOST_PAIRS = 10_000
 
 
 @dataclass(frozen=True)
+class Parts:
+    """Way in which a person says which samples validate."""
+
+    by: str = ""
+    """Folders or lists of the layout, as `Found.parts_by` has them."""
+
+    fixed: bool = False
+    """True where these say it of all samples, so that no fold is chosen."""
+
+    @property
+    def ways(self) -> str:
+        """Ways to change it, for a message; empty where none is known."""
+        return ", or ".join(["another --data.fold"] * (not self.fixed) + [self.by] * bool(self.by))
+
+
+@dataclass(frozen=True)
 class ScannedSamples:
     """The N samples that could be read, and their records."""
 
@@ -58,6 +74,8 @@ class ScannedSamples:
 
     folder: Path | None = None
     """Cache folder for pairs of near-duplicates; None for no cache."""
+
+    parts: Parts = Parts()
 
     @property
     def counts(self) -> np.ndarray:
@@ -97,8 +115,8 @@ def _duplicate_rules(scanned: ScannedSamples) -> Iterator[Finding]:
     yield from _each(scanned, "leak", leaks, text)
     text = (
         "nearly the same picture trains and validates (saved again, resized, or taken a moment later), which makes the "
-        "score too good; keep one of them, or put both into one of ImageSets/Segmentation/train.txt and val.txt"
-    )
+        "score too good; keep one of them"
+    ) + (f", or put both into the same part, by {scanned.parts.by}" if scanned.parts.by else "")
     yield from _each(scanned, "near", _near_leaks(scanned), text)
     contradictions = [rows for rows in same if len(np.unique(mask_hashes[rows])) > 1]
     text = "the same picture with different masks; keep the right one"
@@ -171,7 +189,8 @@ def _class_rules(scanned: ScannedSamples) -> Iterator[Finding]:
     counts, trains = scanned.counts, scanned.trains
     holds = counts[:, 1 : len(scanned.names)] > 0
     training, validating = holds[trains].any(axis=0), holds[~trains].any(axis=0)
-    advice = "label more, or move pictures between the parts (another --data.fold, or ImageSets/Segmentation/)"
+    ways = f" ({scanned.parts.ways})" if scanned.parts.ways else ""
+    advice = f"label more, or move pictures between the parts{ways}"
     for part, absent, effect in (
         ("validating", validating & ~training, "nothing can be learnt about it"),
         ("training", training & ~validating, "its IoU cannot be measured"),

@@ -1,6 +1,7 @@
 """Layouts of labelled images in folders: detect the layout of a folder and read the folder through it.
 
-A layout is a module with `fits(root) -> bool`, which must be cheap, and `find(root, classes) -> Found`.
+A layout is a module with `fits(root) -> bool`, which must be cheap, and `find(root, classes) -> Found`; PARTS_BY, where
+it has one, is `Found.parts_by`.
 """
 
 import importlib
@@ -35,6 +36,7 @@ def find(root: Path, layout: str, classes: Sequence[str] | None) -> Found:
     if name is None:
         raise InputError(f"{root}: no layout of labelled pictures that is known here. {_hint(root)}")
     found: Found = _module(name).find(root, classes)
+    found.parts_by = getattr(_module(name), "PARTS_BY", "")
     labelmap = (root if root.is_dir() else root.parent) / LABELMAP
     if labelmap.is_file() and found.names is None and found.value_map is None:
         found.names, found.value_map, notes = read_labelmap(labelmap, classes)

@@ -45,6 +45,9 @@ class Found:
     parts: dict[str, str] = field(default_factory=dict)
     """Sample name -> "train" or "val", for the samples that the folder's own lists assign."""
 
+    parts_by: str = ""
+    """What a person divides such a folder with, for messages; empty where that takes more than a few words."""
+
     names: tuple[str, ...] | None = None
     """K class names, the background's first; None where the layout has no names."""
 

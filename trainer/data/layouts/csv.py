@@ -13,6 +13,8 @@ from trainer.data.sample import Sample
 from trainer.data.witness import images_near
 from trainer.system.text import count_of, existing_path
 
+PARTS_BY = "the column split"
+
 
 def fits(root: Path) -> bool:
     """Return True for a CSV file, and for a folder with exactly one whose first line has `image` and `mask`."""

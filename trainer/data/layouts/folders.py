@@ -17,6 +17,7 @@ MASKS = (
 )
 """Names of mask folders, in lower case; earlier ones take precedence."""
 
+PARTS_BY = "folders train/ and val/"
 TRIED = 200
 """Number of stems, of all that there are, whose endings are compared."""
 

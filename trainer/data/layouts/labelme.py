@@ -14,9 +14,10 @@ import yaml
 from trainer import IGNORE, InputError
 from trainer.data.class_names import IGNORED
 from trainer.data.encoding import UnknownEncoding, disguised, iconv_all
-from trainer.data.files import OTHER, Reason, list_images, read_names
+from trainer.data.files import OTHER, Reason, list_folders, list_images, read_names
 from trainer.data.image_header import count_pixels
 from trainer.data.layouts.base import (
+    PARTS,
     TWICE,
     UNPAIRED,
     Found,
@@ -42,6 +43,7 @@ from trainer.data.value_map import BACKGROUND, BACKGROUNDS, UNMAPPED, ValueMap
 from trainer.system.installation import command
 from trainer.system.text import label, messages
 
+PARTS_BY = "folders train/ and val/"
 LABELS_FILE = "labels.txt"
 """File of a folder with its labels, one a line; their order gives the class ids."""
 
@@ -84,9 +86,18 @@ class LabelmeSample(DrawnSample):
 
 
 def fits(root: Path) -> bool:
-    """Return True if one of the first JSON files directly in `root` is Labelme's; others may be damaged."""
+    """Return True if one of the first JSON files directly in `root` is Labelme's; others may be damaged.
+
+    Or in its folders train/ and val/, where there is none beside them.
+    """
+    parts = [folder for folder in list_folders(root) if PARTS.get(folder.name.lower())]
+    return _holds(root, root) or (len(parts) > 1 and all(_holds(part, root) for part in parts))
+
+
+def _holds(folder: Path, root: Path) -> bool:
+    """Return True if one of the first JSON files directly in `folder`, a folder of `root`, is Labelme's."""
     try:
-        files = find_annotations(root)
+        files = find_annotations(folder)
     except InputError:
         return False
     return any(_is_valid(file, root) for file in files[:TRIED])

@@ -72,11 +72,11 @@ def find_annotations(folder: Path, deep: bool = False) -> list[Path]:
         names = sorted(name for name in os.listdir(folder) if name.lower().endswith(".json") and name[0] != ".")
     except OSError as error:
         raise InputError(f"{folder}: cannot be read ({error.strerror}); allow it") from error
-    if not names:
+    nested = list_files(folder, (".json",), deep=True) if deep else []
+    if not names and not nested:
         below = next((top for top, _, names in os.walk(folder) if any(name.endswith(".json") for name in names)), None)
         advice = f"give {below}, which has some" if below else "label pictures with Labelme first"
         raise InputError(f"{folder}: no JSON files there; {advice}")
-    nested = list_files(folder, (".json",), deep=True) if deep else []
     return [folder / name for name in names] + [file for file in nested if file.parent != folder]
 
 

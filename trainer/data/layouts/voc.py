@@ -14,6 +14,7 @@ MASKS = "SegmentationClassPNG"
 """Folder of the masks, as this program writes it."""
 
 LISTS = "ImageSets/Segmentation"
+PARTS_BY = f"{LISTS}/train.txt and val.txt"
 INSTANCES = Reason("of masks that tell things of one class apart", by="folder")
 
 MASK_FOLDERS = (MASKS, "SegmentationClass")
