@@ -68,7 +68,7 @@ def _require_there(inputs: Sequence[Path]) -> None:
     bad = [given for given in inputs if not given.is_dir() and not given.is_file()]
     if bad:
         lines = [
-            f"{given}: {'no regular file' if given.exists() else 'no such file or folder'}"
+            f"{given}: {'not a regular file' if given.exists() else 'no such file or folder'}"
             for given in bad[:MOST_LISTED]
         ]
         raise InputError(_listed(lines, len(bad)))
