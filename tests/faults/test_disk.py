@@ -86,12 +86,10 @@ MOMENTS = {
     "the end of the run": ("trainer.tracking.run", "Run.end", "True"),
     "the last status": ("trainer.tracking.run", "Run.status", "given[0] == 'finished'"),
 }
-FAST = "the numbers of the last evaluation"
 
 
-@pytest.mark.parametrize(
-    "moment", [name if name == FAST else pytest.param(name, marks=pytest.mark.long) for name in MOMENTS]
-)
+@pytest.mark.long
+@pytest.mark.parametrize("moment", MOMENTS)
 def test_a_disk_that_is_full_at_the_end(
     moment: str,
     program: Program,

@@ -105,7 +105,9 @@ def same(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     return [{key: value for key, value in row.items() if key != "seconds"} for row in rows]
 
 
-@pytest.mark.parametrize("count", [60, pytest.param(2000, marks=[pytest.mark.long, pytest.mark.timeout(900)])])
+@pytest.mark.long
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("count", [60, 2000])
 def test_a_killed_call_goes_on_and_never_mixes_versions(
     count: int, program: Program, client: MlflowClient, tmp_path: Path
 ) -> None:

@@ -169,10 +169,10 @@ def test_names_that_clash_or_cannot_be_listed(labelled: LabelmeFolder, capsys: p
 USAGE: dict[str, tuple[Callable[[LabelmeFolder], object], list[str], str]] = {
     "folder missing": (lambda labelled: shutil.rmtree(labelled.folder), [], "no such folder"),
     "no JSON": (lambda labelled: (labelled.folder / "good.json").unlink(), [], "label pictures with Labelme first"),
-    "JSON one folder deeper": (
+    "JSON one folder deeper than its image": (
         lambda labelled: (labelled.folder / "good.json").rename(labelled.folder / "sub" / "good.json"),
         [],
-        "sub, which has some",
+        "put the file there or remove good.json",
     ),
     "labels missing": (lambda labelled: labelled.labels.unlink(), [], "labels.txt"),
     "labels empty": (lambda labelled: labelled.labels.write_text("_background_\n"), [], "0 classes"),
@@ -228,6 +228,13 @@ def test_command_line(labelled: LabelmeFolder, tmp_path: Path) -> None:
     done = program.python("prepare", *arguments)
     assert (done.returncode, done.stderr) == (0, "")
     assert labelled.mask("good").any()
+
+
+def test_folders_below_alone_are_converted(labelled: LabelmeFolder) -> None:
+    labelled.write("sub/deep", record("deep.png", shape("point", [9, 9], label="dog")))
+    (labelled.folder / "good.json").unlink()
+    assert labelled.convert() == 0
+    assert [sample.name for sample in find_samples([labelled.out]).samples] == ["sub/deep"]
 
 
 def test_folders_below_are_converted(labelled: LabelmeFolder, capsys: pytest.CaptureFixture[str]) -> None:

@@ -54,7 +54,10 @@ def test_a_lost_split_is_known_by_the_checkpoints_digest(tmp_path: Path) -> None
     assert len(choice.differences(config, folder, DATA | {"digest": "other"})) == 1
 
 
-def test_a_run_that_a_process_trains_is_refused_with_what_can_be_done(tmp_path: Path) -> None:
+def test_a_run_that_a_process_trains_is_refused_with_what_can_be_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trainer.system.run_folder.LOCK_SECONDS", 0.05)
     older, live = make_run(tmp_path, "failed"), make_run(tmp_path, "running")
     live.status.write_text(json.dumps({"state": "running", "pid": 4711, "host": "elsewhere"}))
     held, older_held = take_lock(live.lock_file), None
