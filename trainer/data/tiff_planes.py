@@ -37,11 +37,8 @@ def open_planes(pil_image: Image.Image) -> Iterator[Image.Image]:
     places, lengths = next(pair for pair in PIECES if pair[0] in tags)
     pieces = list(zip(tags[places], tags[lengths], strict=True))
     count = len(pieces) // tags[Tag.CHANNELS]
-    kept = {tag: (int(tags[tag]),) for tag in KEPT if tag in tags} | {
-        Tag.BITS: (16,),
-        Tag.COLOURS: (1,),
-        Tag.CHANNELS: (1,),
-    }
+    kept: dict[int, tuple[int, ...]] = {Tag.BITS: (16,), Tag.COLOURS: (1,), Tag.CHANNELS: (1,)}
+    kept |= {tag: (int(tags[tag]),) for tag in KEPT if tag in tags}
     for channel in range(tags[Tag.CHANNELS]):
         own = [content[place : place + length] for place, length in pieces[channel * count : (channel + 1) * count]]
         yield Image.open(io.BytesIO(tiff_of(content[:2] == b"MM", kept, places, lengths, own)), formats=("TIFF",))
