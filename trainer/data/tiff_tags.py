@@ -4,7 +4,7 @@ from enum import IntEnum
 
 
 class Tag(IntEnum):
-    """What a directory of a TIFF file says about an image."""
+    """Field of a TIFF directory, by its number."""
 
     SUBFILE = 254
     """Kind of page: bit 0 a smaller copy, bit 2 a transparency mask."""

@@ -33,7 +33,7 @@ FEATURES_TYPE = "<f2"
 
 @dataclass(frozen=True)
 class Assessment:
-    """What the model makes of an image: its doubt, and features to compare it with others by."""
+    """Assessment of an image by the model: its doubt, and features to compare it with others by."""
 
     doubt: float
     """1 - `Certainty` of what is found in it, by calibrated probabilities, 0 to 1."""

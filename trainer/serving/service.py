@@ -76,7 +76,7 @@ class Service:
 
     @property
     def ready(self) -> bool:
-        """Whether a request would be answered now."""
+        """True while requests are answered."""
         return self.batcher.alive and not self.stopping
 
     # ---------------------------------------------------------------- admission

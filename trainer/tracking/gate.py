@@ -26,7 +26,7 @@ LONGEST_TAG = 5000
 
 @dataclass(frozen=True)
 class Rules:
-    """What a candidate must do; settings `registry.margin` and `registry.max_class_drop`."""
+    """Rules that a candidate must meet; settings `registry.margin` and `registry.max_class_drop`."""
 
     margin: float = 0.0
     """Least gain of mIoU; below LEAST_GAIN it is that."""

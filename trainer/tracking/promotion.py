@@ -66,7 +66,7 @@ def decide(
 
 @dataclass(frozen=True)
 class _Assessment:
-    """Whether a version should be champion, why, and the comparison behind it where there was one."""
+    """Verdict on a version as champion, its reason, and the comparison behind it where there was one."""
 
     promoted: bool
     reason: str
