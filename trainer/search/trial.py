@@ -63,9 +63,9 @@ def write_settings(folder: SweepFolder, part: Part, folds: int, settings: Mappin
 
 
 def describe(settings: Mapping[str, Any], separator: str = ", ") -> str:
-    """Settings in a few words: lr0.00123-width16, or lr 0.00123, width 16."""
+    """Settings in a few words: lr0.00123-weightdecay0.1, or lr 0.00123, weight decay 0.1."""
     between = "" if separator == "-" else " "
-    short = {key.rpartition(".")[2].replace("_", ""): value for key, value in settings.items()}
+    short = {key.rpartition(".")[2].replace("_", between): value for key, value in settings.items()}
     if len(short) < len(settings):  # two sections have a key of one name
         short = dict(settings)
     return separator.join(

@@ -113,6 +113,7 @@ def test_settings_in_few_words() -> None:
     assert describe({"optim.lr": 0.00123456, "model.width": 16, "loss.class_weights": [1, 2]}, "-") == (
         "lr0.00123-width16-classweights[1, 2]"
     )
+    assert describe({"optim.weight_decay": 0.1, "model.width": 16}) == "weight decay 0.1, width 16"
     assert describe({"optim.lr": 0.1, "model.lr": 2}) == "optim.lr 0.1, model.lr 2"
     assert same_reason("out of memory: 12 GiB of 16", "out of memory: 13 GiB of 16")
     assert not same_reason("out of memory", "no such file")
