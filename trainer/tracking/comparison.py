@@ -8,6 +8,7 @@ from typing import Any
 from trainer import redact_all
 from trainer.model.comparison import Interval, class_intervals, score_interval
 from trainer.model.ranking import Ranking
+from trainer.model.score_table import OF_SEEDS, OUT_OF_FOLD
 from trainer.system.provenance import program_version
 from trainer.system.text import one_line
 from trainer.tracking.names import image_key
@@ -47,7 +48,7 @@ def describe_comparison(
         "program": f"segtrainer {program_version()}",
         "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "verdict": [pair.sentence() for pair in pairs] or [_single(runs, ranking, refusal)],
-        "notes": [*notes, *(ranking.notes if ranking else ()), *_run_notes(runs)],
+        "notes": [*notes, *(ranking.notes if ranking else ()), *_run_notes(runs, anew=bool(folder))],
         "ranked_on": _ranked_on(ranking, folder),
         "runs": [_describe_run(run, ranking) for run in runs],
         "pairs": [
@@ -78,8 +79,18 @@ def _single(runs: Sequence[ComparedRun], ranking: Ranking | None, refusal: str) 
     return f"not ranked: {what} table of scores on single images"
 
 
-def _run_notes(runs: Sequence[ComparedRun]) -> list[str]:
-    return [f"{run.name}: {one_line(note)}" for run in runs for note in run.notes]
+def _run_notes(runs: Sequence[ComparedRun], anew: bool) -> list[str]:
+    """Notes of the runs. Where their models were not scored anew, also on scores that are not of one model."""
+    notes = [f"{run.name}: {one_line(note)}" for run in runs for note in run.notes]
+    for run in runs if not anew else ():
+        counted_by = run.table.model if run.table else {}
+        if OUT_OF_FOLD in counted_by:
+            notes.append(
+                f"{run.name}: each image is scored by the model of {counted_by[OUT_OF_FOLD]} that did not see it"
+            )
+        elif OF_SEEDS in counted_by:
+            notes.append(f"{run.name}: each image is scored by the mean of {counted_by[OF_SEEDS]}")
+    return notes
 
 
 def _ranked_on(ranking: Ranking | None, folder: str) -> dict[str, Any] | None:

@@ -1,11 +1,13 @@
 """What a comparison must say of a run whose scores are not those of unseen images, or that has none."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 from tests.support.compared import SETTINGS, run_folder
 from tests.support.tables import make_table
 from trainer.model.model_folder import CONTRACT_FILE
+from trainer.model.score_table import OF_SEEDS, OUT_OF_FOLD
 from trainer.model.training_images import TrainingImages, write_training_images
 from trainer.system.run_folder import SWEEP, RunFolder, new_run_folder
 from trainer.tracking.comparison import describe_comparison
@@ -52,3 +54,17 @@ def test_parents_have_no_scores_and_settings_of_the_record_decide_nothing(tmp_pa
     content = describe_comparison(runs, None, "", [])
     assert content["verdict"] == ["not ranked: none of them has a table of scores on single images"]
     assert content["settings"] == {}
+
+
+def test_scores_of_more_than_one_model(tmp_path: Path) -> None:
+    scored = {"folds": {OUT_OF_FOLD: "5 folds"}, "seeds": {OF_SEEDS: "3 seeds"}, "one": {}}
+    runs = [
+        read_folder(run_folder(tmp_path, name, replace(TABLE, model=TABLE.model | by))) for name, by in scored.items()
+    ]
+    folds, seeds, _one = (run.name for run in runs)
+    runs = [replace(run, notes=()) for run in runs]
+    assert describe_comparison(runs, None, "", [])["notes"] == [
+        f"{folds}: each image is scored by the model of 5 folds that did not see it",
+        f"{seeds}: each image is scored by the mean of 3 seeds",
+    ]
+    assert describe_comparison(runs, None, "", [], folder="labelled")["notes"] == []
