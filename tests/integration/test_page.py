@@ -208,12 +208,15 @@ def test_several_classes_dropped_pictures_and_other_files(
 def test_the_token_is_asked_for(browser: Any, serve: Callable[..., Serving], pictures: list[Path]) -> None:
     page = open_page(browser, serve(SEGTRAINER_TOKEN="a-token-of-the-test"))
     expect(page, "#model", "asks for a token")
+    page.set_input_files("#files", str(pictures[0]))  # waits for the model, as those of a slow start do
+    expect(page, "#progress", "1 picture added")
     for text in ("another-token", "a-token-of-the-test"):
         page.fill("#token", text)
         page.keyboard.press("Enter")
         expect(page, "#model", "asks for a token" if text == "another-token" else "version 1")
-    page.set_input_files("#files", str(pictures[1]))
     expect(page, "#progress", "1 of 1 done")
+    page.set_input_files("#files", str(pictures[1]))
+    expect(page, "#progress", "2 of 2 done")
 
 
 def test_a_service_that_comes_back_and_a_picture_that_is_too_large(

@@ -30,10 +30,10 @@ async function readModel() {
     if (changed) {
       say(at("progress"), `The model is version ${found.version} now.`);
       items.filter((item) => item.state === "done").forEach((item) => (item.state = "waiting"));
-      work();
     }
     if (away) retry();
     away = false;
+    work();
     await listVersions();
   } catch (error) {
     away = true;
@@ -42,11 +42,10 @@ async function readModel() {
   }
 }
 
-/** Ask again for pictures that failed because the service was away, busy, or asked for the token. */
+/** Let pictures wait again that failed because the service was away, busy, or asked for the token. */
 function retry() {
   const again = items.filter((item) => item.state === "failed" && [0, 401, 503].includes(item.status));
   again.forEach((item) => (item.state = "waiting"));
-  if (again.length) work();
 }
 
 async function listVersions() {
@@ -91,9 +90,9 @@ function add({ pictures, others }) {
 
 let working = false;
 
-/** Predict what is waiting, the chosen picture first, one at a time. */
+/** Predict what is waiting, the chosen picture first, one at a time; nothing before the model is known. */
 async function work() {
-  if (working) return;
+  if (working || !model) return;
   working = true;
   for (;;) {
     const item = chosen?.state === "waiting" ? chosen : items.find((one) => one.state === "waiting");
