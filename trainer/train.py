@@ -14,6 +14,7 @@ if __name__ == "__main__":
     require_training()
 
 import functools
+import sys
 import time
 import traceback
 from dataclasses import replace
@@ -22,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 from trainer import EXIT_INPUT, InputError
 from trainer.cli import parse
 from trainer.config import MLRUNS, Config, flatten
-from trainer.engine.checkpoint.choice import finished_run
+from trainer.engine.checkpoint.choice import WORDS, finished_run
 from trainer.system import launcher
 from trainer.system.atomic import disk_is_full, why_not_written
 from trainer.system.entry import EXIT_FAILED, is_main_process, leave, run_program
@@ -63,6 +64,16 @@ def _main(arguments: list[str] | None, stop: StopSignals) -> int:
         if is_main_process():
             print(f"{done} is finished; nothing is left to do")
         return 0
+    from trainer.tracking.group import without_group
+
+    apart = ""
+    if config.resume in WORDS:
+        try:
+            config, apart = without_group(config, MLRUNS / "work", launcher.has_supervisor())
+        except InputError as error:
+            if is_main_process():
+                print(f"train.py: {error}", file=sys.stderr)
+            return EXIT_INPUT
     if config.train.several:
         from trainer.engine.folds.group import fold_group
 
@@ -72,6 +83,8 @@ def _main(arguments: list[str] | None, stop: StopSignals) -> int:
     else:
         life = lifecycle(config)
         work = functools.partial(train, config, life, stop)
+    if apart:
+        life.display.log(apart)
     launcher.stop_with_launcher(stop)
     try:
         return work()

@@ -117,6 +117,8 @@ def find_sources(
     unlabelled = find_unlabelled(config, found)
     if config.unlabelled != "auto":
         found.notes += found.unlabelled_notes
+    elif not unlabelled:
+        found.notes += ["data.unlabelled: auto: every picture has labels; none is left to train without"]
     used = itertools.chain(used_files(found), (sample.image_file for sample in unlabelled))
     account = take_stock(roots, used, found.left_out)
     for file, pages in found.unused_pages.items():

@@ -120,6 +120,11 @@ def own_command(entry: str) -> list[str]:
     return [COMMAND if same else sys.argv[0], entry]
 
 
+def has_supervisor() -> bool:
+    """Return whether a program that starts trainings, as a sweep does, has started this one."""
+    return SUPERVISOR_VARIABLE in os.environ
+
+
 def stop_with_launcher(stop: StopSignals) -> None:
     """Stop this process, as a signal would, when its launcher dies, or a program that starts trainings.
 

@@ -29,6 +29,9 @@ MOST_DISAGREEMENTS = 8
 ABSENT = "-"
 """Value of a setting that a run does not have."""
 
+AUTO = "auto"
+"""Value of a setting that the program chooses."""
+
 
 def describe_comparison(
     runs: Sequence[ComparedRun],
@@ -124,14 +127,26 @@ def _describe_run(run: ComparedRun, ranking: Ranking | None) -> dict[str, Any]:
 
 
 def differing_settings(runs: Sequence[ComparedRun]) -> dict[str, list[str]]:
-    """Settings that are not the same in all runs that have any: key -> text of each run's value."""
+    """Settings that are not the same in all runs that have any: key -> text of each run's value.
+
+    The run of folds or seeds has `auto` where their trainings have what was chosen, so that it differs from no other.
+    """
     known = [run.settings for run in runs if run.settings]
     keys = dict.fromkeys(key for settings in known for key in settings)
+
+    def differs(key: str) -> bool:
+        values = {_text(settings, key) for settings in known if not (_of_group(settings) and settings.get(key) == AUTO)}
+        return len(values) > 1
+
     return {
         key: [_text(run.settings, key) for run in runs]
         for key in keys
-        if not key.startswith(NOT_SHOWN) and len({_text(settings, key) for settings in known}) > 1
+        if not key.startswith(NOT_SHOWN) and differs(key)
     }
+
+
+def _of_group(settings: Mapping[str, Any]) -> bool:
+    return bool(settings.get("train.folds")) or settings.get("train.seeds", 1) > 1
 
 
 def _text(settings: Mapping[str, Any], key: str) -> str:

@@ -8,13 +8,14 @@ two gets there last (`server.connect_run`).
 import os
 import socket
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from trainer import InputError, printable, redact
-from trainer.config import TrackingConfig
+from trainer.config import Config, TrackingConfig
 from trainer.system.atomic import write_text
-from trainer.system.run_folder import RunFolder, new_run_folder, own_runs
+from trainer.system.run_folder import FOLDS, SWEEP, RunFolder, new_run_folder, own_runs
 from trainer.tracking import store
 from trainer.tracking.names import run_name
 from trainer.tracking.run import Run, open_run
@@ -55,6 +56,26 @@ def open_group(
         run.resumed()
     run.status("running")
     return run
+
+
+def without_group(config: Config, work: Path, by_sweep: bool) -> tuple[Config, str]:
+    """Settings of a new run without a parent that begins its trainings itself, and a sentence about it, if any.
+
+    The stored settings of a fold or a trial name its parent. Who trains with them again gets a run beside the group,
+    which must not count as one of its trainings. `by_sweep`: whether a sweep has started this process.
+
+    Raises InputError for the settings of a group's final training, which nothing validates.
+    """
+    parent = RunFolder(work / Path(config.tracking.parent or "none").name)
+    if config.tracking.parent is None or not (parent.kind == FOLDS or (parent.kind == SWEEP and not by_sweep)):
+        return config, ""
+    if config.without_validation:
+        raise InputError(
+            f"train.final: all: of run {parent}, which trains its final model itself; give its settings instead: "
+            f"--config {parent.config}"
+        )
+    text = f"recorded beside run {parent.path.name}, not as one of its trainings: it begins these itself"
+    return replace(config, tracking=replace(config.tracking, parent=None)), text
 
 
 def groups_elsewhere(kind: str, experiment: str, digest: str, params: Mapping[str, Any], work: Path) -> list[str]:

@@ -84,6 +84,8 @@ def test_auto_without_such_images_is_as_unset(make_voc: VocMaker, tmp_path: Path
     plain, auto = (opened(root, setting, tmp_path / "cache") for setting in (None, "auto"))
     assert auto.unlabelled is None
     assert auto.content() == plain.content()
+    assert plain.sources.notes == ()
+    assert [note for note in auto.sources.notes if "data.unlabelled: auto" in note]
 
 
 def test_a_folder_that_cannot_serve_is_named(make_voc: VocMaker, tmp_path: Path) -> None:

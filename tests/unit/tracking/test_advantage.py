@@ -68,3 +68,18 @@ def test_scores_of_more_than_one_model(tmp_path: Path) -> None:
         f"{seeds}: each image is scored by the mean of 3 seeds",
     ]
     assert describe_comparison(runs, None, "", [], folder="labelled")["notes"] == []
+
+
+def test_what_a_group_left_to_its_trainings_is_no_difference(tmp_path: Path) -> None:
+    texts = ["folds: 5, epochs: auto", "folds: 0, epochs: 9", "folds: 0, epochs: 9"]
+    for network, differing in ((["auto", "lite2", "lite2"], False), (["lite0", "lite2", "lite2"], True)):
+        stored = [
+            f"train: {{{train}}}\nmodel: {{encoder: {name}}}\n" for train, name in zip(texts, network, strict=True)
+        ]
+        runs = [read_folder(run_folder(tmp_path, f"{place}", TABLE, text)) for place, text in enumerate(stored)]
+        settings = describe_comparison(runs, None, "", [])["settings"]
+        assert ("model.encoder" in settings) is differing
+        assert "train.folds" in settings
+    alone = [replace(run, settings=run.settings | {"train.folds": 0}) for run in runs[:2]]
+    alone[0] = replace(alone[0], settings=alone[0].settings | {"model.encoder": "auto"})
+    assert "model.encoder" in describe_comparison(alone, None, "", [])["settings"]

@@ -10,11 +10,12 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
+from tests.support.layouts import refusal
 from tests.support.runs import store_run
-from trainer.config import TrackingConfig
+from trainer.config import Config, TrackingConfig
 from trainer.engine.checkpoint.choice import unfinished
-from trainer.system.run_folder import FOLDS, SWEEP, RunFolder, children_of, new_run_folder, own_runs
-from trainer.tracking.group import groups_elsewhere, new_group, open_group
+from trainer.system.run_folder import FOLDS, LABELLING, SWEEP, RunFolder, children_of, new_run_folder, own_runs
+from trainer.tracking.group import groups_elsewhere, new_group, open_group, without_group
 from trainer.tracking.server import connect_run, send_records
 
 TRACKING = TrackingConfig(experiment="discs")
@@ -112,3 +113,32 @@ def test_a_group_of_another_machine_is_found_by_the_store(store: Path, tmp_path:
     store.unlink()
     store.mkdir()
     assert look() == []  # a store that fails refuses nothing
+
+
+# ------------------------------------------------------------------- stored settings of a training, used again
+
+
+@pytest.mark.parametrize(
+    ("kind", "by_sweep", "stays"),
+    [(FOLDS, False, False), (FOLDS, True, False), (SWEEP, False, False), (SWEEP, True, True), (LABELLING, False, True)],
+)
+def test_a_group_begins_its_trainings_itself(kind: str, by_sweep: bool, stays: bool, tmp_path: Path) -> None:
+    parent = new_run_folder(tmp_path, "cats", "p", tracked=False, kind=kind)
+    stored = Config(tracking=TrackingConfig(parent=parent.path.name))
+    config, text = without_group(stored, tmp_path, by_sweep)
+    assert config == (stored if stays else replace(stored, tracking=replace(stored.tracking, parent=None)))
+    assert (parent.path.name in text) is not stays
+
+
+def test_other_parents_and_none(tmp_path: Path) -> None:
+    for parent in (None, "not-there"):
+        config = Config(tracking=TrackingConfig(parent=parent))
+        assert without_group(config, tmp_path, False) == (config, "")
+
+
+def test_the_final_training_of_a_group_is_not_repeated_alone(tmp_path: Path) -> None:
+    parent = new_run_folder(tmp_path, "cats", "p", tracked=False, kind=FOLDS)
+    stored = Config(tracking=TrackingConfig(parent=parent.path.name))
+    stored = replace(stored, train=replace(stored.train, final="all"))
+    with refusal("train.final", parent.path.name, f"--config {parent.config}"):
+        without_group(stored, tmp_path, False)
