@@ -74,8 +74,8 @@ class TrainConfig:
     only_fold: int | None = None
     """With train.folds, the one fold to train now, 0 the first, as one of several jobs that share the folder mlruns/:
     the first of them begins the common run, and the others join it; on several machines a network disk is needed for
-    that, one MLflow server is not enough. Once all are done, the same command without this
-    key, and with --resume latest, closes it: it trains what is missing, and the final model."""
+    that, one MLflow server is not enough. Once all are done, the same command without this key, and with --resume
+    latest, closes it: it trains what is missing, and the final model."""
 
     final: Literal["auto", "all", "none", "best"] = "auto"
     """Model that folds and seeds register. all: one trained on all pictures, as long as the folds were on average, and

@@ -3,6 +3,7 @@
 Nothing else in the program asks which process is the main one.
 """
 
+import json
 import os
 import socket
 import sys
@@ -17,6 +18,7 @@ from trainer.engine.ending import STATES, Ending
 from trainer.system import launcher
 from trainer.system.atomic import why_not_written
 from trainer.system.entry import is_main_process
+from trainer.system.repair import known_settings
 from trainer.system.run_folder import RunFolder, describe_run, new_run_folder, run_folder_of
 from trainer.system.signals import StopSignals
 from trainer.system.terminal import Display
@@ -32,6 +34,17 @@ if TYPE_CHECKING:  # these load torch, which a mistyped setting must not wait fo
 
 SILENT_SECONDS = 10.0
 """Time that a process waits for the main one to report the same error, in seconds."""
+
+
+def moved_root(config: Config, folder: RunFolder) -> list[str]:
+    """Option of the data's folder, where this start was given another name of it than the run's `folder` has stored.
+
+    That name may be relative to where the run was begun, and mean nothing where it is resumed.
+    """
+    given, stored = config.data.root, known_settings(folder)
+    if given is None or given == stored.get("data.root", given):
+        return []
+    return ["--data.root", given if isinstance(given, str) else json.dumps(given, ensure_ascii=False)]
 
 
 class Lifecycle:
@@ -152,7 +165,7 @@ class Lifecycle:
 
     def _resume_command(self, folder: RunFolder) -> str:
         """Shell command that goes on with the run of `folder`."""
-        return launcher.resume_command(folder.path)
+        return launcher.resume_command(folder.path, moved_root(self.config, folder))
 
     def callback(self, start: "Start", dataset: "Dataset", memory_gib: Callable[[], float]) -> "Callback":
         """Receiver of the events of training; `memory_gib` measures this process."""

@@ -95,11 +95,14 @@ def restarted() -> bool:
     return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
 
 
-def resume_command(run_folder: Path) -> str:
-    """Shell command that resumes a run; with `cd` where this process was not started in the repository's root."""
+def resume_command(run_folder: Path, options: Iterable[str] = ()) -> str:
+    """Shell command that resumes a run, with further `options` of train.py.
+
+    It begins with `cd` where this process was not started in the repository's root.
+    """
     here = Path.cwd()
     folder = run_folder.relative_to(here) if run_folder.is_relative_to(here) else run_folder
-    return from_here([*(command() or own_command("train")), "--resume", folder])
+    return from_here([*(command() or own_command("train")), "--resume", folder, *options])
 
 
 def from_here(words: Iterable[object]) -> str:

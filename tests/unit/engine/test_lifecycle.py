@@ -1,12 +1,15 @@
 """Lifecycle of a run: the null one stands in for the real one everywhere."""
 
 import inspect
+from pathlib import Path
 
 import pytest
 
-from trainer.config import Config
+from trainer.cli import parse
+from trainer.config import Config, DataConfig, to_yaml
 from trainer.engine.ending import STATES
-from trainer.engine.lifecycle import Lifecycle, NullLifecycle, lifecycle
+from trainer.engine.lifecycle import Lifecycle, NullLifecycle, lifecycle, moved_root
+from trainer.system.run_folder import RunFolder
 
 
 def public(kind: type) -> dict[str, inspect.Signature]:
@@ -39,3 +42,17 @@ def test_the_main_process_has_the_real_one(
 @pytest.mark.parametrize("state", STATES)
 def test_the_null_one_ends_with_the_same_code(state: str) -> None:
     assert NullLifecycle(Config()).end(state, None) == STATES[state][1]
+
+
+@pytest.mark.parametrize("stored", ["cats", ["cats", "more cats"]])
+@pytest.mark.parametrize("given", ["/data/it's cats", ["/data/cats", "../süß"], "cats"])
+def test_a_folder_of_data_that_was_given_anew_is_named_again(
+    given: str | list[str], stored: str | list[str], tmp_path: Path
+) -> None:
+    (tmp_path / "config.yaml").write_text(to_yaml(Config(data=DataConfig(root=stored))))
+    options = moved_root(Config(data=DataConfig(root=given)), RunFolder(tmp_path))
+    if given == stored:
+        assert options == []
+    else:
+        assert parse(options).data.root == given
+    assert moved_root(Config(), RunFolder(tmp_path)) == []

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from trainer import InputError
 from trainer.config import MLRUNS, Config
 from trainer.engine.folds.plan import Training
-from trainer.engine.lifecycle import Lifecycle
+from trainer.engine.lifecycle import Lifecycle, moved_root
 from trainer.system import launcher
 from trainer.system.atomic import why_not_written
 from trainer.system.run_folder import RunFolder
@@ -69,7 +69,8 @@ class ChildLifecycle(Lifecycle):
 
     def _resume_command(self, folder: RunFolder) -> str:
         """Shell command that goes on with the whole group."""
-        return launcher.resume_command(self.group.folder.path if self.group.folder else folder.path)
+        whole = self.group.folder or folder
+        return launcher.resume_command(whole.path, moved_root(self.config, whole))
 
 
 class FinalLifecycle(ChildLifecycle):
