@@ -14,20 +14,23 @@ if __name__ == "__main__":
 
 import argparse
 import functools
+import os
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trainer import EXIT_INPUT, InputError
 from trainer.config import MLRUNS, TrackingConfig, data_config
-from trainer.engine.evaluation_command import EVALUATIONS, Work, given, read_command
+from trainer.engine.evaluation_command import EVALUATIONS, FILES, SUMMARY, Work, given, read_command
 from trainer.system import launcher
 from trainer.system.atomic import why_not_written
 from trainer.system.entry import EXIT_FAILED, is_main_process, leave, run_program
 from trainer.system.installation import require
 from trainer.system.output import prepare_output
+from trainer.system.run_folder import read_object
 from trainer.system.signals import EXIT_STOPPED, StopSignals, exit_code
 from trainer.system.terminal import Display
 
@@ -75,6 +78,8 @@ def evaluate(options: argparse.Namespace, stop: StopSignals) -> int:
     part = options.part or ("val" if given(options, "val_fraction", "fold") else "all")
     sources, rows = find_rows(config, part)
     if is_main_process():
+        if options.output:
+            check_free(options.output, config.roots)
         for folder in filter(None, (EVALUATIONS, options.output)):
             check_output(folder)
     display = Display(quiet=not is_main_process())
@@ -111,6 +116,25 @@ def find_rows(config: "DataConfig", part: str) -> "tuple[Sources, list[int]]":
     from trainer.data.sources import find_sources
 
     return take_rows(find_sources(config, validate_all=part == "all"), part)
+
+
+def check_free(folder: Path, roots: Sequence[Path]) -> None:
+    """Check that no file of a person would be replaced in `folder`, and that it lies outside of the data `roots`.
+
+    Raises InputError otherwise. The files of an earlier evaluation may be replaced.
+    """
+    for root in roots:
+        if Path(os.path.realpath(folder)).is_relative_to(os.path.realpath(root)):
+            raise InputError(
+                f"--output {folder}: in the data folder {root}, where the results could be taken for data; give a "
+                "folder outside of it"
+            )
+    found = [name for name in FILES if os.path.lexists(folder / name)]
+    if found and not {"class_names", "digest", "miou"} <= read_object(folder / SUMMARY).keys():
+        raise InputError(
+            f"--output {folder}: holds {found[0]}, which no evaluation has written and which would be replaced; give "
+            "another folder"
+        )
 
 
 def check_output(folder: Path) -> None:

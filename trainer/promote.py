@@ -16,7 +16,7 @@ if __name__ == "__main__":
 import argparse
 import functools
 import json
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from trainer import redact, redact_all
@@ -91,9 +91,13 @@ def _version(text: str) -> str:
 def _time(text: str) -> datetime:
     try:
         found = datetime.fromisoformat(text.strip())
-        return found if found.tzinfo else found.astimezone()
+        found = found if found.tzinfo else found.astimezone()
+        is_ahead = found > datetime.now(UTC)
     except (ValueError, OverflowError, OSError) as error:
         raise argparse.ArgumentTypeError(f"{text!r} is not a time; give one {TIMES}") from error
+    if is_ahead:
+        raise argparse.ArgumentTypeError(f"{text!r} is still to come; give a time until now, {TIMES}")
+    return found
 
 
 def _run(given: argparse.Namespace) -> None:

@@ -116,14 +116,18 @@ def _begun_elsewhere(folder: RunFolder) -> bool:
 def _sent(folder: RunFolder, anywhere: bool) -> bool:
     """Send one run folder; return whether the store has all of it. An error is printed: the next may still be sent."""
     from trainer.tracking.errors import in_words
+    from trainer.tracking.store import OtherStoreError
 
     try:
         return send(folder, anywhere)
+    except OtherStoreError as error:  # names the folder, and the store that may have all of it
+        print(f"sync.py: {error}", file=sys.stderr)
     except Exception as error:  # of MLflow, the database driver or the network
-        left = folder.unsent_records()
+        left, why = folder.unsent_records(), redact(in_words(error))
         state = f"{left} records still unsent" if left else "the champion is still undecided"
-        print(f"sync.py: {folder}: {state} ({redact(in_words(error))})", file=sys.stderr)
-        return False
+        text = f"{state} ({why})" if left or _undecided(folder) else why
+        print(f"sync.py: {folder}: {text}", file=sys.stderr)
+    return False
 
 
 def send(folder: RunFolder, anywhere: bool = False) -> bool:

@@ -20,6 +20,7 @@ from tests.support.mlflow_server import Server
 from tests.support.program import Ended, Program, launcher
 from trainer.data.checks.scan import hash_pixels
 from trainer.data.image_io import read_image, read_mask
+from trainer.engine.evaluation_command import FILES
 from trainer.model.model_folder import load_segmenter, save_segmenter
 from trainer.model.score_table import read_table
 from trainer.model.segmenter import Contract, Segmenter
@@ -84,6 +85,10 @@ def ends(program: Program, data: Path, model: Path, tmp_path_factory: pytest.Tem
     top = tmp_path_factory.mktemp("inputs")
     (top / "empty").mkdir()
     (top / "file").write_text("")
+    (top / "tables").mkdir()
+    (top / "tables" / "images.csv").write_text("image,mask\n")
+    (top / "tables" / "summary.json").write_text('{"miou": 1}')
+    (top / "link").symlink_to(data)
     damaged, others, two = (Path(shutil.copytree(data, top / name)) for name in ("damaged", "others", "two"))
     (damaged / "JPEGImages" / "disc_05.jpg").write_bytes((data / "JPEGImages" / "disc_05.jpg").read_bytes()[:300])
     (others / "class_names.txt").write_text("_background_\nball\n")
@@ -99,9 +104,9 @@ def ends(program: Program, data: Path, model: Path, tmp_path_factory: pytest.Tem
     champion, root = ["--model", "models:/discs@champion"], ["--data.root", str(data)]
     calls = {
         "champion": [*champion, *root, "--output", str(program.folder / "out ä"), "--per_image"],
-        "folder": ["--model", str(model), *root, *ONE],
+        "folder": ["--model", str(model), *root, *ONE, "--output", str(top / "twice")],
         "learnt": ["--model", str(learnt), *root, *ONE],
-        "part": ["--model", str(model), *root, "--data.val_fraction", "0.25", *ONE],
+        "part": ["--model", str(model), *root, "--data.val_fraction", "0.25", *ONE, "--output", str(top / "twice")],
         "two classes": ["--model", str(model), "--data.root", str(two), *ONE],
         "no model": ["--model", "models:/nothing@champion", *root],
         "no folder": ["--model", str(top / "nowhere"), *root],
@@ -110,6 +115,9 @@ def ends(program: Program, data: Path, model: Path, tmp_path_factory: pytest.Tem
         "damaged picture": [*champion, "--data.root", str(damaged)],
         "other classes": [*champion, "--data.root", str(others)],
         "no place": [*champion, *root, "--output", str(top / "file" / "out")],
+        "in the data": [*champion, *root, "--output", str(data)],
+        "in a part of the data": [*champion, *root, "--output", str(top / "link" / "new")],
+        "over other files": [*champion, *root, "--output", str(top / "tables")],
         "deleted experiment": [*champion, *root, "--tracking.experiment", "deleted"],
     }
     return program.in_one_process("evaluate", calls)
@@ -139,6 +147,7 @@ def test_the_score_is_that_of_the_masks(program: Program, data: Path, model: Pat
     assert [float(line[1]) for line in lines] == sorted(round(float(row["iou"]), 4) for row in rows)
     for name in ("precision_recall", "calibration", "confusion", "sizes", "worst", "best"):
         assert min(Image.open(program.folder / "out ä" / f"{name}.png").size) > 300, name
+    assert {file.name for file in (program.folder / "out ä").iterdir()} == set(FILES)
 
 
 def test_one_run_is_left_and_it_is_linked(program: Program, ends: dict[str, Ended]) -> None:
@@ -233,6 +242,9 @@ def test_classes_are_matched_by_name(ends: dict[str, Ended]) -> None:
             "the model knows disc, and the masks show ball: none is in both; if they mean",
         ),
         ("no place", "out: cannot be written (Not a directory); give another --output"),
+        ("in the data", "in the data folder"),
+        ("in a part of the data", "where the results could be taken for data; give a folder outside of it"),
+        ("over other files", "tables: holds summary.json, which no evaluation has written and which would be replaced"),
         ("deleted experiment", "'deleted' was deleted in MLflow"),
     ],
 )
@@ -242,6 +254,18 @@ def test_what_cannot_work_is_said_before_any_work(call: str, text: str, ends: di
     assert ended.stderr.startswith("evaluate.py: ")
     assert text in ended.stderr
     assert "Traceback" not in ended.output
+
+
+def test_only_files_of_an_evaluation_are_replaced(data: Path, ends: dict[str, Ended]) -> None:
+    """Neither those of the data nor tables of another program."""
+    assert not set(FILES) & {file.name for file in data.iterdir()}
+    assert not (data / "new").exists()
+    (files,) = [line for line in ends["folder"].stdout.splitlines() if line.startswith("files: ")]
+    assert files in ends["part"].stdout
+    twice = Path(files.removeprefix("files: "))
+    assert json.loads((twice / "summary.json").read_text())["images"] == 3
+    tables = twice.with_name("tables")
+    assert [file.read_text() for file in sorted(tables.iterdir())] == ["image,mask\n", '{"miou": 1}']
 
 
 def scores(folder: Path) -> dict[str, bytes]:

@@ -18,6 +18,17 @@ if TYPE_CHECKING:
 EVALUATIONS = MLRUNS / "evaluations"
 """Run folders of evaluations."""
 
+SUMMARY = "summary.json"
+"""File of an evaluation with everything that is not a single image's."""
+
+FILES = (
+    SUMMARY,
+    "scores.json",
+    *("images.csv", "images.json", "classes.csv", "classes.json"),
+    *("precision_recall.png", "calibration.png", "confusion.png", "sizes.png", "worst.png", "best.png"),
+)
+"""Files that an evaluation writes."""
+
 MOST_GALLERY = 50
 """Most images of a gallery."""
 
@@ -38,7 +49,10 @@ def read_command(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--gallery", type=_gallery, default=4, metavar="N", help="draw the N worst and the N best pictures (4)"
     )
     parser.add_argument(
-        "--output", type=Path, metavar="DIR", help="also write the files here; they are always in mlruns/evaluations/"
+        "--output",
+        type=Path,
+        metavar="DIR",
+        help="also write the files here, outside of the data; they are always in mlruns/evaluations/",
     )
     data = parser.add_argument_group("data, as in training")
     data.add_argument("--data.root", "--root", required=True, nargs="+", metavar="DIR", dest="root")

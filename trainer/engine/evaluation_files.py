@@ -12,6 +12,7 @@ from trainer.config import install_command
 from trainer.data.dataset import ValidationSet
 from trainer.drawing import evaluation_figures as figures
 from trainer.drawing.gallery import gallery
+from trainer.engine.evaluation_command import SUMMARY
 from trainer.engine.reporter import watch_image, watched_part
 from trainer.inference.report import csv_line
 from trainer.model.calibration import THRESHOLDS
@@ -22,8 +23,8 @@ from trainer.system.text import cell, valid
 from trainer.tracking.run import Run
 from trainer.tracking.tables import table_json
 
-SCORES, SUMMARY = "scores.json", "summary.json"
-"""Table of scores by which models are compared, and everything that is not a single image's."""
+SCORES = "scores.json"
+"""Table of scores by which models are compared."""
 
 TABLES = ("images", "classes")
 """Tables, each as CSV, and as JSON in the form in which MLflow's UI sorts it."""

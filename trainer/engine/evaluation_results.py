@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 
 from trainer.data.evaluation_set import EvaluationSet
-from trainer.engine.evaluation_command import EVALUATIONS, Work
+from trainer.engine.evaluation_command import EVALUATIONS, SUMMARY, Work
 from trainer.engine.evaluation_files import draw_figures, draw_galleries, record_results
 from trainer.model.scorecard import Row, Scorecard
 from trainer.model.segmenter import Segmenter
@@ -72,7 +72,8 @@ def conclude(work: Work, card: Scorecard, folder: RunFolder) -> int:
     code = 0
     if options.output:
         try:
-            for file in sorted(folder.evaluation.iterdir()):
+            # The summary first: by it, the next call knows an output that is cut short for one that it may replace.
+            for file in sorted(folder.evaluation.iterdir(), key=lambda file: (file.name != SUMMARY, file.name)):
                 shutil.copyfile(file, options.output / file.name)
         except OSError as error:
             print(f"evaluate.py: --output: {why_not_written(options.output, error)}", file=sys.stderr)

@@ -8,6 +8,7 @@ from trainer.config import Config
 from trainer.model.comparison import Interval
 from trainer.model.scorecard import Scorecard
 from trainer.system.text import join, one_line, quote, shorten
+from trainer.tracking.names import USE
 from trainer.tracking.run import changed_settings, model_text
 
 MOST_CLASSES, LONGEST = 12, 60
@@ -61,7 +62,7 @@ def how_to_use(name: str | None, run_id: str | None) -> str:
     known = f"runs:/{run_id}/model" if run_id else f"models:/{name}/VERSION"
     in_use = f" this model; the one in use is `{_short(f'models:/{name}@champion')}`" if name else ""
     model = quote(known) if name else "RUN_FOLDER/model"
-    return f"**Use**{in_use}\n\n    python trainer/predict.py --model {model} --input PICTURES --output OUT"
+    return f"**Use**{in_use}\n\n    {USE.format(model=model)}"
 
 
 def describe_evaluation(card: Scorecard, model: str, title: str, digest: str, roots: Sequence[str]) -> str:

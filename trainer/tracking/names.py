@@ -12,6 +12,9 @@ from trainer.system.text import digest, one_line, shorten, valid
 NOTE = "mlflow.note.content"
 """Tag with the description of a run, in Markdown; of a version it is a field of its own."""
 
+USE = "python trainer/predict.py --model {model} --input PICTURES --output OUT"
+"""Command of a description, which predicts with the run's own model."""
+
 LONGEST_KEY = 200
 """Bytes of a class name in a metric key; MLflow takes 250 characters, and `val/iou/` precedes it."""
 
@@ -41,6 +44,12 @@ def model_name(name: str) -> str:
 def run_name(name: str) -> str:
     """Convert a name for a run or a dataset: without secrets, printable, not too long."""
     return shorten(one_line(redact(name)), LONGEST_NAME)
+
+
+def name_run_in_note(note: str, run_id: str) -> str:
+    """Put `run_id` into the command of a run's description: a store that is sent the run later has an id of its own."""
+    before = re.escape(USE.partition("{model}")[0])
+    return re.sub(rf"({before}runs:/)\w+", rf"\g<1>{run_id}", note)
 
 
 def _replace(refused: str, name: str) -> str:

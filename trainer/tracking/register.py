@@ -11,7 +11,7 @@ from trainer.model.model_folder import WEIGHTS_FILE
 from trainer.system.atomic import write_json
 from trainer.system.run_folder import RunFolder
 from trainer.tracking.journal import read_records
-from trainer.tracking.names import NOTE, model_name
+from trainer.tracking.names import NOTE, model_name, name_run_in_note
 from trainer.tracking.registry import versions
 
 
@@ -91,7 +91,7 @@ def _find_or_create_version(
         if version.name == name:
             return str(version.version)
     all_tags = dict(tags) | {"run_id": run_id}
-    note = all_tags.pop(NOTE, None)
+    note = name_run_in_note(all_tags.pop(NOTE, ""), run_id) or None
     made = client.create_model_version(
         name, f"models:/{model_id}", run_id, all_tags, description=note, model_id=model_id
     )

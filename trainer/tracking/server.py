@@ -22,6 +22,7 @@ from trainer.system.run_folder import FAMILY_TAGS, RunFolder
 from trainer.tracking import location
 from trainer.tracking.errors import deleted_experiment, excerpt, permitted, refusal, store_errors, store_name
 from trainer.tracking.journal import read_records
+from trainer.tracking.names import NOTE, name_run_in_note
 from trainer.tracking.refusals import Named, Refusals, is_refused_for_good
 from trainer.tracking.store import (
     OtherStoreError,
@@ -247,7 +248,9 @@ def _send_values(client: MlflowClient, run_id: str, records: list[dict[str, Any]
         if not refusals.has("metrics", key)
     ]
     params = [Param(key, value[:MAX_PARAM_LENGTH]) for key, value in _merged(records, "params").items()]
-    tags = [RunTag(key, value[:MAX_TAG_LENGTH]) for key, value in _merged(records, "tags").items()]
+    values = _merged(records, "tags")
+    values |= {NOTE: name_run_in_note(values[NOTE], run_id)} if NOTE in values else {}
+    tags = [RunTag(key, value[:MAX_TAG_LENGTH]) for key, value in values.items()]
     for start in range(0, len(metrics), MAX_METRICS):
         part = metrics[start : start + MAX_METRICS]
         refusals.send("metrics", part, lambda part: client.log_batch(run_id, metrics=part))

@@ -85,8 +85,8 @@ class OtherStoreError(InputError):
         fix = fix if "://" in began else "unset MLFLOW_TRACKING_URI" if began == DEFAULT else "set MLFLOW_TRACKING_URI"
         super().__init__(
             f"{folder}: this run is recorded in {began}, not in the store in use; {fix} to go on there. To have it in "
-            f"another store, set MLFLOW_TRACKING_URI to that, and send it there first: {command('sync')} "
-            f"{shlex.quote(str(folder))}"
+            "the store in use, send it to that first: "
+            f"MLFLOW_TRACKING_URI={shlex.quote(redact(tracking_uri()))} {command('sync')} {shlex.quote(str(folder))}"
         )
 
 

@@ -14,8 +14,11 @@ from mlflow.entities import ViewType
 
 from tests.support.runs import histories, journal_points
 from trainer import InputError
+from trainer.model.model_folder import WEIGHTS_FILE
 from trainer.system.atomic import write_json
 from trainer.system.run_folder import RunFolder, new_run_folder
+from trainer.tracking.description import how_to_use
+from trainer.tracking.names import NOTE
 from trainer.tracking.run import Run
 from trainer.tracking.server import BATCH_RECORDS, UID_TAG, connect_run, send_records
 from trainer.tracking.store import OtherStoreError
@@ -109,6 +112,29 @@ def test_another_store_is_sent_everything(new_store: Callable[[str], Path], fold
         store = new_store(name)
         send_records(connect_run(folder, anywhere=True), folder)
         check_complete(store, folder)
+
+
+def test_a_description_names_the_run_that_it_stands_at(new_store: Callable[[str], Path], folder: RunFolder) -> None:
+    """The description was written with the id that the first store gave; other addresses in it stay."""
+    stores = [new_store("first")]
+    first = connect_run(folder).get_run(folder.read_run()["run_id"]).info.run_id
+    note = f"**Model** `runs:/{first}/model`\n\n{how_to_use('cats', first)}"
+    run = Run(folder, None, tracked=False)
+    run.tags({NOTE: note})
+    folder.model.mkdir()
+    (folder.model / WEIGHTS_FILE).write_text("weights")
+    run.register("cats", {NOTE: note})
+    run.close()
+    send_records(connect_run(folder), folder)
+    stores.append(new_store("second"))
+    send_records(connect_run(folder, anywhere=True), folder)
+    for store in stores:
+        run_id = only_run(store).info.run_id
+        expected = f"**Model** `runs:/{first}/model`\n\n{how_to_use('cats', run_id)}"
+        assert f"--model runs:/{run_id}/model --input" in expected
+        assert only_run(store).data.tags[NOTE] == expected
+        assert MlflowClient(f"sqlite:///{store}").get_model_version("cats", "1").description == expected
+    assert run_id != first
 
 
 def test_an_error_does_not_undo_what_was_sent(new_store: Callable[[str], Path], folder: RunFolder) -> None:
