@@ -1,7 +1,9 @@
 """The page of the service in a real browser: threshold, versions, downloads, labelling queue, token, accessibility."""
 
+import dataclasses
 import io
 import json
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -57,7 +59,7 @@ def serve(
     """Start the service of a registered model with two versions, of which the first is champion."""
     started: list[Serving] = []
 
-    def start(*words: str, foreground: int = 1, **variables: str) -> Serving:
+    def start(*words: str, foreground: int = 1, second: Segmenter | None = None, **variables: str) -> Serving:
         import os
 
         from mlflow import MlflowClient
@@ -66,7 +68,7 @@ def serve(
         client = MlflowClient(store)
         for number in range(2):
             folder = tmp_path / f"model {number}"
-            save_segmenter(make_segmenter(foreground, seed=number), folder)
+            save_segmenter((number and second) or make_segmenter(foreground, seed=number), folder)
             add_version(client, NAME, folder, 0.5 + number / 10)
         client.set_registered_model_alias(NAME, "champion", "1")
         given = ["--model", f"models:/{NAME}@champion", "--poll", "0.5", *words]
@@ -174,6 +176,34 @@ def test_a_version_that_becomes_champion_is_named_and_asked(
     MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}").set_registered_model_alias(NAME, "champion", "2")
     expect(page, "#model", "version 2 (champion)")
     expect(page, "#first-caption", "version 2:")
+
+
+@pytest.mark.parametrize("counts", [(1, 3), (3, 1), (3, 2)])
+def test_versions_of_different_classes(
+    counts: tuple[int, int],
+    browser: Any,
+    serve: Callable[..., Serving],
+    pictures: list[Path],
+    make_segmenter: Callable[..., Segmenter],
+) -> None:
+    """Each caption names what its own version found, and no difference of unlike classes is counted."""
+    second = make_segmenter(counts[1], seed=1)
+    names = ("_background_", *(f"thing {number}" for number in range(1, counts[1] + 1)))
+    second.contract = dataclasses.replace(second.contract, class_names=names)
+    service = serve(foreground=counts[0], second=second)
+    page = open_page(browser, service)
+    page.set_input_files("#files", str(pictures[0]))
+    expect(page, "#progress", "1 of 1 done")
+    page.select_option("#second", "2")
+    expect(page, "#facts", "the versions have different classes")
+    assert "differ in" not in page.locator("#facts").inner_text()
+    for version, selector, kind in (("1", "#first-caption", "class"), ("2", "#second-caption", "thing")):
+        mask = service.ask("POST", f"/predict?version={version}", pictures[0].read_bytes()).array
+        text = page.locator(selector).inner_text()
+        shown = dict(re.findall(rf"({kind} \d) ([\d.]+) %", text))
+        found = {f"{kind} {index}": 100 * (mask == index).mean() for index in range(1, mask.max() + 1)}
+        assert text.startswith(f"version {version}: {kind}")
+        assert {name: float(shown.get(name, 0)) for name in found} == pytest.approx(found, abs=0.6)
 
 
 def test_several_classes_dropped_pictures_and_other_files(

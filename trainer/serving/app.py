@@ -11,10 +11,10 @@ from starlette.exceptions import HTTPException
 
 from trainer.drawing.palette import palette
 from trainer.serving.fetch import ImageHost
-from trainer.serving.guard import FAULT
+from trainer.serving.guard import FAULT, version_headers
 from trainer.serving.limits import Refused
 from trainer.serving.predict_routes import add_prediction, add_queue
-from trainer.serving.routes import ERROR
+from trainer.serving.routes import ERROR, ERRORS, AskedVersion
 from trainer.serving.service import Service
 from trainer.serving.static_files import PageFile
 from trainer.serving.tool_routes import add_anylabeling, add_label_studio
@@ -80,12 +80,12 @@ def _add_state(app: FastAPI, service: Service, queue: Path | None) -> None:
         )
         return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
 
-    @app.get("/version", summary="The model that answers, and what it knows")
-    async def version() -> dict[str, Any]:
-        current, extra = versions.current, versions.extra
-        contract = current.model.segmenter.contract
-        return {
-            **current.at(None).facts,
+    @app.get("/version", summary="The model that answers, or another version, and what it knows", responses=ERRORS)
+    async def describe(version: AskedVersion = "") -> Response:
+        described = await service.find(version)
+        extra, contract = versions.extra, described.model.segmenter.contract
+        said = {
+            **described.at(None).facts,
             "colours": contract.colours,
             "mask_colours": palette()[: len(contract.class_names)].tolist(),
             "extra": extra.version if extra else None,
@@ -94,6 +94,7 @@ def _add_state(app: FastAPI, service: Service, queue: Path | None) -> None:
             "queue": queue is not None,
             "limits": {"body_bytes": service.limits.body_bytes, "pixels": service.limits.pixels},
         }
+        return JSONResponse(said, headers=version_headers(described))
 
     @app.get("/versions", summary="Versions that ?version= can ask for", responses={503: ERROR})
     async def listing() -> dict[str, Any]:

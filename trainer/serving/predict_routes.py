@@ -19,6 +19,7 @@ from trainer.serving.routes import (
     ERRORS,
     IMAGE_BODY,
     PREDICT_BODY,
+    AskedVersion,
     found_headers,
     note_picture,
     read_json,
@@ -34,7 +35,7 @@ def read_wanted(
     request: Request,
     form: Annotated[Form | None, Query(alias="format", description="form of the answer; else by Accept")] = None,
     include: Annotated[str, Query(description="forms that the answer json has too, joined by commas")] = "",
-    version: Annotated[str, Query(pattern="^[0-9a-z]{0,20}$", description="another version than the current")] = "",
+    version: AskedVersion = "",
     threshold: Annotated[float | None, Query(ge=0, le=1, description="for one class; else the model's")] = None,
     min_area: Annotated[
         Annotated[int, Field(ge=0, le=2**40)] | Literal["auto"],

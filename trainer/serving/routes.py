@@ -1,9 +1,9 @@
 """Parts of all routes: descriptions for OpenAPI, bodies of JSON, headers, the line of the log."""
 
 import json
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import Request
+from fastapi import Query, Request
 
 from trainer.serving.answers import Predicted
 from trainer.serving.guard import version_headers
@@ -22,6 +22,9 @@ JSON_BODY = {"requestBody": {"content": {"application/json": {"schema": {"type":
 
 ERROR = {"description": "what is wrong, and the fix", "content": {"application/json": {"schema": {"type": "object"}}}}
 ERRORS: dict[int | str, dict[str, Any]] = dict.fromkeys((400, 401, 403, 404, 406, 408, 413, 415, 422, 502, 503), ERROR)
+
+AskedVersion = Annotated[str, Query(pattern="^[0-9a-z]{0,20}$", description="another version than the current")]
+"""Number of a version in a query, or the beginning of a digest."""
 
 
 def found_headers(found: Predicted) -> dict[str, str]:

@@ -154,6 +154,8 @@ def test_what_is_said_about_the_model(make_service: MakeInProcess) -> None:
     assert said["colours"] == [[0, 0, 0], [1, 2, 3], [2, 4, 6]]
     assert (said["name"], said["version"]) == ("cats 0", service.service.versions.current.version)
     assert (said["dataset_digest"], said["commit"], said["extra"], said["moves"]) == ("abc", "def", None, False)
+    for asked, status in ((said["version"], 200), ("2", 404), ("../etc", 422)):
+        assert service.ask("GET", f"/version?version={asked}").status == status
     assert said["limits"] == {"body_bytes": 64 * 2**20, "pixels": 50_000_000}
     assert service.ask("GET", "/ready").json == {"ready": True}
     service.service.stopping = True

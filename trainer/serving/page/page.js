@@ -9,6 +9,7 @@ const MODEL_EVERY_MS = 5000;
 
 const at = (id) => document.getElementById(id);
 const items = [];
+const otherModels = new Map(); // by version
 let model = null;
 let chosen = null;
 let threshold = null;
@@ -40,6 +41,13 @@ async function readModel() {
     at("token-form").hidden = error.status !== 401;
     at("model").textContent = error.status === 401 ? "The service asks for a token." : error.message;
   }
+}
+
+/** What is known of a version, "" for the current one. Throws Refusal. */
+async function modelOf(version) {
+  if (!version || version === model.version) return model;
+  if (!otherModels.has(version)) otherModels.set(version, await (await ask("/version", { version })).json());
+  return otherModels.get(version);
 }
 
 /** Let pictures wait again that failed because the service was away, busy, or asked for the token. */
@@ -123,7 +131,7 @@ async function predict(item, version) {
   if (item.results.has(version)) return item.results.get(version);
   const most = model.limits.body_bytes;
   if (item.file.size > most) throw new Refusal(413, `more than ${most / 2 ** 20} MB, which is all that the service takes`);
-  const one = model.classes.length === 2;
+  const one = (await modelOf(version)).classes.length === 2;
   const include = one ? "probabilities" : "mask";
   const wishes = { format: "json", include, bits: one ? 8 : "", name: item.name, version };
   const result = await (await ask("/predict", wishes, item.file)).json();
@@ -199,12 +207,13 @@ async function decoded(item) {
   return item.image;
 }
 
-/** What is drawn of a result: size, pixels of the picture, and levels or colours of what was found. */
+/** What is drawn of a result: its model, size, pixels of the picture, and levels or colours of what was found. */
 async function prepared(item, result, image) {
   const size = drawnSize(result.width, result.height);
   const one = "probabilities" in result;
   const found = pixelsOf(await pictureOf(one ? result.probabilities : result.mask), ...size, one);
-  return { result, size, found, one, image: image ? pixelsOf(image, ...size, true) : null };
+  const own = await modelOf(result.model.version);
+  return { result, model: own, size, found, one, image: image ? pixelsOf(image, ...size, true) : null };
 }
 
 function redraw() {
@@ -212,15 +221,15 @@ function redraw() {
   const { item, parts, second } = shown;
   const view = document.querySelector("input[name=view]:checked").value;
   if (parts[0].one) {
-    const used = threshold ?? model.threshold;
+    const used = threshold ?? parts[0].model.threshold;
     at("threshold").value = used;
     at("threshold-value").textContent = used.toFixed(2);
     at("reset").disabled = threshold === null;
   }
   parts.forEach((part, place) => {
-    const colours = model.colours;
-    const own = threshold ?? part.result.model.threshold;
-    part.ids = part.one ? idsOfLevels(part.found, own) : idsOfColours(part.found, model.mask_colours);
+    const { colours, mask_colours } = part.model;
+    const own = (parts[0].one ? threshold : null) ?? part.model.threshold; // there is one to move where the first has one
+    part.ids = part.one ? idsOfLevels(part.found, own) : idsOfColours(part.found, mask_colours);
     const canvas = at(place ? "second-canvas" : "first-canvas");
     draw(canvas, part.size, part.image, part.ids, colours, part.image ? view : "mask");
     const version = part.result.model.version;
@@ -228,7 +237,7 @@ function redraw() {
     canvas.setAttribute("aria-label", `${item.name}, ${view}, ${text}`);
     at(place ? "second-caption" : "first-caption").textContent = text;
   });
-  const apart = parts.length === 2 ? `; the versions differ in ${percent(difference(parts[0].ids, parts[1].ids))}` : "";
+  const apart = parts.length === 2 ? `; ${compared(...parts)}` : "";
   const row = parts[0].result;
   const facts = at("facts");
   facts.textContent = `${row.width} x ${row.height} pixels, confidence ${percent(row.confidence)}${apart}`;
@@ -238,15 +247,23 @@ function redraw() {
   at("second-figure").hidden = !second;
 }
 
+function compared(one, other) {
+  const same = JSON.stringify(one.model.classes) === JSON.stringify(other.model.classes);
+  if (!same) return "the versions have different classes, and are not compared by pixels";
+  return `the versions differ in ${percent(difference(one.ids, other.ids))}`;
+}
+
 function describe(part) {
-  const found = shares(part.ids, model.classes.length);
-  const there = model.classes.slice(1).filter((_name, place) => found[place + 1] > 0);
-  return there.length ? there.map((name) => `${name} ${percent(found[model.classes.indexOf(name)])}`).join(", ") : "nothing found";
+  const { classes } = part.model;
+  const found = shares(part.ids, classes.length);
+  const there = classes.slice(1).filter((_name, place) => found[place + 1] > 0);
+  return there.length ? there.map((name) => `${name} ${percent(found[classes.indexOf(name)])}`).join(", ") : "nothing found";
 }
 
 function legend(part) {
-  const found = shares(part.ids, model.classes.length);
-  const entries = model.classes.slice(1).map((name, place) => {
+  const { classes, colours } = part.model;
+  const found = shares(part.ids, classes.length);
+  const entries = classes.slice(1).map((name, place) => {
     const entry = document.createElement("li");
     const swatch = document.createElement("canvas");
     swatch.className = "swatch";
@@ -254,7 +271,7 @@ function legend(part) {
     swatch.style.display = "inline-block";
     swatch.setAttribute("aria-hidden", "true");
     const context = swatch.getContext("2d");
-    context.fillStyle = `rgb(${model.colours[place + 1].join()})`;
+    context.fillStyle = `rgb(${colours[place + 1].join()})`;
     context.fillRect(0, 0, 14, 14);
     entry.append(swatch, `${name} ${percent(found[place + 1])}`);
     return entry;
