@@ -266,6 +266,11 @@ def test_a_service_that_comes_back_and_a_picture_that_is_too_large(
     expect(page, "#progress", "1 of 2 done, 1 failed")
     page.locator("#list button", has_text="large.png").click()
     expect(page, "#facts", "more than 1 MB, which is all that the service takes")
+    # What redraws the picture that was shown before leaves the reason there.
+    page.locator("#threshold").fill("0.70")
+    page.keyboard.press("3")
+    expect(page, "#facts", "more than 1 MB, which is all that the service takes")
+    assert page.locator("#legend li").count() == 0
     page.locator("#list button", has_text="a 1.png").click()
     expect(page, "#first-caption", "version 1:")
 

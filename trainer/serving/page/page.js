@@ -169,6 +169,7 @@ async function show() {
   const item = chosen;
   at("result-title").textContent = item.name;
   const ready = item.state === "done";
+  if (!ready || shown.item !== item) shown = {}; // nothing of another picture is drawn under this one's name
   for (const id of ["download-mask", "download-labelme", "wrong"]) at(id).disabled = !ready;
   if (!ready) {
     at("facts").textContent = item.state === "failed" ? item.text : "being predicted …";
