@@ -1,6 +1,6 @@
 """Labelling queue: a folder of images with their predicted outlines, for a person to correct in Labelme.
 
-No file in it is ever replaced: a person may have touched it.
+No file in it is ever replaced: a person may have touched it. The labels file alone gets the classes that it lacks.
 """
 
 import filecmp
@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import secrets
+import threading
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -15,9 +16,8 @@ from pathlib import Path
 
 from trainer import InputError
 from trainer.data.image_header import read_header
-from trainer.data.layouts.labelme import LABELS_FILE
 from trainer.drawing.bands import to_rgb
-from trainer.inference.labelme_json import LINKED, place_image, write_labels
+from trainer.inference.labelme_json import LINKED, complete_labels, place_image
 from trainer.serving.answers import Predicted, labelme_content
 from trainer.serving.limits import Refused
 from trainer.serving.upload import Upload
@@ -26,6 +26,10 @@ from trainer.system.text import shorten
 
 DIGEST_DIGITS = 8
 """Digits of the digest of an image's bytes that its name gets where another image has the name."""
+
+
+LABELS_TURN = threading.Lock()
+"""Held while the labels file is completed: two versions may add their classes at the same time."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +61,8 @@ def put(folder: Path, upload: Upload, found: Predicted, form: str) -> Placed:
     """
     try:
         return _put(folder, upload, found, form)
+    except InputError as error:
+        raise Refused(507, f"the queue: {error}") from error
     except OSError as error:
         raise Refused(507, f"the queue: {why_not_written(folder, error)}") from error
 
@@ -64,8 +70,8 @@ def put(folder: Path, upload: Upload, found: Predicted, form: str) -> Placed:
 def _put(folder: Path, upload: Upload, found: Predicted, form: str) -> Placed:
     image = found.result.image
     assert image is not None
-    if not (folder / LABELS_FILE).exists():
-        write_labels(folder, found.scored.segmenter.contract.class_names)
+    with LABELS_TURN:
+        complete_labels(folder, found.scored.segmenter.contract.class_names)
     header = read_header(Path(upload.name), upload.content)
     suffix = next(iter(LINKED.get(header.format, (".img",))))
     scratch = folder / f".{secrets.token_hex(8)}.partial"

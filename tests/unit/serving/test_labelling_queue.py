@@ -70,6 +70,22 @@ def test_nothing_is_replaced(make_service: MakeInProcess, tmp_path: Path) -> Non
     assert not [name for name in names(queue) if name.startswith(".")]
 
 
+def test_classes_that_the_labels_file_lacks_are_added(make_service: MakeInProcess, tmp_path: Path) -> None:
+    """As where an earlier version had other classes, or a person named more of them."""
+    queue = tmp_path / "queue"
+    service = make_service(2, queue=open_queue(queue))
+    labels = queue / "labels.txt"
+    labels.write_text("__ignore__\n_background_\nbird\nclass 2")
+    for _ in range(2):
+        assert service.ask("POST", "/wrong?name=x.jpg", image_bytes(form="JPEG"), FORM).status in (200, 201)
+        assert labels.read_text() == "__ignore__\n_background_\nbird\nclass 2\nclass 1\n"
+    labels.write_bytes(b"K\xe4tzchen\n")
+    answer = service.ask("POST", "/wrong?name=y.jpg", image_bytes(form="JPEG"), FORM)
+    assert (answer.status, f"{labels}" in answer.json["error"]) == (507, True)
+    assert names(queue) == ["labels.txt", "x.jpg", "x.json"]
+    assert labels.read_bytes() == b"K\xe4tzchen\n"
+
+
 @pytest.mark.parametrize("name", ["../../evil.jpg", "/etc/passwd", ".hidden", "a\0b.jpg", "labels.txt", "x" * 400])
 def test_names_stay_in_the_folder(name: str, make_service: MakeInProcess, tmp_path: Path) -> None:
     queue = open_queue(tmp_path / "deep" / "queue")
