@@ -28,6 +28,9 @@ from trainer.tracking.load import list_versions, load_model, load_uri, locate
 RETRY_SECONDS = 60.0
 """Time after which a version is tried again that could not be loaded, in seconds."""
 
+CATALOGUE = ". There are:"
+"""End of the line of an error after which the registered models are listed."""
+
 DIGEST_DIGITS = 12
 """Digits of the digest that tells models apart which have no version: those of folders and runs."""
 
@@ -183,6 +186,8 @@ class Versions:
             self.extra = loaded
         except InputError as error:
             first = f"{error}".partition("\n")[0]
+            if first.endswith(CATALOGUE):  # in lines below, by addresses that no request takes
+                first = f"{first.removesuffix(CATALOGUE)}; GET /versions lists them"
             raise Refused(404, f"version {version}: {first}") from error
         finally:
             self.loading.release()

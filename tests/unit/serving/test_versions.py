@@ -104,7 +104,7 @@ def test_another_version_on_demand(client: MlflowClient) -> None:
     assert versions.get("1").model.segmenter.contract.commit == "0"
     for wrong, text in {
         "3": "segmenter.json",
-        "4": "no such model",
+        "4": f"^version 4: models:/{NAME}/4: no such model; GET /versions lists them$",
         "0": "GET /versions",
         "x": "GET /versions",
     }.items():
