@@ -219,12 +219,15 @@ def test_several_classes_dropped_pictures_and_other_files(
             const transfer = new DataTransfer();
             transfer.items.add(new File([new Uint8Array(content)], "dropped.png", { type: "image/png" }));
             transfer.items.add(new File(["x"], "notes.txt"));
+            transfer.items.add(new File(["P2 2 2 255 0 9 90 200"], "small.PGM"));
             transfer.items.add(new File(["no picture"], "broken.png", { type: "image/png" }));
             document.dispatchEvent(new DragEvent("drop", { dataTransfer: transfer, bubbles: true }));
         }""",
         content,
     )
-    expect(page, "#progress", "1 of 2 done, 1 failed")
+    expect(page, "#progress", "2 of 3 done, 1 failed")
+    page.locator("#list button", has_text="small.PGM").click()
+    expect(page, "#facts", "2 x 2 pixels")
     page.locator("#list button", has_text="broken.png").click()
     expect(page, "#facts", "broken.png")
     page.locator("#list button", has_text="dropped.png").click()

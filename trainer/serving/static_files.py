@@ -3,9 +3,14 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from trainer.data.files import IMAGE_SUFFIXES
+
 PAGE = Path(__file__).with_name("page")
 
 INDEX = "index.html"
+
+SUFFIXES = b"{suffixes}"
+"""Text in the page for which the suffixes of image files are put, joined by commas."""
 
 MEDIA_TYPES = {
     ".html": "text/html; charset=utf-8",
@@ -37,4 +42,8 @@ def read_page(folder: Path = PAGE) -> dict[str, PageFile]:
         for path in sorted(folder.rglob("*"))
         if path.is_file() and path.suffix in MEDIA_TYPES
     }
-    return found | ({"": found[INDEX]} if INDEX in found else {})
+    if INDEX not in found:
+        return found
+    content = found[INDEX].content.replace(SUFFIXES, ",".join(IMAGE_SUFFIXES).encode())
+    index = PageFile(content, found[INDEX].media_type)
+    return found | {INDEX: index, "": index}

@@ -3,6 +3,7 @@
 import asyncio
 import io
 import json
+import re
 import struct
 import zlib
 from pathlib import Path
@@ -13,6 +14,7 @@ from hypothesis import HealthCheck, given, settings, strategies
 from PIL import Image
 
 from tests.support.serving import InProcess, MakeInProcess, image_bytes
+from trainer.data.files import IMAGE_SUFFIXES
 from trainer.serving.limits import Limits
 from trainer.serving.static_files import PageFile, read_page
 
@@ -195,6 +197,13 @@ def test_files_of_the_page(tmp_path: Path) -> None:
         "deep/x.css": b"deep/x.css",
     }
     assert read_page(folder / "nothing") == {}
+
+
+def test_the_page_takes_the_pictures_that_the_service_reads() -> None:
+    page = read_page()
+    (accepted,) = re.findall(rb' accept="([^"]*)"', page[""].content)
+    assert accepted.decode().split(",") == ["image/*", *IMAGE_SUFFIXES]
+    assert page[""] == page["index.html"]
 
 
 @pytest.fixture

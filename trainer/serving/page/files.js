@@ -1,6 +1,7 @@
 // Pictures that a person drops or chooses, those of folders with their path.
 
-const PICTURE = /\.(png|jpe?g|jfif|tiff?|bmp|webp|gif|avif)$/i;
+/** Suffixes of the pictures that the service reads, which writes them into the page. */
+const SUFFIXES = document.getElementById("files").accept.split(",").filter((one) => one.startsWith("."));
 
 /** Files of an event of dropping, folders searched: [name, file] of each picture, and the number of other files. */
 export async function droppedFiles(transfer) {
@@ -32,7 +33,7 @@ async function search(entry, above, found) {
 }
 
 function sorted(found) {
-  const pictures = found.filter(([name]) => PICTURE.test(name));
+  const pictures = found.filter(([name]) => SUFFIXES.some((suffix) => name.toLowerCase().endsWith(suffix)));
   pictures.sort(([one], [other]) => one.localeCompare(other, "en", { numeric: true }));
   return { pictures, others: found.length - pictures.length };
 }
