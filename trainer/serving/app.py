@@ -14,7 +14,7 @@ from trainer.serving.fetch import ImageHost
 from trainer.serving.guard import FAULT, version_headers
 from trainer.serving.limits import Refused
 from trainer.serving.predict_routes import add_prediction, add_queue
-from trainer.serving.routes import ERROR, ERRORS, AskedVersion
+from trainer.serving.routes import ERROR, ERRORS, KNOWN_KEYS, AskedVersion
 from trainer.serving.service import Service
 from trainer.serving.static_files import PageFile
 from trainer.serving.tool_routes import add_anylabeling, add_label_studio
@@ -80,7 +80,12 @@ def _add_state(app: FastAPI, service: Service, queue: Path | None) -> None:
         )
         return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
 
-    @app.get("/version", summary="The model that answers, or another version, and what it knows", responses=ERRORS)
+    @app.get(
+        "/version",
+        summary="The model that answers, or another version, and what it knows",
+        dependencies=KNOWN_KEYS,
+        responses=ERRORS,
+    )
     async def describe(version: AskedVersion = "") -> Response:
         described = await service.find(version)
         extra, contract = versions.extra, described.model.segmenter.contract

@@ -18,6 +18,7 @@ from trainer.serving.routes import (
     ERROR,
     ERRORS,
     IMAGE_BODY,
+    KNOWN_KEYS,
     PREDICT_BODY,
     AskedVersion,
     found_headers,
@@ -77,6 +78,7 @@ def add_prediction(app: FastAPI, service: Service, images: ImageHost | None) -> 
     @app.post(
         "/predict",
         summary="Predict a picture; or Label Studio's tasks, as JSON",
+        dependencies=KNOWN_KEYS,
         response_class=Response,
         responses=ERRORS | {200: {"description": "in the form asked for", "content": contents}},
         openapi_extra=PREDICT_BODY,
@@ -97,6 +99,7 @@ def add_queue(app: FastAPI, service: Service, queue: Path | None) -> None:
     @app.post(
         "/wrong",
         summary="Put a picture and what was predicted into the labelling queue",
+        dependencies=KNOWN_KEYS,
         status_code=201,
         responses=ERRORS | {200: {"description": "it was there already"}, 409: ERROR, 507: ERROR},
         openapi_extra=IMAGE_BODY,

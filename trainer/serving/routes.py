@@ -1,9 +1,10 @@
 """Parts of all routes: descriptions for OpenAPI, bodies of JSON, headers, the line of the log."""
 
 import json
+from difflib import get_close_matches
 from typing import Annotated, Any
 
-from fastapi import Query, Request
+from fastapi import Depends, Query, Request
 
 from trainer.serving.answers import Predicted
 from trainer.serving.guard import version_headers
@@ -25,6 +26,20 @@ ERRORS: dict[int | str, dict[str, Any]] = dict.fromkeys((400, 401, 403, 404, 406
 
 AskedVersion = Annotated[str, Query(pattern="^[0-9a-z]{0,20}$", description="another version than the current")]
 """Number of a version in a query, or the beginning of a digest."""
+
+
+async def _refuse_unknown_keys(request: Request) -> None:
+    """Raise Refused where the query has a key that the route does not describe: a wish would be lost in silence."""
+    described = request.app.openapi()["paths"][request.scope["route"].path][request.method.lower()]
+    known = [one["name"] for one in described["parameters"]]
+    if unknown := [key for key in request.query_params if key not in known]:
+        near = get_close_matches(unknown[0][:50], known, n=1)
+        advice = f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}"
+        raise Refused(422, f"{unknown[0][:50]!r}: no such key in a query; {advice}")
+
+
+KNOWN_KEYS = [Depends(_refuse_unknown_keys)]
+"""Dependencies of routes with a query."""
 
 
 def found_headers(found: Predicted) -> dict[str, str]:

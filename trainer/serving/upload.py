@@ -98,7 +98,7 @@ def read_upload(body: bytes, media_type: str, name: str = "") -> Upload:
 
 
 def _read_form(body: bytes, media_type: str) -> Upload:
-    """First file of a form, or its field `image` (RFC 7578)."""
+    """The file of a form, or its field `image` (RFC 7578). Raises Refused where there is none, or several."""
     found = re.search(r'boundary=(?:"([^"]{1,70})"|([^\s;"]{1,70}))', media_type, re.IGNORECASE)
     if not found:
         raise Refused(400, "multipart/form-data without a boundary; let the client write the header")
@@ -107,13 +107,22 @@ def _read_form(body: bytes, media_type: str) -> Upload:
     parts = (b"\r\n" + body).split(b"\r\n" + delimiter)
     if len(parts) < 2 or not parts[-1].startswith(b"--"):
         raise Refused(400, "incomplete multipart/form-data")
+    files, fields = [], []
     for part in parts[1:-1]:
         head, _, content = part.partition(b"\r\n\r\n")
         names = dict(re.findall(rb';\s*(name|filename\*?)="?((?:[^"\\\r\n]|\\.)*)"?', head, re.IGNORECASE))
         names = {key.lower(): value for key, value in names.items()}
-        if b"filename" in names or b"filename*" in names or names.get(b"name") in FILE_FIELDS:
-            return Upload(content, _file_name(names))
-    raise Refused(422, "the form has no file; send the picture in the field image")
+        if b"filename" in names or b"filename*" in names:
+            files.append(Upload(content, _file_name(names)))
+        elif names.get(b"name") in FILE_FIELDS:
+            fields.append(Upload(content))
+    found_files = files or fields
+    if not found_files:
+        raise Refused(422, "the form has no file; send the picture in the field image")
+    filled = [one for one in found_files if one.content] or found_files[:1]  # browsers send a field without a file, too
+    if len(filled) > 1:
+        raise Refused(422, f"the form has {len(filled)} files; send each picture in a request of its own")
+    return filled[0]
 
 
 def _file_name(names: dict[bytes, bytes]) -> str:

@@ -88,10 +88,18 @@ def test_wrong_requests(make_service: MakeInProcess) -> None:
         "version=%00": 422,
         "name=%00%ff": 200,
         "largest_only=maybe": 422,
-        "unknown=1": 200,
+        "unknown=1": 422,
     }.items():
         answer = service.ask("POST", f"/predict?{query}", image_bytes(), PNG)
         assert answer.status == status, (query, answer.content[:300])
+    for method, target, text in (
+        ("POST", "/predict?treshold=0.5", "'treshold': no such key in a query; did you mean threshold?"),
+        ("POST", "/wrong?names=x.jpg", "'names': no such key in a query; did you mean name?"),
+        ("GET", "/version?v=2", "'v': no such key in a query; there are version"),
+    ):
+        answer = service.ask(method, target, image_bytes(), PNG)
+        assert (answer.status, answer.json) == (422, {"error": text})
+    assert service.ask("GET", "/health?probe=1").status == 200
     for headers, status in (
         ({"content-type": "text/html"}, 415),
         ({"content-type": "image/png", "accept": "text/html"}, 406),

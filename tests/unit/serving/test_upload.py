@@ -41,6 +41,20 @@ def test_a_field_without_a_file_name() -> None:
     assert read_upload(body, media_type).content == CONTENT
 
 
+def test_several_files() -> None:
+    """None is lost in silence; an empty field of a browser is no file, and a text beside a file no picture."""
+    body, media_type = form([("image", ("a.png", CONTENT)), ("image", ("b.png", CONTENT)), ("more", ("c.png", b"x"))])
+    with pytest.raises(Refused, match="the form has 3 files") as refused:
+        read_upload(body, media_type)
+    assert refused.value.status == 422
+    body, media_type = form([("more", ("x.png", b"")), ("file", (None, b"a.png")), ("image", ("a.png", CONTENT))])
+    found = read_upload(body, media_type)
+    assert (found.content, found.name) == (CONTENT, "a.png")
+    body, media_type = form([("image", ("x.png", b""))])
+    with pytest.raises(Refused, match="empty"):
+        read_upload(body, media_type)
+
+
 @pytest.mark.parametrize("media_type", ["image/jpeg", "image/x-odd; q=1", "application/octet-stream", "", "IMAGE/PNG"])
 def test_raw_bodies(media_type: str) -> None:
     found = read_upload(CONTENT, media_type, "C:\\pics\\..\\x.png")
