@@ -23,8 +23,6 @@ def put_mask(output: Path, name: str, **texts: str) -> Path:
 
 def test_masks_of_a_person_are_not_written_over(tmp_path: Path) -> None:
     require_own_masks(tmp_path / "new", IMAGES)
-    put_mask(tmp_path, "of another picture")
-    require_own_masks(tmp_path, IMAGES)
     put_mask(tmp_path, "ü b")
     with pytest.raises(InputError, match=r"masks/ü b\.png there is no prediction, and would be written over"):
         require_own_masks(tmp_path, IMAGES)
@@ -54,3 +52,30 @@ def test_predictions_of_all_versions_are(tmp_path: Path) -> None:
         require_own_masks(tmp_path, IMAGES)
     put_mask(tmp_path, "below/c.1", Software="segtrainer 9")
     require_own_masks(tmp_path, IMAGES)
+
+
+def test_predictions_are_not_written_among_labels(tmp_path: Path) -> None:
+    """Of pictures without a mask: theirs would train with those of a person."""
+    put_mask(tmp_path, "an earlier one", Software="segtrainer 9")
+    put_mask(tmp_path, "in the journal.1")
+    journal = JournalWriter(journal_file(tmp_path))
+    journal.add(Entry("in the journal.1", "", "", "", "", {}, []))
+    journal.close()
+    (tmp_path / "masks" / "notes.txt").touch()
+    (tmp_path / "masks" / ".hidden.png").touch()
+    require_own_masks(tmp_path, IMAGES)
+    put_mask(tmp_path, "of/another picture")
+    said = (
+        r"masks/of/another picture\.png there is no prediction, and predictions beside it would pass for labels; give"
+    )
+    with pytest.raises(InputError, match=said):
+        require_own_masks(tmp_path, IMAGES)
+    put_mask(tmp_path, "ü b")
+    with pytest.raises(
+        InputError, match=r"masks/ü b\.png and 1 more there are no prediction, and would be written over"
+    ):
+        require_own_masks(tmp_path, IMAGES)
+    (tmp_path / "masks" / "ü b.png").unlink()
+    (tmp_path / "masks" / "of" / "another picture.png").rename(tmp_path / "masks" / "scan.tif")
+    with pytest.raises(InputError, match=r"masks/scan\.tif there is"):
+        require_own_masks(tmp_path, IMAGES)
