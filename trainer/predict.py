@@ -72,9 +72,10 @@ def _main(arguments: list[str] | None, stop: StopSignals) -> int:
         from trainer.inference.inputs import find_images
 
         images, account = find_images(given.input, given.output)
-        from trainer.inference.own_masks import require_own_masks
+        from trainer.inference.own_masks import require_own_files, require_own_masks
 
         require_own_masks(given.output, images)
+        require_own_files(given.output, images, options)
         make_output(given.output, options)
         return predict(given, options, images, account, part, stop)
     except InputError as error:
