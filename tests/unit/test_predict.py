@@ -129,6 +129,22 @@ def test_a_picture_that_is_gone_from_beside_its_prediction_is_put_there_again(
     assert "2 pictures done before, and skipped" in " ".join(capsys.readouterr().out.split())
 
 
+def test_tables_that_are_not_made_again_are_named(pictures: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def said(*more: str) -> str:
+        assert predict(pictures, *more) == 0
+        return " ".join(capsys.readouterr().out.split())
+
+    assert "earlier call" not in said("--coco", "--objects")
+    assert "of an earlier call, perhaps of another model: give --coco and --objects to write them anew" in said()
+    text = said("--coco")
+    assert "coco.json" not in text
+    assert "is of an earlier call, perhaps of another model: give --objects to write it anew, or remove it" in text
+    out = pictures.parent / "out"
+    (out / "objects.csv").unlink()
+    (out / "coco.json").write_text('{"images": []}')  # a person's
+    assert "earlier call" not in said()
+
+
 def test_results_of_other_pictures_are_found(tmp_path: Path) -> None:
     names = ["masks/a.png", "masks/b.1.png", "masks/below/a.png", "overlays/a.jpg", "overlays/below/c.jpg"]
     for name in [*names, "masks/notes.txt", "report.json"]:

@@ -40,6 +40,12 @@ def require_own_files(output: Path, images: Sequence[InputImage], options: Optio
         )
 
 
+def is_own_table(file: Path) -> bool:
+    """Return whether a file is there, and is a coco.json, or a report or table, of this program."""
+    begin = COCO if file.name == "coco.json" else TABLES[file.name]
+    return file.is_file() and file.stat().st_size > 0 and _begins(file, begin)
+
+
 def _begins(file: Path, begin: bytes) -> bool:
     """Return whether a file begins like this, as far as it goes: one that is absent or empty does."""
     try:
