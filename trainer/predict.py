@@ -223,12 +223,14 @@ def predict(
     report = Report(
         output, model_facts(model) | {"options": options.changed}, list(map(result_name, images)), account.content()
     )
+    doubts = Doubts(model.segmenter.contract)
     for entry in plan.done:
         report.add(entry)
+        doubts.note_done(entry.row)
     journal = JournalWriter(journal_file(output))
     if part.count > 1:
         publish(output, version_uri(given.model, model.origin), model.origin, plan.images)
-    work, doubts = Work(report, journal, OtherParts(output, part)), Doubts(model.segmenter.contract)
+    work = Work(report, journal, OtherParts(output, part))
     advance = display.progress_bar("predicting", len(part.share(plan.images)))
     stop.defer()
     report.write(complete=False)

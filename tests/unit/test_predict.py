@@ -145,6 +145,19 @@ def test_tables_that_are_not_made_again_are_named(pictures: Path, capsys: pytest
     assert "earlier call" not in said()
 
 
+def test_pictures_that_are_skipped_count_in_the_warnings(pictures: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def said(*more: str) -> str:
+        assert predict(pictures, "--threshold", "1", *more) == 0
+        return " ".join(capsys.readouterr().out.split())
+
+    said()
+    text = said("--skip_existing")
+    assert "2 pictures done before, and skipped" in text
+    assert "warning: nothing is found in all 2 pictures" in text
+    Image.fromarray(smooth_image(20, 30, 5)).save(pictures / "c.png")
+    assert "warning: nothing is found in all 3 pictures" in said("--skip_existing")
+
+
 def test_results_of_other_pictures_are_found(tmp_path: Path) -> None:
     names = ["masks/a.png", "masks/b.1.png", "masks/below/a.png", "overlays/a.jpg", "overlays/below/c.jpg"]
     for name in [*names, "masks/notes.txt", "report.json"]:
