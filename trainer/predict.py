@@ -63,7 +63,7 @@ def _main(arguments: list[str] | None, stop: StopSignals) -> int:
     try:
         check_address(given.model)
         if given.export:
-            return export(given.export[0], given.export[1], given.model)
+            return export(given.export[0], given.export[1], given.model, given.threshold)
         from trainer.inference.parts import this_part
 
         part = this_part()
@@ -72,9 +72,10 @@ def _main(arguments: list[str] | None, stop: StopSignals) -> int:
         from trainer.inference.inputs import find_images
 
         images, account = find_images(given.input, given.output)
-        from trainer.inference.own_masks import require_own_masks
+        from trainer.inference.own_masks import require_own_files, require_own_masks
 
         require_own_masks(given.output, images)
+        require_own_files(given.output, images, options)
         make_output(given.output, options)
         return predict(given, options, images, account, part, stop)
     except InputError as error:
@@ -86,14 +87,18 @@ def _main(arguments: list[str] | None, stop: StopSignals) -> int:
         return EXIT_FAILED
 
 
-def export(kind: str, file: str, uri: str) -> int:
-    """Write a model as one file that other programs read; return the exit code."""
+def export(kind: str, file: str, uri: str, threshold: float | None = None) -> int:
+    """Write a model as one file that other programs read; return the exit code.
+
+    `threshold`: the one that the file names; None: the model's own.
+    """
     from trainer.inference.export import check_export, export_model
 
     target = check_export(kind, file)
     from trainer.tracking.load import load_model
 
     model = load_model(uri)
+    set_threshold(model, threshold)
     try:
         written = export_model(model, kind, target)
     except OSError as error:
@@ -139,16 +144,25 @@ def load(
     segmenter, digest = model.segmenter, model_digest(model.segmenter)
     if options.min_area == "auto" and not segmenter.contract.object_areas:
         raise InputError("--min_area auto: the model does not say how large labelled objects are; give a number")
-    if options.threshold is not None:
-        if segmenter.contract.channels > 1:
-            count = len(segmenter.contract.class_names) - 1
-            raise InputError(f"--threshold: the model has {count} classes, and takes the most probable; leave it out")
-        segmenter.contract = dataclasses.replace(segmenter.contract, threshold=options.threshold)
+    set_threshold(model, options.threshold)
     number = int(os.environ.get("LOCAL_RANK", "0"))
     devices = torch.cuda.device_count() if torch.cuda.is_available() else 0
     segmenter.to(torch.device(f"cuda:{number % devices}" if devices else "cpu"))
     facts = model_facts(model)
     return model, ResultWriter(segmenter.contract, output, options, png_texts(facts), (digest, model_title(facts)))
+
+
+def set_threshold(model: "Model", threshold: float | None) -> None:
+    """Have a model use another threshold than its own. Raises InputError where it has several classes, thus none."""
+    import dataclasses
+
+    if threshold is None:
+        return
+    contract = model.segmenter.contract
+    if contract.channels > 1:
+        count = len(contract.class_names) - 1
+        raise InputError(f"--threshold: the model has {count} classes, and takes the most probable; leave it out")
+    model.segmenter.contract = dataclasses.replace(contract, threshold=threshold)
 
 
 def version_uri(uri: str, origin: dict[str, str]) -> str:
@@ -209,12 +223,14 @@ def predict(
     report = Report(
         output, model_facts(model) | {"options": options.changed}, list(map(result_name, images)), account.content()
     )
+    doubts = Doubts(model.segmenter.contract)
     for entry in plan.done:
         report.add(entry)
+        doubts.note_done(entry.row)
     journal = JournalWriter(journal_file(output))
     if part.count > 1:
         publish(output, version_uri(given.model, model.origin), model.origin, plan.images)
-    work, doubts = Work(report, journal, OtherParts(output, part)), Doubts(model.segmenter.contract)
+    work = Work(report, journal, OtherParts(output, part))
     advance = display.progress_bar("predicting", len(part.share(plan.images)))
     stop.defer()
     report.write(complete=False)

@@ -127,6 +127,19 @@ def test_labels_of_a_data_set_are_not_written_over(program: Program, model: Path
     assert [path.read_bytes() for path in data.rglob("*") if path.is_file()] == [before]
 
 
+def test_tables_of_a_data_set_are_not_written_over(program: Program, model: Path, images: Path, tmp_path: Path) -> None:
+    data, labels = tmp_path / "labelled", '{"images": [], "annotations": [], "categories": []}'
+    data.mkdir()
+    (data / "coco.json").write_text(labels)
+    ended = predict(program, model, data, images, code=2, more="--coco")
+    assert "coco.json there is not of predict.py, and would be written over" in ended.stderr
+    assert [path.read_text() for path in data.rglob("*") if path.is_file()] == [labels]
+    predict(program, model, data, images)
+    assert (data / "coco.json").read_text() == labels
+    for _ in range(2):
+        predict(program, model, tmp_path / "out", images, more="--coco --objects")
+
+
 def test_two_inputs_of_one_name_are_refused(program: Program, model: Path, images: Path, tmp_path: Path) -> None:
     Image.open(images / "disc_00.jpg").save(images / "disc_00.png")
     ended = predict(program, model, tmp_path / "out", images, code=2)

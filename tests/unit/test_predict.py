@@ -90,6 +90,74 @@ def test_options_that_a_model_cannot_do_are_refused(
     assert said in capsys.readouterr().err
 
 
+@pytest.fixture
+def pictures(make_segmenter: Callable[..., Segmenter], tmp_path: Path) -> Path:
+    """Folder of two images beside a folder `model`."""
+    save_segmenter(make_segmenter(1), tmp_path / "model")
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for number, name in enumerate(("a.png", "b.bmp")):
+        Image.fromarray(smooth_image(20, 30, number)).save(folder / name)
+    return folder
+
+
+def predict(pictures: Path, *more: str) -> int:
+    top = pictures.parent
+    return main(["--model", str(top / "model"), "--input", str(pictures), "--output", str(top / "out"), *more])
+
+
+def test_a_picture_that_is_gone_from_beside_its_prediction_is_put_there_again(
+    pictures: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = pictures.parent / "out" / "labelme"
+    words = ("--labelme", "masks", "--skip_existing")
+    assert predict(pictures, *words) == 0
+    for gone in ("a.png", "b.png"):
+        (folder / gone).unlink()
+        capsys.readouterr()
+        assert predict(pictures, *words) == 0
+        said = " ".join(capsys.readouterr().out.split())
+        assert "1 picture done before, and skipped" in said
+        assert "1 lack a file of their results" in said
+        assert (folder / gone).exists()
+    record = json.loads((folder / "a.json").read_text())
+    record["flags"]["predicted"] = False  # accepted, and moved to other pictures: never made anew
+    (folder / "a.json").write_text(json.dumps(record | {"imagePath": "../pics/a.png"}))
+    (folder / "a.png").unlink()
+    capsys.readouterr()
+    assert predict(pictures, *words) == 0
+    assert "2 pictures done before, and skipped" in " ".join(capsys.readouterr().out.split())
+
+
+def test_tables_that_are_not_made_again_are_named(pictures: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def said(*more: str) -> str:
+        assert predict(pictures, *more) == 0
+        return " ".join(capsys.readouterr().out.split())
+
+    assert "earlier call" not in said("--coco", "--objects")
+    assert "of an earlier call, perhaps of another model: give --coco and --objects to write them anew" in said()
+    text = said("--coco")
+    assert "coco.json" not in text
+    assert "is of an earlier call, perhaps of another model: give --objects to write it anew, or remove it" in text
+    out = pictures.parent / "out"
+    (out / "objects.csv").unlink()
+    (out / "coco.json").write_text('{"images": []}')  # a person's
+    assert "earlier call" not in said()
+
+
+def test_pictures_that_are_skipped_count_in_the_warnings(pictures: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def said(*more: str) -> str:
+        assert predict(pictures, "--threshold", "1", *more) == 0
+        return " ".join(capsys.readouterr().out.split())
+
+    said()
+    text = said("--skip_existing")
+    assert "2 pictures done before, and skipped" in text
+    assert "warning: nothing is found in all 2 pictures" in text
+    Image.fromarray(smooth_image(20, 30, 5)).save(pictures / "c.png")
+    assert "warning: nothing is found in all 3 pictures" in said("--skip_existing")
+
+
 def test_results_of_other_pictures_are_found(tmp_path: Path) -> None:
     names = ["masks/a.png", "masks/b.1.png", "masks/below/a.png", "overlays/a.jpg", "overlays/below/c.jpg"]
     for name in [*names, "masks/notes.txt", "report.json"]:

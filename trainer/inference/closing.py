@@ -107,8 +107,9 @@ def warn_labels_kept(display: Any, report: "Report") -> None:
 def warn_earlier_results(
     display: Any, output: Path, options: Options, images: "list[InputImage]", report: "Report"
 ) -> None:
-    """Warn of masks and overlays of other images, which the reports do not name."""
+    """Warn of masks and overlays of other images, which the reports do not name, and of tables not made this time."""
     from trainer.inference.outputs import result_name
+    from trainer.inference.own_masks import is_own_table
 
     rows = {image.name: report.rows.get(result_name(image), {"error": "not done"}) for image in images}
     if earlier := earlier_results(output, {name for name, row in rows.items() if "error" not in row}):
@@ -116,6 +117,16 @@ def warn_earlier_results(
             f"warning: {len(earlier)} files in {output} are of an earlier call, such as "
             f"{earlier[0].relative_to(output)}: of other pictures, perhaps of another model; the reports tell of "
             "this call alone",
+            "yellow",
+        )
+    asked = {"coco.json": options.coco, "objects.csv": options.objects}
+    old = [name for name, made in asked.items() if not made and is_own_table(output / name)]
+    if old:
+        one = len(old) == 1
+        wanted = " and ".join(f"--{name.partition('.')[0]}" for name in old)
+        display.log(
+            f"warning: {' and '.join(old)} in {output} {'is' if one else 'are'} of an earlier call, perhaps of another "
+            f"model: give {wanted} to write {'it' if one else 'them'} anew, or remove {'it' if one else 'them'}",
             "yellow",
         )
 

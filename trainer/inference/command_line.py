@@ -19,6 +19,10 @@ def read_command(arguments: list[str] | None) -> argparse.Namespace:
     given = parser.parse_args(arguments)
     if exports and (given.input or given.output):
         parser.error("--export: nothing is predicted with it; leave --input and --output out")
+    others = {*vars(given)} - {"model", "export", "threshold", "input", "output"}
+    useless = sorted(f"--{name}" for name in others if getattr(given, name) != parser.get_default(name))
+    if exports and useless:
+        parser.error(f"--export: of all options for masks the model keeps --threshold; leave {', '.join(useless)} out")
     return given
 
 
@@ -44,7 +48,10 @@ def _parser(exports: bool) -> Parser:
         "--output", required=not exports, type=Path, metavar="DIR", help="where masks/, overlays/ and report.* go"
     )
     parser.add_argument(
-        "--export", nargs=2, metavar=("KIND", "FILE"), help="write the model for other programs: onnx x.onnx, pt2 x.pt2"
+        "--export",
+        nargs=2,
+        metavar=("KIND", "FILE"),
+        help="write the model, and --threshold, for other programs: onnx x.onnx, pt2 x.pt2",
     )
     parser.add_argument(
         "--batch_size", type=_count(1), default=8, metavar="N", help="pictures that go through the network together (8)"

@@ -3,8 +3,9 @@
 The bounds are measured; .github/RESULTS.md has the tables.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -95,7 +96,10 @@ def is_unsure(certainty: float, contract: Contract) -> bool:
 
 @dataclass
 class Doubts:
-    """Notes on the images of a call, for its warnings. `note` may be called by several threads."""
+    """Notes on the images of a call, for its warnings. `note` may be called by several threads.
+
+    Certainties and looks are of the images that this call predicts; sizes and classes also of those done before.
+    """
 
     contract: Contract
     certainties: list[float] = field(default_factory=list)
@@ -116,9 +120,16 @@ class Doubts:
         self.looks.append(appearance(seen))
         self.brightest.append(int(seen.max()))
 
+    def note_done(self, row: Mapping[str, Any]) -> None:
+        """Note an image that an earlier call has done, by its row of the report: its size, and what was found."""
+        counts = [row["pixels"].get(name, 0) for name in self.contract.class_names]
+        pixels = row["height"] * row["width"]
+        self.uniform.append(counts.index(pixels) if pixels in counts else -1)
+        self.sides.append((row["height"], row["width"]))
+
     def warnings(self) -> list[str]:
         """Texts about what is unlike the training, each with its likely cause."""
-        if not self.certainties:
+        if not self.sides:
             return []
         found = [self._uniform(), self._certainty(), self._sides(), self._looks()]
         return [text for text in found if text]
@@ -178,7 +189,7 @@ class Doubts:
         return where and f"far {where} than all that trained, and squeezed to a square for the network"
 
     def _looks(self) -> str:
-        if not self.contract.training_look:
+        if not self.contract.training_look or not self.looks:
             return ""
         mean, std = np.array(self.contract.training_look).T
         looks = np.array(self.looks)

@@ -18,6 +18,9 @@ from trainer.system.lock import is_locked, lock_open_file
 JOURNAL = "journal.jsonl"
 """File of the main process; the others of a call have a number in theirs."""
 
+ENTRY = b'{"name": '
+"""Beginning of a line about an image."""
+
 END = b'{"end": true}\n'
 """Last line of the journal of a process that is not the main one."""
 

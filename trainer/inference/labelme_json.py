@@ -1,9 +1,11 @@
 """Predicted masks as files of Labelme, beside their images: outlines that a person corrects and trains with."""
 
+import filecmp
 import math
 import os
 import shutil
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ from PIL import Image
 from trainer import InputError
 from trainer.data.encoding import decode
 from trainer.data.image_header import read_header
+from trainer.data.image_io import read_image
 from trainer.data.layouts.labelme import LABELS_FILE, read_labels
 from trainer.data.layouts.labelme_json import make_record, read_record
 from trainer.data.layouts.labelme_predicted import WAITING, mark_predicted, state_of
@@ -147,30 +150,59 @@ def _agrees(shapes: Sequence[Shape], mask: np.ndarray, class_names: Sequence[str
     return True
 
 
-def place_image(source: Path, target: Path, pixels: np.ndarray) -> Path:
-    """Put the image of a JSON file beside it, as `target` with the suffix that fits; return its path.
+def image_place(source: Path, target: Path) -> tuple[Path, bool]:
+    """Path of an image beside its JSON file, `target` with the suffix that fits; and whether it is the file itself.
 
-    A hard link where that can be made, or a copy: Labelme, and the reader of this program, find the file itself in the
-    folder. What Labelme may not open or turn as we do, pages among it, becomes a PNG of `pixels`, uint8
-    RGB [H, W, 3]. An image that lies there itself stays.
+    What Labelme may not open or turn as we do, pages among it, becomes a PNG.
     """
     header = read_header(source)
     opens = source.suffix.lower() in LINKED.get(header.format, ()) and header.mode in MODES
     if opens and (header.orientation == 1 or header.format in TURNED):
-        linked = target.with_name(f"{target.name}{source.suffix}")
-        if linked.exists() and os.path.samefile(linked, source):
-            return linked
-        linked.unlink(missing_ok=True)
-        try:
-            os.link(os.path.realpath(source), linked)
-        except OSError:  # another disk, or one without links
-            with source.open("rb") as original, atomic_file(linked, durable=False) as file:
-                shutil.copyfileobj(original, file)
-        return linked
-    written = target.with_name(f"{target.name}.png")
-    with atomic_file(written, durable=False) as file:  # which replaces a link to the original, and never writes into it
-        Image.fromarray(pixels).save(file, format="PNG", compress_level=1)
-    return written
+        return target.with_name(f"{target.name}{source.suffix}"), True
+    return target.with_name(f"{target.name}.png"), False
+
+
+def require_free_place(source: Path, target: Path, pixels: np.ndarray) -> None:
+    """Raise InputError where `place_image` would replace another image than that of a waiting prediction.
+
+    The JSON file of `target` is absent or waits. An image without one may be a person's only copy.
+    """
+    place, itself = image_place(source, target)
+    if not os.path.lexists(place) or _image_of(target.with_name(f"{target.name}.json")) == Path(place.name):
+        return
+    with suppress(OSError, InputError):  # after a kill the image lies there already
+        if os.path.samefile(place, source) or (itself and filecmp.cmp(place, source, shallow=False)):
+            return
+        if not itself and np.array_equal(read_image(place), pixels):
+            return
+    raise InputError(f"{place}: another picture, which would be replaced; move it away or give another --output")
+
+
+def _image_of(file: Path) -> Path | None:
+    """Image that a JSON file names; None where there is no file."""
+    return Path(str(read_record(file, file.parent).get("imagePath"))) if file.exists() else None
+
+
+def place_image(source: Path, target: Path, pixels: np.ndarray) -> Path:
+    """Put the image of a JSON file beside it, as `image_place` says; return its path.
+
+    A hard link where that can be made, or a copy: Labelme, and the reader of this program, find the file itself in the
+    folder. A PNG is made of `pixels`, uint8 RGB [H, W, 3]. An image that lies there itself stays.
+    """
+    place, itself = image_place(source, target)
+    if not itself:
+        with atomic_file(place, durable=False) as file:  # which replaces a link to the original, never writes into it
+            Image.fromarray(pixels).save(file, format="PNG", compress_level=1)
+        return place
+    if place.exists() and os.path.samefile(place, source):
+        return place
+    place.unlink(missing_ok=True)
+    try:
+        os.link(os.path.realpath(source), place)
+    except OSError:  # another disk, or one without links
+        with source.open("rb") as original, atomic_file(place, durable=False) as file:
+            shutil.copyfileobj(original, file)
+    return place
 
 
 def has_labels(file: Path) -> bool:

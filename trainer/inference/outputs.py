@@ -19,7 +19,13 @@ from trainer.drawing.overlay import draw_overlay
 from trainer.inference.findings import clean_mask, count_classes, describe, describe_objects
 from trainer.inference.given import InputImage
 from trainer.inference.journal import Entry
-from trainer.inference.labelme_json import complete_labels, has_labels, labelme_record, place_image
+from trainer.inference.labelme_json import (
+    complete_labels,
+    has_labels,
+    labelme_record,
+    place_image,
+    require_free_place,
+)
 from trainer.inference.objects import Objects
 from trainer.inference.options import Options
 from trainer.inference.predictor import ImageResult
@@ -99,6 +105,10 @@ class ResultWriter:
         assert result.mask is not None
         result.image = to_rgb(result.image)
         options, source, files = self.options, result.source, {}
+        labelled = bool(options.labelme) and has_labels(self.output / self._file("labelme", source, ".json"))
+        target = self.output / "labelme" / source.name
+        if options.labelme and not labelled:
+            require_free_place(source.path, target, result.image)
         if options.probabilities:
             files["probabilities"] = self._write_probabilities(result)
             result.probabilities = None
@@ -113,9 +123,7 @@ class ResultWriter:
             write_mask(file, result.mask, self.origin)
         if options.labelme:
             files["labelme"] = self._file("labelme", source, ".json")
-        labelled = bool(options.labelme) and has_labels(self.output / files["labelme"])
         if options.labelme and not labelled:
-            target = self.output / self._file("labelme", source, "")
             beside = place_image(source.path, target, result.image).name
         if options.overlay != "none":
             files["overlay"] = self._file("overlays", source, ".jpg")

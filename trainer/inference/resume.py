@@ -11,6 +11,7 @@ import numpy as np
 from trainer import InputError
 from trainer.inference.given import InputImage
 from trainer.inference.journal import Entry, index_entries, keep_entries, read_at
+from trainer.inference.labelme_json import has_labels, image_place
 from trainer.inference.outputs import ResultWriter, content_digest, result_name
 from trainer.inference.report import FILES
 from trainer.model.segmenter import Segmenter
@@ -72,9 +73,22 @@ def _why_anew(image: InputImage, entry: Entry, writer: ResultWriter) -> str:
     if not all((writer.output / entry.row[key]).exists() for key in FILES if key in entry.row):
         return "lack a file of their results"
     try:
-        return DONE if content_digest(image) == entry.content else "have changed"
+        if content_digest(image) != entry.content:
+            return "have changed"
+        return DONE if _has_image(image, entry, writer) else "lack a file of their results"
     except (OSError, InputError):
         return "cannot be read"
+
+
+def _has_image(image: InputImage, entry: Entry, writer: ResultWriter) -> bool:
+    """Return whether the image is beside its prediction for Labelme, which names it; a person's labels may name others.
+
+    Raises OSError or InputError where the image cannot be read.
+    """
+    if "labelme" not in entry.row:
+        return True
+    place, _ = image_place(image.path, writer.output / "labelme" / image.name)
+    return place.exists() or has_labels(place.with_name(f"{image.name.name}.json"))
 
 
 def _note(done: int, reasons: dict[InputImage, str], writer: ResultWriter) -> str:

@@ -98,6 +98,27 @@ def test_ordinary_images_give_no_warning(count: int) -> None:
     assert Doubts(TRAINED).warnings() == []
 
 
+def test_images_of_an_earlier_call_count_by_their_rows() -> None:
+    def row(found: int, height: int = 300) -> dict[str, object]:
+        counts = {"_background_": height * 400 - found, TRAINED.class_names[1]: found}
+        return {"width": 400, "height": height, "pixels": counts}
+
+    def said(*rows: dict[str, object], new: int = 0) -> list[str]:
+        doubts = Doubts(TRAINED)
+        for one in rows:
+            doubts.note_done(one)
+        for image in pictures(new):
+            doubts.note(0.9, np.zeros((300, 400), np.uint8), image)
+        return doubts.warnings()
+
+    assert said(row(5), row(300)) == []
+    assert "nothing is found in all 3 pictures" in said(row(0), row(0), row(0))[0]
+    assert "nothing is found in all 3 pictures" in said(row(0), row(0), new=1)[0]
+    assert said(row(0), row(1), new=1) == []
+    assert f"{TRAINED.class_names[1]} is all that is found" in said(row(300 * 400), row(300 * 400))[0]
+    assert "these pictures are 400x30 pixels, far wider" in said(row(5, 30), row(5, 30))[0]
+
+
 @pytest.mark.parametrize("count", [1, 10])
 def test_dark_and_colourless_images_are_named(count: int) -> None:
     night = [(image * 0.1).astype(np.uint8) for image in pictures(count, 1)]

@@ -314,6 +314,24 @@ def test_export_predicts_nothing(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+def test_options_of_predictions_are_refused_beside_an_export(tmp_path: Path) -> None:
+    words = ["--model", tmp_path, "--export", "pt2", tmp_path / "x.pt2"]
+    ended = command(*words, "--tta", "flips", "--coco", "--threshold", "0.9", "--batch_size", "8")
+    assert ended.returncode == 2
+    assert "the model keeps --threshold; leave --coco, --tta out" in ended.stderr
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("given", "expected"), [((), 0.45), (("--threshold", "0.9"), 0.9)])
+def test_a_threshold_is_exported(given: tuple[str, ...], expected: float, tmp_path: Path) -> None:
+    save_segmenter(make_model(1).segmenter, tmp_path / "model")
+    ended = command("--model", tmp_path / "model", "--export", "pt2", tmp_path / "x.pt2", *given)
+    assert ended.returncode == 0, ended.stderr
+    facts = {"metadata.json": ""}
+    torch.export.load(tmp_path / "x.pt2", extra_files=facts)
+    assert json.loads(json.loads(facts["metadata.json"])["threshold"]) == expected
+
+
 def test_images_of_other_bands_become_onnx(tmp_path: Path) -> None:
     bands = 5
     settings = {"mean": (100.0,) * bands, "std": (50.0,) * bands, "band_levels": ((0.0, 255.0),) * bands}

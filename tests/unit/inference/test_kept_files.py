@@ -73,6 +73,35 @@ def test_what_a_person_did_in_labelme_stays(make_segmenter: MakeSegmenter, image
     assert all(entry.row["labelme"] == f"labelme/{name}.json" for name, entry in entries.items())
 
 
+def test_a_picture_that_waits_for_its_labels_stays(make_segmenter: MakeSegmenter, images: Path, tmp_path: Path) -> None:
+    out, segmenter = tmp_path / "out", make_segmenter(1)
+    folder = out / "labelme"
+    folder.mkdir(parents=True)
+    for number, name in enumerate(("changed.png", "drawn.png", "waiting.png")):
+        Image.fromarray(smooth_image(30, 50, 70 + number)).save(folder / name)
+    Image.open(images / "drawn.png").save(images / "drawn.bmp")  # gets a PNG beside its JSON file
+    (images / "drawn.png").unlink()
+    (folder / "accepted.png").write_bytes((images / "accepted.png").read_bytes())  # a killed call's
+    before = {file.name: file.read_bytes() for file in folder.glob("*.png")}
+    rows = {name: entry.row for name, entry in predict(segmenter, images, out, "first", labelme="masks").items()}
+    refused = ("changed", "drawn", "waiting")
+    for name in refused:
+        advice = "another picture, which would be replaced; move it away or give another --output"
+        assert rows[name]["error"] == f"{folder / name}.png: {advice}"
+        assert not (out / "masks" / f"{name}.png").exists()
+    assert not [name for name, row in rows.items() if "error" in row and name not in refused]
+    assert {name: (folder / name).read_bytes() for name in before} == before
+
+    for name in refused:  # moved away, as the advice says; afterwards the predicted pictures may change
+        (folder / f"{name}.png").unlink()
+    for seed in (90, 91):
+        rows = {name: entry.row for name, entry in predict(segmenter, images, out, "first", labelme="masks").items()}
+        assert not [name for name, row in rows.items() if "error" in row]
+        for name in ("changed.png", "drawn.bmp"):
+            (images / name).unlink()
+            Image.fromarray(smooth_image(40, 60, seed)).save(images / name)
+
+
 def test_classes_are_added_to_the_labels_of_a_person(
     make_segmenter: MakeSegmenter, images: Path, tmp_path: Path
 ) -> None:
