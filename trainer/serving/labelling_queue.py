@@ -61,8 +61,6 @@ def put(folder: Path, upload: Upload, found: Predicted, form: str) -> Placed:
     """
     try:
         return _put(folder, upload, found, form)
-    except InputError as error:
-        raise Refused(507, f"the queue: {error}") from error
     except OSError as error:
         raise Refused(507, f"the queue: {why_not_written(folder, error)}") from error
 
@@ -71,7 +69,10 @@ def _put(folder: Path, upload: Upload, found: Predicted, form: str) -> Placed:
     image = found.result.image
     assert image is not None
     with LABELS_TURN:
-        complete_labels(folder, found.scored.segmenter.contract.class_names)
+        try:
+            complete_labels(folder, found.scored.segmenter.contract.class_names)
+        except InputError as error:  # the file is there, and cannot be read
+            raise Refused(507, f"the queue: {error}") from error
     header = read_header(Path(upload.name), upload.content)
     suffix = next(iter(LINKED.get(header.format, (".img",))))
     scratch = folder / f".{secrets.token_hex(8)}.partial"
