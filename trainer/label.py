@@ -179,7 +179,7 @@ def _labelme(folder: Path) -> str:
 
 def _add_accept(commands: Any) -> None:
     parser = commands.add_parser("accept", help="take predictions as labels, as they are")
-    parser.add_argument("files", type=Path, nargs="+", metavar="FILE", help="JSON files of Labelme")
+    parser.add_argument("files", type=Path, nargs="+", metavar="FILE", help="JSON files of Labelme, or folders of them")
     parser.set_defaults(command=accept_files)
 
 

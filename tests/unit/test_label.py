@@ -303,6 +303,24 @@ def test_accepted_ones_are_labels(give: Callable[..., Any], tmp_path: Path, capf
     assert main(["accept", str(output / "gone.json")]) == 2
 
 
+def test_a_folder_is_accepted_with_all_its_files(
+    give: Callable[..., Any], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "to label"
+    give()
+    for words in ([str(output)], sorted(map(str, output.glob("[!.]*")))):  # as the shell makes of `to label/*`
+        before = json_files(output)
+        assert main(["accept", *words]) == 0
+        assert f"{len(NAMES)} files accepted" in capfd.readouterr().out
+        for name, content in before.items():
+            (output / f"{name}.json").write_bytes(content)  # waits again
+    picture = next(output.glob("*.jpg"))
+    for other in (picture, output / "labels.txt", output / "gone.txt"):
+        assert main(["accept", str(other)]) == 2
+        assert f"{other}: not a JSON file; give the JSON files" in capfd.readouterr().err
+    assert json_files(output) == before
+
+
 def wrong(what: str, pool: Path, output: Path) -> list[str]:
     """Prepare a fault; gives the words of a command."""
     words = ["next", str(pool), "--model", "MODEL", "--output", str(output)]
