@@ -111,7 +111,7 @@ def give(options: argparse.Namespace, stop: StopSignals) -> int:
     from trainer.labelling.refresh import untouched
     from trainer.system.terminal import Display
 
-    data_config(layout=options.layout)  # says which there are
+    data_config("--layout", layout=options.layout)  # says which there are
     request = Request(
         options.pool,
         options.output,

@@ -343,8 +343,12 @@ def wrong(what: str, pool: Path, output: Path) -> list[str]:
         (output / "labels.txt").write_text("_background_\ndog\n")
     elif what == "a closed folder":
         words[5] = "/proc/to_label"
-    elif what == "no labels":
+    elif what in ("no labels", "labels of no known layout"):
         words += ["--labelled", str(pool)]
+    elif what == "no labelled folder":
+        words += ["--labelled", str(pool / "gone")]
+    elif what == "an unknown layout":
+        words += ["--layout", "nope"]
     elif what == "a count of nothing":
         words += ["--count", "0"]
     elif what == "an unknown option":
@@ -362,6 +366,9 @@ FAULTS = {
     "other classes": "the model finds class 1, which is not there",
     "a closed folder": "cannot be written",
     "no labels": "pool",
+    "labels of no known layout": "name the one that you meant: --layout pets or",
+    "no labelled folder": "gone: no such folder; give --labelled the folder",
+    "an unknown layout": "--layout: 'nope' is not possible",
     "a count of nothing": "--count: 0 is not possible",
     "an unknown option": "unrecognized arguments: --cuont 3",
 }

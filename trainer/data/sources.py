@@ -10,7 +10,7 @@ from trainer.config import DataConfig
 from trainer.data.account import Account, take_stock
 from trainer.data.class_names import CLASS_NAMES_FILE, default_names, names_file, read_class_names
 from trainer.data.files import Reason
-from trainer.data.layouts import find
+from trainer.data.layouts import Options, find
 from trainer.data.layouts.base import Found
 from trainer.data.sample import Sample
 from trainer.data.split import Split, split_samples
@@ -22,16 +22,22 @@ MOST_PROBLEMS = 20
 """Problems that an error lists; it counts the others."""
 
 
-def find_samples(roots: Sequence[Path], layout: str = "auto", classes: Sequence[str] | None = None) -> Found:
+def find_samples(
+    roots: Sequence[Path],
+    layout: str = "auto",
+    classes: Sequence[str] | None = None,
+    options: Options | None = None,
+) -> Found:
     """Find the samples of several folders, sorted by name. `classes`: the K class names if they are known.
 
+    `options`: those that name the folders, in messages; by default train.py's.
     Raises InputError if a folder has no layout that can be read, or the folders do not fit together.
     """
     whole = Found()
     named: dict[tuple[str, ...], Path] = {}
     maps: list[Mapping[int | str, str] | None] = []
     for root, name in zip(roots, _root_names(roots), strict=True):
-        found = find(root, layout, classes)
+        found = find(root, layout, classes, options)
         prefix = f"{name}/" if len(roots) > 1 else ""
         whole.samples += [replace(sample, name=prefix + sample.name) if prefix else sample for sample in found.samples]
         whole.parts |= {prefix + stem: part for stem, part in found.parts.items()}

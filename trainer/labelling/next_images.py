@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from trainer.data.layouts import Options
 from trainer.data.sources import find_samples
 from trainer.inference.given import InputImage
 from trainer.inference.model import Model
@@ -26,6 +27,8 @@ from trainer.labelling.prefill import (
 from trainer.labelling.refresh import outdated, refresh
 from trainer.system.parallel import Progress
 from trainer.system.text import count_of, one_line
+
+OPTIONS = Options("--layout", "--labelled")
 
 MOST_NAMED = 5
 """Images that a sentence names."""
@@ -91,7 +94,7 @@ def scan_folders(request: Request) -> tuple[Queue, Pool]:
     """Find out what is in the folders, without a model. Raises InputError for what a person has to mend first."""
     queue = open_queue(request.output)
     images = find_pool(request.pool, request.output)
-    found = [find_samples([root], request.layout) for root in request.labelled]
+    found = [find_samples([root], request.layout, options=OPTIONS) for root in request.labelled]
     labelled = [Path(sample.image_file) for one in found for sample in one.samples]
     here = [file for file in queue.images() if _has_json(file)]
     known = [InputImage(file, Path(f"{number}")) for number, file in enumerate(dict.fromkeys([*labelled, *here]))]
