@@ -156,7 +156,10 @@ def _show_answer(answer: "Answer", request: "Request", images: int, display: "Di
         display.log(f"{what} made anew by this model; nobody had touched what was there")
     for name, doubt in answer.images:
         display.log(f"  {doubt:4.0%}  {one_line(name)}")
-    if not answer.images and not answer.left:
+    if not answer.images and not answer.left and answer.unreadable:
+        unreadable = count_of(answer.unreadable, "picture")
+        display.log(f"nothing new: all is labelled or in {request.output} but {unreadable} that cannot be read")
+    elif not answer.images and not answer.left:
         display.log(_nothing_left(request, images))
     else:
         done = count_of(len(answer.images), "picture")

@@ -285,6 +285,15 @@ def test_a_damaged_picture_is_named_and_the_rest_done(give: Callable[..., Any], 
     assert code == 3
     assert "a.jpg" in printed
     assert set(given(tmp_path / "to label")) == {*NAMES} - {"a"}
+    assert f"0 left in {pool}" in printed
+    code, printed = give()
+    assert code == 3
+    assert "nothing new" in printed
+    assert "1 picture that cannot be read" in printed
+    assert "left in" not in printed
+    Image.fromarray(smooth_image(40, 56, 0)).save(pool / "a.jpg", quality=95)
+    assert give()[0] == 0
+    assert set(given(tmp_path / "to label")) == {*NAMES}
 
 
 def test_accepted_ones_are_labels(give: Callable[..., Any], tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -419,6 +428,8 @@ def project_fault(what: str, top: Path) -> list[str]:
         return begin
     if what == "no labels":
         return ["status", str(folder)]
+    if what == "a file of it":
+        return ["status", str(folder / "project.yaml")]
     file = folder / ("state.json" if what == "a damaged state" else "project.yaml")
     file.write_text("{")
     return ["round" if what == "a damaged project" else "status", str(folder)]
@@ -432,6 +443,7 @@ PROJECT_FAULTS = {
     "a closed folder": "/proc/project: cannot be written",
     "twice": "exists already",
     "no labels": "no layout",
+    "a file of it": "project.yaml: not a folder; give the folder of the project, ",
     "a damaged state": "state.json: damaged",
     "a damaged project": "project.yaml: not valid YAML",
 }

@@ -65,7 +65,10 @@ class Answer:
     """Predictions that waited untouched, and were made anew by this model."""
 
     left: int = 0
-    """Images of the pool that are neither labelled nor given."""
+    """Images of the pool that are neither labelled nor given, and can be read."""
+
+    unreadable: int = 0
+    """Images of the pool that no model can be given."""
 
     problems: list[str] = field(default_factory=list)
     """Images that could not be read or written, a line each."""
@@ -151,7 +154,8 @@ def choose_next(
     queue.save()
     given = [name for name in call.images if name in assessed and queue.given(named[name])]
     answer.images = [(name, assessed[name].doubt) for name in given]
-    answer.left = len(pool.left) - len(answer.images)
+    answer.unreadable = sum(bool(one.error) for one in found)
+    answer.left = len(pool.left) - answer.unreadable - len(answer.images)
     answer.stopped = stop_requested()
     return answer
 
