@@ -111,7 +111,7 @@ def give(options: argparse.Namespace, stop: StopSignals) -> int:
     from trainer.labelling.refresh import untouched
     from trainer.system.terminal import Display
 
-    data_config(layout=options.layout)  # says which there are
+    data_config("--layout", layout=options.layout)  # says which there are
     request = Request(
         options.pool,
         options.output,
@@ -156,7 +156,10 @@ def _show_answer(answer: "Answer", request: "Request", images: int, display: "Di
         display.log(f"{what} made anew by this model; nobody had touched what was there")
     for name, doubt in answer.images:
         display.log(f"  {doubt:4.0%}  {one_line(name)}")
-    if not answer.images and not answer.left:
+    if not answer.images and not answer.left and answer.unreadable:
+        unreadable = count_of(answer.unreadable, "picture")
+        display.log(f"nothing new: all is labelled or in {request.output} but {unreadable} that cannot be read")
+    elif not answer.images and not answer.left:
         display.log(_nothing_left(request, images))
     else:
         done = count_of(len(answer.images), "picture")
@@ -179,7 +182,7 @@ def _labelme(folder: Path) -> str:
 
 def _add_accept(commands: Any) -> None:
     parser = commands.add_parser("accept", help="take predictions as labels, as they are")
-    parser.add_argument("files", type=Path, nargs="+", metavar="FILE", help="JSON files of Labelme")
+    parser.add_argument("files", type=Path, nargs="+", metavar="FILE", help="JSON files of Labelme, or folders of them")
     parser.set_defaults(command=accept_files)
 
 

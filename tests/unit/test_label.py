@@ -285,6 +285,15 @@ def test_a_damaged_picture_is_named_and_the_rest_done(give: Callable[..., Any], 
     assert code == 3
     assert "a.jpg" in printed
     assert set(given(tmp_path / "to label")) == {*NAMES} - {"a"}
+    assert f"0 left in {pool}" in printed
+    code, printed = give()
+    assert code == 3
+    assert "nothing new" in printed
+    assert "1 picture that cannot be read" in printed
+    assert "left in" not in printed
+    Image.fromarray(smooth_image(40, 56, 0)).save(pool / "a.jpg", quality=95)
+    assert give()[0] == 0
+    assert set(given(tmp_path / "to label")) == {*NAMES}
 
 
 def test_accepted_ones_are_labels(give: Callable[..., Any], tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -301,6 +310,24 @@ def test_accepted_ones_are_labels(give: Callable[..., Any], tmp_path: Path, capf
     assert "1 file left as it is" in capfd.readouterr().out
     assert main(["accept", files[0], str(output / "labels.txt")]) == 2
     assert main(["accept", str(output / "gone.json")]) == 2
+
+
+def test_a_folder_is_accepted_with_all_its_files(
+    give: Callable[..., Any], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "to label"
+    give()
+    for words in ([str(output)], sorted(map(str, output.glob("[!.]*")))):  # as the shell makes of `to label/*`
+        before = json_files(output)
+        assert main(["accept", *words]) == 0
+        assert f"{len(NAMES)} files accepted" in capfd.readouterr().out
+        for name, content in before.items():
+            (output / f"{name}.json").write_bytes(content)  # waits again
+    picture = next(output.glob("*.jpg"))
+    for other in (picture, output / "labels.txt", output / "gone.txt"):
+        assert main(["accept", str(other)]) == 2
+        assert f"{other}: not a JSON file; give the JSON files" in capfd.readouterr().err
+    assert json_files(output) == before
 
 
 def wrong(what: str, pool: Path, output: Path) -> list[str]:
@@ -325,8 +352,12 @@ def wrong(what: str, pool: Path, output: Path) -> list[str]:
         (output / "labels.txt").write_text("_background_\ndog\n")
     elif what == "a closed folder":
         words[5] = "/proc/to_label"
-    elif what == "no labels":
+    elif what in ("no labels", "labels of no known layout"):
         words += ["--labelled", str(pool)]
+    elif what == "no labelled folder":
+        words += ["--labelled", str(pool / "gone")]
+    elif what == "an unknown layout":
+        words += ["--layout", "nope"]
     elif what == "a count of nothing":
         words += ["--count", "0"]
     elif what == "an unknown option":
@@ -344,6 +375,9 @@ FAULTS = {
     "other classes": "the model finds class 1, which is not there",
     "a closed folder": "cannot be written",
     "no labels": "pool",
+    "labels of no known layout": "name the one that you meant: --layout pets or",
+    "no labelled folder": "gone: no such folder; give --labelled the folder",
+    "an unknown layout": "--layout: 'nope' is not possible",
     "a count of nothing": "--count: 0 is not possible",
     "an unknown option": "unrecognized arguments: --cuont 3",
 }
@@ -394,6 +428,8 @@ def project_fault(what: str, top: Path) -> list[str]:
         return begin
     if what == "no labels":
         return ["status", str(folder)]
+    if what == "a file of it":
+        return ["status", str(folder / "project.yaml")]
     file = folder / ("state.json" if what == "a damaged state" else "project.yaml")
     file.write_text("{")
     return ["round" if what == "a damaged project" else "status", str(folder)]
@@ -407,6 +443,7 @@ PROJECT_FAULTS = {
     "a closed folder": "/proc/project: cannot be written",
     "twice": "exists already",
     "no labels": "no layout",
+    "a file of it": "project.yaml: not a folder; give the folder of the project, ",
     "a damaged state": "state.json: damaged",
     "a damaged project": "project.yaml: not valid YAML",
 }

@@ -140,8 +140,11 @@ class DataConfig:
         return None if self.unlabelled in (None, "auto") else _existing(str(self.unlabelled))
 
 
-def data_config(**keys: Any) -> DataConfig:
-    """Make the settings of the data alone, checked as those of train.py are; value_map may be YAML text."""
+def data_config(layout_option: str = "data.layout", **keys: Any) -> DataConfig:
+    """Make the settings of the data alone, checked as those of train.py are; value_map may be YAML text.
+
+    `layout_option`: name of the option that gave the layout, for messages.
+    """
     value_map = keys.get("value_map")
     if isinstance(value_map, str):
         try:
@@ -156,7 +159,7 @@ def data_config(**keys: Any) -> DataConfig:
         with suppress(yaml.YAMLError):
             keys["classes"] = [f"{name}" for name in yaml.safe_load(classes[0])]
     layouts = get_args(get_type_hints(DataConfig)["layout"])
-    require(keys.get("layout", "auto") in layouts, "data.layout", keys.get("layout"), f"one of {', '.join(layouts)}")
+    require(keys.get("layout", "auto") in layouts, layout_option, keys.get("layout"), f"one of {', '.join(layouts)}")
     return DataConfig(**keys)
 
 

@@ -1,7 +1,7 @@
 """Class names from data.classes or class_names.txt."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from trainer import InputError
@@ -16,6 +16,16 @@ IGNORED = "__ignore__"
 """Label of pixels that are left out, as Labelme's lists of labels have it."""
 
 
+def names_file(root: Path) -> Path:
+    """Path of the file with the class names of a data folder, or of a CSV list; it may be missing."""
+    return (root if root.is_dir() else root.parent) / CLASS_NAMES_FILE
+
+
+def default_names(class_ids: Iterable[int]) -> tuple[str, ...]:
+    """Names of classes that nothing names, such as class_1; `class_ids` begin with 0, the background."""
+    return (BACKGROUND, *(f"class_{number}" for number in list(class_ids)[1:]))
+
+
 def read_class_names(roots: Sequence[Path], configured: Sequence[str] | None) -> tuple[str, ...] | None:
     """Read the K class names, the background's first, from data.classes or class_names.txt; None without either.
 
@@ -28,7 +38,7 @@ def read_class_names(roots: Sequence[Path], configured: Sequence[str] | None) ->
         return (BACKGROUND, *names)
     found: dict[tuple[str, ...], Path] = {}
     for root in roots:
-        file = (root if root.is_dir() else root.parent) / CLASS_NAMES_FILE  # data.root may be a CSV list
+        file = names_file(root)
         if os.path.lexists(file):  # what is not a file, such as a pipe, is named by the reading
             names = [name for name in read_names(file) if name not in (*BACKGROUNDS, IGNORED)]
             if len(set(names)) < len(names) or not 0 < len(names) < UNMAPPED:

@@ -8,9 +8,9 @@ from pathlib import Path
 from trainer import InputError
 from trainer.config import DataConfig
 from trainer.data.account import Account, take_stock
-from trainer.data.class_names import CLASS_NAMES_FILE, read_class_names
+from trainer.data.class_names import CLASS_NAMES_FILE, default_names, names_file, read_class_names
 from trainer.data.files import Reason
-from trainer.data.layouts import find
+from trainer.data.layouts import Options, find
 from trainer.data.layouts.base import Found
 from trainer.data.sample import Sample
 from trainer.data.split import Split, split_samples
@@ -22,16 +22,22 @@ MOST_PROBLEMS = 20
 """Problems that an error lists; it counts the others."""
 
 
-def find_samples(roots: Sequence[Path], layout: str = "auto", classes: Sequence[str] | None = None) -> Found:
+def find_samples(
+    roots: Sequence[Path],
+    layout: str = "auto",
+    classes: Sequence[str] | None = None,
+    options: Options | None = None,
+) -> Found:
     """Find the samples of several folders, sorted by name. `classes`: the K class names if they are known.
 
+    `options`: those that name the folders, in messages; by default train.py's.
     Raises InputError if a folder has no layout that can be read, or the folders do not fit together.
     """
     whole = Found()
     named: dict[tuple[str, ...], Path] = {}
     maps: list[Mapping[int | str, str] | None] = []
     for root, name in zip(roots, _root_names(roots), strict=True):
-        found = find(root, layout, classes)
+        found = find(root, layout, classes, options)
         prefix = f"{name}/" if len(roots) > 1 else ""
         whole.samples += [replace(sample, name=prefix + sample.name) if prefix else sample for sample in found.samples]
         whole.parts |= {prefix + stem: part for stem, part in found.parts.items()}
@@ -40,6 +46,8 @@ def find_samples(roots: Sequence[Path], layout: str = "auto", classes: Sequence[
         maps.append(found.value_map)
         if found.names is not None:
             named[found.names] = root
+        elif found.value_map is None and not names_file(root).exists():
+            whole.unnamed += [root] if any(not sample.drawn for sample in found.samples) else []
     if len(named) > 1:
         folders = " and ".join(map(str, named.values()))
         raise InputError(f"{folders}: different classes; name them all with data.classes, in one order")
@@ -113,6 +121,9 @@ def find_sources(
     roots = roots or config.roots
     classes = read_class_names(roots, config.classes)
     found = find_samples(roots, config.layout, classes)
+    one_listed = classes is not None and len(classes) == 2  # class_names.txt leaves one meaning for the value 1
+    if config.classes is None and not config.value_map and not one_listed:
+        _refuse_unnamed(found, classes or found.names)
     found.records += [root / CLASS_NAMES_FILE for root in roots]
     unlabelled = find_unlabelled(config, found)
     if config.unlabelled != "auto":
@@ -152,6 +163,19 @@ def find_sources(
         unlabelled,
         found.parts,
         found.parts_by,
+    )
+
+
+def _refuse_unnamed(found: Found, names: tuple[str, ...] | None) -> None:
+    """Raise InputError where masks would get the class names of another folder, whose class ids may be others.
+
+    `names`: the K names that the folders give. Names such as class_1 say no more than the class ids themselves.
+    """
+    if not found.unnamed or names is None or names == default_names(range(len(names))):
+        return
+    raise InputError(
+        f"{', '.join(map(str, found.unnamed))}: no names for the values in these masks, while another folder names "
+        f"{', '.join(names[1:])}; name all classes with data.classes, in the order of the values in the masks"
     )
 
 

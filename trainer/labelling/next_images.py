@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from trainer.data.layouts import Options
 from trainer.data.sources import find_samples
 from trainer.inference.given import InputImage
 from trainer.inference.model import Model
@@ -26,6 +27,8 @@ from trainer.labelling.prefill import (
 from trainer.labelling.refresh import outdated, refresh
 from trainer.system.parallel import Progress
 from trainer.system.text import count_of, one_line
+
+OPTIONS = Options("--layout", "--labelled")
 
 MOST_NAMED = 5
 """Images that a sentence names."""
@@ -62,7 +65,10 @@ class Answer:
     """Predictions that waited untouched, and were made anew by this model."""
 
     left: int = 0
-    """Images of the pool that are neither labelled nor given."""
+    """Images of the pool that are neither labelled nor given, and can be read."""
+
+    unreadable: int = 0
+    """Images of the pool that no model can be given."""
 
     problems: list[str] = field(default_factory=list)
     """Images that could not be read or written, a line each."""
@@ -91,7 +97,7 @@ def scan_folders(request: Request) -> tuple[Queue, Pool]:
     """Find out what is in the folders, without a model. Raises InputError for what a person has to mend first."""
     queue = open_queue(request.output)
     images = find_pool(request.pool, request.output)
-    found = [find_samples([root], request.layout) for root in request.labelled]
+    found = [find_samples([root], request.layout, options=OPTIONS) for root in request.labelled]
     labelled = [Path(sample.image_file) for one in found for sample in one.samples]
     here = [file for file in queue.images() if _has_json(file)]
     known = [InputImage(file, Path(f"{number}")) for number, file in enumerate(dict.fromkeys([*labelled, *here]))]
@@ -148,7 +154,8 @@ def choose_next(
     queue.save()
     given = [name for name in call.images if name in assessed and queue.given(named[name])]
     answer.images = [(name, assessed[name].doubt) for name in given]
-    answer.left = len(pool.left) - len(answer.images)
+    answer.unreadable = sum(bool(one.error) for one in found)
+    answer.left = len(pool.left) - answer.unreadable - len(answer.images)
     answer.stopped = stop_requested()
     return answer
 

@@ -170,6 +170,8 @@ def open_project(folder: Path) -> Project:
     except FileNotFoundError:
         made = f"{command('label')} start {quote(folder)} --labelled DIR --pool DIR --model NAME"
         raise InputError(f"{folder}: no project there ({PROJECT_FILE} is missing); make one with\n  {made}") from None
+    except NotADirectoryError:
+        raise InputError(f"{folder}: not a folder; give the folder of the project, {quote(folder.parent)}") from None
     except OSError as error:
         raise InputError(f"{file}: cannot be read ({error.strerror}); allow it") from error
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:

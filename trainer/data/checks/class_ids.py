@@ -7,8 +7,9 @@ import numpy as np
 from trainer import IGNORE, InputError
 from trainer.data.checks.finding import WrongFiles
 from trainer.data.checks.suggest import EXACT, suggest_values
+from trainer.data.class_names import default_names
 from trainer.data.sample import Sample
-from trainer.data.value_map import BACKGROUND, UNMAPPED, ValueMap
+from trainer.data.value_map import UNMAPPED, ValueMap
 from trainer.system.text import one_line
 
 
@@ -79,7 +80,7 @@ def _make_names(
             f"mask values {_list(found)} leave gaps, so they cannot be class ids as they are. Repair the masks{option}"
         )
         raise _value_error(samples, counts, beyond_gap, text)
-    names = (BACKGROUND, *(f"class_{value}" for value in found[1:]))
+    names = default_names(found)
     warning = (
         f"the classes have no names; called {', '.join(names[1:])}. Name them with --data.classes or class_names.txt"
     )

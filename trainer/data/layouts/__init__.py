@@ -7,6 +7,7 @@ it has one, is `Found.parts_by`.
 import importlib
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
@@ -15,7 +16,7 @@ from trainer.data.files import is_hidden, list_folders
 from trainer.data.layouts.base import Found
 from trainer.data.layouts.cvat_labelmap import LABELMAP, read_labelmap
 from trainer.data.layouts.stacks import split_stacks
-from trainer.system.text import option, quote
+from trainer.system.text import join, option
 
 LAYOUTS = (
     *("pets", "coco", "nnunet", "drive", "label_studio", "class_masks", "folders", "voc", "labelme", "csv"),
@@ -25,16 +26,34 @@ LAYOUTS = (
 """Layouts in the order in which they are tried; each is a module of this package and a value of data.layout."""
 
 
-def find(root: Path, layout: str, classes: Sequence[str] | None) -> Found:
+@dataclass(frozen=True)
+class Options:
+    """Options of the command that names the folders, for messages."""
+
+    layout: str = "--data.layout"
+    folders: str = ""
+    """One that takes several words; empty for data.root, which takes a list."""
+
+    def of(self, folders: Sequence[Path]) -> str:
+        """Words that give these folders."""
+        if self.folders or len(folders) == 1:
+            return f"{self.folders or '--data.root'} {join(folders)}"
+        return option("data.root", folders)
+
+
+def find(root: Path, layout: str, classes: Sequence[str] | None, options: Options | None = None) -> Found:
     """Find the samples in `root`, whose layout is named or "auto". `classes`: the K names where data.classes is set.
 
+    `options`: those of the command line, by default train.py's.
     Raises InputError where the folder does not exist, or no layout fits it.
     """
+    options = options or Options()
     if not root.exists():
-        raise InputError(f"{root}: no such folder; give --data.root the folder that holds your labelled pictures")
+        key = options.folders or "--data.root"
+        raise InputError(f"{root}: no such folder; give {key} the folder that holds your labelled pictures")
     name = detect_layout(root) if layout == "auto" else layout
     if name is None:
-        raise InputError(f"{root}: no layout of labelled pictures that is known here. {_hint(root)}")
+        raise InputError(f"{root}: no layout of labelled pictures that is known here. {_hint(root, options)}")
     found: Found = _module(name).find(root, classes)
     found.parts_by = getattr(_module(name), "PARTS_BY", "")
     labelmap = (root if root.is_dir() else root.parent) / LABELMAP
@@ -55,20 +74,20 @@ def _module(layout: str) -> ModuleType:
     return importlib.import_module(f"trainer.data.layouts.{layout}")
 
 
-def _hint(root: Path) -> str:
+def _hint(root: Path, options: Options) -> str:
     """Advice for a folder of no known layout: a subfolder that has one, or else the expected and actual contents."""
     below = [path for path in list_folders(root) if not is_hidden(path.name)]
     usable = [folder for folder in below if detect_layout(folder)]
     if usable:
-        several = f", or several as {option('data.root', usable)}" if len(usable) > 1 else ""
-        return f"There is one within: give --data.root {quote(usable[0])}{several}"
+        several = f", or several as {options.of(usable)}" if len(usable) > 1 else ""
+        return f"There is one within: give {options.of(usable[:1])}{several}"
     contents = [f"{folder.name}/ ({_count_files(folder)})" for folder in below[:6]]
     return (
         "Expected images/ and masks/, or JPEGImages/ and SegmentationClassPNG/, or Labelme's JSON files beside the "
         "images, or COCO's annotations/instances_*.json, or a CSV list of image and mask, or a form of another tool "
         "(all are in .github/USING.md); "
         + (f"it holds {', '.join([*contents, _count_files(root)])}" if root.is_dir() else "it is a file")
-        + f". To see why none fits, name the one that you meant: --data.layout {' or '.join(LAYOUTS)}"
+        + f". To see why none fits, name the one that you meant: {options.layout} {' or '.join(LAYOUTS)}"
     )
 
 

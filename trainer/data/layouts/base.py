@@ -54,6 +54,9 @@ class Found:
     value_map: Mapping[int | str, str] | None = None
     """Meaning of stored mask values, as in data.value_map; None where they are class ids."""
 
+    unnamed: list[Path] = field(default_factory=list)
+    """Data folders with masks whose values nothing in the folder names."""
+
     problems: list[str] = field(default_factory=list)
     """Faults that prevent training on the folder, a line each: file, fault, remedy."""
 

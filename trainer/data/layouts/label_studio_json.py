@@ -146,8 +146,9 @@ def _checked(class_id: int, region: Region, where: str, found: Found) -> list[An
         if "rle" in region:
             kind, value = "brush", base64.b64encode(to_bytes(region["rle"])).decode()
             return [class_id, [height, width], kind, value]
-        shape = {"label": "", "shape_type": "polygon", "points": [list(map(_plain, one)) for one in corners_of(region)]}
-        checked, problems = check_shapes([shape], {"": class_id}, Path(where), size=None)
+        points = [list(map(_plain, one)) for one in corners_of(region)]
+        shape = {"label": "polygon", "shape_type": "polygon", "points": points}
+        checked, problems = check_shapes([shape], {"polygon": class_id}, Path(where), size=None)
         if problems:
             raise InputError(problems[0].removeprefix(f"{where}: "))
         return [class_id, [height, width], "polygon", checked[0].points]

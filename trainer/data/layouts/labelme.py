@@ -207,9 +207,9 @@ def _shorten(files: Sequence[Path], root: Path) -> str:
 
 
 def _labels(record: dict[str, Any]) -> set[str]:
-    """Labels of the shapes in a JSON file, without the reserved ones."""
+    """Labels of the shapes in a JSON file, without the reserved ones, and without empty ones, which are errors."""
     labels = [entry.get("label") for entry in record["shapes"] if isinstance(entry, dict)]
-    return {name for name in labels if isinstance(name, str)} - {IGNORED, *BACKGROUNDS}
+    return {name for name in labels if isinstance(name, str)} - {IGNORED, *BACKGROUNDS, ""}
 
 
 def _class_ids(root: Path, classes: Sequence[str] | None, labels: set[str], found: Found) -> dict[str, int]:

@@ -202,7 +202,7 @@ def _check_shape(entry: object, ids: Mapping[str, int], where: str, size: tuple[
     if not isinstance(entry, dict):
         raise InputError(f"{where} is {abbreviate(entry)}; take it out with Labelme")
     label, kind = entry.get("label"), entry.get("shape_type")
-    if not isinstance(label, str):
+    if not isinstance(label, str) or not label:
         raise InputError(f"{where}: label is {abbreviate(label)}; give it a name with Labelme")
     label = known_label(label, ids)
     if label not in ids:

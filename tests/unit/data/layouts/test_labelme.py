@@ -61,6 +61,13 @@ def test_classes_with_and_without_a_labels_file(labelled: LabelmeFolder) -> None
     assert find_in(labelled.folder, classes=("_background_", "cat", "ant", "dog")).samples[1].read_mask(SAME).max() == 2
 
 
+def test_an_empty_label_is_no_class(labelled: LabelmeFolder, tmp_path: Path) -> None:
+    labelled.write("more", record("good.png", shape("point", [9, 9], label=" ")))
+    assert find_in(labelled.folder).names == ("_background_", "cat", "dog")
+    with refusal("more.json: shape 1: label is ''; give it a name with Labelme"):
+        open_data(labelled.folder, tmp_path / "cache")
+
+
 def test_images_without_a_json_file_are_counted(labelled: LabelmeFolder) -> None:
     def unlabelled() -> list[str]:
         return find_in(labelled.folder).unlabelled_notes

@@ -126,6 +126,7 @@ BROKEN: dict[str, tuple[object, list[str]]] = {
     "label unknown": (with_shape("point", [1, 1], label="cta"), ["shape 1", "'cta' is not in", "did you mean cat?"]),
     "label missing": (record("good.png", {"points": [[1, 1], [2, 2], [3, 1]]}), ["shape 1: label is None"]),
     "label of a wrong type": (with_shape("point", [1, 1], label=["cat"]), ["label is ['cat']"]),
+    "label empty": (with_shape("point", [1, 1], label=" "), ["shape 1: label is ''; give it a name"]),
     "type unknown": (with_shape("star", [1, 1]), ["shape_type 'star' is unknown; there are polygon"]),
     "type of a wrong type": (with_shape(["point"], [1, 1]), ["shape_type ['point'] is unknown"]),
     "points missing": (record("good.png", {"label": "cat"}), ["points is None"]),
