@@ -52,6 +52,7 @@ MOST_NAMES = 5
 
 UNLABELLED = Reason("without a JSON file yet", unlabelled=True)
 BESIDE = Reason("whose JSON file holds or names another picture")
+FAULTY = Reason("whose JSON file cannot be used")
 
 TRIED = 10
 """Number of JSON files that are read to find out whether the folder is Labelme's."""
@@ -125,6 +126,7 @@ def find(root: Path, classes: Sequence[str] | None) -> Found:
     images: dict[str, Path] = {}
     waiting: dict[Path, Path] = {}
     labels: set[str] = set()
+    faulty: set[str] = set()
     tested = leave_out_tests(found, root, files)
     for stem, file in files.items():
         if stem in tested:
@@ -142,9 +144,11 @@ def find(root: Path, classes: Sequence[str] | None) -> Found:
         except NotLabelme as error:
             found.problems += [] if "/" in stem else [str(error)]
             found.leave_out(OTHER, file)
+            faulty.add(stem)
         except InputError as error:
             found.problems += messages(str(error))
             found.leave_out(UNPAIRED, file)
+            faulty.add(stem)
     _leave_out_waiting(found, root, waiting)
     if found.problems and not labels:  # the classes may be in the files that could not be read
         return found
@@ -159,7 +163,8 @@ def find(root: Path, classes: Sequence[str] | None) -> Found:
     found.leave_out(left_part("test"), *{root / name.partition("/")[0] for name in tested})
     used = {*images.values(), *waiting.values(), *found.records}
     beside, unlabelled = _find_others(root, files, used)
-    found.leave_out(BESIDE, *beside)
+    found.leave_out(FAULTY, *(image for image in beside if stem_below(image, root) in faulty))
+    found.leave_out(BESIDE, *(image for image in beside if stem_below(image, root) not in faulty))
     if unlabelled:
         found.leave_out(UNLABELLED, *unlabelled)
         found.unlabelled_notes.append(unlabelled_note(root, unlabelled))

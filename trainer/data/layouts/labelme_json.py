@@ -188,10 +188,11 @@ def image_path(file: Path, folder: Path, record: Mapping[str, Any]) -> Path | No
     # Labelme on Windows writes backslashes. PureWindowsPath accepts both separators, and finds drives and roots.
     relative = PureWindowsPath(path)
     if relative.anchor or ".." in relative.parts:
-        raise InputError(
-            f"{file}: imagePath {abbreviate(path)} leads out of the folder; put the image beside the JSON file "
-            "and write its name there"
-        )
+        if relative.name and (file.parent / relative.name).is_file():
+            advice = f"write {abbreviate(relative.name)} there, which is beside the JSON file"
+        else:
+            advice = "put the image beside the JSON file and write its name there"
+        raise InputError(f"{file}: imagePath {abbreviate(path)} leads out of the folder; {advice}")
     return _resolve_inside(existing_path(file.parent / relative.as_posix()), folder, file)
 
 

@@ -68,6 +68,22 @@ def test_an_empty_label_is_no_class(labelled: LabelmeFolder, tmp_path: Path) -> 
         open_data(labelled.folder, tmp_path / "cache")
 
 
+def test_a_picture_whose_json_file_cannot_be_used(labelled: LabelmeFolder) -> None:
+    image = png(smooth_image(HEIGHT, WIDTH))
+    contents = {"damaged": b"{", "no shapes": record("good.png", shapes=None), "out": record("..\\pics\\out.png")}
+    for stem, content in contents.items():
+        labelled.write(stem, content)
+        (labelled.folder / f"{stem}.png").write_bytes(image)
+    labelled.write("another", record("good.png"))
+    (labelled.folder / "another.png").write_bytes(image)
+    found = find_in(labelled.folder)
+    reasons = {Path(file).name: reason.text for file, reason in found.left_out.items()}
+    for stem in contents:
+        assert reasons[f"{stem}.png"] == "whose JSON file cannot be used"
+    assert reasons["another.png"] == "whose JSON file holds or names another picture"
+    assert any("leads out of the folder; write 'out.png' there" in problem for problem in found.problems)
+
+
 def test_images_without_a_json_file_are_counted(labelled: LabelmeFolder) -> None:
     def unlabelled() -> list[str]:
         return find_in(labelled.folder).unlabelled_notes
