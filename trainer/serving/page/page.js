@@ -169,9 +169,9 @@ async function show() {
   const item = chosen;
   at("result-title").textContent = item.name;
   const ready = item.state === "done";
-  if (!ready || shown.item !== item) shown = {}; // nothing of another picture is drawn under this one's name
   for (const id of ["download-mask", "download-labelme", "wrong"]) at(id).disabled = !ready;
   if (!ready) {
+    shown = {}; // or the next redraw would put another picture's numbers here
     at("facts").textContent = item.state === "failed" ? item.text : "being predicted …";
     at("panels").hidden = true;
     at("legend").replaceChildren();
