@@ -1,4 +1,4 @@
-"""What labelling tools get from serve.py against the masks that predict.py writes, both as processes of their own.
+"""Masks that labelling tools get from serve.py, against the files of predict.py, both as processes of their own.
 
 The requests are those of the tools' own clients; what comes back is decoded by code of the tests.
 """

@@ -177,7 +177,7 @@ def train_command() -> list[str]:
 
 
 def same_reason(one: str, other: str) -> bool:
-    """Whether two reasons are the same, but for numbers."""
+    """Return True for reasons that are the same but for numbers."""
     return re.sub(r"\d+", "0", one) == re.sub(r"\d+", "0", other)
 
 

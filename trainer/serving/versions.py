@@ -130,7 +130,7 @@ class Versions:
 
     @property
     def moves(self) -> bool:
-        """Whether the address may stand for another version later."""
+        """True where the address may stand for another version later."""
         return bool(self.address.name) and not self.address.version.isdecimal()
 
     def start(self) -> None:
