@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -147,6 +148,14 @@ def store_states(database: Path) -> list[str]:
     """State of every run in a store."""
     with closing(sqlite3.connect(database)) as store:
         return [row[0] for row in store.execute("select status from runs")]
+
+
+def create_store(empty_store: Path, file: Path, experiment: str) -> Path:
+    """Create an sqlite store of nothing but an experiment, whose artifacts lie beside it; return `file`."""
+    shutil.copyfile(empty_store, file)
+    # The program itself would put the artifacts of a new experiment into its own mlruns/.
+    MlflowClient(f"sqlite:///{file}").create_experiment(experiment, file.with_name(f"{file.stem} artifacts").as_uri())
+    return file
 
 
 def store_runs(client: MlflowClient, where: str = "") -> list[Any]:

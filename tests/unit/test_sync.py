@@ -2,13 +2,13 @@
 
 import os
 import shlex
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
 
+from tests.support.runs import create_store
 from trainer.sync import main
 from trainer.system.atomic import write_json
 from trainer.system.run_folder import RunFolder, new_run_folder
@@ -31,12 +31,7 @@ def _restore_environment() -> Iterator[None]:
 def new_store(tmp_path: Path, empty_store: Path) -> Callable[[str], Path]:
     """Return a function that creates a store."""
 
-    def make(name: str) -> Path:
-        file = Path(shutil.copyfile(empty_store, tmp_path / f"{name}.db"))
-        MlflowClient(f"sqlite:///{file}").create_experiment(EXPERIMENT, (tmp_path / f"{name} artifacts").as_uri())
-        return file
-
-    return make
+    return lambda name: create_store(empty_store, tmp_path / f"{name}.db", EXPERIMENT)
 
 
 @pytest.fixture

@@ -89,11 +89,9 @@ def require_own_masks(output: Path, images: Sequence[InputImage]) -> None:
     labels.
     """
     folder = output / "masks"
-    if not folder.is_dir():
+    if not folder.is_dir() or _is_of_first_version(output):
         return
     known = index_entries(output)
-    if _is_of_first_version(output):
-        return
     written = {folder / f"{image.name}.png" for image in images}
     files = [file for file in list_images(folder, deep=True) if _result_name(file, folder) not in known]
     foreign = [file for file in files if not _is_prediction(file)]

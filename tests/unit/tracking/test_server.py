@@ -12,7 +12,7 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import ViewType
 
-from tests.support.runs import histories, journal_points
+from tests.support.runs import create_store, histories, journal_points
 from trainer import InputError
 from trainer.model.model_folder import WEIGHTS_FILE
 from trainer.system.atomic import write_json
@@ -40,11 +40,8 @@ def new_store(tmp_path: Path, empty_store: Path) -> Callable[[str], Path]:
     """Return a function that creates a store and puts it into use."""
 
     def make(name: str) -> Path:
-        file = tmp_path / f"{name}.db"
-        shutil.copyfile(empty_store, file)
+        file = create_store(empty_store, tmp_path / f"{name}.db", EXPERIMENT)
         os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{file}"
-        # The program itself would put the artifacts of a new experiment into its own mlruns/.
-        MlflowClient(f"sqlite:///{file}").create_experiment(EXPERIMENT, (tmp_path / f"{name} artifacts").as_uri())
         return file
 
     return make
